@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Puts on this machine what Catenary needs and what is missing, and refuses with one line where it can't run.
+#
+#   tools/install.sh system   root, Linux, kernel features, Debian packages
+#   tools/install.sh python   the virtual environment .venv, from constraints.txt
+#
+# Both are idempotent; a machine that has everything is left alone in well under a second.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly KERNEL_MIN=5.15 PYTHON_MIN=3.11
+readonly PACKAGES=(
+    bpftool clang ethtool gcc httperf iperf3 iproute2 libbpf-dev libbpf1 libc6-dev libclang-rt-14-dev llvm make mininet nftables nginx-light
+    openssl openvswitch-switch procps python3-venv tcpdump
+)
+# The command that stands for a package on distributions that have no dpkg.
+readonly COMMANDS=(bpftool clang ethtool gcc httperf iperf3 ip tc make mnexec nft nginx openssl ovs-vswitchd tcpdump)
+
+die() {
+    echo "catenary: $*" >&2
+    exit 1
+}
+
+check_host() {
+    [ "$(uname -s)" = Linux ] || die "this is $(uname -s), not Linux: run it on Debian 12 (a virtual machine will do)"
+    [ "$(id -u)" = 0 ] || die "not root: network namespaces and BPF need it; run \`sudo make ${MAKE_GOAL:-demo}\`"
+    local have
+    have=$(uname -r | grep -oE '^[0-9]+\.[0-9]+')
+    [ "$(printf '%s\n' "$KERNEL_MIN" "$have" | sort -V | head -n 1)" = "$KERNEL_MIN" ] ||
+        die "Linux $have is too old: the load balancer's BPF programs need $KERNEL_MIN or newer"
+    [ -r /sys/kernel/btf/vmlinux ] ||
+        die "this kernel has no BTF (/sys/kernel/btf/vmlinux): use one built with CONFIG_DEBUG_INFO_BTF=y"
+}
+
+check_kernel_features() {
+    unshare -n -m true 2>/dev/null ||
+        die "can't make network and mount namespaces: in a container, start it with --privileged"
+    unshare -n tc qdisc add dev lo clsact 2>/dev/null ||
+        die "this kernel has no tc clsact: use one built with CONFIG_NET_CLS_ACT and CONFIG_NET_SCH_INGRESS"
+    bpftool prog list >/dev/null 2>&1 ||
+        die "the bpf() system call is refused: in a container, start it with --privileged (CAP_BPF, CAP_NET_ADMIN)"
+}
+
+missing_packages() {
+    local package
+    for package in "${PACKAGES[@]}"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
+    done
+}
+
+install_packages() {
+    if ! command -v apt-get >/dev/null; then
+        local command
+        for command in "${COMMANDS[@]}"; do
+            command -v "$command" >/dev/null || die "no apt-get here and no \`$command\`: install it by hand"
+        done
+        return
+    fi
+    local missing
+    mapfile -t missing < <(missing_packages)
+    [ ${#missing[@]} = 0 ] && return
+    echo "installing ${missing[*]}"
+    # The testbed runs its own private daemons: packages must not start theirs on this host.
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+        printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+        chmod 755 /usr/sbin/policy-rc.d
+    fi
+    local log
+    log=$(mktemp)
+    export DEBIAN_FRONTEND=noninteractive
+    { apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 || {
+        [ -z "${CI:-}" ] || cat "$log" >&2
+        die "apt-get could not install ${missing[*]} (log: $log): check the network and /etc/apt/sources.list"
+    }
+    rm -f "$log"
+}
+
+install_python() {
+    local python=${PYTHON:-python3}
+    command -v "$python" >/dev/null || die "no $python: install Python $PYTHON_MIN or newer, or set PYTHON="
+    "$python" -c "import sys; sys.exit(sys.version_info < tuple(map(int, '$PYTHON_MIN'.split('.'))))" ||
+        die "$("$python" --version) is too old: $PYTHON_MIN or newer is needed (set PYTHON=)"
+    [ -x .venv/bin/pip ] || { rm -rf .venv && "$python" -m venv .venv; } ||
+        die "$python can't make a virtual environment: apt install python3-venv"
+    echo "installing Python packages into .venv"
+    .venv/bin/pip --disable-pip-version-check install --quiet --retries 2 -c constraints.txt \
+        -e '.[testbed,test,dev]' >.venv/pip.log 2>&1 || {
+        [ -z "${CI:-}" ] || cat .venv/pip.log >&2
+        die "pip could not install the Python packages (log: .venv/pip.log): is a package registry reachable" \
+            "from here? (PIP_INDEX_URL names another one)"
+    }
+}
+
+case "${1:-}" in
+system)
+    check_host
+    install_packages
+    check_kernel_features
+    ;;
+python)
+    install_python
+    ;;
+*)
+    die "usage: tools/install.sh system|python"
+    ;;
+esac
