@@ -1,0 +1,235 @@
+"""Typed clients of the three REST services, over httpx. CLI, experiments and users use `ManagementClient`."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from catenary import wire
+from catenary.errors import CatenaryError, InvalidValue, Unavailable, from_problem
+from catenary.tags import TagPair
+from catenary.token import read_token
+
+T = TypeVar("T")
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+class Client:
+    """One service: `url`, its token, and the CA certificate that signs its TLS certificate.
+
+    Raises the service's own error (`catenary.errors`), or `Unavailable` when it can't be reached.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        ca: Path | None = None,
+        timeout: float = 10.0,
+        what: str = "service",
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._what = what
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        # trust_env off: a proxy variable of the shell must not carry control traffic elsewhere.
+        self._http = httpx.Client(
+            base_url=self.url, headers=headers, verify=_trust(self.url, ca), timeout=timeout, trust_env=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def call(self, method: str, path: str, answer: type[T], body: BaseModel | None = None, **query: Any) -> T:
+        """One request whose JSON answer is of type `answer`."""
+        content = self.send(method, path, body, **query)
+        try:
+            return TypeAdapter(answer).validate_json(content)
+        except ValidationError as error:
+            raise CatenaryError(
+                f"{self._what} at {self.url}: its answer to {method} {path} is not understood "
+                f"({wire.explain(error.errors())}): is it of the same version?"
+            ) from error
+
+    def send(self, method: str, path: str, body: BaseModel | None = None, **query: Any) -> bytes:
+        """One request; the raw body of the answer."""
+        try:
+            response = self._http.request(
+                method,
+                path,
+                content=body.model_dump_json() if body is not None else None,
+                headers={"Content-Type": "application/json"} if body is not None else {},
+                params={key: value for key, value in query.items() if value is not None},
+            )
+        except httpx.HTTPError as error:
+            fault = str(error) or type(error).__name__
+            raise Unavailable(f"{self._what} at {self.url} can't be reached: {fault}") from error
+        if response.is_error:
+            raise _error(response)
+        return response.content
+
+
+def _trust(url: str, ca: Path | None) -> ssl.SSLContext:
+    """Whom to trust: `ca`, or the system's authorities. Plain HTTP asks nobody, and loading them is slow."""
+    if not url.startswith("https:"):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        return ssl.create_default_context(cafile=str(ca) if ca else None)
+    except OSError as error:
+        raise InvalidValue(f"CA certificate {ca} can't be read: {error.strerror or error}") from error
+
+
+def _error(response: httpx.Response) -> CatenaryError:
+    try:
+        detail = wire.Problem.model_validate_json(response.content).detail
+    except ValueError:
+        detail = f"{response.request.url}: HTTP {response.status_code}"
+    return from_problem(response.status_code, detail)
+
+
+class ManagementClient(Client):
+    """The management system: what operators, experiments and the CLI talk to."""
+
+    def __init__(self, url: str = DEFAULT_URL, **options: Any) -> None:
+        super().__init__(url, what="management system", **options)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """From CATENARY_URL, CATENARY_TOKEN_FILE and CATENARY_CA, each optional."""
+        token_file, ca = os.environ.get("CATENARY_TOKEN_FILE"), os.environ.get("CATENARY_CA")
+        return cls(
+            os.environ.get("CATENARY_URL", DEFAULT_URL),
+            token=read_token(Path(token_file) if token_file else None),
+            ca=Path(ca) if ca else None,
+        )
+
+    def health(self) -> wire.ManagementHealth:
+        return self.call("GET", "/v1/health", wire.ManagementHealth)
+
+    def status(self) -> wire.StatusView:
+        return self.call("GET", "/v1/status", wire.StatusView)
+
+    def chains(self) -> list[wire.ChainView]:
+        return self.call("GET", "/v1/chains", list[wire.ChainView])
+
+    def chain(self, name: str) -> wire.ChainView:
+        return self.call("GET", f"/v1/chains/{name}", wire.ChainView)
+
+    def add_chain(self, request: wire.ChainRequest) -> wire.OperationView:
+        return self.call("POST", "/v1/chains", wire.OperationView, request)
+
+    def remove_chain(self, name: str, *, force: bool = False) -> wire.OperationView:
+        return self.call("DELETE", f"/v1/chains/{name}", wire.OperationView, force=force)
+
+    def rebalance(self, request: wire.Rebalance | None = None) -> wire.ChainSet:
+        return self.call("POST", "/v1/rebalance", wire.ChainSet, request or wire.Rebalance())
+
+    def operations(self) -> list[wire.OperationView]:
+        return self.call("GET", "/v1/operations", list[wire.OperationView])
+
+    def operation(self, operation_id: str) -> wire.OperationView:
+        return self.call("GET", f"/v1/operations/{operation_id}", wire.OperationView)
+
+    def wait(
+        self,
+        operation: wire.OperationView,
+        timeout: float,
+        *,
+        poll: float = 0.05,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> wire.OperationView:
+        """Poll until the operation is over, or raise `Unavailable` after `timeout` seconds."""
+        deadline = clock() + timeout
+        while operation.state == "running":
+            if clock() > deadline:
+                chain = self.chain(operation.chain)
+                raise Unavailable(
+                    f"operation {operation.id} ({operation.kind} {operation.chain}) is not done after "
+                    f"{timeout:g} s: the chain is {chain.state}"
+                    + (f", {chain.reason}" if chain.reason else "")
+                )
+            sleep(poll)
+            operation = self.operation(operation.id)
+        return operation
+
+
+class BalancerClient(Client):
+    """A load balancer, master or slave."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(url, **{"what": "load balancer", **options})
+
+    def health(self) -> wire.BalancerHealth:
+        return self.call("GET", "/v1/health", wire.BalancerHealth)
+
+    def pairs(self) -> wire.ChainSet:
+        return self.call("GET", "/v1/pairs", wire.ChainSet)
+
+    def change(self, change: wire.Change) -> wire.ChainSet:
+        """Add, remove and forget tag pairs in one epoch (master only)."""
+        return self.call("POST", "/v1/changes", wire.ChainSet, change)
+
+    def activity(self, pair: TagPair) -> wire.PairActivity:
+        return self.call("GET", f"/v1/pairs/{pair.path}/active", wire.PairActivity)
+
+    def stats(self) -> wire.BalancerStats:
+        return self.call("GET", "/v1/stats", wire.BalancerStats)
+
+    def rebalance(self, request: wire.Rebalance) -> wire.ChainSet:
+        return self.call("POST", "/v1/rebalance", wire.ChainSet, request)
+
+    def handshake(self, handshake: wire.Handshake) -> wire.HandshakeReply:
+        """Master to slave only."""
+        return self.call("POST", "/v1/handshake", wire.HandshakeReply, handshake)
+
+    def put_chain_set(self, chain_set: wire.ChainSet) -> None:
+        """Master to slave only: the whole chain set; an older epoch is refused."""
+        self.send("PUT", "/v1/chain-set", chain_set)
+
+
+class ControllerClient(Client):
+    """The OpenFlow controller's REST."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(url, **{"what": "controller", **options})
+
+    def health(self) -> wire.ControllerHealth:
+        return self.call("GET", "/v1/health", wire.ControllerHealth)
+
+    def topology(self) -> wire.TopologyView:
+        return self.call("GET", "/v1/topology", wire.TopologyView)
+
+    def chains(self) -> list[wire.SteeredChain]:
+        return self.call("GET", "/v1/chains", list[wire.SteeredChain])
+
+    def steer(self, name: str, request: wire.SteerRequest) -> wire.SteeredChain:
+        """Install the rules of a chain, done when every switch has answered the barrier. Idempotent."""
+        return self.call("PUT", f"/v1/chains/{name}", wire.SteeredChain, request)
+
+    def check(self, name: str, request: wire.SteerRequest) -> None:
+        """Would `steer` succeed? Raises what it would raise, and changes nothing."""
+        self.send("POST", f"/v1/chains/{name}/check", request)
+
+    def unsteer(self, name: str) -> None:
+        """Remove every rule of a chain; a chain that is not steered is `NotFound`."""
+        self.send("DELETE", f"/v1/chains/{name}")
+
+    def rules(self, name: str) -> list[wire.RuleView]:
+        return self.call("GET", f"/v1/chains/{name}/rules", list[wire.RuleView])

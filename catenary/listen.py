@@ -1,0 +1,49 @@
+"""Where a service may listen: loopback by default, elsewhere only with TLS and a token."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from catenary.errors import InvalidValue
+from catenary.token import read_token
+
+
+@dataclass(frozen=True)
+class Listen:
+    """Where a service listens, and what protects it.
+
+    Anything but a loopback address needs TLS and a token: whoever reaches these services steers traffic.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    token_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise InvalidValue(f"port {self.port} is out of range: use 0..65535")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise InvalidValue("TLS needs both a certificate (--tls-cert) and its key (--tls-key)")
+        if not self._is_loopback() and (self.tls_cert is None or self.token_file is None):
+            raise InvalidValue(
+                f"refusing to listen on {self.host}: an address other than loopback needs "
+                "--tls-cert, --tls-key and --token-file"
+            )
+
+    def _is_loopback(self) -> bool:
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
+
+    def token(self) -> str | None:
+        return read_token(self.token_file)

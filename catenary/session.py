@@ -1,0 +1,141 @@
+"""Session keys and the timeouts of sessions (docs/ARCHITECTURE.md, "Sessions").
+
+The key's bytes are the C struct `session_key` of `lb_adapter/core/key.h`; the vectors under
+`tests/vectors` hold both to the same numbers.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from catenary.errors import InvalidValue
+
+Address = IPv4Address | IPv6Address
+KEY_SIZE = 48
+_MASK = (1 << 64) - 1
+_SEED = 0x9E3779B97F4A7C15
+_MULTIPLIER = 0xFF51AFD7ED558CCD
+
+
+@dataclass(frozen=True, order=True)
+class End:
+    """One end of a session; `port` is 0 where the protocol has none."""
+
+    address: Address
+    port: int = 0
+
+    def pack(self) -> bytes:
+        """18 bytes: the address as IPv6 (IPv4 as ::ffff:a.b.c.d, RFC 4291), then the port."""
+        raw = self.address.packed
+        if len(raw) == 4:
+            raw = b"\0" * 10 + b"\xff\xff" + raw
+        return raw + struct.pack("!H", self.port)
+
+
+@dataclass(frozen=True)
+class SessionKey:
+    """Both ends sorted, so that the two directions of a session have one key.
+
+    Build it with `of`. `kind` is the IP protocol number, or one of those above 255 in `KIND_NAMES`.
+    `vlans` are the IDs of up to two tags that the frame already carried, outermost first.
+    """
+
+    low: End
+    high: End
+    kind: int
+    vlans: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def of(cls, a: End, b: End, kind: int, vlans: tuple[int, int] = (0, 0)) -> SessionKey:
+        if b.pack() < a.pack():
+            a, b = b, a
+        return cls(a, b, kind, vlans)
+
+    def pack(self) -> bytes:
+        """The 48 bytes of `struct session_key`: addresses and ports in network order, rest native."""
+        low, high = self.low.pack(), self.high.pack()
+        tail = struct.pack("=HHHHHH", *self.vlans, self.kind, 0, 0, 0)
+        return low[:16] + high[:16] + low[16:] + high[16:] + tail
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> SessionKey:
+        """Inverse of `pack`; raises `InvalidValue` unless `raw` has 48 bytes."""
+        if len(raw) != KEY_SIZE:
+            raise InvalidValue(f"a session key has {KEY_SIZE} bytes, not {len(raw)}")
+        low_port, high_port = struct.unpack("!HH", raw[32:36])
+        outer, inner, kind = struct.unpack("=HHH", raw[36:42])
+        return cls(
+            End(_address(raw[:16]), low_port), End(_address(raw[16:32]), high_port), kind, (outer, inner)
+        )
+
+    def hash64(self) -> int:
+        """The 64-bit hash that C computes too (multiply and shift over 4-byte words)."""
+        value = _SEED
+        for (word,) in struct.iter_unpack("=I", self.pack()):
+            value = ((value ^ word) * _MULTIPLIER) & _MASK
+            value ^= value >> 32
+        return value
+
+    def __str__(self) -> str:
+        return f"{_text(self.low)} <-> {_text(self.high)}/{KIND_NAMES.get(self.kind, self.kind)}"
+
+
+KIND_NAMES = {
+    1: "icmp",
+    6: "tcp",
+    17: "udp",
+    58: "icmp6",
+    132: "sctp",
+    256: "arp",
+    257: "nd",
+    258: "addresses",
+    259: "client",
+}
+
+
+def _address(raw: bytes) -> Address:
+    if raw.startswith(b"\0" * 10 + b"\xff\xff"):
+        return ip_address(raw[12:])
+    return ip_address(raw)
+
+
+def _text(end: End) -> str:
+    return f"[{end.address}]:{end.port}" if end.address.version == 6 else f"{end.address}:{end.port}"
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Times of a segment, all in seconds; the pair's master hands them to its slave.
+
+    Affinity rule 5: `tau` is what is promised to a session of a state, and the master really holds a pin
+    for `tau + lease + transit`.
+    """
+
+    tcp_opening: float = 60.0
+    """TCP before the handshake is complete (RFC 5382 asks for at least 4 minutes only once established)."""
+    tcp_established: float = 7440.0
+    """TCP established: 2 hours 4 minutes (RFC 5382, REQ-5)."""
+    tcp_closing: float = 10.0
+    """TCP after a FIN both ways or a RST."""
+    udp: float = 120.0
+    """UDP (RFC 4787, REQ-5)."""
+    other: float = 120.0
+    """Every other protocol, ICMP echo among them."""
+    neighbour: float = 60.0
+    """ARP and IPv6 ND."""
+    lease: float = 10.0
+    """How long the slave may use a pin that it has learned; longer means fewer asks by one-way streams."""
+    transit: float = 2.0
+    """D: the longest time that a packet may take through any chain or bypass path."""
+
+    def __post_init__(self) -> None:
+        for name, value in self.__dict__.items():
+            if not 0.05 <= value <= 86400:
+                raise InvalidValue(f"timeout {name} of {value} s is out of range: use 0.05..86400")
+        if self.tcp_closing < 2 * self.transit:
+            raise InvalidValue(
+                f"timeout tcp_closing of {self.tcp_closing} s is below twice the transit bound of "
+                f"{self.transit} s: late packets of a closed session would find no pin"
+            )

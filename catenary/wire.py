@@ -1,0 +1,430 @@
+"""What goes over the wire: the pydantic models of all three REST services, and of the network file.
+
+The services never import each other; this page is what they agree on. Unknown keys are refused everywhere.
+Times are seconds, sizes bytes, moments seconds since the epoch (UTC).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from catenary import chain as _chain
+from catenary import session as _session
+from catenary import tags as _tags
+from catenary.chain import WEIGHT_DEFAULT, WEIGHT_MAX, ChainState, PairState, TagMode
+from catenary.errors import CatenaryError, InvalidValue
+
+PROTOCOL = 1
+"""Version of what master and slave say to each other; both refuse another one."""
+
+T = TypeVar("T")
+Name = Annotated[str, AfterValidator(lambda name: _checked(lambda: _chain.check_name(name)))]
+VlanId = Annotated[int, AfterValidator(lambda vid: _checked(lambda: _tags.check_vlan_id(vid)))]
+Weight = Annotated[int, Field(ge=0, le=WEIGHT_MAX)]
+Role = Literal["master", "slave"]
+Affinity = Literal["session", "addresses", "client"]
+
+
+def _checked(call: Callable[[], T]) -> T:
+    """Run a validator of the vocabulary; pydantic wants its refusals as `ValueError`."""
+    try:
+        return call()
+    except CatenaryError as error:
+        raise ValueError(error.detail) from error
+
+
+class Model(BaseModel):
+    """Base of all messages: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Problem(Model):
+    """An error (RFC 9457), sent as `application/problem+json`."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    instance: str | None = None
+
+
+class Tags(Model):
+    """A tag pair."""
+
+    forward: VlanId
+    reverse: VlanId
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        _checked(self.pair)
+        return self
+
+    def pair(self) -> _tags.TagPair:
+        return _tags.TagPair(self.forward, self.reverse)
+
+    @classmethod
+    def of(cls, pair: _tags.TagPair) -> Self:
+        return cls(forward=pair.forward, reverse=pair.reverse)
+
+
+# --- load balancer ---------------------------------------------------------------------------------------
+
+
+class PairAdd(Tags):
+    """A tag pair to add, with the weight of its chain (0 = cordoned)."""
+
+    weight: Weight = WEIGHT_DEFAULT
+
+
+class Change(Model):
+    """Several adds and removes in one epoch. All of it happens, or nothing.
+
+    `forget` frees pairs that are drained; `expect_epoch`, when given, must be the present one.
+    While the session table overflows the chain set may not change, unless `force`.
+    """
+
+    add: list[PairAdd] = []
+    remove: list[Tags] = []
+    forget: list[Tags] = []
+    expect_epoch: int | None = None
+    force: bool = False
+
+
+class PairView(PairAdd):
+    """A tag pair as an LB holds it. `slot` and `generation` are what pins store."""
+
+    slot: int
+    generation: int
+    state: PairState
+
+
+class ChainSet(Model):
+    """The chain set of a segment at one epoch: the answer to a change, and what a master sends its slave.
+
+    `designated` is the slot that carries what is no session; None while there is no chain.
+    """
+
+    segment: Name
+    epoch: int
+    designated: int | None
+    pairs: list[PairView]
+
+
+class TimeoutsModel(Model):
+    """`catenary.session.Timeouts` on the wire, in seconds."""
+
+    tcp_opening: float = 60.0
+    tcp_established: float = 7440.0
+    tcp_closing: float = 10.0
+    udp: float = 120.0
+    other: float = 120.0
+    neighbour: float = 60.0
+    lease: float = 10.0
+    transit: float = 2.0
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        _checked(self.timeouts)
+        return self
+
+    def timeouts(self) -> _session.Timeouts:
+        return _session.Timeouts(**self.model_dump())
+
+
+class Handshake(Model):
+    """Master to slave, at start and whenever either of them restarted: all that the slave must know."""
+
+    protocol: int = PROTOCOL
+    master_id: str
+    ask_id: VlanId
+    affinity: Affinity
+    timeouts: TimeoutsModel
+    chain_set: ChainSet
+
+
+class HandshakeReply(Model):
+    protocol: int = PROTOCOL
+    slave_id: str
+    epoch: int
+
+
+class PairActivity(Tags):
+    """The answer to "active?" of one pair at one LB: `active` is false once nothing of it is left there."""
+
+    state: PairState
+    active: bool
+    sessions: int
+
+
+class PairStats(Tags):
+    """Counters of one pair at one LB since its generation began; forward = client to server."""
+
+    slot: int
+    state: PairState
+    sessions: int
+    new_sessions: int
+    forward_packets: int
+    forward_bytes: int
+    reverse_packets: int
+    reverse_bytes: int
+
+
+class BalancerStats(Model):
+    """Statistics of an LB; a master's include its slave's as `peer` (null when it can't be reached)."""
+
+    role: Role
+    segment: Name
+    epoch: int
+    pins: int
+    capacity: int
+    overflow: bool
+    pairs: list[PairStats]
+    counters: dict[str, int]
+    peer: BalancerStats | None = None
+
+
+class Rebalance(Model):
+    """A re-balance request: new sessions only. With `weights`, these are the operator's from now on."""
+
+    weights: list[PairAdd] = []
+
+
+class PeerHealth(Model):
+    url: str | None
+    connected: bool
+    reason: str | None = None
+
+
+class BalancerHealth(Model):
+    status: Literal["ok", "degraded"]
+    role: Role
+    segment: Name
+    data_plane: str
+    epoch: int
+    instance: str
+    peer: PeerHealth
+
+
+# --- controller ------------------------------------------------------------------------------------------
+
+
+class SteerRequest(Model):
+    """Carry this tag pair through these NFs, in forward order."""
+
+    segment: Name
+    tags: Tags
+    nfs: list[Name] = Field(min_length=1)
+
+
+class SteeredChain(SteerRequest):
+    """A chain as steered: `path` names every switch and NF in forward order from master to slave LB."""
+
+    name: Name
+    cookie: int
+    path: list[str]
+    rules: int
+    installed: bool
+    waiting_for: list[str] = []
+
+
+class RuleView(Model):
+    """One OpenFlow rule with its counters; `installed` is false when the switch does not show it."""
+
+    switch: Name
+    table: int
+    priority: int
+    cookie: int
+    match: dict[str, str | int]
+    actions: list[str]
+    packets: int
+    bytes: int
+    installed: bool
+
+
+class PortRef(Model):
+    switch: Name
+    port: str
+
+
+class LinkView(Model):
+    a: PortRef
+    b: PortRef
+
+
+class SwitchView(Model):
+    name: Name
+    dpid: int
+    connected: bool
+    ports: list[str]
+    dropped_packets: int = 0
+
+
+class TopologyView(Model):
+    switches: list[SwitchView]
+    links: list[LinkView]
+    attachments: dict[str, PortRef]
+
+
+class ControllerHealth(Model):
+    status: Literal["ok", "degraded"]
+    switches_connected: int
+    switches_expected: int
+    reason: str | None = None
+
+
+# --- management system -----------------------------------------------------------------------------------
+
+
+class ChainRequest(Model):
+    """Ask for a chain. The name is made up and the tags are allocated unless they are given."""
+
+    nfs: list[Name] = Field(min_length=1)
+    name: Name | None = None
+    tags: Tags | None = None
+    weight: Weight = WEIGHT_DEFAULT
+    segment: Name | None = None
+
+
+class ChainView(Model):
+    """A chain as the management system knows it; `reason` says why it waits or failed."""
+
+    name: Name
+    segment: Name
+    nfs: list[Name]
+    tags: Tags
+    weight: Weight
+    state: ChainState
+    reason: str | None = None
+    created: float
+    changed: float
+
+
+class OperationView(Model):
+    """A call that takes time (the paper's asynchronous calls): poll it until it is not `running`."""
+
+    id: str
+    kind: Literal["add", "remove"]
+    chain: Name
+    state: Literal["running", "succeeded", "failed"]
+    reason: str | None = None
+    created: float
+    finished: float | None = None
+
+
+class ServiceStatus(Model):
+    name: str
+    url: str
+    ok: bool
+    reason: str | None = None
+
+
+class ChainStatus(ChainView):
+    """A chain with its load: sessions at the master, bytes since it began, share of live sessions."""
+
+    sessions: int | None = None
+    new_sessions: int | None = None
+    bytes: int | None = None
+    share: float | None = None
+
+
+class StatusView(Model):
+    services: list[ServiceStatus]
+    chains: list[ChainStatus]
+    epoch: int | None
+    counters: dict[str, dict[str, int]]
+
+
+class ManagementHealth(Model):
+    status: Literal["ok", "degraded"]
+    chains: int
+
+
+# --- the network file: what discovery can't know ----------------------------------------------------------
+
+
+class HostAttachment(PortRef):
+    """A host outside the segment. It hangs on the switch of the LB whose outer side it is on."""
+
+    mac: Annotated[str, Field(pattern="^([0-9a-f]{2}:){5}[0-9a-f]{2}$")]
+
+
+class NfAttachment(Model):
+    switch: Name
+    ingress: str
+    egress: str
+    tags: TagMode = TagMode.STRIPPED
+
+    def nf(self, name: str) -> _chain.NetworkFunction:
+        return _chain.NetworkFunction(name, self.switch, self.ingress, self.egress, self.tags)
+
+
+class BalancerAttachment(Model):
+    """Where an LB's two ports hang, and the address of its REST service."""
+
+    switch: Name
+    outer: str
+    inner: str
+    url: str
+
+
+class SegmentConfig(Model):
+    master: Name
+    slave: Name
+    ask_id: VlanId = 4094
+    timeouts: TimeoutsModel = TimeoutsModel()
+
+
+class NetworkConfig(Model):
+    """`network.yaml`: read by controller and management system. `switches` maps names to datapath IDs."""
+
+    switches: dict[Name, int]
+    hosts: dict[Name, HostAttachment] = {}
+    nfs: dict[Name, NfAttachment]
+    balancers: dict[Name, BalancerAttachment]
+    segments: dict[Name, SegmentConfig]
+    controller_url: str = "http://127.0.0.1:8081"
+
+    @model_validator(mode="after")
+    def _references(self) -> Self:
+        attached = [(f"host {n!r}", h.switch) for n, h in self.hosts.items()]
+        attached += [(f"NF {n!r}", nf.switch) for n, nf in self.nfs.items()]
+        attached += [(f"load balancer {n!r}", lb.switch) for n, lb in self.balancers.items()]
+        for what, switch in attached:
+            if switch not in self.switches:
+                raise ValueError(f"{what} hangs on unknown switch {switch!r}")
+        for name, segment in self.segments.items():
+            for lb in (segment.master, segment.slave):
+                if lb not in self.balancers:
+                    raise ValueError(f"segment {name!r} names unknown load balancer {lb!r}")
+        for name, nf in self.nfs.items():
+            _checked(partial(nf.nf, name))
+        return self
+
+    @classmethod
+    def load(cls, text: str, where: str = "network file") -> Self:
+        """Parse YAML (JSON is YAML too); raises `InvalidValue` that names `where`, the key and the fault."""
+        try:
+            return cls.model_validate(yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            raise InvalidValue(f"{where} is not YAML: {error}") from error
+        except ValidationError as error:
+            raise InvalidValue(f"{where}: {explain(error.errors())}") from error
+
+
+def explain(faults: Sequence[Any]) -> str:
+    """One line of text for the `errors()` of a pydantic refusal: each place, its fault and its value."""
+    lines = []
+    for item in faults:
+        place = ".".join(str(part) for part in item["loc"] if part != "body")
+        fault = item["msg"].removeprefix("Value error, ")
+        value = item.get("input")
+        hidden = isinstance(value, dict | list) or item["type"] == "value_error"
+        shown = "" if hidden else f" (got {value!r})"
+        lines.append(f"{place}: {fault}{shown}" if place else f"{fault}{shown}")
+    return "; ".join(lines)

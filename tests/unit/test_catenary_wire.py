@@ -1,0 +1,99 @@
+"""Wire models: unknown keys refused, the vocabulary's own words in the refusal, the network file."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from catenary.errors import InvalidValue
+from catenary.session import Timeouts
+from catenary.tags import TagPair
+from catenary.wire import (
+    ChainRequest,
+    Change,
+    NetworkConfig,
+    OperationView,
+    PairAdd,
+    Tags,
+    TimeoutsModel,
+    explain,
+)
+
+NETWORK = """
+switches: {s1: 1, s2: 2, s3: 3}
+hosts:
+  h1: {switch: s1, port: s1-eth1, mac: "00:00:00:00:00:01"}
+nfs:
+  n1: {switch: s3, ingress: s3-eth1, egress: s3-eth2}
+balancers:
+  l1: {switch: s1, outer: s1-outer, inner: s1-inner, url: "https://10.255.0.11:8082"}
+  l2: {switch: s2, outer: s2-outer, inner: s2-inner, url: "https://10.255.0.12:8082"}
+segments:
+  main: {master: l1, slave: l2}
+"""
+
+
+def refusal(model: type, body: str) -> str:
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate_json(body)  # type: ignore[attr-defined]
+    return explain(caught.value.errors())
+
+
+@pytest.mark.parametrize(
+    "model,body,text",
+    [
+        (Tags, '{"forward": 0, "reverse": 3}', "forward: VLAN ID 0 is out of range: use 1..4094"),
+        (Tags, '{"forward": 2, "reverse": 2}', "tag pair (2, 2) uses one VLAN ID twice"),
+        (ChainRequest, '{"nfs": ["n1"], "nane": "x"}', "nane: Extra inputs are not permitted (got 'x')"),
+        (ChainRequest, '{"nfs": ["N 1"]}', "nfs.0: name 'N 1' is not valid"),
+        (ChainRequest, '{"nfs": ["n1"], "weight": 1001}', "weight: "),
+        (ChainRequest, "{}", "nfs: Field required"),
+        (Change, '{"add": [{"forward": 2}]}', "add.0.reverse: Field required"),
+        (TimeoutsModel, '{"lease": 0}', "timeout lease of 0"),
+    ],
+)
+def test_a_refusal_names_the_place_and_the_value(model: type, body: str, text: str) -> None:
+    assert text in refusal(model, body)
+
+
+def test_tags_and_pairs_convert_both_ways() -> None:
+    assert Tags.of(TagPair(4, 5)).pair() == TagPair(4, 5)
+    assert PairAdd(forward=4, reverse=5).weight == 100
+
+
+def test_the_defaults_of_the_timeouts_are_declared_once_in_meaning() -> None:
+    assert TimeoutsModel().timeouts() == Timeouts()
+
+
+def test_messages_are_immutable() -> None:
+    tags = Tags(forward=2, reverse=3)
+    with pytest.raises(ValidationError):
+        tags.forward = 4  # type: ignore[misc]
+
+
+def test_an_operation_survives_the_wire() -> None:
+    operation = OperationView(id="7", kind="add", chain="c", state="running", created=1.5)
+    assert OperationView.model_validate_json(operation.model_dump_json()) == operation
+
+
+def test_the_network_file_is_read() -> None:
+    config = NetworkConfig.load(NETWORK)
+    assert config.segments["main"].ask_id == 4094
+    assert config.nfs["n1"].nf("n1").egress == "s3-eth2"
+
+
+@pytest.mark.parametrize(
+    "old,new,text",
+    [
+        ("switch: s3", "switch: s9", "NF 'n1' hangs on unknown switch 's9'"),
+        ("slave: l2", "slave: l9", "segment 'main' names unknown load balancer 'l9'"),
+        ("egress: s3-eth2", "egress: s3-eth1", "NF 'n1' has one port (s3-eth1)"),
+        ("00:00:00:00:00:01", "00:00:00:00:00:0G", "hosts.h1.mac: "),
+        ("segments:", "segments: [", "net.yaml is not YAML: "),
+    ],
+)
+def test_a_fault_in_the_network_file_is_named(old: str, new: str, text: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        NetworkConfig.load(NETWORK.replace(old, new), "net.yaml")
+    assert text in caught.value.detail
+    assert caught.value.detail.startswith("net.yaml")
