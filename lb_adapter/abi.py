@@ -1,0 +1,121 @@
+"""The structs and numbers of `core/abi.h`, read by cffi from that very page: nothing is declared twice."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cffi import FFI
+
+from catenary.session import SessionKey
+
+CORE = Path(__file__).parent / "core"
+_TYPES = "typedef uint8_t __u8; typedef uint16_t __u16; typedef uint32_t __u32; typedef uint64_t __u64;\n"
+
+
+def _load() -> FFI:
+    """cffi knows `#define NAME number` but no other directive; the include guard is left out."""
+    text = re.sub(r"/\*.*?\*/", "", (CORE / "abi.h").read_text(), flags=re.DOTALL)
+    lines = [
+        line
+        for line in text.splitlines()
+        if not line.startswith("#") or re.fullmatch(r"#define \w+ +\d+\s*", line)
+    ]
+    ffi = FFI()
+    ffi.cdef(_TYPES + "\n".join(lines))
+    return ffi
+
+
+ffi = _load()
+_numbers: Any = ffi.dlopen(None)
+MAX_SLOTS: int = _numbers.MAX_SLOTS
+TABLE_SIZE: int = _numbers.TABLE_SIZE
+NO_SLOT: int = _numbers.NO_SLOT
+KIND_ARP: int = _numbers.KIND_ARP
+KIND_ND: int = _numbers.KIND_ND
+
+
+_COUNTS = frozenset({"REASONS", "PIN_STATES"})
+
+
+def enum(name: str) -> dict[str, int]:
+    """Names and values of a C enum, in the order of their values; a closing count (`REASONS`) is left out."""
+    elements = ffi.typeof(f"enum {name}").elements
+    return {text: value for value, text in sorted(elements.items()) if text not in _COUNTS}
+
+
+REASONS = enum("reason")
+SLOT_STATES = enum("slot_state")
+VID_KINDS = enum("vid_kind")
+
+
+@dataclass(frozen=True)
+class Pin:
+    """The fields of a pin word (core/pin.h); `seen` is in ms of the data plane's clock, modulo 2**32."""
+
+    slot: int
+    generation: int
+    state: int
+    fins: int
+    dead: bool
+    seen: int
+
+    @classmethod
+    def of(cls, raw: bytes) -> Pin:
+        (word,) = struct.unpack("=Q", raw)
+        return cls(
+            word >> 32 & 0xFFF,
+            word >> 44 & 0xFFF,
+            word >> 56 & 0xF,
+            word >> 60 & 3,
+            bool(word >> 63),
+            word & 0xFFFFFFFF,
+        )
+
+
+def shrink(key: SessionKey) -> bytes | None:
+    """The bytes of `struct ipv4_key` for an IPv4 session; None for what has the full key."""
+    if key.low.address.version != 4 or key.high.address.version != 4 or key.kind > 255:
+        return None
+    addresses = key.low.address.packed + key.high.address.packed
+    ports = struct.pack("!HH", key.low.port, key.high.port)
+    return addresses + ports + struct.pack("=I", key.kind << 24 | key.vlans[1] << 12 | key.vlans[0])
+
+
+def pack(name: str, **fields: Any) -> bytes:
+    """The bytes of `struct NAME` with these fields set and the rest zero."""
+    item = ffi.new(f"struct {name} *", fields)
+    return bytes(ffi.buffer(item))
+
+
+def unpack(name: str, raw: bytes) -> Any:
+    """A copy of `raw` as `struct NAME`; its fields are attributes."""
+    item = ffi.new(f"struct {name} *")
+    ffi.buffer(item)[:] = raw
+    return item
+
+
+_FORMATS = {"uint8_t": "u1", "uint16_t": "u2", "uint32_t": "u4", "uint64_t": "u8"}
+
+
+def dtype(name: str) -> np.dtype[Any]:
+    """The numpy dtype of a flat struct, to read many of them at once."""
+    fields = ffi.typeof(f"struct {name}").fields
+    return np.dtype(
+        {
+            "names": [field for field, _ in fields],
+            "formats": [_format(field.type) for _, field in fields],
+            "offsets": [field.offset for _, field in fields],
+            "itemsize": ffi.sizeof(f"struct {name}"),
+        }
+    )
+
+
+def _format(kind: Any) -> Any:
+    if kind.kind == "array":
+        return (_format(kind.item), (kind.length,))
+    return _FORMATS[kind.cname]

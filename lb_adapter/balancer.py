@@ -1,0 +1,203 @@
+"""The chain set of a segment and how it changes: pure functions from one set and a request to the next.
+
+Affinity rules 4 (order of change) and 6 (drained). `now` is seconds of the monotonic clock that the data
+plane uses too, so that an adopted chain set goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from catenary.chain import PairState, check_weight
+from catenary.errors import Conflict, NotFound, Unavailable
+from catenary.policy import rebalanced
+from catenary.tags import TagPair, check_free
+
+MAX_PAIRS = 1024
+GENERATIONS = 4096
+"""A generation has 12 bits in a pin; it wraps long after the last pin of the old one is gone."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A tag pair with its place in the data plane.
+
+    `weight` is the operator's; `placed` is the one that the hash table was filled with. `since` is the
+    moment at which `state` began.
+    """
+
+    tags: TagPair
+    slot: int
+    generation: int
+    weight: int
+    placed: int
+    state: PairState
+    since: float
+
+
+@dataclass(frozen=True)
+class ChainTable:
+    """All pairs of a segment at one epoch.
+
+    `generations` remembers the last generation of every slot ever used; `resting` the moment until which
+    an ID of a forgotten pair may not be used again.
+    """
+
+    epoch: int = 0
+    pairs: tuple[Pair, ...] = ()
+    generations: Mapping[int, int] = field(default_factory=dict)
+    resting: Mapping[int, float] = field(default_factory=dict)
+
+    def find(self, tags: TagPair) -> Pair:
+        """The pair with these tags, or `NotFound`."""
+        for pair in self.pairs:
+            if pair.tags == tags:
+                return pair
+        raise NotFound(f"tag pair {tags} is not known here")
+
+    @property
+    def designated(self) -> int | None:
+        """The slot that carries what is no session: the lowest that takes new sessions."""
+        return min((p.slot for p in self.pairs if p.state is PairState.ACTIVE), default=None)
+
+    def placement(self) -> dict[int, tuple[str, int]]:
+        """What the hash table is filled from: `{slot: (name, weight)}`."""
+        return {p.slot: (p.tags.path, p.placed) for p in self.pairs if p.state is PairState.ACTIVE}
+
+    def warming(self) -> bool:
+        """Has slow start held a chain back that still has to get its whole weight?"""
+        return any(p.state is PairState.ACTIVE and p.placed < p.weight for p in self.pairs)
+
+    def cooling_down(self) -> bool:
+        return any(p.state in (PairState.COOLING, PairState.CLOSED) for p in self.pairs)
+
+
+def change(
+    table: ChainTable,
+    *,
+    add: Sequence[tuple[TagPair, int]] = (),
+    remove: Sequence[TagPair] = (),
+    forget: Sequence[TagPair] = (),
+    ask_id: int,
+    now: float,
+    transit: float,
+) -> ChainTable:
+    """Apply several adds, removes and forgets as one epoch, or raise and change nothing.
+
+    Adding a pair that is active with the same weight is no change, so that a request may be repeated.
+    An ID that rests is `Unavailable`: the same call succeeds later.
+    """
+    result = table
+    for tags in forget:
+        result = _forget(result, tags, now, transit)
+    for tags in remove:
+        result = _remove(result, tags, now)
+    for tags, weight in add:
+        result = _add(result, tags, weight, ask_id, now)
+    return table if result == table else replace(result, epoch=table.epoch + 1)
+
+
+def _add(table: ChainTable, tags: TagPair, weight: int, ask_id: int, now: float) -> ChainTable:
+    check_weight(weight)
+    for pair in table.pairs:
+        if pair.tags == tags and pair.state is PairState.ACTIVE:
+            if pair.weight == weight:
+                return table
+            raise Conflict(
+                f"tag pair {tags} is active with weight {pair.weight}, not {weight}: rebalance sets weights"
+            )
+    check_free(tags, {ask_id, *(vid for pair in table.pairs for vid in pair.tags.ids)})
+    for vid in tags.ids:
+        if table.resting.get(vid, 0.0) > now:
+            left = table.resting[vid] - now
+            raise Unavailable(f"VLAN ID {vid} of tag pair {tags} rests for another {left:.1f} s")
+    used = {pair.slot for pair in table.pairs}
+    slot = next((s for s in range(MAX_PAIRS) if s not in used), None)
+    if slot is None:
+        raise Conflict(f"all {MAX_PAIRS} slots are in use: remove a chain first")
+    generation = (table.generations.get(slot, 0) + 1) % GENERATIONS
+    pair = Pair(tags, slot, generation, weight, weight, PairState.ACTIVE, now)
+    # What a rebalance skewed is over: the set that it was made for is no more.
+    pairs = [replace(p, placed=p.weight) for p in table.pairs]
+    return replace(table, pairs=(*pairs, pair), generations={**table.generations, slot: generation})
+
+
+def _remove(table: ChainTable, tags: TagPair, now: float) -> ChainTable:
+    pair = table.find(tags)
+    if pair.state is not PairState.ACTIVE:
+        raise Conflict(f"tag pair {tags} is already {pair.state}")
+    pairs = [replace(p, placed=p.weight) for p in table.pairs]
+    cooling = replace(pair, placed=pair.weight, state=PairState.COOLING, since=now)
+    return replace(table, pairs=tuple(cooling if p.tags == tags else p for p in pairs))
+
+
+def _forget(table: ChainTable, tags: TagPair, now: float, transit: float) -> ChainTable:
+    pair = table.find(tags)
+    if pair.state is not PairState.DRAINED:
+        raise Conflict(f"tag pair {tags} is {pair.state}, not drained: it can't be forgotten yet")
+    resting = {vid: until for vid, until in table.resting.items() if until > now}
+    resting.update(dict.fromkeys(tags.ids, now + 2 * transit))
+    return replace(table, pairs=tuple(p for p in table.pairs if p.tags != tags), resting=resting)
+
+
+def advance(
+    table: ChainTable, pins: Mapping[int, int], leases: Mapping[int, int], now: float, transit: float
+) -> ChainTable:
+    """The next steps of all cool-downs: cooling -> closed -> drained (affinity rule 6).
+
+    `pins` and `leases` count what is in force of each slot at master and slave. Each step waits for 2 D
+    after the one before it: packets placed by the table before the change are through by then, and have
+    left their pins.
+    """
+
+    def step(pair: Pair) -> Pair:
+        waited = now - pair.since > 2 * transit
+        if not waited or pins.get(pair.slot, 0):
+            return pair
+        if pair.state is PairState.COOLING:
+            return replace(pair, state=PairState.CLOSED, since=now)
+        if pair.state is PairState.CLOSED and not leases.get(pair.slot, 0):
+            return replace(pair, state=PairState.DRAINED, since=now)
+        return pair
+
+    pairs = tuple(step(pair) for pair in table.pairs)
+    return table if pairs == table.pairs else replace(table, pairs=pairs, epoch=table.epoch + 1)
+
+
+def reweigh(table: ChainTable, weights: Iterable[tuple[TagPair, int]], live: Mapping[int, int]) -> ChainTable:
+    """A re-balance: with `weights` they are set; else new sessions make up for the `live` ones (paper, II).
+
+    Only active pairs can be weighed; nothing is changed if one of `weights` can't be.
+    """
+    given = dict(weights)
+    for tags, weight in given.items():
+        check_weight(weight)
+        if table.find(tags).state is not PairState.ACTIVE:
+            raise Conflict(f"tag pair {tags} is {table.find(tags).state}: only active pairs have weights")
+    active = [p for p in table.pairs if p.state is PairState.ACTIVE]
+    if given:
+        placed = {p.slot: given.get(p.tags, p.weight) for p in active}
+    else:
+        placed = rebalanced({p.slot: p.weight for p in active}, live)
+    pairs = tuple(
+        replace(p, weight=given.get(p.tags, p.weight), placed=placed.get(p.slot, p.placed))
+        for p in table.pairs
+    )
+    return table if pairs == table.pairs else replace(table, pairs=pairs, epoch=table.epoch + 1)
+
+
+def warmed(table: ChainTable, now: float, slow_start: float) -> ChainTable:
+    """Slow start: a new chain's weight grows in ten steps over `slow_start` seconds.
+
+    The first chain needs none: there is nobody to take the load meanwhile, and shares are relative.
+    """
+
+    def placed(pair: Pair) -> int:
+        tenths = 1 + int(10 * (now - pair.since) / slow_start)
+        if pair.state is not PairState.ACTIVE or pair.since + 1.1 * slow_start < now:
+            return pair.placed
+        return pair.weight if tenths > 10 else -(-pair.weight * tenths // 10)
+
+    pairs = tuple(replace(pair, placed=placed(pair)) for pair in table.pairs)
+    return table if pairs == table.pairs else replace(table, pairs=pairs, epoch=table.epoch + 1)

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * The eBPF data plane: a splice between the outer port and the tagged endpoints of the inner port.
+ *
+ * Two programs at tc ingress, `outer` and `inner`, serve both roles. They parse, have core/splice.h decide, and
+ * carry the verdict out. Every frame leaves by a redirect or is dropped with a counter; nothing reaches the
+ * host's own stack. A third program, `walk`, is run from user space: it counts live pins and reclaims
+ * expired ones.
+ *
+ * skb->cb[0..2] carry (reason, VLAN ID pushed, interface) of the last frame: only a test run reads them.
+ */
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+
+struct frame;
+struct source {
+	struct __sk_buff *skb;
+};
+#define PARSE_IP(source, offset, v6, quoted, f) parse_ip_at((source)->skb, f, offset, (v6) | (quoted) << 1)
+int parse_ip_at(struct __sk_buff *skb, struct frame *f, __u32 offset, __u32 how);
+
+#include "key.h"
+#include "pin.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define MAX_OFFSET 400 /* of an IP header: link layer, and all before a quoted packet */
+#define HEADERS 544 /* bytes made linear when what is linear does not hold all headers */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct config);
+} config SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SLOTS);
+	__type(key, __u32);
+	__type(value, struct slot);
+} slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct vid);
+} vids SEC(".maps");
+
+/* IPv4 sessions have a map of their own, with keys of 16 bytes: the common case stays small. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1000000);
+	__type(key, struct ipv4_key);
+	__type(value, struct pin);
+} pins4 SEC(".maps");
+
+/* All other keys. Not allocated beforehand: most networks have few. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1000000);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct session_key);
+	__type(value, struct pin);
+} pins6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct session_key);
+	__type(value, struct pin);
+} fragments SEC(".maps");
+
+/* Sessions of each slot as p2c weighs them: counted up here, corrected by every walk. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SLOTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} loads SEC(".maps");
+
+struct table_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct place_table);
+} first_table SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct table_map);
+} table SEC(".maps") = { .values = { [0] = &first_table } };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, REASONS);
+	__type(key, __u32);
+	__type(value, __u64);
+} reasons SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_SLOTS);
+	__type(key, __u32);
+	__type(value, struct chain_counters);
+} chains SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SLOTS);
+	__type(key, __u32);
+	__type(value, struct walk_result);
+} walked SEC(".maps");
+
+/* Python's own note beside the table: a restarted daemon reads it to go on with growing epochs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} epoch SEC(".maps");
+
+struct env {
+	struct config *c;
+	__u32 now;     /* ms, monotonic */
+	__u32 no_slot; /* the reason to drop for, if there turns out to be no slot */
+};
+
+INLINE void leaf_count(struct env *e, __u32 reason)
+{
+	__u64 *counter = bpf_map_lookup_elem(&reasons, &reason);
+
+	if (counter)
+		(*counter)++;
+}
+
+INLINE struct pin *leaf_find(struct env *e, const struct session_key *key)
+{
+	struct ipv4_key small;
+
+	return shrink_key(key, &small) ? bpf_map_lookup_elem(&pins4, &small) : bpf_map_lookup_elem(&pins6, key);
+}
+
+INLINE int leaf_insert(struct env *e, const struct session_key *key, __u64 word)
+{
+	struct pin fresh = { word };
+	struct ipv4_key small;
+
+	return shrink_key(key, &small) ? bpf_map_update_elem(&pins4, &small, &fresh, BPF_NOEXIST) :
+					 bpf_map_update_elem(&pins6, key, &fresh, BPF_NOEXIST);
+}
+
+INLINE __u64 leaf_swap(struct pin *pin, __u64 old, __u64 new)
+{
+	return __sync_val_compare_and_swap(&pin->word, old, new);
+}
+
+INLINE __u64 leaf_fragment(struct env *e, const struct session_key *key)
+{
+	struct pin *pin = bpf_map_lookup_elem(&fragments, key);
+
+	return pin ? pin->word : 0;
+}
+
+INLINE void leaf_note_fragment(struct env *e, const struct session_key *key, __u64 word)
+{
+	struct pin fresh = { word };
+
+	bpf_map_update_elem(&fragments, key, &fresh, BPF_ANY);
+}
+
+INLINE const struct slot *leaf_slot(struct env *e, __u32 slot) { return bpf_map_lookup_elem(&slots, &slot); }
+
+INLINE const struct place_table *leaf_table(struct env *e)
+{
+	__u32 zero = 0;
+	void *now = bpf_map_lookup_elem(&table, &zero);
+
+	return now ? bpf_map_lookup_elem(now, &zero) : NULL;
+}
+
+INLINE __u32 leaf_live(struct env *e, __u32 slot)
+{
+	__u64 *load = bpf_map_lookup_elem(&loads, &slot);
+
+	return load ? *load : 0;
+}
+
+INLINE void leaf_overflow(struct env *e) { e->c->overflow = 1; }
+
+INLINE void leaf_new_session(struct env *e, __u32 slot)
+{
+	struct chain_counters *chain = bpf_map_lookup_elem(&chains, &slot);
+	__u64 *load = bpf_map_lookup_elem(&loads, &slot);
+
+	if (chain)
+		chain->new_sessions++;
+	if (load)
+		__sync_fetch_and_add(load, 1);
+}
+
+INLINE void leaf_ended(struct env *e, __u32 slot)
+{
+	__u64 *load = bpf_map_lookup_elem(&loads, &slot);
+
+	/* The walk may have corrected it meanwhile: below zero is for the next walk to mend, so stay above. */
+	if (load && *load)
+		__sync_fetch_and_add(load, -1);
+}
+
+#include "splice.h"
+
+/*
+ * Global, so that the verifier checks it once and on its own. It finds the packet again from the skb: a global
+ * function takes no packet pointers.
+ */
+__noinline int parse_ip_at(struct __sk_buff *skb, struct frame *f, __u32 offset, __u32 how)
+{
+	const __u8 *data = (void *)(long)skb->data;
+
+	if (!f || offset > MAX_OFFSET)
+		return FRAME_BAD;
+	return parse_ip(data + offset, (void *)(long)skb->data_end, skb->len - offset, how & 1, how & 2, f);
+}
+
+/* Parse the frame as it is now, the outermost tag possibly beside it in the skb. */
+static __noinline int parse_linear(struct __sk_buff *skb, struct frame *f)
+{
+	struct source source = { skb };
+
+	return f ? parse_frame(&source, (void *)(long)skb->data, (void *)(long)skb->data_end,
+			       skb->vlan_present ? (skb->vlan_tci & 0x0fff) | TAG_BESIDE : 0, f) :
+		   FRAME_BAD;
+}
+
+/*
+ * A GSO frame is linear just to the end of its usual headers, and making it more so costs as much as all the
+ * rest: so parse what is there first.
+ */
+INLINE int parse_skb(struct __sk_buff *skb, struct frame *f)
+{
+	int class = parse_linear(skb, f);
+
+	if (class != FRAME_BAD || skb->data_end - skb->data >= skb->len)
+		return class;
+	bpf_skb_pull_data(skb, skb->len < HEADERS ? skb->len : HEADERS);
+	return parse_linear(skb, f);
+}
+
+INLINE void count_chain(struct __sk_buff *skb, const struct verdict *v)
+{
+	__u32 slot = v->slot;
+	struct chain_counters *chain = bpf_map_lookup_elem(&chains, &slot);
+	__u64 packets = skb->gso_segs ? skb->gso_segs : 1;
+
+	if (!chain)
+		return;
+	if (v->reverse) {
+		chain->reverse_packets += packets;
+		chain->reverse_bytes += skb->len;
+	} else {
+		chain->forward_packets += packets;
+		chain->forward_bytes += skb->len;
+	}
+}
+
+/* emit: carry a verdict out. */
+INLINE int emit(struct __sk_buff *skb, struct env *e, const struct verdict *v)
+{
+	__u32 ifindex = v->port == PORT_OUTER ? e->c->outer_ifindex : e->c->inner_ifindex;
+	__u16 reason = v->reason;
+
+	if (v->port != PORT_NONE && v->vid && bpf_skb_vlan_push(skb, bpf_htons(ETHERTYPE_VLAN), v->vid))
+		reason = drop_internal;
+	leaf_count(e, reason);
+	skb->cb[0] = reason;
+	skb->cb[1] = v->vid;
+	skb->cb[2] = ifindex;
+	if (v->port == PORT_NONE || reason == drop_internal)
+		return TC_ACT_SHOT;
+	if (v->slot != NO_SLOT)
+		count_chain(skb, v);
+	return bpf_redirect(ifindex, 0);
+}
+
+/* The coarse clock steps by a tick (1 to 10 ms), which timeouts of seconds never see, and costs a fifth. */
+INLINE __u32 now_ms(void) { return (__u32)(bpf_ktime_get_coarse_ns() / 1000000); }
+
+SEC("tc")
+int outer(struct __sk_buff *skb)
+{
+	struct env e = { .now = now_ms(), .no_slot = drop_no_chain };
+	__u32 zero = 0, tag;
+	struct verdict v;
+	struct vid *own;
+	struct frame f;
+	int class;
+
+	e.c = bpf_map_lookup_elem(&config, &zero);
+	if (!e.c)
+		return TC_ACT_SHOT;
+	class = parse_skb(skb, &f);
+	tag = f.key.vlan[0];
+	own = bpf_map_lookup_elem(&vids, &tag);
+	v = decide_outer(&e, &f, class, tag && own && own->kind != VID_UNKNOWN);
+	return emit(skb, &e, &v);
+}
+
+/* The VLAN ID of the outermost tag, 0 if there is none. */
+INLINE __u32 outermost_tag(struct __sk_buff *skb)
+{
+	__u8 head[16];
+
+	if (skb->vlan_present)
+		return skb->vlan_tci & 0x0fff;
+	/* In line only in a test run: the kernel moves a tag beside the frame before tc sees it. */
+	if (bpf_skb_load_bytes(skb, 0, head, 16) || load16(head + 12) != ETHERTYPE_VLAN)
+		return 0;
+	return load16(head + 14) & 0x0fff;
+}
+
+SEC("tc")
+int inner(struct __sk_buff *skb)
+{
+	struct env e = { .now = now_ms(), .no_slot = drop_no_chain };
+	__u32 zero = 0, tag = outermost_tag(skb);
+	struct vid *meaning = bpf_map_lookup_elem(&vids, &tag);
+	struct verdict v;
+	struct frame f;
+	int class;
+
+	e.c = bpf_map_lookup_elem(&config, &zero);
+	if (!e.c || !meaning)
+		return TC_ACT_SHOT;
+	if (!tag || bpf_skb_vlan_pop(skb)) {
+		v = drop_for(tag ? drop_internal : drop_untagged);
+	} else {
+		class = parse_skb(skb, &f);
+		v = decide_inner(&e, &f, class, meaning->kind, meaning->slot);
+	}
+	return emit(skb, &e, &v);
+}
+
+/* One pin of the walk; 1 if it is to be deleted. */
+INLINE int walk_pin(struct pin *pin, const struct session_key *key, struct env *e)
+{
+	__u64 word = pin->word;
+	__u32 at = pin_slot(word), evict;
+	struct slot *s = bpf_map_lookup_elem(&slots, &at);
+	struct walk_result *r = bpf_map_lookup_elem(&walked, &at);
+
+	if (!s || !r)
+		return 0;
+	evict = evictable(e, key, word);
+	if (!evict && !(word & PIN_DEAD) && s->state != SLOT_FREE && s->generation == pin_generation(word) &&
+	    !pin_expired(word, e->now, e->c)) {
+		r->pins++;
+		if (e->c->role == ROLE_MASTER ? pin_state(word) != PIN_CLOSING : lease_valid(word, e->now, e->c))
+			r->live++;
+		return 0;
+	}
+	/* First the mark, then the deletion: a packet that refreshed it since we looked wins, and keeps it. */
+	if (!(word & PIN_DEAD) && leaf_swap(pin, word, word | PIN_DEAD) != word)
+		return 0;
+	if (evict)
+		leaf_count(e, evicted);
+	else
+		r->expired++;
+	return 1;
+}
+
+static long walk4(void *map, struct ipv4_key *small, struct pin *pin, struct env *e)
+{
+	struct session_key key;
+
+	expand_key(small, &key);
+	if (walk_pin(pin, &key, e))
+		bpf_map_delete_elem(map, small);
+	return 0;
+}
+
+static long walk6(void *map, struct session_key *key, struct pin *pin, struct env *e)
+{
+	if (walk_pin(pin, key, e))
+		bpf_map_delete_elem(map, key);
+	return 0;
+}
+
+SEC("syscall")
+int walk(void *unused)
+{
+	/* Programs of this type have no coarse clock; the fine one is never behind it. */
+	struct env e = { .now = (__u32)(bpf_ktime_get_ns() / 1000000) };
+	__u32 zero = 0;
+
+	e.c = bpf_map_lookup_elem(&config, &zero);
+	if (!e.c)
+		return -1;
+	bpf_for_each_map_elem(&pins4, walk4, &e, 0);
+	bpf_for_each_map_elem(&pins6, walk6, &e, 0);
+	return 0;
+}

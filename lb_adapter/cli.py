@@ -1,0 +1,215 @@
+"""`catenary lb`: run a load balancer."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from catenary.errors import InvalidValue
+from catenary.listen import Listen
+from catenary.session import Timeouts
+from catenary.tags import check_vlan_id
+from lb_adapter.dataplane.base import PINS_DEFAULT, SpliceConfig
+
+app = typer.Typer(no_args_is_help=True)
+lb = typer.Typer(no_args_is_help=True, help="Run a load balancer: a bump in the wire with two ports.")
+app.add_typer(lb, name="lb")
+_DEFAULTS = Timeouts()
+
+
+class RoleOption(StrEnum):
+    MASTER = "master"
+    SLAVE = "slave"
+
+
+class AffinityOption(StrEnum):
+    SESSION = "session"
+    ADDRESSES = "addresses"
+    CLIENT = "client"
+
+
+class PolicyOption(StrEnum):
+    MAGLEV = "maglev"
+    P2C = "p2c"
+
+
+class FullOption(StrEnum):
+    HASH = "hash"
+    REFUSE = "refuse"
+
+
+class DataPlaneOption(StrEnum):
+    EBPF = "ebpf"
+    AF_PACKET = "af_packet"
+    PF_RING = "pf_ring"
+
+
+def _check_data_plane(name: DataPlaneOption, pin: Path | None, keep: bool, threads: int) -> None:
+    """Raise `InvalidValue` for an option that this data plane has no use for."""
+    if name is DataPlaneOption.EBPF:
+        if keep:
+            raise InvalidValue("--keep is for af_packet and pf_ring: --data-plane ebpf has --pin DIR")
+        if threads != 1:
+            raise InvalidValue(
+                "--threads is for af_packet: --data-plane ebpf runs on the CPU that a frame is on"
+            )
+    elif pin is not None:
+        raise InvalidValue(
+            f"--pin is for ebpf: --data-plane {name.value} has --keep, its worker holds the table"
+        )
+
+
+@lb.command()
+def run(
+    role: Annotated[RoleOption, typer.Option(help="master: client side; slave: server side.")],
+    outer: Annotated[str, typer.Option(help="Interface towards clients (master) or servers (slave).")],
+    inner: Annotated[str, typer.Option(help="Interface towards the chains: frames are tagged there.")],
+    segment: Annotated[str, typer.Option(help="Name of the segment that this pair surrounds.")] = "main",
+    host: Annotated[
+        str, typer.Option(help="REST address; all but loopback need TLS and a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="REST port.")] = 8082,
+    tls_cert: Annotated[Path | None, typer.Option(help="TLS certificate of the REST service.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the token that callers must send.")
+    ] = None,
+    peer: Annotated[str | None, typer.Option(help="Master only: REST address of the slave.")] = None,
+    peer_token_file: Annotated[Path | None, typer.Option(help="Master only: the slave's token.")] = None,
+    peer_ca: Annotated[Path | None, typer.Option(help="Master only: CA of the slave's certificate.")] = None,
+    ask_id: Annotated[int, typer.Option(help="Master only: VLAN ID of in-band asks.")] = 4094,
+    data_plane: Annotated[
+        DataPlaneOption,
+        typer.Option(help="What carries the packets: the kernel, or a worker over AF_PACKET or PF_RING."),
+    ] = DataPlaneOption.EBPF,
+    threads: Annotated[int, typer.Option(min=1, max=64, help="af_packet only: threads of the worker.")] = 1,
+    pin: Annotated[
+        Path | None,
+        typer.Option(
+            help="ebpf only: folder on bpffs; sessions outlive this process, the next one adopts them."
+        ),
+    ] = None,
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep", help="af_packet, pf_ring: the worker goes on when this ends, the next adopts it."
+        ),
+    ] = False,
+    sessions: Annotated[int, typer.Option(help="Size of the session table.")] = PINS_DEFAULT,
+    affinity: Annotated[
+        AffinityOption,
+        typer.Option(
+            help="Master only: what stays on one chain: a session, all between two addresses, a client."
+        ),
+    ] = AffinityOption.SESSION,
+    policy: Annotated[
+        PolicyOption,
+        typer.Option(
+            help="Master only: consistent hash, or the better of two of its answers by live sessions."
+        ),
+    ] = PolicyOption.P2C,
+    on_full: Annotated[
+        FullOption, typer.Option(help="Master only: place without a pin when the table is full, or refuse.")
+    ] = FullOption.HASH,
+    slow_start: Annotated[
+        float, typer.Option(min=0, help="Master only: seconds in which a new chain gets its whole weight.")
+    ] = 0.0,
+    tcp_opening: Annotated[float, typer.Option(help="Idle timeout, s.")] = _DEFAULTS.tcp_opening,
+    tcp_established: Annotated[float, typer.Option(help="Idle timeout, s.")] = _DEFAULTS.tcp_established,
+    tcp_closing: Annotated[float, typer.Option(help="Idle timeout, s.")] = _DEFAULTS.tcp_closing,
+    udp: Annotated[float, typer.Option(help="Idle timeout, s.")] = _DEFAULTS.udp,
+    other: Annotated[float, typer.Option(help="Idle timeout of other protocols, s.")] = _DEFAULTS.other,
+    neighbour: Annotated[float, typer.Option(help="Idle timeout of ARP and ND, s.")] = _DEFAULTS.neighbour,
+    lease: Annotated[
+        float, typer.Option(help="How long the slave uses what it learned, s.")
+    ] = _DEFAULTS.lease,
+    transit: Annotated[float, typer.Option(help="Longest time through a chain, s.")] = _DEFAULTS.transit,
+) -> None:
+    """Attach to two interfaces and serve REST until SIGTERM.
+
+    With --pin or --keep the packets go on flowing when this process ends; without it the interfaces are
+    given back. A crash never stops them. The timeouts of the pair are the master's: it hands them to its
+    slave.
+
+    Examples:
+
+      catenary lb run --role slave --outer eth2 --inner eth1 --port 8083
+
+      catenary lb run --role master --outer eth2 --inner eth1 --peer http://127.0.0.1:8083
+    """
+    listen = Listen(host, port, tls_cert, tls_key, token_file)
+    timeouts = Timeouts(tcp_opening, tcp_established, tcp_closing, udp, other, neighbour, lease, transit)
+    master = role is RoleOption.MASTER
+    if master and peer is None:
+        raise InvalidValue("a master needs the address of its slave: --peer URL")
+    asks = check_vlan_id(ask_id, "ask ID") if master else None
+    _check_data_plane(data_plane, pin, keep, threads)
+    config = SpliceConfig(
+        role.value,
+        outer,
+        inner,
+        asks,
+        timeouts,
+        affinity=affinity.value,
+        policy=policy.value,
+        refuse_full=on_full is FullOption.REFUSE,
+    )
+    # Imported here: `catenary --help` should not wait for what only a running daemon needs.
+    from lb_adapter.process import serve
+
+    peering = (peer, peer_token_file, peer_ca) if master and peer is not None else None
+    serve(
+        config,
+        segment,
+        listen,
+        peer=peering,
+        data_plane=data_plane.value,
+        threads=threads,
+        pin=pin,
+        keep=keep,
+        sessions=sessions,
+        slow_start=slow_start,
+    )
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="Recording in classic pcap format, of Ethernet frames.")],
+    more_pairs: Annotated[list[str] | None, typer.Argument(metavar="[PAIR]...", hidden=True)] = None,
+    dataplane: Annotated[
+        str, typer.Option(help="Comma-separated, of oracle, c and ebpf; only ebpf needs root.")
+    ] = "oracle,c",
+    pairs: Annotated[
+        list[str] | None, typer.Option(help="Tag pairs of the chains [default: 2,3 4,5 6,7].")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Send a recording through several data planes and compare where they put each session.
+
+    The exit status is 1 if they differ. Every frame goes into the outer port of a master; nothing ages.
+
+    Examples:
+
+      catenary replay traffic.pcap
+
+      catenary replay traffic.pcap --dataplane oracle,c,ebpf --pairs 2,3 4,5 --json
+    """
+    from json import dumps
+
+    from catenary.tags import TagPair
+    from lb_adapter.replay import as_json, as_text
+    from lb_adapter.replay import replay as run_replay
+
+    given = " ".join([*(pairs or []), *(more_pairs or [])]).split() or ["2,3", "4,5", "6,7"]
+    planes = [name.strip() for name in dataplane.split(",") if name.strip()]
+    result = run_replay(file, planes, [TagPair.parse(text) for text in given])
+    if json:
+        typer.echo(dumps(as_json(result), indent=2))
+    else:
+        for line in as_text(result):
+            typer.echo(line)
+    if result.differences:
+        raise typer.Exit(1)

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What the data plane and Python tell each other: every struct and number that crosses the border.
+ *
+ * clang compiles this page into the BPF programs, and Python reads this same page through cffi
+ * (lb_adapter/abi.py): nothing here is declared twice. So only plain C: no macros but `#define NAME number`.
+ */
+#ifndef CATENARY_ABI_H
+#define CATENARY_ABI_H
+
+#define MAX_SLOTS 1024         /* chains of a segment, cooling ones included */
+#define TABLE_SIZE 65537       /* Maglev entries: a prime */
+#define NO_SLOT 65535          /* "no chain", in the table and as the designated slot */
+
+enum role { ROLE_MASTER = 0, ROLE_SLAVE = 1 };
+
+/* What a key is of, beside the IP protocol numbers (RFC 5237). */
+#define KIND_ARP 256
+#define KIND_ND 257
+#define KIND_ADDRESSES 258     /* both addresses, whatever the protocol: affinity `addresses` */
+#define KIND_CLIENT 259        /* the client's address alone: affinity `client` */
+#define KIND_FRAGMENT 32768    /* set beside the protocol in a fragment's key */
+
+/* How coarse a segment's keys are. */
+enum affinity { AFFINITY_SESSION = 0, AFFINITY_ADDRESSES = 1, AFFINITY_CLIENT = 2 };
+
+/* How a new session gets its chain (docs/ARCHITECTURE.md, "Choosing a chain"). */
+enum policy { POLICY_MAGLEV = 0, POLICY_P2C = 1 };
+
+/*
+ * Both ends sorted as (address, port) in network byte order, so both directions have one key. IPv4 is mapped
+ * to ::ffff:a.b.c.d. `vlan` holds IDs (never priority bits) of tags that are the user's, outermost first.
+ *
+ * A fragment's key has the same form, but is directional: low is the source, high the destination, the ports
+ * are the halves of the datagram's identification, and `kind` is the protocol with KIND_FRAGMENT.
+ */
+struct session_key {
+	__u64 low_addr[2];
+	__u64 high_addr[2];
+	__u16 low_port;
+	__u16 high_port;
+	__u16 vlan[2];
+	__u16 kind;
+	__u16 zero[3];
+};
+
+/* The common case, IPv4, in 16 bytes: half the memory and half the hashing. `tags` are vlan[0] | vlan[1] << 12. */
+struct ipv4_key {
+	__u32 low_addr;
+	__u32 high_addr;
+	__u16 low_port;
+	__u16 high_port;
+	__u32 kind_tags;   /* kind in the upper 8 bits (only IP protocols come here), tags in the lower 24 */
+};
+
+/* States of a pin; tau_ms in struct config is indexed by them. */
+enum pin_state {
+	PIN_OTHER = 0,
+	PIN_UDP = 1,
+	PIN_OPENING = 2,
+	PIN_ESTABLISHED = 3,
+	PIN_CLOSING = 4,
+	PIN_NEIGHBOUR = 5,
+	PIN_STATES = 6
+};
+
+/* One 64-bit word (core/pin.h), so that every change of a pin is one compare-and-swap. */
+struct pin {
+	__u64 word;
+};
+
+enum slot_state { SLOT_FREE = 0, SLOT_ACTIVE = 1, SLOT_COOLING = 2, SLOT_CLOSED = 3 };
+
+/* A chain as the data plane sees it; Python's only memory of the chain set, too: it adopts this after a crash. */
+struct slot {
+	__u16 forward;
+	__u16 reverse;
+	__u16 generation;
+	__u16 state;
+	__u16 weight;      /* as the operator asked */
+	__u16 placed;      /* as last filled into the table: a rebalance may differ */
+	__u32 since_ms;    /* when the state began, in the data plane's clock */
+};
+
+/* What a VLAN ID on the inner port means; 0 is unknown, and dropped. */
+enum vid_kind { VID_UNKNOWN = 0, VID_CHAIN = 1, VID_HINT = 2, VID_ASK = 3, VID_ANSWER = 4, VID_OWN = 5 };
+
+struct vid {
+	__u16 kind;
+	__u16 slot;
+};
+
+struct config {
+	__u32 role;
+	__u32 affinity;
+	__u32 policy;
+	__u32 outer_ifindex;
+	__u32 inner_ifindex;
+	__u32 ask_vid;
+	__u32 lease_ms;
+	__u32 transit_ms;
+	__u32 tau_ms[6];
+	__u32 overflow;     /* rule 7: above the high-water mark every new key goes by the plain hash */
+	__u32 refuse_full;  /* without room for its pin a new session is refused, not placed by the hash */
+};
+
+/* Swapped as a whole through a map of maps: a packet sees one epoch, never a mixture of two. */
+struct place_table {
+	__u32 epoch;
+	__u16 designated;
+	__u16 zero;
+	__u16 entries[65537];
+	__u16 pad[3];
+};
+
+struct chain_counters {
+	__u64 new_sessions;
+	__u64 forward_packets;
+	__u64 forward_bytes;
+	__u64 reverse_packets;
+	__u64 reverse_bytes;
+};
+
+/* Result of the walk: pins in force per slot, of the slot's present generation. */
+struct walk_result {
+	__u32 pins;
+	__u32 live;
+	__u32 expired;
+	__u32 zero;
+};
+
+/* Every drop and every special case has a counter; the name in the REST answer is the name here. */
+enum reason {
+	to_chain = 0,           /* emitted into a chain (or, as an answer, towards the slave) */
+	session_placed = 1,     /* the master assigned a chain to a new key */
+	session_learned = 2,    /* a tag taught a key that was not known */
+	session_revived = 3,    /* an expired pin was replaced in place */
+	insert_race_lost = 4,   /* two packets assigned at once: this one took the winner's chain */
+	designated = 5,         /* no session: sent through the designated chain */
+	ask_sent = 6,           /* slave: no lease, asked the master in band */
+	hint_sent = 7,          /* slave: asked with the tag of a lapsed lease */
+	ask_answered = 8,       /* master: an ask was sent back with its chain's tag */
+	hint_honoured = 9,      /* master: the hint's chain was taken */
+	hint_refused = 10,      /* master: a pin or the chain's state spoke against the hint */
+	answer_taken = 11,      /* slave: the answer became a lease */
+	answer_late = 12,       /* slave: a valid lease was there; the packet follows the lease */
+	lease_renewed = 13,     /* slave: a forward tag proved a lease again */
+	affinity_mismatch = 14, /* a tag contradicts a live pin: the alarm that needs no taps */
+	pin_table_full = 15,    /* no room: placed by the hash alone */
+	closed_not_learned = 16,/* a frame out of a closed chain, passed without a pin */
+	drop_no_chain = 17,     /* there is no chain that takes sessions */
+	drop_unknown_tag = 18,  /* inner port: a VLAN ID that means nothing here */
+	drop_untagged = 19,     /* inner port: no tag */
+	drop_own_tag = 20,      /* outer port: a frame with one of the segment's own tags (a loop) */
+	drop_malformed = 21,    /* too short, or lengths that contradict each other */
+	drop_dead_pin = 22,     /* met the walk's dead mark in the instant before the entry goes */
+	drop_internal = 23,     /* the kernel refused to push or pop a tag, or to take the frame */
+	drop_not_ready = 24,    /* slave: the master has not told it the ask ID yet */
+	to_outer = 25,          /* emitted out of the outer port */
+	fragment_hit = 26,      /* a later fragment followed its first one */
+	error_hit = 27,         /* an ICMP error followed the session that it is about */
+	drop_fragment_unknown = 28, /* a later fragment whose first one was not seen */
+	drop_fragment_short = 29,   /* a first fragment without its whole header (RFC 7112) */
+	drop_header_chain = 30, /* IPv6 headers beyond the bound (RFC 7112, section 5) */
+	drop_error_unknown = 31,/* an ICMP error about a session that is not known */
+	placed_in_overflow = 32,/* rule 7: placed by the plain hash, whatever the policy */
+	hint_ignored = 33,      /* rule 7: no hint counts in overflow */
+	drop_table_full = 34,   /* a new session without room for its pin, in a segment that refuses these */
+	evicted = 35,           /* rule 7: the walk took away a half-open session that the hash places alike */
+	drop_overrun = 36,      /* frames came faster than the worker took them (af_packet, pf_ring) */
+	REASONS = 37
+};
+
+#endif

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The core with the simplest leaf that can be: for tests, for the fuzzer and for `catenary replay`.
+ *
+ * One thread, tables without locks, and the clock is an argument. lb_adapter/core/check.py compiles and calls
+ * this page.
+ */
+#include <linux/types.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "key.h"
+#include "pin.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+struct entry {
+	struct session_key key;
+	struct pin pin;
+	__u32 used;
+};
+
+/* A hash table with linear probing, twice as large as its limit. */
+struct store {
+	struct entry *entries;
+	__u32 size;
+	__u32 used;
+	__u32 limit;
+};
+
+/* lb_adapter/core/check.py declares the same, up to `stores`. */
+struct check {
+	struct config config;
+	struct slot slots[MAX_SLOTS];
+	struct vid vids[4096];
+	struct place_table table;
+	__u64 loads[MAX_SLOTS];
+	__u64 reasons[64];
+	struct store stores[3];
+};
+
+struct env {
+	struct config *c;
+	__u32 now;
+	__u32 no_slot;
+	struct check *check;
+};
+
+enum store_of { PINS4, PINS6, FRAGMENTS };
+
+/*
+ * Another CPU, at the worst moment: what it does in the next `times` steps of its kind.
+ * SWAPS: it writes `word` (and the next time one that differs) just before our compare-and-swap.
+ * INSERTS: it inserts `word` just before our insertion.
+ * TAKES_AWAY: it (the walk) takes the entry away that stood in the way of our insertion.
+ */
+enum rival { NOBODY, SWAPS, INSERTS, TAKES_AWAY };
+
+static struct {
+	enum rival does;
+	__u32 times;
+	__u64 word;
+} rival;
+
+static int rival_does(enum rival what)
+{
+	return rival.does == what && rival.times && rival.times--;
+}
+
+static struct entry *seek(struct store *s, const struct session_key *key)
+{
+	__u32 at = (hash_key(key) >> 32) % s->size;
+
+	while (s->entries[at].used && memcmp(&s->entries[at].key, key, sizeof(*key)))
+		at = (at + 1) % s->size;
+	return &s->entries[at];
+}
+
+static int add(struct store *s, const struct session_key *key, __u64 word)
+{
+	struct entry *entry = seek(s, key);
+
+	if (entry->used || s->used >= s->limit)
+		return -1;
+	entry->key = *key;
+	entry->pin.word = word;
+	entry->used = 1;
+	s->used++;
+	return 0;
+}
+
+static struct store *pins_of(struct check *check, const struct session_key *key)
+{
+	struct ipv4_key small;
+	struct session_key full;
+
+	if (!shrink_key(key, &small))
+		return &check->stores[PINS6];
+	/* The small form must lose nothing: a key that does not come back whole is a bug, and shows as one. */
+	expand_key(&small, &full);
+	return memcmp(&full, key, sizeof(full)) ? NULL : &check->stores[PINS4];
+}
+
+INLINE struct pin *leaf_find(struct env *e, const struct session_key *key)
+{
+	struct entry *entry = seek(pins_of(e->check, key), key);
+
+	return entry->used ? &entry->pin : NULL;
+}
+
+INLINE int leaf_insert(struct env *e, const struct session_key *key, __u64 word)
+{
+	if (rival_does(TAKES_AWAY))
+		return -1;
+	if (rival_does(INSERTS))
+		add(pins_of(e->check, key), key, rival.word);
+	return add(pins_of(e->check, key), key, word);
+}
+
+INLINE __u64 leaf_swap(struct pin *pin, __u64 old, __u64 new)
+{
+	if (rival_does(SWAPS))
+		pin->word = rival.word++;
+	return __sync_val_compare_and_swap(&pin->word, old, new);
+}
+
+INLINE __u64 leaf_fragment(struct env *e, const struct session_key *key)
+{
+	struct entry *entry = seek(&e->check->stores[FRAGMENTS], key);
+
+	return entry->used ? entry->pin.word : 0;
+}
+
+INLINE void leaf_note_fragment(struct env *e, const struct session_key *key, __u64 word)
+{
+	struct store *s = &e->check->stores[FRAGMENTS];
+
+	if (add(s, key, word) && seek(s, key)->used)
+		seek(s, key)->pin.word = word;
+}
+
+INLINE const struct slot *leaf_slot(struct env *e, __u32 slot) { return &e->check->slots[slot]; }
+
+INLINE const struct place_table *leaf_table(struct env *e) { return &e->check->table; }
+
+INLINE void leaf_count(struct env *e, __u32 reason) { e->check->reasons[reason]++; }
+
+INLINE __u32 leaf_live(struct env *e, __u32 slot) { return e->check->loads[slot]; }
+
+INLINE void leaf_overflow(struct env *e) { e->c->overflow = 1; }
+
+INLINE void leaf_new_session(struct env *e, __u32 slot) { e->check->loads[slot]++; }
+
+INLINE void leaf_ended(struct env *e, __u32 slot)
+{
+	if (e->check->loads[slot])
+		e->check->loads[slot]--;
+}
+
+#include "splice.h"
+
+EXPORT struct check *check_new(__u32 limit)
+{
+	struct check *check = calloc(1, sizeof(*check));
+
+	rival.does = NOBODY;
+	if (!check)
+		return NULL;
+	for (int i = 0; i < 3; i++) {
+		struct store *s = &check->stores[i];
+
+		s->limit = limit;
+		s->size = 2 * limit + 1;
+		s->entries = calloc(s->size, sizeof(*s->entries));
+		if (!s->entries)
+			return NULL;
+	}
+	return check;
+}
+
+EXPORT void check_free(struct check *check)
+{
+	for (int i = 0; i < 3; i++)
+		free(check->stores[i].entries);
+	free(check);
+}
+
+/* Forget all sessions, fragments and counts; the set-up stays. */
+EXPORT void check_clear(struct check *check)
+{
+	for (int i = 0; i < 3; i++) {
+		memset(check->stores[i].entries, 0, check->stores[i].size * sizeof(struct entry));
+		check->stores[i].used = 0;
+	}
+	memset(check->loads, 0, sizeof(check->loads));
+	memset(check->reasons, 0, sizeof(check->reasons));
+	check->config.overflow = 0;
+}
+
+EXPORT int check_parse(const __u8 *frame, __u32 length, __u16 beside, __u32 affinity, int forward, struct frame *f)
+{
+	struct source source = { frame, frame + length };
+
+	return coarsen(f, parse_frame(&source, frame, frame + length, beside, f), affinity, forward);
+}
+
+static __u32 push(__u8 *frame, __u32 length, __u16 vid)
+{
+	memmove(frame + 16, frame + 12, length - 12);
+	frame[12] = ETHERTYPE_VLAN >> 8;
+	frame[13] = ETHERTYPE_VLAN & 0xff;
+	frame[14] = vid >> 8;
+	frame[15] = vid & 0xff;
+	return length + 4;
+}
+
+static struct verdict decide(struct env *e, int inner, __u8 *frame, __u32 *length, __u16 *beside)
+{
+	struct check *check = e->check;
+	struct source source = { frame, NULL };
+	struct vid meaning;
+	struct frame f;
+	__u16 own;
+	int class;
+
+	if (inner) {
+		own = *beside & 0x0fff;
+		if (!*beside && *length >= 18 && load16(frame + 12) == ETHERTYPE_VLAN) {
+			own = load16(frame + 14) & 0x0fff;
+			*length -= 4;
+			memmove(frame + 12, frame + 16, *length - 12);
+		}
+		*beside = 0;
+		if (!own)
+			return drop_for(drop_untagged);
+	}
+	source.end = frame + *length;
+	class = parse_frame(&source, frame, source.end, *beside, &f);
+	meaning = check->vids[inner ? own : f.key.vlan[0]];
+	if (inner)
+		return decide_inner(e, &f, class, meaning.kind, meaning.slot);
+	return decide_outer(e, &f, class, f.key.vlan[0] && meaning.kind != VID_UNKNOWN);
+}
+
+/*
+ * One frame through the splice, in place: `frame` has room for two more tags. `beside` is as in parse_frame; a tag
+ * that lies there comes into the frame. Returns the frame's length when it is sent.
+ */
+EXPORT __u32 check_frame(struct check *check, int inner, __u8 *frame, __u32 length, __u16 beside, __u32 now,
+			 struct verdict *verdict)
+{
+	struct env e = { .c = &check->config, .now = now, .no_slot = drop_no_chain, .check = check };
+
+	*verdict = decide(&e, inner, frame, &length, &beside);
+	leaf_count(&e, verdict->reason);
+	if (verdict->port == PORT_NONE)
+		return 0;
+	if (beside)
+		length = push(frame, length, beside & 0x0fff);
+	if (verdict->vid)
+		length = push(frame, length, verdict->vid);
+	return length;
+}
+
+/* The word of a session's pin (or, if `fragment`, of a fragment's key), 0 if there is none. */
+EXPORT __u64 check_word(struct check *check, const struct session_key *key, int fragment)
+{
+	struct store *s = fragment ? &check->stores[FRAGMENTS] : pins_of(check, key);
+	struct entry *entry = seek(s, key);
+
+	return entry->used ? entry->pin.word : 0;
+}
+
+/* As a CPU in the middle of the walk leaves it: with the dead mark, and not deleted yet. */
+EXPORT void check_mark_dead(struct check *check, const struct session_key *key)
+{
+	struct entry *entry = seek(pins_of(check, key), key);
+
+	entry->pin.word |= PIN_DEAD;
+}
+
+/* What another CPU is to do from now on; `does` is an enum rival. */
+EXPORT void check_rival(int does, __u32 times, __u64 word)
+{
+	rival.does = does;
+	rival.times = times;
+	rival.word = word;
+}
+
+/* Reclaim what is not in force, and count what is anew. */
+EXPORT void check_walk(struct check *check, __u32 now)
+{
+	struct env e = { .c = &check->config, .now = now, .check = check };
+
+	memset(check->loads, 0, sizeof(check->loads));
+	for (int i = PINS4; i <= PINS6; i++) {
+		struct store *s = &check->stores[i], old = *s;
+
+		s->entries = calloc(s->size, sizeof(*s->entries));
+		s->used = 0;
+		for (__u32 at = 0; at < old.size; at++) {
+			struct entry *entry = &old.entries[at];
+			int evict;
+
+			if (!entry->used)
+				continue;
+			evict = evictable(&e, &entry->key, entry->pin.word);
+			if (evict)
+				leaf_count(&e, evicted);
+			if (evict || entry->pin.word & PIN_DEAD || !in_force(&e, entry->pin.word))
+				continue;
+			add(s, &entry->key, entry->pin.word);
+			if (pin_state(entry->pin.word) != PIN_CLOSING)
+				check->loads[pin_slot(entry->pin.word)]++;
+		}
+		free(old.entries);
+	}
+}

@@ -1,0 +1,116 @@
+"""The oracle of `pin.h`: what a pin says, and what a packet makes of it, in plain Python.
+
+Written from affinity rules 1 and 5 (docs/ARCHITECTURE.md). `now` is ms of any clock that only grows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from lb_adapter.core.oracle import ADDRESSES, ARP, CLIENT, ND, TCP, UDP
+
+FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
+FROM_CLIENT, FROM_SERVER = 1, 2
+BOTH = FROM_CLIENT | FROM_SERVER
+
+
+class State(IntEnum):
+    """Of a pin; the numbers are those of `enum pin_state`."""
+
+    OTHER = 0
+    UDP = 1
+    OPENING = 2
+    ESTABLISHED = 3
+    CLOSING = 4
+    NEIGHBOUR = 5
+
+
+@dataclass(frozen=True)
+class Pin:
+    slot: int
+    generation: int
+    state: State
+    seen: int
+    """ms; of a closing pin the moment at which closing began."""
+    fins: int = 0
+    dead: bool = False
+
+    def word(self) -> int:
+        """The 64 bits of `struct pin`."""
+        high = self.dead << 63 | self.fins << 60 | self.state << 56 | self.generation << 44 | self.slot << 32
+        return high | self.seen & 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Times:
+    """All in ms: L, D, and tau of each state."""
+
+    lease: int
+    transit: int
+    tau: Mapping[State, int]
+
+
+def opens(flags: int) -> bool:
+    """A pure SYN opens a session; a SYN-ACK only answers one."""
+    return bool(flags & SYN) and not flags & ACK
+
+
+def first_state(kind: int, flags: int) -> State:
+    """The state of a key's first packet; TCP met in the middle is established."""
+    if kind == TCP:
+        if flags & RST:
+            return State.CLOSING
+        return State.OPENING if opens(flags) else State.ESTABLISHED
+    # Whatever a coarse key stands for may be an idle TCP session.
+    coarse = {ADDRESSES: State.ESTABLISHED, CLIENT: State.ESTABLISHED}
+    return {UDP: State.UDP, ARP: State.NEIGHBOUR, ND: State.NEIGHBOUR, **coarse}.get(kind, State.OTHER)
+
+
+def age(pin: Pin, now: int) -> int:
+    return max(0, now - pin.seen)
+
+
+def expired(pin: Pin, now: int, times: Times) -> bool:
+    """Rule 5: T = tau + L + D after it was last seen."""
+    return age(pin, now) >= times.tau[pin.state] + times.lease + times.transit
+
+
+def leased(pin: Pin, now: int, times: Times) -> bool:
+    """Rule 5: may the slave use it without asking?"""
+    return age(pin, now) < times.lease
+
+
+def refreshed(pin: Pin, now: int, flags: int, side: int, transit: int) -> Pin:
+    """The master's pin after a packet from `side` (rule 5). No flags: no TCP, or not to be believed."""
+    seen = replace(pin, seen=now)
+    if pin.state not in (State.OPENING, State.ESTABLISHED, State.CLOSING):
+        return seen
+    if opens(flags):
+        return replace(seen, state=State.OPENING, fins=0)
+    fin = side if flags & FIN else 0
+    if pin.state is State.CLOSING:
+        if age(pin, now) <= 2 * transit:
+            return pin
+        if pin.fins == BOTH or flags & RST or fin & pin.fins:
+            return seen  # over, but the slave's lease may have been renewed: the pin must outlive it
+        return replace(seen, state=State.ESTABLISHED, fins=fin)
+    if pin.state is State.OPENING and side == FROM_SERVER:
+        # It may be the last session's: only the client's ACK shows that this one's handshake is over.
+        return seen
+    fins = pin.fins | fin
+    if flags & RST or fins == BOTH:
+        return replace(seen, state=State.CLOSING, fins=fins)
+    return replace(seen, state=State.ESTABLISHED if flags & ACK else pin.state, fins=fins)
+
+
+def renewed(old: Pin, fresh: Pin, flags: int, transit: int) -> Pin:
+    """The slave's lease after a packet that proves it; `fresh` is what that packet alone would write."""
+    closing = flags & (FIN | RST)
+    lingers = (
+        fresh.state is State.ESTABLISHED
+        and old.state is State.CLOSING
+        and age(old, fresh.seen) <= 2 * transit
+    )
+    return replace(fresh, state=State.CLOSING) if closing or lingers else fresh

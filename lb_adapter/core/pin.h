@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The pin word: slot, generation, state and last-seen time in 64 bits, so that refresh, replacement and
+ * reclaim are one compare-and-swap each (docs/ARCHITECTURE.md, affinity rule 1).
+ *
+ *   63    61..60  59..56  55..44       43..32  31..0
+ *   dead  FIN     state   generation   slot    last seen, ms (wraps after 49 days; ages are differences)
+ *
+ * All functions are pure: word in, word or verdict out.
+ */
+#ifndef CATENARY_PIN_H
+#define CATENARY_PIN_H
+
+#include "key.h"
+
+#define PIN_DEAD (1ULL << 63)
+#define PIN_FIN_SHIFT 60
+#define GENERATION_MASK 0xfffu
+
+/* Which side a packet came from; the value is its FIN bit. */
+#define SIDE_CLIENT 1
+#define SIDE_SERVER 2
+
+INLINE __u64 pin_word(__u32 slot, __u32 generation, __u32 state, __u32 now)
+{
+	return (__u64)(state & 0xf) << 56 | (__u64)(generation & GENERATION_MASK) << 44 |
+	       (__u64)(slot & 0xfff) << 32 | now;
+}
+
+/* One load, whatever the compiler thinks: other CPUs change the word meanwhile. */
+INLINE __u64 pin_read(const struct pin *pin) { return *(const volatile __u64 *)&pin->word; }
+
+INLINE __u32 pin_slot(__u64 word) { return (word >> 32) & 0xfff; }
+INLINE __u32 pin_generation(__u64 word) { return (word >> 44) & GENERATION_MASK; }
+INLINE __u32 pin_state(__u64 word) { return (word >> 56) & 0xf; }
+INLINE __u32 pin_fins(__u64 word) { return (word >> PIN_FIN_SHIFT) & 3; }
+
+/* Age in ms. Another CPU may have written a moment that is ahead of ours: that is age 0, not 49 days. */
+INLINE __u32 pin_age(__u64 word, __u32 now)
+{
+	__s32 age = (__s32)(now - (__u32)word);
+	return age < 0 ? 0 : (__u32)age;
+}
+
+/* T = tau + lease + transit: how long the master holds a pin, and the slave a hint (rule 5). */
+INLINE int pin_expired(__u64 word, __u32 now, const struct config *c)
+{
+	__u32 state = pin_state(word);
+	__u32 tau = c->tau_ms[state < PIN_STATES ? state : PIN_OTHER];
+
+	return pin_age(word, now) >= tau + c->lease_ms + c->transit_ms;
+}
+
+/* The slave may use it without asking. */
+INLINE int lease_valid(__u64 word, __u32 now, const struct config *c)
+{
+	return pin_age(word, now) < c->lease_ms;
+}
+
+/* A pure SYN opens a session; SYN-ACK only answers one. */
+INLINE int opens(__u8 flags) { return (flags & (TCP_SYN | TCP_ACK)) == TCP_SYN; }
+
+/* State of a key's first packet. TCP that we meet in the middle is taken for established. */
+INLINE __u32 first_state(const struct frame *f)
+{
+	switch (f->key.kind) {
+	case PROTO_TCP:
+		if (f->tcp_flags & TCP_RST)
+			return PIN_CLOSING;
+		return opens(f->tcp_flags) ? PIN_OPENING : PIN_ESTABLISHED;
+	case PROTO_UDP:
+		return PIN_UDP;
+	case KIND_ARP:
+	case KIND_ND:
+		return PIN_NEIGHBOUR;
+	case KIND_ADDRESSES:
+	case KIND_CLIENT:
+		/* Whatever the key stands for may be an idle TCP session. */
+		return PIN_ESTABLISHED;
+	}
+	return PIN_OTHER;
+}
+
+/*
+ * The master's word after a packet of its session. `flags` are TCP's (0: not TCP, or not to be believed),
+ * `side` is where it came from.
+ *
+ * Closing keeps the moment at which it began: a packet later than 2 D after it shows that the session lives
+ * (RFC 6146, 3.5.2.2), so a forged RST cuts nothing. Another RST shows nothing, nor does a FIN sent again. After
+ * a FIN both ways only a SYN opens it again: what comes late is sent again. It still holds the pin, for it may
+ * have renewed the slave's lease, which must never outlive the pin.
+ *
+ * After a SYN the server side is not heard until the client's ACK shows the new handshake: a FIN, RST or ACK of
+ * its may be the last session's. A refused connection ends by the opening timeout.
+ */
+INLINE __u64 pin_next(__u64 word, __u32 now, __u8 flags, __u32 side, const struct config *c)
+{
+	__u32 state = pin_state(word), fins = pin_fins(word);
+
+	if (state >= PIN_OPENING && state <= PIN_CLOSING) {
+		if (opens(flags)) {
+			state = PIN_OPENING;
+			fins = 0;
+		} else if (state == PIN_CLOSING) {
+			if (pin_age(word, now) <= 2 * c->transit_ms)
+				return word;
+			if (fins != (SIDE_CLIENT | SIDE_SERVER) && !(flags & TCP_RST) &&
+			    !(flags & TCP_FIN && fins & side)) {
+				state = PIN_ESTABLISHED;
+				fins = flags & TCP_FIN ? side : 0;
+			}
+		} else if (state == PIN_ESTABLISHED || side == SIDE_CLIENT) {
+			if (flags & TCP_ACK)
+				state = PIN_ESTABLISHED;
+			if (flags & TCP_FIN)
+				fins |= side;
+			if (flags & TCP_RST || fins == (SIDE_CLIENT | SIDE_SERVER))
+				state = PIN_CLOSING;
+		}
+	}
+	return pin_word(pin_slot(word), pin_generation(word), state, now) | (__u64)fins << PIN_FIN_SHIFT;
+}
+
+/*
+ * The slave's word after a forward packet, which always proves the lease. Closing only shortens the life of
+ * the hint; the client's last ACK right after its FIN leaves it closing.
+ */
+INLINE __u64 lease_next(__u64 word, __u32 slot, __u32 generation, __u32 now, const struct frame *f,
+			const struct config *c)
+{
+	__u32 state = first_state(f);
+
+	if (f->tcp_flags & (TCP_FIN | TCP_RST))
+		state = PIN_CLOSING;
+	else if (state == PIN_ESTABLISHED && pin_state(word) == PIN_CLOSING &&
+		 pin_age(word, now) <= 2 * c->transit_ms)
+		state = PIN_CLOSING;
+	return pin_word(slot, generation, state, now);
+}
+
+#endif

@@ -1,0 +1,146 @@
+"""What master and slave have in common: one lock around the chain set, a data plane below.
+
+A thin shell, as are `master` and `slave`: what may change and what follows from it is decided in `balancer`,
+`peering` and `overflow`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+import structlog
+
+from catenary import wire
+from catenary.errors import CatenaryError
+from lb_adapter.balancer import ChainTable, Pair
+from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, Traffic
+
+log = structlog.get_logger("lb_adapter")
+BUSY_TICK, IDLE_TICK = 0.1, 1.0
+
+
+def to_wire(segment: str, table: ChainTable) -> wire.ChainSet:
+    pairs = [
+        wire.PairView(
+            forward=p.tags.forward,
+            reverse=p.tags.reverse,
+            weight=p.weight,
+            slot=p.slot,
+            generation=p.generation,
+            state=p.state,
+        )
+        for p in table.pairs
+    ]
+    return wire.ChainSet(segment=segment, epoch=table.epoch, designated=table.designated, pairs=pairs)
+
+
+def from_wire(chain_set: wire.ChainSet, now: float) -> ChainTable:
+    pairs = tuple(
+        Pair(p.pair(), p.slot, p.generation, p.weight, p.weight, p.state, now) for p in chain_set.pairs
+    )
+    return ChainTable(chain_set.epoch, pairs, {p.slot: p.generation for p in pairs})
+
+
+class Daemon:
+    """State and rules common to both roles; `Master` and `Slave` add theirs."""
+
+    def __init__(
+        self,
+        plane: DataPlane,
+        config: SpliceConfig,
+        segment: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._plane = plane
+        self._config = config
+        self._segment = segment
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._load: dict[int, Load] = {}
+        self._thread = threading.Thread(target=self._run, name="tick", daemon=True)
+        self.instance = secrets.token_hex(8)
+        plane.configure(config)
+        self._table = plane.adopt()
+
+    def start(self) -> None:
+        self._plane.attach()
+        self._thread.start()
+        log.info("attached", role=self._config.role, outer=self._config.outer, inner=self._config.inner)
+
+    def stop(self, *, detach: bool) -> None:
+        self._stop.set()
+        self._wake.set()
+        self._thread.join()
+        if detach:
+            self._plane.detach()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.tick()
+            except CatenaryError as error:
+                log.warning("tick failed", reason=error.detail)
+            self._wake.wait(BUSY_TICK if self._busy() else IDLE_TICK)
+            self._wake.clear()
+
+    def _busy(self) -> bool:
+        return self._table.cooling_down()
+
+    def tick(self) -> None:
+        with self._lock:
+            self._load = self._plane.walk()
+
+    def pairs(self) -> wire.ChainSet:
+        with self._lock:
+            return to_wire(self._segment, self._table)
+
+    def _apply(self, table: ChainTable) -> None:
+        """The data plane first: what could not be applied is not believed either."""
+        self._plane.apply(table)
+        self._table = table
+        self._wake.set()
+
+    def _stats(self, peer: wire.BalancerStats | None) -> wire.BalancerStats:
+        with self._lock:
+            self._load = self._plane.walk()
+            traffic = self._plane.traffic()
+            rows = [
+                wire.PairStats(
+                    forward=p.tags.forward,
+                    reverse=p.tags.reverse,
+                    slot=p.slot,
+                    state=p.state,
+                    sessions=self._load.get(p.slot, Load()).live,
+                    **asdict(traffic.get(p.slot, Traffic())),
+                )
+                for p in self._table.pairs
+            ]
+            return wire.BalancerStats(
+                role=self._config.role,
+                segment=self._segment,
+                epoch=self._table.epoch,
+                pins=sum(load.pins for load in self._load.values()),
+                capacity=self._plane.capacity,
+                overflow=self._plane.overflow(),
+                pairs=rows,
+                counters=self._plane.counters(),
+                peer=peer,
+            )
+
+    def _health(self, peer: wire.PeerHealth) -> wire.BalancerHealth:
+        return wire.BalancerHealth(
+            status="ok" if peer.connected else "degraded",
+            role=self._config.role,
+            segment=self._segment,
+            data_plane=self._plane.name,
+            epoch=self._table.epoch,
+            instance=self.instance,
+            peer=peer,
+        )

@@ -1,0 +1,92 @@
+"""What every data plane offers: the same semantics, whatever carries the packets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from catenary.session import Timeouts
+from lb_adapter.balancer import ChainTable
+
+PINS_MIN, PINS_MAX, PINS_DEFAULT = 1024, 16_000_000, 1_000_000
+"""Bounds of the size of a session table, in sessions."""
+
+Role = Literal["master", "slave"]
+Affinity = Literal["session", "addresses", "client"]
+Policy = Literal["maglev", "p2c"]
+DataPlaneName = Literal["ebpf", "af_packet", "pf_ring"]
+
+
+@dataclass(frozen=True)
+class SpliceConfig:
+    """How a splice is set up; `ask_id` is None at a slave that has not met its master."""
+
+    role: Role
+    outer: str
+    inner: str
+    ask_id: int | None
+    timeouts: Timeouts
+    affinity: Affinity = "session"
+    policy: Policy = "p2c"
+    refuse_full: bool = False
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the walk over the session table counted for one slot.
+
+    `pins`: in force, and the chain can't be drained. `live`: at the master those of sessions that are not
+    closing, at the slave valid leases.
+    """
+
+    pins: int = 0
+    live: int = 0
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Counters of one slot since its generation began; forward = client to server."""
+
+    new_sessions: int = 0
+    forward_packets: int = 0
+    forward_bytes: int = 0
+    reverse_packets: int = 0
+    reverse_bytes: int = 0
+
+
+class DataPlane(Protocol):
+    """The packets' side of a load balancer. Calls are serialised by the daemon."""
+
+    name: str
+    capacity: int
+    """Sessions that its table has room for."""
+
+    def configure(self, config: SpliceConfig) -> None:
+        """Set or replace ports, ask ID and timeouts."""
+
+    def adopt(self) -> ChainTable:
+        """The chain set that the data plane still works by, empty if it is new."""
+
+    def apply(self, table: ChainTable) -> None:
+        """Make `table` the chain set: what is added works before it is used, the switch is atomic."""
+
+    def walk(self) -> dict[int, Load]:
+        """Reclaim expired pins and count the rest, by slot."""
+
+    def overflow(self) -> bool:
+        """Is it placing by the plain hash alone (affinity rule 7)? It enters it by itself when full."""
+
+    def set_overflow(self, overflow: bool) -> None:
+        """Enter or leave overflow."""
+
+    def traffic(self) -> dict[int, Traffic]:
+        """Counters of all slots in use."""
+
+    def counters(self) -> dict[str, int]:
+        """Packets by reason (enum reason in core/abi.h)."""
+
+    def attach(self) -> None:
+        """Take the two ports: from now on every frame is spliced or dropped."""
+
+    def detach(self) -> None:
+        """Give the ports back."""

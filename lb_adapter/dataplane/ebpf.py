@@ -1,0 +1,161 @@
+"""The eBPF data plane: loads `bpf/splice.bpf.o`, attaches it at tc clsact, and writes its maps."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pyroute2 import IPRoute
+
+from catenary import libbpf
+from catenary.errors import InvalidValue, Unsupported
+from catenary.session import SessionKey
+from lb_adapter import abi
+from lb_adapter.dataplane.base import PINS_DEFAULT, Load, SpliceConfig
+from lb_adapter.dataplane.tables import SpliceTables, check_pins, interface_index, write_setting
+from lb_adapter.dataplane.tables import number as _key
+
+OBJECT = Path(__file__).parent.parent / "bpf" / "splice.bpf.o"
+_ZERO = _key(0)
+_BPF_FS_MAGIC = 0xCAFE4A11
+
+
+class EbpfDataPlane(SpliceTables):
+    """One splice. With `pin`, a folder on bpffs, its maps outlive the process and are adopted again."""
+
+    name = "ebpf"
+
+    def __init__(self, pin: Path | None = None, *, pins: int = PINS_DEFAULT, program: Path = OBJECT) -> None:
+        super().__init__()
+        check_pins(pins)
+        if pin is not None:
+            _make_bpffs(pin)
+        self.capacity = pins
+        self._object = libbpf.Object(program, max_entries={"pins4": pins, "pins6": pins}, pin=pin)
+        self._config = self._object.map("config")
+        self._slots = self._object.map("slots")
+        self._vids = self._object.map("vids")
+        self._tables = self._object.map("table")
+        self._reasons = self._object.map("reasons", per_cpu=True)
+        self._chains = self._object.map("chains", per_cpu=True)
+        self._walked = self._object.map("walked")
+        self._loads = self._object.map("loads")
+        self._epoch = self._object.map("epoch")
+
+    @property
+    def object(self) -> libbpf.Object:
+        """The loaded programs and maps, for test runs."""
+        return self._object
+
+    def configure(self, config: SpliceConfig, *, outer: int | None = None, inner: int | None = None) -> None:
+        """Write `struct config`. The interface indices are looked up unless given (test runs have none)."""
+        if config.outer == config.inner and outer is None:
+            raise InvalidValue(f"outer and inner port are one interface, {config.outer!r}: name two")
+        outer = outer if outer is not None else interface_index(config.outer)
+        inner = inner if inner is not None else interface_index(config.inner)
+        self._write_settings(config, outer, inner)
+
+    def _write_config(self, row: bytes) -> None:
+        self._config.set(_ZERO, row)
+
+    def _read_slots(self) -> list[bytes]:
+        return [self._slots.get(_key(slot)) or b"" for slot in range(abi.MAX_SLOTS)]
+
+    def _write_slot(self, slot: int, row: bytes) -> None:
+        self._slots.set(_key(slot), row)
+
+    def _write_vid(self, vid: int, row: bytes) -> None:
+        self._vids.set(_key(vid), row)
+
+    def _write_place_table(self, row: bytes) -> None:
+        fresh = libbpf.create_array("place_table", len(row), 1)
+        try:
+            fresh.set(_ZERO, row)
+            self._tables.set(_ZERO, _key(fresh.fd))
+        finally:
+            libbpf.close_fd(fresh.fd)  # the map of maps holds it
+
+    def _zero_counters(self, slot: int) -> None:
+        self._chains.set(_key(slot), bytes(self._chains.row_size))
+
+    def _counters_of(self, slot: int) -> Any:
+        return np.frombuffer(self._chains.get(_key(slot)) or b"", dtype=abi.dtype("chain_counters"))
+
+    def _read_epoch(self) -> int:
+        return int(struct.unpack("=I", self._epoch.get(_ZERO) or _ZERO)[0])
+
+    def _write_epoch(self, epoch: int) -> None:
+        self._epoch.set(_ZERO, _key(epoch))
+
+    def walk(self) -> dict[int, Load]:
+        for slot in self._applied:
+            self._walked.set(_key(slot), bytes(self._walked.value_size))
+        self._object.program("walk").call()
+        rows = {
+            slot: abi.unpack("walk_result", self._walked.get(_key(slot)) or b"") for slot in self._applied
+        }
+        for slot, row in rows.items():
+            # What was counted up and down since the last walk has drifted: this is the truth again.
+            self._loads.set(_key(slot), struct.pack("=Q", row.live))
+        return {slot: Load(int(row.pins), int(row.live)) for slot, row in rows.items()}
+
+    def overflow(self) -> bool:
+        return bool(abi.unpack("config", self._config.get(_ZERO) or b"").overflow)
+
+    def set_overflow(self, overflow: bool) -> None:
+        config = abi.unpack("config", self._config.get(_ZERO) or b"")
+        config.overflow = overflow
+        self._config.set(_ZERO, bytes(abi.ffi.buffer(config)))
+
+    def pin_of(self, key: SessionKey) -> abi.Pin | None:
+        """What the table holds for a session, in force or not."""
+        small = abi.shrink(key)
+        raw = self._object.map("pins4").get(small) if small else self._object.map("pins6").get(key.pack())
+        return abi.Pin.of(raw) if raw else None
+
+    def counters(self) -> dict[str, int]:
+        return {name: self._sum(self._reasons.get(_key(number))) for name, number in abi.REASONS.items()}
+
+    @staticmethod
+    def _sum(raw: bytes | None) -> int:
+        values: npt.NDArray[np.uint64] = np.frombuffer(raw or b"", dtype=np.uint64)
+        return int(values.sum())
+
+    def attach(self) -> None:
+        if self._splice is None:
+            raise InvalidValue("configure the data plane before it is attached")
+        with IPRoute() as ip:
+            for program, name in (("outer", self._splice.outer), ("inner", self._splice.inner)):
+                index = interface_index(name)
+                # A bump has no stack of its own, and its own chatter must not be spliced. Promiscuous:
+                # a real NIC would else drop what is not addressed to it.
+                write_setting(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "1")
+                flags = ip.get_links(index)[0]["flags"]
+                ip.link("set", index=index, flags=flags | 0x101, change=0x101)
+                self._object.program(program).attach(index)
+
+    def detach(self) -> None:
+        if self._splice is not None:
+            for name in (self._splice.outer, self._splice.inner):
+                libbpf.detach(interface_index(name))
+
+    def close(self) -> None:
+        """Close the descriptors; what is attached or pinned works on."""
+        self._object.close()
+
+
+def _make_bpffs(folder: Path) -> None:
+    """Make `folder`, or say that it does not lie on a BPF file system."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unsupported(f"{folder} can't be made: {error.strerror}") from error
+    kind = subprocess.run(
+        ["stat", "-f", "-c", "%t", str(folder)], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    if int(kind, 16) != _BPF_FS_MAGIC:
+        raise Unsupported(f"{folder} is not on bpffs: mount -t bpf none {folder.parent}")

@@ -1,0 +1,196 @@
+"""The user-space data planes: one C loop in a worker process, over AF_PACKET sockets or over PF_RING."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Literal
+
+import structlog
+from pyroute2 import IPRoute
+
+from catenary.errors import Conflict, InvalidValue, Unavailable
+from catenary.session import SessionKey
+from lb_adapter import abi
+from lb_adapter.dataplane import worker
+from lb_adapter.dataplane.base import PINS_DEFAULT, Load, SpliceConfig
+from lb_adapter.dataplane.segment import Segment, ffi
+from lb_adapter.dataplane.tables import FREE, SpliceTables, check_pins, interface_index, write_setting
+from lb_adapter.dataplane.worker import Worker, device_interface
+
+log = structlog.get_logger("lb_adapter")
+NativeName = Literal["af_packet", "pf_ring"]
+MAX_THREADS = 64
+_NUMBERS = {"af_packet": 1, "pf_ring": 2}
+_SWITCH_MS = 2000
+_INGRESS = 0xFFFFFFF2  # of tc clsact
+_SLOT_SIZE = ffi.sizeof("struct slot")
+
+
+class NativeDataPlane(SpliceTables):
+    """One splice in a worker process, which goes on without this one and is found again by the next.
+
+    A worker that runs on the same two interfaces is adopted with its chain set and sessions.
+    """
+
+    def __init__(self, name: NativeName, *, pins: int = PINS_DEFAULT, threads: int = 1) -> None:
+        super().__init__()
+        check_pins(pins)
+        if not 1 <= threads <= MAX_THREADS:
+            raise InvalidValue(f"{threads} threads are out of bounds: use 1..{MAX_THREADS}")
+        if name == "pf_ring" and threads != 1:
+            raise InvalidValue(f"pf_ring runs in one thread, not {threads}: use --threads 1")
+        self.name: str = name
+        self.capacity = pins
+        self._threads = threads
+        self._worker: Worker | None = None
+        self._memory: Segment | None = None
+
+    @property
+    def segment(self) -> Segment:
+        """The shared memory; made, or taken over from a running worker, when first needed."""
+        if self._memory is None:
+            self._memory = Segment.create(self.capacity, self._threads, _NUMBERS[self.name])
+        return self._memory
+
+    def configure(self, config: SpliceConfig, *, outer: int | None = None, inner: int | None = None) -> None:
+        """Write `struct config`. The interface indices are looked up unless given (test runs have none)."""
+        if outer is None or inner is None:
+            if config.outer == config.inner:
+                raise InvalidValue(f"outer and inner port are one interface, {config.outer!r}: name two")
+            outer, inner = (interface_index(device_interface(name)) for name in (config.outer, config.inner))
+            if self._memory is None:
+                self._take_over(config)
+        self._write_settings(config, outer, inner)
+
+    def _take_over(self, config: SpliceConfig) -> None:
+        found = worker.find(config.outer, config.inner)
+        if found is None:
+            return
+        running, fd = found
+        memory = Segment(fd)
+        if not memory.valid():
+            running.release()
+            memory.close()
+            raise Conflict(
+                f"worker {running.pid} of {config.outer} and {config.inner} is of another release: "
+                f"`kill {running.pid}` first, which loses its sessions"
+            )
+        asked = (_NUMBERS[self.name], self.capacity, self._threads)
+        if (memory.plane, memory.pins, memory.threads) != asked:
+            name = next(name for name, number in _NUMBERS.items() if number == memory.plane)
+            options = f"--data-plane {name} --sessions {memory.pins} --threads {memory.threads}"
+            running.release()
+            memory.close()
+            raise Conflict(
+                f"worker {running.pid} of {config.outer} and {config.inner} runs as {options}: "
+                f"ask for the same, or `kill {running.pid}` first, which loses its sessions"
+            )
+        self._worker, self._memory = running, memory
+        log.info("worker adopted", pid=running.pid, data_plane=self.name)
+
+    def _write_config(self, row: bytes) -> None:
+        ffi.memmove(self.segment.config, row, len(row))
+
+    def _read_slots(self) -> list[bytes]:
+        rows = self.segment.slots
+        return [bytes(ffi.buffer(rows + slot, _SLOT_SIZE)) for slot in range(abi.MAX_SLOTS)]
+
+    def _write_slot(self, slot: int, row: bytes) -> None:
+        """The state last, and free meanwhile if the chain is another one: nobody reads half of each."""
+        new, target = abi.unpack("slot", row), self.segment.slots[slot]
+        if target.generation != new.generation:
+            target.state = FREE
+        for field in ("forward", "reverse", "generation", "weight", "placed", "since_ms", "state"):
+            setattr(target, field, getattr(new, field))
+
+    def _write_vid(self, vid: int, row: bytes) -> None:
+        ffi.memmove(self.segment.vids + vid, row, len(row))
+
+    def _write_place_table(self, row: bytes) -> None:
+        if self.segment.switch(row, _SWITCH_MS) or self._worker is None or not self._worker.alive():
+            return  # nobody is left in the old table
+        pid = self._worker.pid
+        raise Unavailable(f"a thread of worker {pid} is stuck: `kill {pid}`, and it is started again")
+
+    def _zero_counters(self, slot: int) -> None:
+        self.segment.zero_chain(slot)
+
+    def _counters_of(self, slot: int) -> Any:
+        return self.segment.chain_rows(slot)
+
+    def _read_epoch(self) -> int:
+        return int(self.segment.chain_set[0])
+
+    def _write_epoch(self, epoch: int) -> None:
+        self.segment.chain_set[0] = epoch
+
+    def overflow(self) -> bool:
+        return bool(self.segment.config.overflow)
+
+    def set_overflow(self, overflow: bool) -> None:
+        self.segment.config.overflow = overflow
+
+    def walk(self) -> dict[int, Load]:
+        """Have the worker walk. One that died is started again, on the sessions that it left."""
+        if self._worker is None:
+            self.segment.lib.segment_walk(self.segment.pointer)
+        else:
+            try:
+                self._worker.walk()
+            except ConnectionError:
+                log.warning("worker died", pid=self._worker.pid, data_plane=self.name)
+                self._worker.release()
+                self._start_worker()
+                self._worker.walk()
+        rows = self.segment.walked
+        return {slot: Load(int(rows[slot].pins), int(rows[slot].live)) for slot in self._applied}
+
+    def counters(self) -> dict[str, int]:
+        return self.segment.reasons()
+
+    def pin_of(self, key: SessionKey) -> abi.Pin | None:
+        """What the table holds for a session, in force or not."""
+        packed = ffi.from_buffer("struct session_key *", bytearray(key.pack()))
+        word = self.segment.lib.pin_find(self.segment.pointer, packed)
+        return abi.Pin.of(struct.pack("=Q", word)) if word else None
+
+    def attach(self) -> None:
+        if self._splice is None:
+            raise InvalidValue("configure the data plane before it is attached")
+        if self._worker is not None:
+            return
+        with IPRoute() as ip:
+            for device in (self._splice.outer, self._splice.inner):
+                name = device_interface(device)
+                # A bump has no stack of its own: the host's own chatter must not be spliced, and the host
+                # must neither forward nor answer what it hears here beside us.
+                write_setting(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "1")
+                write_setting(f"/proc/sys/net/ipv4/conf/{name}/forwarding", "0")
+                write_setting(f"/proc/sys/net/ipv4/conf/{name}/arp_ignore", "8")
+                index = interface_index(name)
+                if ip.get_filters(index=index, parent=_INGRESS):
+                    raise Conflict(
+                        f"{name} has a tc filter, which would take the same frames: "
+                        f"`tc filter delete dev {name} ingress` removes it"
+                    )
+                flags = ip.get_links(index)[0]["flags"]
+                ip.link("set", index=index, flags=flags | 1, change=1)
+        self._start_worker()
+
+    def _start_worker(self) -> None:
+        assert self._splice is not None, "attach() has checked"
+        self._worker = worker.start(self.name, self._splice.outer, self._splice.inner, self.segment.fd)
+
+    def detach(self) -> None:
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+    def close(self) -> None:
+        """Let go of worker and memory; what is attached works on."""
+        if self._worker is not None:
+            self._worker.release()
+            self._worker = None
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None

@@ -1,0 +1,142 @@
+"""The shared memory of a user-space splice, through `native/libsplice.so` (cffi, ABI mode)."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cffi import FFI
+
+from catenary.errors import Unsupported
+from lb_adapter import abi
+
+NATIVE = Path(__file__).parent.parent / "native"
+LIBRARY = NATIVE / "libsplice.so"
+_CDEF = """
+uint64_t segment_bytes(uint32_t pins, uint32_t threads);
+void segment_format(void *, uint32_t pins, uint32_t threads, uint64_t seed, uint32_t plane);
+int segment_check(const void *, uint64_t bytes);
+uint32_t segment_pins(const void *); uint32_t segment_threads(const void *);
+uint32_t segment_plane(const void *);
+uint32_t *segment_chain_set(void *);
+struct config *segment_config(void *); struct slot *segment_slots(void *); struct vid *segment_vids(void *);
+struct walk_result *segment_walked(void *);
+uint64_t *segment_reasons(void *, uint32_t thread);
+struct chain_counters *segment_chains(void *, uint32_t thread);
+struct place_table *segment_spare(void *); int segment_switch(void *, uint32_t timeout_ms);
+int segment_walk(void *); void segment_mend(void *); uint32_t segment_used(void *, int v6);
+uint64_t pin_find(void *, const struct session_key *);
+uint32_t pin_insert(void *, uint32_t thread, const struct session_key *, uint32_t count, uint64_t word);
+struct virtio_net_hdr { uint8_t flags, gso_type; uint16_t hdr_len, gso_size, csum_start, csum_offset; };
+uint32_t splice_frame(void *, int from, uint8_t *buffer, uint32_t *length, uint16_t tpid, uint16_t tci,
+                      struct virtio_net_hdr *, uint16_t *verdict);
+void splice_time(void *, const uint8_t *frame, uint32_t length, uint32_t sessions, uint32_t rounds,
+                 uint32_t batch, int in_order, uint32_t *batch_ns);
+"""
+ffi: Any = FFI()
+ffi.include(abi.ffi)
+ffi.cdef(_CDEF)
+_CHAIN_SIZE = ffi.sizeof("struct chain_counters")
+
+
+@cache
+def library() -> Any:
+    """The functions of `native/library.c`."""
+    if not LIBRARY.exists():
+        raise Unsupported(f"{LIBRARY} is not built: run `make build`")
+    return ffi.dlopen(str(LIBRARY))
+
+
+class Segment:
+    """A mapping of one segment. `fd` is what a worker maps, too; the memory ends with its last user."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        size = os.fstat(fd).st_size
+        self._map = mmap.mmap(fd, size)
+        self._buffer = ffi.from_buffer(self._map)
+        self.pointer = ffi.cast("void *", self._buffer)
+        self.lib = library()
+
+    @classmethod
+    def create(cls, pins: int, threads: int, plane: int) -> Segment:
+        """A new, empty one with room for `pins` IPv4 sessions and as many others."""
+        fd = os.memfd_create("catenary-splice", os.MFD_CLOEXEC)
+        os.ftruncate(fd, library().segment_bytes(pins, threads))
+        segment = cls(fd)
+        segment.lib.segment_format(segment.pointer, pins, threads, secrets.randbits(64), plane)
+        return segment
+
+    def valid(self) -> bool:
+        """Was it made by this release?"""
+        return bool(self.lib.segment_check(self.pointer, len(self._map)) == 0)
+
+    @property
+    def pins(self) -> int:
+        return int(self.lib.segment_pins(self.pointer))
+
+    @property
+    def threads(self) -> int:
+        return int(self.lib.segment_threads(self.pointer))
+
+    @property
+    def plane(self) -> int:
+        return int(self.lib.segment_plane(self.pointer))
+
+    @property
+    def config(self) -> Any:
+        return self.lib.segment_config(self.pointer)
+
+    @property
+    def slots(self) -> Any:
+        return self.lib.segment_slots(self.pointer)
+
+    @property
+    def vids(self) -> Any:
+        return self.lib.segment_vids(self.pointer)
+
+    @property
+    def chain_set(self) -> Any:
+        return self.lib.segment_chain_set(self.pointer)
+
+    @property
+    def walked(self) -> Any:
+        return self.lib.segment_walked(self.pointer)
+
+    def switch(self, row: bytes, timeout_ms: int) -> bool:
+        """Put a place table in force. False: a thread of the worker has not left the old one in time."""
+        spare = self.lib.segment_spare(self.pointer)
+        ffi.memmove(spare, row, len(row))
+        return bool(self.lib.segment_switch(self.pointer, timeout_ms) == 0)
+
+    def reasons(self) -> dict[str, int]:
+        """Packets by reason, of all threads together."""
+        size = 8 * len(abi.REASONS)
+        total = np.zeros(len(abi.REASONS), dtype=np.uint64)
+        for thread in range(self.threads):
+            row = self.lib.segment_reasons(self.pointer, thread)
+            total += np.frombuffer(ffi.buffer(row, size), dtype=np.uint64)
+        return {name: int(total[value]) for name, value in abi.REASONS.items()}
+
+    def chain_rows(self, slot: int) -> Any:
+        """`struct chain_counters` of a slot, one row a thread."""
+        layout = abi.dtype("chain_counters")
+        rows = [self.lib.segment_chains(self.pointer, thread) + slot for thread in range(self.threads)]
+        raw = b"".join(bytes(ffi.buffer(row, layout.itemsize)) for row in rows)
+        return np.frombuffer(raw, dtype=layout)
+
+    def zero_chain(self, slot: int) -> None:
+        for thread in range(self.threads):
+            row = ffi.buffer(self.lib.segment_chains(self.pointer, thread) + slot, _CHAIN_SIZE)
+            row[:] = bytes(_CHAIN_SIZE)
+
+    def close(self) -> None:
+        """Unmap it here; a worker keeps it."""
+        ffi.release(self._buffer)
+        self._map.close()
+        os.close(self.fd)

@@ -1,0 +1,207 @@
+"""What all data planes write into their tables, and in which order; a subclass knows where the tables lie."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catenary import maglev
+from catenary.chain import PairState
+from catenary.errors import InvalidValue
+from catenary.session import Timeouts
+from catenary.tags import TagPair
+from lb_adapter import abi
+from lb_adapter.balancer import ChainTable, Pair
+from lb_adapter.dataplane.base import PINS_MAX, PINS_MIN, SpliceConfig, Traffic
+
+_STATES = {
+    PairState.ACTIVE: abi.SLOT_STATES["SLOT_ACTIVE"],
+    PairState.COOLING: abi.SLOT_STATES["SLOT_COOLING"],
+    PairState.CLOSED: abi.SLOT_STATES["SLOT_CLOSED"],
+    PairState.DRAINED: abi.SLOT_STATES["SLOT_CLOSED"],
+}
+FREE = abi.SLOT_STATES["SLOT_FREE"]
+
+
+def interface_index(name: str) -> int:
+    """The index of an interface, or `InvalidValue` that names it."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        raise InvalidValue(f"there is no interface {name!r} here: `ip link` lists them") from None
+
+
+def check_pins(pins: int) -> None:
+    """Raise `InvalidValue` unless `pins` is a size that a session table may have."""
+    if not PINS_MIN <= pins <= PINS_MAX:
+        raise InvalidValue(f"session table of {pins} is out of bounds: use {PINS_MIN}..{PINS_MAX}")
+
+
+def write_setting(path: str, text: str) -> None:
+    """Write a sysctl of /proc, if this kernel has it."""
+    if Path(path).exists():
+        Path(path).write_text(text)
+
+
+class SpliceTables(ABC):
+    """Configuration and chain set of one splice. Rows are bytes of the C structs of `core/abi.h`."""
+
+    def __init__(self) -> None:
+        self._applied: dict[int, Pair] = {}
+        self._placement: Mapping[int, tuple[str, int]] | None = None
+        self._entries = np.full(abi.TABLE_SIZE, abi.NO_SLOT, dtype=np.uint16)
+        self._splice: SpliceConfig | None = None
+
+    @abstractmethod
+    def overflow(self) -> bool: ...
+    @abstractmethod
+    def _write_config(self, row: bytes) -> None: ...
+    @abstractmethod
+    def _read_slots(self) -> list[bytes]: ...
+    @abstractmethod
+    def _write_slot(self, slot: int, row: bytes) -> None: ...
+    @abstractmethod
+    def _write_vid(self, vid: int, row: bytes) -> None: ...
+    @abstractmethod
+    def _write_place_table(self, row: bytes) -> None:
+        """Switch to this table at once and as a whole."""
+
+    @abstractmethod
+    def _zero_counters(self, slot: int) -> None: ...
+    @abstractmethod
+    def _counters_of(self, slot: int) -> Any:
+        """Rows of `struct chain_counters`, one for each CPU or thread."""
+
+    @abstractmethod
+    def _read_epoch(self) -> int: ...
+    @abstractmethod
+    def _write_epoch(self, epoch: int) -> None: ...
+
+    def _write_settings(self, config: SpliceConfig, outer: int, inner: int) -> None:
+        """Write `struct config` and what the ask ID means. `outer` and `inner` are interface indices."""
+        row = abi.pack(
+            "config",
+            role=abi.enum("role")[f"ROLE_{config.role.upper()}"],
+            affinity=abi.enum("affinity")[f"AFFINITY_{config.affinity.upper()}"],
+            policy=abi.enum("policy")[f"POLICY_{config.policy.upper()}"],
+            outer_ifindex=outer,
+            inner_ifindex=inner,
+            ask_vid=config.ask_id or 0,
+            lease_ms=round(config.timeouts.lease * 1000),
+            transit_ms=round(config.timeouts.transit * 1000),
+            tau_ms=_tau(config.timeouts),
+            overflow=self.overflow(),
+            refuse_full=config.refuse_full,
+        )
+        before, self._splice = self._splice, config
+        self._write_config(row)
+        if before is not None and before.ask_id not in (None, config.ask_id):
+            self._set_vid(before.ask_id or 0, "VID_UNKNOWN", 0)
+        if config.ask_id is not None:
+            self._set_vid(config.ask_id, "VID_ASK" if config.role == "master" else "VID_OWN", 0)
+
+    def adopt(self) -> ChainTable:
+        pairs: list[Pair] = []
+        generations: dict[int, int] = {}
+        states = {value: state for state, value in _STATES.items() if state is not PairState.DRAINED}
+        for slot, raw in enumerate(self._read_slots()):
+            row = abi.unpack("slot", raw)
+            if row.generation:
+                generations[slot] = row.generation
+            if row.state != FREE:
+                tags = TagPair(row.forward, row.reverse)
+                since = row.since_ms / 1000
+                state = states[row.state]
+                pairs.append(Pair(tags, slot, row.generation, row.weight, row.placed, state, since))
+        self._applied = {pair.slot: pair for pair in pairs}
+        return ChainTable(self._read_epoch(), tuple(pairs), generations)
+
+    def apply(self, table: ChainTable) -> None:
+        wanted = {pair.slot: pair for pair in table.pairs}
+        opened = [p for p in table.pairs if p.state is PairState.ACTIVE and self._applied.get(p.slot) != p]
+        for pair in opened:
+            self._open(pair)
+        self._swap_table(table)
+        for pair in table.pairs:
+            if pair not in opened and self._applied.get(pair.slot) != pair:
+                self._open(pair)
+        for slot, pair in self._applied.items():
+            if slot not in wanted:
+                self._close(pair)
+        self._applied = wanted
+        self._write_epoch(table.epoch)
+
+    def _open(self, pair: Pair) -> None:
+        """Write a pair's slot, then the meaning of its tags. A new generation starts its counters anew."""
+        old = self._applied.get(pair.slot)
+        if old is None or old.generation != pair.generation:
+            self._zero_counters(pair.slot)
+        self._write_slot(
+            pair.slot,
+            abi.pack(
+                "slot",
+                forward=pair.tags.forward,
+                reverse=pair.tags.reverse,
+                generation=pair.generation,
+                state=_STATES[pair.state],
+                weight=pair.weight,
+                placed=pair.placed,
+                since_ms=round(pair.since * 1000) & 0xFFFFFFFF,
+            ),
+        )
+        # (in_port, VID) tells all kinds apart, for the slave never else sends f_i nor the master r_i.
+        master = self._splice is None or self._splice.role == "master"
+        self._set_vid(pair.tags.reverse, "VID_CHAIN" if master else "VID_ANSWER", pair.slot)
+        self._set_vid(pair.tags.forward, "VID_HINT" if master else "VID_CHAIN", pair.slot)
+
+    def _close(self, pair: Pair) -> None:
+        for vid in pair.tags.ids:
+            self._set_vid(vid, "VID_UNKNOWN", 0)
+        self._write_slot(pair.slot, abi.pack("slot", generation=pair.generation, state=FREE))
+
+    def _set_vid(self, vid: int, kind: str, slot: int) -> None:
+        self._write_vid(vid, abi.pack("vid", kind=abi.VID_KINDS[kind], slot=slot))
+
+    def _swap_table(self, table: ChainTable) -> None:
+        placement = table.placement()
+        if self._splice is not None and self._splice.role == "slave":
+            placement = {}  # it places nothing; only the designated slot matters
+        if placement != self._placement:
+            self._entries, self._placement = (maglev.fill(placement, abi.TABLE_SIZE), placement)
+        raw = bytearray(abi.ffi.sizeof("struct place_table"))
+        item: Any = abi.ffi.from_buffer("struct place_table *", raw)
+        item.epoch = table.epoch
+        item.designated = abi.NO_SLOT if table.designated is None else table.designated
+        abi.ffi.buffer(item.entries)[:] = self._entries.tobytes()
+        self._write_place_table(bytes(raw))
+
+    def traffic(self) -> dict[int, Traffic]:
+        result: dict[int, Traffic] = {}
+        for slot in self._applied:
+            rows = self._counters_of(slot)
+            result[slot] = Traffic(**{name: int(rows[name].sum()) for name in rows.dtype.names})
+        return result
+
+
+def _tau(timeouts: Timeouts) -> list[int]:
+    """By `enum pin_state`, in ms."""
+    seconds = (
+        timeouts.other,
+        timeouts.udp,
+        timeouts.tcp_opening,
+        timeouts.tcp_established,
+        timeouts.tcp_closing,
+        timeouts.neighbour,
+    )
+    return [round(value * 1000) for value in seconds]
+
+
+def number(value: int) -> bytes:
+    """A __u32 of this host."""
+    return struct.pack("=I", value)

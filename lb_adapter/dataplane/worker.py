@@ -1,0 +1,155 @@
+"""The worker process of a user-space splice: started, found again, given orders (native/worker.c).
+
+It is known by an abstract socket named after its two interfaces: the name exists in this network namespace
+only, once, and as long as the worker does. Whoever connects is checked by the worker, and gets the segment's
+descriptor from it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from catenary.errors import Conflict, InvalidValue, Unavailable, Unsupported
+from lb_adapter.dataplane.segment import NATIVE
+
+PROGRAM = NATIVE / "worker"
+_START_S, _ORDER_S = 10.0, 30.0
+_HANG_UPS, _HANG_UP_S = 25, 0.02
+
+
+def device_interface(device: str) -> str:
+    """The interface of a PF_RING device: `zc:eth1@0` is eth1."""
+    return device.rpartition(":")[2].partition("@")[0]
+
+
+def _address(outer: str, inner: str) -> str:
+    return f"\0catenary-splice/{device_interface(outer)}/{device_interface(inner)}"
+
+
+def _connect(outer: str, inner: str) -> socket.socket | None:
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    link.settimeout(_ORDER_S)
+    try:
+        link.connect(_address(outer, inner))
+    except ConnectionRefusedError:
+        link.close()
+        return None
+    return link
+
+
+@dataclass
+class Worker:
+    """A running worker and the connection to it; `process` if it is this process's child."""
+
+    link: socket.socket
+    pid: int
+    process: subprocess.Popen[bytes] | None = None
+
+    def walk(self) -> None:
+        """Have it walk its session table. `ConnectionError` if it is gone."""
+        answer = self._order(b"walk")
+        if answer == b"":
+            raise ConnectionResetError(f"worker {self.pid} is gone")
+        if answer != b"ok":
+            raise Unavailable(f"worker {self.pid} does not get through its session table: {answer.decode()}")
+
+    def alive(self) -> bool:
+        try:
+            return self.link.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+        except BlockingIOError:
+            return True
+        except ConnectionError:
+            return False
+
+    def stop(self) -> None:
+        """End it, and wait until it has given the interfaces back."""
+        with suppress(ConnectionError):  # gone already: what was wanted
+            self._order(b"stop")
+        self.release()
+        if self.process is not None:
+            self.process.wait(_ORDER_S)
+
+    def release(self) -> None:
+        """Let go of it; it goes on, if it was alive."""
+        self.link.close()
+        if self.process is not None:
+            self.process.poll()
+
+    def _order(self, order: bytes) -> bytes:
+        try:
+            self.link.send(order)
+            return self.link.recv(64)
+        except TimeoutError:
+            raise Unavailable(
+                f"worker {self.pid} does not answer: `kill {self.pid}` and start again"
+            ) from None
+
+
+def find(outer: str, inner: str) -> tuple[Worker, int] | None:
+    """The worker that splices these interfaces and its segment's descriptor; None if there is none."""
+    for _ in range(_HANG_UPS):
+        link = _connect(outer, inner)
+        if link is None:
+            return None
+        with suppress(ConnectionError):
+            link.send(b"hello")
+            text, fds, _, _ = socket.recv_fds(link, 64, 1)
+            if fds:
+                return Worker(link, int(text)), fds[0]
+        # It does not trust us, or was just about to end: then the next try finds none.
+        link.close()
+        time.sleep(_HANG_UP_S)
+    raise Unsupported(
+        f"the worker of {outer} and {inner} obeys root and its own user only: run as one of them"
+    )
+
+
+def start(plane: str, outer: str, inner: str, segment_fd: int) -> Worker:
+    """Start a worker and return when frames flow. Its own words say why it can't."""
+    if not PROGRAM.exists():
+        raise Unsupported(f"{PROGRAM} is not built: run `make build`")
+    reading, writing = os.pipe()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        try:
+            listener.bind(_address(outer, inner))
+        except OSError as error:
+            raise Conflict(f"a worker of {outer} and {inner} has just been started by another") from error
+        listener.listen(8)
+        fds = (segment_fd, listener.fileno(), writing)
+        try:
+            process = subprocess.Popen(
+                [str(PROGRAM), plane, outer, inner, *map(str, fds)],
+                pass_fds=fds,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C at the daemon's terminal is not for it
+            )
+        finally:
+            os.close(writing)
+        said = _read_all(reading, _START_S)
+        link = _connect(outer, inner) if said == "ok" else None
+    if link is None:
+        process.kill()
+        code = process.wait()
+        kind, _, text = said.partition(" ")
+        if kind == "invalid":
+            raise InvalidValue(text)
+        raise Unsupported(text or f"the worker ended with status {code} before a frame flowed")
+    return Worker(link, process.pid, process)
+
+
+def _read_all(fd: int, timeout: float) -> str:
+    """What comes through a pipe until its other end is closed, or `timeout` seconds pass without a word."""
+    said = b""
+    with open(fd, "rb", buffering=0) as pipe:
+        while select.select([pipe], [], [], timeout)[0]:
+            part = pipe.read(4096)
+            if not part:
+                break
+            said += part
+    return said.decode()

@@ -1,0 +1,42 @@
+"""Overflow (affinity rule 7): when the session table is nearly full, and when that is over. Pure.
+
+While it lasts every new key goes by the plain consistent hash, so that a key gets one answer with and
+without a pin; for that the chain set may not change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from catenary.session import Timeouts
+
+HIGH_WATER, LOW_WATER = 0.9, 0.8
+"""Shares of the table's capacity: overflow is entered above the first, and left below the second."""
+
+
+@dataclass(frozen=True)
+class Overflow:
+    """`unpinned` counts packets placed without a pin, and evictions; `since` is when it last grew."""
+
+    active: bool = False
+    unpinned: int = 0
+    since: float = 0.0
+
+
+def observe(
+    state: Overflow, *, full: bool, pins: int, capacity: int, unpinned: int, now: float, timeouts: Timeouts
+) -> Overflow:
+    """The next state. `full`: the data plane had no room and entered overflow by itself.
+
+    It is left one T (tau + lease + transit of the longest state) after the last unpinned packet or eviction:
+    before that, a session placed by the hash may still be alive without a pin.
+    """
+    if unpinned != state.unpinned:
+        state = replace(state, unpinned=unpinned, since=now)
+    if not state.active:
+        if full or pins > HIGH_WATER * capacity:
+            return replace(state, active=True, since=now)
+        return state
+    longest = max(timeouts.tcp_established, timeouts.udp, timeouts.other, timeouts.tcp_opening)
+    over = now - state.since > longest + timeouts.lease + timeouts.transit
+    return replace(state, active=not (over and pins < LOW_WATER * capacity))

@@ -1,0 +1,66 @@
+"""The REST service of a load balancer. Which calls exist depends on the role."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from catenary import wire
+from catenary.service import create_app
+from catenary.tags import TagPair
+from lb_adapter.master import Master
+from lb_adapter.slave import Slave
+
+
+def build(daemon: Master | Slave, token: str | None) -> FastAPI:
+    """The app of `daemon`; every call needs `token` if there is one."""
+    app = create_app("Catenary load balancer", token)
+
+    @app.get("/v1/health")
+    def health() -> wire.BalancerHealth:
+        """Is it up, and does it know its peer?"""
+        return daemon.health()
+
+    @app.get("/v1/pairs")
+    def pairs() -> wire.ChainSet:
+        """All tag pairs with their states, at the present epoch."""
+        return daemon.pairs()
+
+    @app.get("/v1/pairs/{tags}/active")
+    def active(tags: str) -> wire.PairActivity:
+        """Is anything left of this pair (`2-3`) here? The management system polls it during a cool-down."""
+        return daemon.activity(TagPair.parse(tags))
+
+    @app.get("/v1/stats")
+    def stats() -> wire.BalancerStats:
+        """Sessions and traffic of each pair, and all counters; a master's answer includes its slave's."""
+        return daemon.stats()
+
+    if isinstance(daemon, Master):
+        _add_master(app, daemon)
+    else:
+        _add_slave(app, daemon)
+    return app
+
+
+def _add_master(app: FastAPI, master: Master) -> None:
+    @app.post("/v1/changes")
+    def change(request: wire.Change) -> wire.ChainSet:
+        """Add, remove and forget tag pairs, all in one epoch or not at all."""
+        return master.change(request)
+
+    @app.post("/v1/rebalance")
+    def rebalance(request: wire.Rebalance) -> wire.ChainSet:
+        """Re-balance new sessions, or set the operator's weights. Live sessions stay where they are."""
+        return master.rebalance(request)
+
+
+def _add_slave(app: FastAPI, slave: Slave) -> None:
+    @app.post("/v1/handshake")
+    def handshake(request: wire.Handshake) -> wire.HandshakeReply:
+        """From the master: all that its slave must know."""
+        return slave.handshake(request)
+
+    @app.put("/v1/chain-set", status_code=204)
+    def put_chain_set(request: wire.ChainSet) -> None:
+        """From the master: the chain set of a new epoch."""
+        slave.put_chain_set(request)
