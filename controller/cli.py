@@ -1,0 +1,97 @@
+"""`catenary controller run`: the OpenFlow side in os-ken's threads, REST in the main one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from catenary.errors import CatenaryError, Conflict, InvalidValue
+from catenary.listen import Listen
+
+OPENFLOW_HOST = "127.0.0.1"
+"""OpenFlow runs without TLS here, so it stays on the loopback: whoever connects could pose as a switch."""
+STATE_HELP = (
+    "File that keeps the steered chains over a restart. Without it a restarted controller knows of none, and "
+    "removes their rules until they are steered again."
+)
+
+app = typer.Typer()
+controller = typer.Typer(no_args_is_help=True, help="The OpenFlow controller.")
+app.add_typer(controller, name="controller")
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps `controller` a group of its own although it is the only one here."""
+
+
+@controller.command()
+def run(
+    network: Annotated[Path, typer.Option(help="The network file (YAML).")],
+    openflow_port: Annotated[
+        int, typer.Option(help="TCP port on 127.0.0.1 that switches connect to.")
+    ] = 6653,
+    state: Annotated[Path | None, typer.Option(help=STATE_HELP)] = None,
+    host: Annotated[str, typer.Option(help="Address of the REST interface.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="TCP port of the REST interface.")] = 8081,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate of the REST interface.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with the token that callers need.")] = None,
+) -> None:
+    """Run the controller until SIGTERM or SIGINT. Rules stay in the switches when it ends."""
+    try:
+        listen = Listen(host, port, tls_cert, tls_key, token_file)
+        _serve(listen, network, state, openflow_port)
+    except CatenaryError as error:
+        typer.echo(f"catenary controller: {error.detail}", err=True)
+        raise typer.Exit(error.exit_code) from error
+
+
+def _serve(listen: Listen, network: Path, state: Path | None, openflow_port: int) -> None:
+    # Imported here: `catenary --help` should not wait for os-ken.
+    from catenary.service import run as serve
+    from catenary.service import server
+    from controller import app as openflow
+    from controller import rest
+    from controller.conductor import Conductor
+    from controller.config import load_network
+
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    conductor = Conductor(load_network(network), state)
+    token = listen.token()
+    _bind(OPENFLOW_HOST, openflow_port, "switches (--openflow-port)").close()
+    rest_socket = _bind(listen.host, listen.port, "REST (--port)")
+    conductor.fabric.start()
+    openflow.start(conductor.fabric, OPENFLOW_HOST, openflow_port)
+    code = 1
+    try:
+        serve(server(rest.build(conductor, token), listen), [rest_socket])
+        code = 0
+    except Exception:  # noqa: BLE001 - told in full; os-ken's threads would keep a broken process alive
+        structlog.get_logger("controller").exception("the REST interface failed")
+    conductor.fabric.stop()
+    # os-ken's threads can't be ended: leave without waiting for them, flushed first.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _bind(host: str, port: int, what: str) -> socket.socket:
+    """A bound TCP socket; raises `Conflict` when the port is taken, `InvalidValue` for a wrong address."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # The protocol is named because asyncio sets TCP_NODELAY only then; without it answers wait 40 ms.
+        bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except socket.gaierror as error:
+        raise InvalidValue(f"{host!r} is no address to listen on: {error.strerror}") from error
+    except (OSError, OverflowError) as error:
+        raise Conflict(f"can't listen on {host}:{port} for {what}: {error}") from error
+    return bound

@@ -1,0 +1,288 @@
+"""What the REST interface calls: steer, unsteer, and views of chains, rules and topology.
+
+A chain counts from the moment that its rules are about to be sent, so that a switch which reconnects
+meanwhile gets them too; when a switch refuses, everything is taken back and nothing is remembered.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from catenary import wire
+from catenary.chain import Chain
+from catenary.errors import CatenaryError, Conflict, NotFound, Unavailable
+from controller import statefile
+from controller.fabric import Fabric
+from controller.network import Network, Port
+from controller.pipeline import BASE_COOKIE, CountedFlow, Flow, Rule, describe, resolve
+from controller.steering import (
+    AskPlan,
+    NoPath,
+    Plan,
+    ask_rules,
+    chain_cookie,
+    chain_rules,
+    plan_asks,
+    plan_chain,
+    route,
+    segment_cookie,
+)
+
+log = structlog.get_logger("controller")
+
+
+class Conductor:
+    """The steered chains of a network. Changes are one at a time; views never wait for a change."""
+
+    def __init__(
+        self, network: Network, state: Path | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        saved = statefile.load(state, network) if state else statefile.Saved()
+        self._network, self._state = network, state
+        self._plans = {plan.chain.name: plan for plan in saved.chains}
+        self._asks = {ask.segment: ask for ask in saved.asks}
+        self._removing: set[str] = set()
+        self._one_change = threading.Lock()
+        self._data = threading.Lock()
+        self.fabric = Fabric(network, self._desired, clock)
+
+    def _desired(self, switch: str) -> list[Rule]:
+        with self._data:
+            plans = [plan for name, plan in self._plans.items() if name not in self._removing]
+            asks = [self._asks[segment] for segment in {plan.segment for plan in plans}]
+        rules = [rule for plan in plans for rule in chain_rules(self._network, plan)]
+        rules += [rule for ask in asks for rule in ask_rules(self._network, ask)]
+        return [rule for rule in rules if rule.switch == switch]
+
+    # --- changes -------------------------------------------------------------------------------------
+
+    def steer(self, name: str, request: wire.SteerRequest) -> wire.SteeredChain:
+        """Install a chain's rules and wait for every barrier. The same request again is answered alike.
+
+        Raises what `plan_chain` raises, `Conflict` for another chain under this name, and `Unavailable`
+        when a switch is missing or does not answer; then nothing of the chain is left.
+        """
+        with self._one_change:
+            plan = self._present(name, request)
+            if plan is not None:
+                self.fabric.install([*chain_rules(self._network, plan), *self._ask_rules(plan.segment)])
+                return self._view(plan)
+            plan, ask = self._plan(name, request)
+            self._add(plan, ask)
+            log.info("chain steered", chain=name, path=route(self._network, plan))
+            return self._view(plan)
+
+    def check(self, name: str, request: wire.SteerRequest) -> None:
+        """Raise what `steer` would raise, as far as can be told without sending; change nothing."""
+        with self._one_change:
+            if self._present(name, request) is None:
+                self._plan(name, request)
+
+    def unsteer(self, name: str) -> None:
+        """Delete every rule of a chain and wait for every barrier; `NotFound` if it is not steered.
+
+        With the last chain of a segment go its asks. `Unavailable` when a switch is missing: the chain
+        then stays, marked as being removed, until the call is made again.
+        """
+        with self._one_change:
+            plan = self._known(name)
+            rules = chain_rules(self._network, plan)
+            last = all(p.segment != plan.segment for n, p in self._plans.items() if n != name)
+            with self._data:
+                self._removing.add(name)
+            self.fabric.remove(chain_cookie(name), {rule.switch for rule in rules})
+            if last:
+                switches = {rule.switch for rule in self._ask_rules(plan.segment)}
+                self.fabric.remove(segment_cookie(plan.segment), switches)
+            with self._data:
+                del self._plans[name]
+                self._removing.discard(name)
+                if last:
+                    del self._asks[plan.segment]
+            self._save()
+            log.info("chain unsteered", chain=name)
+
+    def _present(self, name: str, request: wire.SteerRequest) -> Plan | None:
+        plan = self._plans.get(name)
+        if plan is None:
+            return None
+        if name in self._removing:
+            raise Conflict(f"chain {name!r} is being removed: delete it again, then steer it")
+        if self._request(plan) != request:
+            held = f"tags {plan.chain.tags}, NFs {', '.join(plan.chain.nfs)}, segment {plan.segment}"
+            raise Conflict(f"chain {name!r} is steered already, with {held}: use another name")
+        return plan
+
+    def _plan(self, name: str, request: wire.SteerRequest) -> tuple[Plan, AskPlan | None]:
+        chain = Chain(name, tuple(request.nfs), request.tags.pair())
+        topology = self.fabric.topology()
+        absent = sorted(self._network.switches.keys() - topology.switches)
+        waiting = f"switches not connected: {', '.join(absent)}" if absent else self.fabric.unsettled()
+        try:
+            others = list(self._plans.values())
+            plan = plan_chain(self._network, topology, chain, request.segment, others)
+            ask = self._asks.get(plan.segment) or plan_asks(self._network, topology, plan.segment)
+        except NoPath as conflict:
+            # The missing path may lead over a switch or a link that is not there yet.
+            if waiting:
+                raise Unavailable(f"{conflict.detail} ({waiting})") from conflict
+            raise
+        unsettled = self.fabric.unsettled()
+        if unsettled:
+            raise Unavailable(f"chain {name!r} can't be steered yet: {unsettled}")
+        waits = self.fabric.waiting_for([*chain_rules(self._network, plan), *ask_rules(self._network, ask)])
+        if waits:
+            raise Unavailable(f"chain {name!r} can't be steered yet: waiting for {', '.join(waits)}")
+        return plan, None if plan.segment in self._asks else ask
+
+    def _add(self, plan: Plan, ask: AskPlan | None) -> None:
+        name = plan.chain.name
+        rules = chain_rules(self._network, plan)
+        with self._data:
+            self._plans[name] = plan
+            if ask is not None:
+                self._asks[ask.segment] = ask
+        try:
+            self.fabric.install([*rules, *self._ask_rules(plan.segment)])
+            self._save()
+        except CatenaryError:
+            self._take_back(plan, ask, rules)
+            raise
+
+    def _take_back(self, plan: Plan, ask: AskPlan | None, rules: list[Rule]) -> None:
+        with self._data:
+            del self._plans[plan.chain.name]
+            if ask is not None:
+                del self._asks[ask.segment]
+        for switch in {rule.switch for rule in rules}:
+            self.fabric.refresh(switch)
+
+    def _ask_rules(self, segment: str) -> list[Rule]:
+        return ask_rules(self._network, self._asks[segment])
+
+    def _save(self) -> None:
+        if self._state is not None:
+            with self._data:
+                saved = statefile.Saved(tuple(self._plans.values()), tuple(self._asks.values()))
+            statefile.save(self._state, saved)
+
+    # --- views ---------------------------------------------------------------------------------------
+
+    def _known(self, name: str) -> Plan:
+        plan = self._plans.get(name)
+        if plan is None:
+            raise NotFound(f"chain {name!r} is not steered")
+        return plan
+
+    def _request(self, plan: Plan) -> wire.SteerRequest:
+        tags = wire.Tags.of(plan.chain.tags)
+        return wire.SteerRequest(segment=plan.segment, tags=tags, nfs=list(plan.chain.nfs))
+
+    def _view(self, plan: Plan) -> wire.SteeredChain:
+        name, rules = plan.chain.name, chain_rules(self._network, plan)
+        waits = ["its removal"] if name in self._removing else self.fabric.waiting_for(rules)
+        return wire.SteeredChain(
+            **self._request(plan).model_dump(),
+            name=name,
+            cookie=chain_cookie(name),
+            path=route(self._network, plan),
+            rules=len(rules),
+            installed=not waits,
+            waiting_for=waits,
+        )
+
+    def chains(self) -> list[wire.SteeredChain]:
+        with self._data:
+            plans = sorted(self._plans.values(), key=lambda plan: plan.chain.name)
+        return [self._view(plan) for plan in plans]
+
+    def rules(self, name: str) -> list[wire.RuleView]:
+        """The rules of a chain with the counters of the switches; a rule that is not there says so."""
+        with self._data:
+            plan = self._known(name)
+        views = []
+        rules = chain_rules(self._network, plan)
+        for switch in sorted({rule.switch for rule in rules}):
+            there = self._counted(switch)
+            ports = {port: live.number for port, live in self.fabric.ports(switch).items()}
+            for rule in (rule for rule in rules if rule.switch == switch):
+                flow = resolve(rule, ports)
+                views.append(_rule_view(rule, there.get(flow) if flow else None))
+        return views
+
+    def _counted(self, switch: str) -> dict[Flow, CountedFlow]:
+        if not self.fabric.is_connected(switch):
+            return {}
+        return {counted.flow: counted for counted in self.fabric.flows(switch)}
+
+    def topology(self) -> wire.TopologyView:
+        """Switches with what their table misses dropped, links as discovered, and what is attached."""
+        network = self._network
+        attachments = {name: _ref(host.port) for name, host in network.hosts.items()}
+        for name, nf in network.nfs.items():
+            attachments[f"{name}.ingress"] = wire.PortRef(switch=nf.switch, port=nf.ingress)
+            attachments[f"{name}.egress"] = wire.PortRef(switch=nf.switch, port=nf.egress)
+        for name, balancer in network.balancers.items():
+            attachments[f"{name}.outer"] = _ref(balancer.outer)
+            attachments[f"{name}.inner"] = _ref(balancer.inner)
+        links = sorted(self.fabric.topology().links)
+        return wire.TopologyView(
+            switches=[self._switch_view(name, dpid) for name, dpid in network.switches.items()],
+            links=[wire.LinkView(a=_ref(link.a), b=_ref(link.b)) for link in links],
+            attachments=attachments,
+        )
+
+    def _switch_view(self, name: str, dpid: int) -> wire.SwitchView:
+        there = self._counted(name).items()
+        misses = [counted.packets for flow, counted in there if flow.cookie == BASE_COOKIE and flow.is_miss]
+        return wire.SwitchView(
+            name=name,
+            dpid=dpid,
+            connected=self.fabric.is_connected(name),
+            ports=sorted(self.fabric.ports(name)),
+            dropped_packets=sum(misses),
+        )
+
+    def health(self) -> wire.ControllerHealth:
+        """`degraded` while a switch is missing, or a chain waits for rules, a port or a link."""
+        expected = self._network.switches
+        connected = [name for name in expected if self.fabric.is_connected(name)]
+        faults = [f"switch {name} is not connected" for name in expected if name not in connected]
+        links = self.fabric.topology().links
+        with self._data:
+            plans = list(self._plans.values())
+        # A missing switch explains its lost links and rules; they are told once all switches are there.
+        for plan in plans if not faults else []:
+            waits = self.fabric.waiting_for(chain_rules(self._network, plan))
+            waits += [f"link {link}" for link in sorted(plan.links() - links)]
+            if waits:
+                faults.append(f"chain {plan.chain.name} waits for {', '.join(waits)}")
+        return wire.ControllerHealth(
+            status="degraded" if faults else "ok",
+            switches_connected=len(connected),
+            switches_expected=len(expected),
+            reason="; ".join(faults) or None,
+        )
+
+
+def _ref(port: Port) -> wire.PortRef:
+    return wire.PortRef(switch=port.switch, port=port.name)
+
+
+def _rule_view(rule: Rule, counted: CountedFlow | None) -> wire.RuleView:
+    return wire.RuleView(
+        switch=rule.switch,
+        table=rule.table,
+        priority=rule.priority,
+        cookie=rule.cookie,
+        match=rule.match.given(),
+        actions=[describe(action) for action in rule.actions],
+        packets=counted.packets if counted else 0,
+        bytes=counted.bytes if counted else 0,
+        installed=counted is not None,
+    )

@@ -1,0 +1,43 @@
+"""From the network file to the nouns of the pure modules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from catenary.errors import InvalidValue
+from catenary.wire import NetworkConfig, PortRef
+from controller.network import Balancer, Host, Network, Port, Segment
+
+
+def load_network(path: Path) -> Network:
+    """Read and check a network file; raises `InvalidValue` that names the file and the fault."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"network file {path} can't be read: {error}") from error
+    config = NetworkConfig.load(text, f"network file {path}")
+    try:
+        return network_of(config)
+    except InvalidValue as error:
+        raise InvalidValue(f"network file {path}: {error.detail}") from error
+
+
+def network_of(config: NetworkConfig) -> Network:
+    """The network file as frozen nouns; raises `InvalidValue` for what can't be wired."""
+    return Network(
+        switches=dict(config.switches),
+        hosts={name: Host(_port(host), host.mac) for name, host in config.hosts.items()},
+        nfs={name: nf.nf(name) for name, nf in config.nfs.items()},
+        balancers={
+            name: Balancer(Port(lb.switch, lb.outer), Port(lb.switch, lb.inner))
+            for name, lb in config.balancers.items()
+        },
+        segments={
+            name: Segment(segment.master, segment.slave, segment.ask_id)
+            for name, segment in config.segments.items()
+        },
+    )
+
+
+def _port(ref: PortRef) -> Port:
+    return Port(ref.switch, ref.port)

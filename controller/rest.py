@@ -1,0 +1,53 @@
+"""The controller's REST interface: thin calls of the conductor, whose errors become problem documents."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import FastAPI
+from fastapi import Path as PathParam
+
+from catenary import wire
+from catenary.service import create_app
+from controller.conductor import Conductor
+
+ChainName = Annotated[wire.Name, PathParam(description="name of the chain")]
+
+
+def build(conductor: Conductor, token: str | None) -> FastAPI:
+    """The app; its OpenAPI page is at /docs."""
+    app = create_app("Catenary controller", token)
+
+    @app.get("/v1/health")
+    def health() -> wire.ControllerHealth:
+        return conductor.health()
+
+    @app.get("/v1/topology")
+    def topology() -> wire.TopologyView:
+        return conductor.topology()
+
+    @app.get("/v1/chains")
+    def chains() -> list[wire.SteeredChain]:
+        return conductor.chains()
+
+    @app.put("/v1/chains/{name}")
+    def steer(name: ChainName, request: wire.SteerRequest) -> wire.SteeredChain:
+        """Steer a chain; answered when every switch has confirmed. The same call again changes nothing."""
+        return conductor.steer(name, request)
+
+    @app.post("/v1/chains/{name}/check", status_code=204)
+    def check(name: ChainName, request: wire.SteerRequest) -> None:
+        """Would this chain be steered? Fails as steering would, and changes nothing."""
+        conductor.check(name, request)
+
+    @app.delete("/v1/chains/{name}", status_code=204)
+    def unsteer(name: ChainName) -> None:
+        """Remove every rule of a chain; answered when every switch has confirmed."""
+        conductor.unsteer(name)
+
+    @app.get("/v1/chains/{name}/rules")
+    def rules(name: ChainName) -> list[wire.RuleView]:
+        """The rules of a chain with the switches' counters."""
+        return conductor.rules(name)
+
+    return app

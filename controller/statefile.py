@@ -1,0 +1,97 @@
+"""The steered chains on disk, so that a restarted controller wants exactly the rules that are installed.
+
+One JSON file, replaced as a whole: a crash leaves the old one or the new one, never a part.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from catenary.chain import Chain
+from catenary.errors import CatenaryError, InvalidValue
+from catenary.tags import TagPair
+from controller.network import Network, Port
+from controller.steering import AskPlan, Hop, Plan, ask_rules, chain_rules
+from controller.steering import Path as Hops
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What outlives the controller: the chains, and the asks of the segments that have chains."""
+
+    chains: tuple[Plan, ...] = ()
+    asks: tuple[AskPlan, ...] = ()
+
+
+def save(path: Path, saved: Saved) -> None:
+    """Write atomically; raises `CatenaryError` when the disk refuses."""
+    body = {
+        "version": VERSION,
+        "chains": [
+            {
+                "name": plan.chain.name,
+                "segment": plan.segment,
+                "nfs": list(plan.chain.nfs),
+                "tags": list(plan.chain.tags.ids),
+                "legs": [_hops_out(leg) for leg in plan.legs],
+                "bypass": _hops_out(plan.bypass),
+            }
+            for plan in saved.chains
+        ],
+        "asks": [{"segment": ask.segment, "bypass": _hops_out(ask.bypass)} for ask in saved.asks],
+    }
+    fresh = path.with_name(path.name + ".new")
+    try:
+        with fresh.open("w") as file:
+            json.dump(body, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError as error:
+        raise CatenaryError(f"state file {path} can't be written: {error.strerror}") from error
+
+
+def load(path: Path, network: Network) -> Saved:
+    """Read the file (nothing saved when there is none); raises `InvalidValue` that names file and fault.
+
+    A chain that the network file no longer allows is a fault too: its rules could not be told any more.
+    """
+    try:
+        body = json.loads(path.read_text())
+        if body["version"] != VERSION:
+            raise InvalidValue(f"version {body['version']} is unknown")
+        saved = Saved(
+            tuple(_plan_in(item) for item in body["chains"]),
+            tuple(AskPlan(item["segment"], _hops_in(item["bypass"])) for item in body["asks"]),
+        )
+        for plan in saved.chains:
+            chain_rules(network, plan)
+        for ask in saved.asks:
+            ask_rules(network, ask)
+    except FileNotFoundError:
+        return Saved()
+    except OSError as error:
+        raise InvalidValue(f"state file {path} can't be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, CatenaryError) as error:
+        raise InvalidValue(f"state file {path} does not fit: {error}; correct it or remove it") from error
+    return saved
+
+
+def _plan_in(item: Any) -> Plan:
+    chain = Chain(item["name"], tuple(item["nfs"]), TagPair(*item["tags"]))
+    return Plan(chain, item["segment"], tuple(map(_hops_in, item["legs"])), _hops_in(item["bypass"]))
+
+
+def _hops_in(hops: Sequence[Sequence[str]]) -> Hops:
+    return tuple(Hop(Port(*hop[:2]), Port(*hop[2:])) for hop in hops)
+
+
+def _hops_out(hops: Hops) -> list[list[str]]:
+    return [[hop.out.switch, hop.out.name, hop.into.switch, hop.into.name] for hop in hops]
