@@ -1,0 +1,155 @@
+"""May a request be accepted? Pure: the request, all records and the network in; a new record or an error out.
+
+All refusals are made here, before anything is written, so that a bad request changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from catenary.chain import WEIGHT_DEFAULT, Chain, ChainState, NetworkFunction, TagMode
+from catenary.errors import Conflict, InvalidValue, NotFound
+from catenary.tags import TagPair, allocate, check_free
+from mgmt_system.records import ChainRecord, Goal
+
+_MADE_UP = re.compile(r"chain-([1-9][0-9]{0,8})")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What admission must know of a segment: its ask ID, and how long IDs rest (2 D, in seconds)."""
+
+    name: str
+    ask_id: int
+    rest: float
+
+
+@dataclass(frozen=True)
+class Network:
+    """The NFs and segments of the network file."""
+
+    nfs: Mapping[str, NetworkFunction]
+    segments: Mapping[str, Segment]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A request for a chain; what is None is chosen here."""
+
+    nfs: tuple[str, ...]
+    name: str | None = None
+    tags: TagPair | None = None
+    weight: int = WEIGHT_DEFAULT
+    segment: str | None = None
+
+
+def admit(
+    wanted: Wanted, records: Collection[ChainRecord], network: Network, operation: str, now: float
+) -> ChainRecord:
+    """The record of the new chain, state requested; `operation` is the ID of its operation.
+
+    Raises `InvalidValue` (unknown NF or segment, tag out of range) or `Conflict` (name, NF or tag in use).
+    """
+    segment = choose_segment(wanted.segment, network)
+    for nf in wanted.nfs:
+        if nf not in network.nfs:
+            raise InvalidValue(f"unknown NF {nf!r}: this network has {_list(network.nfs)}")
+    live = [record for record in records if record.live]
+    name = wanted.name or _make_name(records)
+    if any(record.name == name for record in live):
+        raise Conflict(f"chain {name!r} exists: choose another name, or remove that chain first")
+    _check_nfs(wanted.nfs, live, network)
+    tags = _choose_tags(wanted.tags, records, network, now)
+    chain = Chain(name, wanted.nfs, tags, wanted.weight)
+    return ChainRecord(
+        operation, chain, segment.name, ChainState.REQUESTED, Goal.PRESENT, now, now, operation=operation
+    )
+
+
+def dismiss(name: str, records: Collection[ChainRecord], operation: str, *, force: bool) -> ChainRecord:
+    """The record of a chain once its removal is accepted; `operation` is the ID of the removal.
+
+    Raises `NotFound` (unknown) or `Conflict` (already on its way out; the last active one, unless `force`).
+    """
+    record = find(name, records)
+    if record.goal is not Goal.PRESENT and record.state is not ChainState.FAILED:
+        raise Conflict(f"chain {name!r} is already being removed: it is {record.state}")
+    others = [other for other in records if other.serving and other.segment == record.segment]
+    if record.serving and others == [record] and not force:
+        raise Conflict(
+            f"chain {name!r} is the last active one of segment {record.segment!r}: without it traffic is "
+            "dropped; add another chain first, or use --force (?force=true)"
+        )
+    return replace(record, goal=Goal.ABSENT, operation=operation)
+
+
+def find(name: str, records: Collection[ChainRecord]) -> ChainRecord:
+    """The chain of this name that is not removed; raises `NotFound`."""
+    for record in records:
+        if record.name == name and record.state is not ChainState.REMOVED:
+            return record
+    known = sorted(record.name for record in records if record.state is not ChainState.REMOVED)
+    raise NotFound(f"unknown chain {name!r}: there {'is ' + _list(known) if known else 'is no chain'}")
+
+
+def choose_segment(name: str | None, network: Network) -> Segment:
+    """The segment of this name, or the only one; raises `InvalidValue`."""
+    if name is None and len(network.segments) == 1:
+        return next(iter(network.segments.values()))
+    if name is None:
+        raise InvalidValue(f"this network has several segments, name one: {_list(network.segments)}")
+    if name not in network.segments:
+        raise InvalidValue(f"unknown segment {name!r}: this network has {_list(network.segments)}")
+    return network.segments[name]
+
+
+def _check_nfs(nfs: tuple[str, ...], live: Collection[ChainRecord], network: Network) -> None:
+    """Without the tag the switch can't tell two chains apart behind an NF: such an NF serves one chain."""
+    for nf in nfs:
+        for record in live:
+            if nf in record.chain.nfs and network.nfs[nf].tags is TagMode.STRIPPED:
+                raise Conflict(
+                    f"NF {nf!r} is used by chain {record.name!r} ({record.state}): an NF with tags "
+                    "stripped serves one chain; use another NF or remove that chain first"
+                )
+
+
+def _choose_tags(
+    wanted: TagPair | None, records: Collection[ChainRecord], network: Network, now: float
+) -> TagPair:
+    """Tags are unique over all segments: two segments may share a switch.
+
+    The IDs of a removed chain rest for 2 D, so that no late packet meets a new chain (affinity rule 6).
+    """
+    asks = {segment.ask_id for segment in network.segments.values()}
+    used = asks | {vid for record in records if record.live for vid in record.chain.tags.ids}
+    resting: dict[int, float] = {}
+    for record in records:
+        over = record.changed + network.segments[record.segment].rest if _known(record, network) else now
+        if record.state is ChainState.REMOVED and over > now:
+            resting |= dict.fromkeys(record.chain.tags.ids, over)
+    if wanted is None:
+        return allocate(used | resting.keys())
+    for vid in wanted.ids:
+        if vid in resting and vid not in used:
+            raise Conflict(
+                f"VLAN ID {vid} of tag pair {wanted} was in use until just now and rests for another "
+                f"{resting[vid] - now:.1f} s: wait, or choose another"
+            )
+    return check_free(wanted, used)
+
+
+def _known(record: ChainRecord, network: Network) -> bool:
+    return record.segment in network.segments
+
+
+def _make_name(records: Collection[ChainRecord]) -> str:
+    """`chain-N`, above all that are on record: a removed chain's name does not come back at once."""
+    matches = (_MADE_UP.fullmatch(record.name) for record in records)
+    return f"chain-{1 + max((int(match[1]) for match in matches if match), default=0)}"
+
+
+def _list(names: Collection[str]) -> str:
+    return ", ".join(names) if names else "none"

@@ -1,0 +1,213 @@
+"""Commands of operators: `catenary chain`, `catenary status`, `catenary rebalance`; and `catenary ms run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import BaseModel, ValidationError
+from rich.console import Console
+
+from catenary import wire
+from catenary.chain import WEIGHT_DEFAULT
+from catenary.client import ManagementClient
+from catenary.errors import CatenaryError, InvalidValue
+from catenary.listen import Listen
+from mgmt_system import progress, tables
+
+M = TypeVar("M", bound=BaseModel)
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+chain_app = typer.Typer(no_args_is_help=True, help="Add, list, show and remove chains.")
+ms_app = typer.Typer(no_args_is_help=True, help="The management system itself.")
+app.add_typer(chain_app, name="chain")
+app.add_typer(ms_app, name="ms")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Don't wait: print the operation and return.")]
+Timeout = Annotated[float, typer.Option(help="Seconds to wait for the operation.", min=0.0)]
+
+
+@chain_app.command("add")
+def add(
+    nf: Annotated[list[str], typer.Option("--nf", help="An NF of the chain; repeat it, client side first.")],
+    name: Annotated[str | None, typer.Option(help="Name of the chain; made up if not given.")] = None,
+    tags: Annotated[str | None, typer.Option(help="Tag pair FORWARD,REVERSE; else chosen.")] = None,
+    weight: Annotated[int, typer.Option(help="Share of new sessions; 0 = none yet.")] = WEIGHT_DEFAULT,
+    segment: Annotated[str | None, typer.Option(help="Segment; needed if there are several.")] = None,
+    no_wait: NoWait = False,
+    timeout: Timeout = 60.0,
+    json: Json = False,
+) -> None:
+    """Add a chain and wait until it takes sessions.
+
+    Examples:
+
+        catenary chain add --nf n2
+
+        catenary chain add --nf firewall-2 --nf ids-2 --name second --tags 4,5
+    """
+    pair = _tags(tags) if tags is not None else None
+    request = _request(wire.ChainRequest, nfs=nf, name=name, tags=pair, weight=weight, segment=segment)
+    with ManagementClient.from_environment() as client:
+        operation = client.add_chain(request)
+        _follow(client, operation, no_wait, timeout, json)
+
+
+@chain_app.command("list")
+def list_chains(json: Json = False) -> None:
+    """List all chains that are not removed.
+
+    Example:
+
+        catenary chain list
+    """
+    with ManagementClient.from_environment() as client:
+        chains = client.chains()
+    tables.show(chains, json, tables.chains)
+
+
+@chain_app.command("show")
+def show(name: Annotated[str, typer.Argument(help="Name of the chain.")], json: Json = False) -> None:
+    """Show one chain.
+
+    Example:
+
+        catenary chain show chain-1
+    """
+    with ManagementClient.from_environment() as client:
+        chain = client.chain(name)
+    tables.show(chain, json, tables.chain)
+
+
+@chain_app.command("remove")
+def remove(
+    name: Annotated[str, typer.Argument(help="Name of the chain.")],
+    force: Annotated[bool, typer.Option("--force", help="Remove even the last active chain.")] = False,
+    no_wait: NoWait = False,
+    timeout: Timeout = 8000.0,
+    json: Json = False,
+) -> None:
+    """Remove a chain: it gets no new session, keeps its live ones, and goes when the last has ended.
+
+    Examples:
+
+        catenary chain remove chain-2
+
+        catenary chain remove chain-1 --force --no-wait
+    """
+    with ManagementClient.from_environment() as client:
+        operation = client.remove_chain(name, force=force)
+        _follow(client, operation, no_wait, timeout, json)
+
+
+def _follow(
+    client: ManagementClient, operation: wire.OperationView, no_wait: bool, timeout: float, json: bool
+) -> None:
+    if no_wait:
+        tables.show(operation, json, tables.operation)
+        return
+    chain = progress.follow(client, operation, timeout, Console(stderr=True))
+    tables.show(chain, json, tables.chain)
+
+
+@app.command()
+def status(json: Json = False) -> None:
+    """Show the parts, the chains with their load, and what the load balancers counted.
+
+    Example:
+
+        catenary status --json
+    """
+    with ManagementClient.from_environment() as client:
+        view = client.status()
+    tables.show(view, json, tables.status)
+
+
+@app.command()
+def rebalance(
+    weight: Annotated[
+        list[str] | None,
+        typer.Option("--weight", help="New weight of a tag pair: FORWARD,REVERSE=WEIGHT; may be repeated."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Spread new sessions afresh; live sessions stay where they are.
+
+    Examples:
+
+        catenary rebalance
+
+        catenary rebalance --weight 2,3=50 --weight 4,5=100
+    """
+    request = _request(wire.Rebalance, weights=[_weight(text) for text in weight or []])
+    with ManagementClient.from_environment() as client:
+        chain_set = client.rebalance(request)
+    tables.show(chain_set, json, tables.chain_set)
+
+
+def _weight(text: str) -> dict[str, int]:
+    pair, separator, number = text.partition("=")
+    if not separator or not number.strip().isdecimal():
+        raise InvalidValue(f"{text!r} is not a weight: write FORWARD,REVERSE=WEIGHT such as 2,3=50")
+    return _tags(pair) | {"weight": int(number)}
+
+
+def _tags(text: str) -> dict[str, int]:
+    """Two numbers; whether they can be tags is for the model to say, as it does in the service."""
+    try:
+        forward, reverse = (int(part) for part in text.strip(" ()").replace("-", ",").split(","))
+    except ValueError:
+        raise InvalidValue(f"{text!r} is not a tag pair: write FORWARD,REVERSE such as 2,3") from None
+    return {"forward": forward, "reverse": reverse}
+
+
+def _request(model: type[M], **fields: Any) -> M:
+    """A request; raises `InvalidValue` with the very text that the service would answer."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidValue(wire.explain(error.errors())) from error
+
+
+@ms_app.command("run")
+def run(
+    network: Annotated[Path, typer.Option(help="Network file (YAML).")],
+    db: Annotated[Path, typer.Option(help="SQLite database; made if it is not there.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+    tls_cert: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Key of the TLS certificate (PEM).")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with the token that callers need.")] = None,
+    balancer_token_file: Annotated[Path | None, typer.Option(help="Token of the load balancers.")] = None,
+    balancer_ca: Annotated[Path | None, typer.Option(help="CA of the load balancers (PEM).")] = None,
+    controller_token_file: Annotated[Path | None, typer.Option(help="Token of the controller.")] = None,
+    controller_ca: Annotated[Path | None, typer.Option(help="CA of the controller (PEM).")] = None,
+) -> None:
+    """Run the management system until SIGTERM.
+
+    Example:
+
+        catenary ms run --network network.yaml --db /var/lib/catenary/ms.db
+    """
+    # Imported here: an operator's command should not wait for what only the service needs.
+    from catenary.service import run as serve
+    from catenary.service import server
+    from mgmt_system.peers import Secrets
+    from mgmt_system.rest import create
+    from mgmt_system.service import Running
+
+    listen = Listen(host, port, tls_cert, tls_key, token_file)
+    token = listen.token()
+    secrets = Secrets(controller_token_file, controller_ca, balancer_token_file, balancer_ca)
+    running = Running.from_files(network, db, secrets)
+    uvicorn_server = server(create(running, token), listen)
+
+    def stop() -> None:
+        uvicorn_server.should_exit = True
+
+    running.on_failure = stop
+    serve(uvicorn_server)
+    if running.failed or not uvicorn_server.started:
+        raise CatenaryError("the management system stopped after an error: see its log")

@@ -1,0 +1,294 @@
+"""The reconcile loop: a thread that asks `reconcile` for the next step of each chain and does it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from catenary import wire
+from catenary.chain import ChainState
+from catenary.errors import CatenaryError, InvalidValue, NotFound
+from mgmt_system.cooldown import Activity, judge
+from mgmt_system.peers import CONTROLLER, Balancer, Peers
+from mgmt_system.reconcile import (
+    REFUSALS,
+    Action,
+    Become,
+    Do,
+    Sight,
+    Step,
+    conclude,
+    decide,
+    refused,
+    succeeded,
+)
+from mgmt_system.records import ChainRecord
+from mgmt_system.store.ledger import Ledger, StoredChain
+from mgmt_system.world import Fault, World
+
+BUSY = 0.2
+"""Seconds between passes while a chain is on its way."""
+IDLE = 1.0
+"""Seconds between passes, and the age of what was seen, while nothing happens."""
+ROUNDS = 8
+"""Steps of one chain in a pass: no chain needs more, and none may keep the others waiting."""
+
+
+class Waiting(Exception):
+    """A chain can't go on in this pass; the text is the reason that the operator sees."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A step that is due."""
+
+    stored: StoredChain
+    step: Do | Become
+
+    @property
+    def record(self) -> ChainRecord:
+        return self.stored.record
+
+
+class Engine:
+    """Moves every chain towards its goal. `settle` is one pass; `run` repeats it until `stop`.
+
+    `clock` gives seconds since the epoch; `monotonic` only measures. Raises `InvalidValue` when a chain on
+    record belongs to a segment that the network file does not have.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        peers: Peers,
+        world: World,
+        network: wire.NetworkConfig,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger = ledger
+        self._peers = peers
+        self._world = world
+        self._network = network
+        self._clock = clock
+        self._monotonic = monotonic
+        self._looked = float("-inf")
+        self._reasons: dict[str, str] = {}
+        self._wake = threading.Event()
+        self._stopping = False
+        for stored in ledger.chains():
+            if stored.record.segment not in network.segments:
+                raise InvalidValue(
+                    f"chain {stored.record.name!r} on record belongs to segment {stored.record.segment!r}, "
+                    f"which the network file does not have: it has {', '.join(network.segments)}"
+                )
+
+    def run(self) -> None:
+        """Settle until stopped. An unexpected error ends the loop: state is on disk, a restart goes on."""
+        while not self._stopping:
+            self._wake.clear()
+            busy = self.settle()
+            self._wake.wait(BUSY if busy else IDLE)
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Settle at once: a request has come."""
+        self._wake.set()
+
+    def reason(self, record: ChainRecord) -> str | None:
+        """Why a chain waits or failed."""
+        return self._reasons.get(record.id) or record.failure
+
+    def faults(self) -> dict[str, str]:
+        """Why other parts can't be used at present, by name."""
+        return self._world.faults()
+
+    def settle(self) -> bool:
+        """One pass over all chains; True while any of them is not where it shall be."""
+        self._look_if_due()
+        reasons: dict[str, str] = {}
+        for _ in range(ROUNDS):
+            tasks = self._tasks(reasons)
+            if not tasks:
+                break
+            for batch in _batches(tasks):
+                self._do(batch, reasons)
+        self._reasons = reasons
+        return bool(reasons) or any(not stored.record.settled for stored in self._ledger.chains())
+
+    def _look_if_due(self) -> None:
+        """A chain that only cools down is polled; for any other step the present state must be known."""
+        moving = any(
+            not stored.record.settled and stored.record.state is not ChainState.COOLING
+            for stored in self._ledger.chains()
+        )
+        now = self._monotonic()
+        if moving or now - self._looked >= IDLE:
+            self._world.look()
+            self._looked = now
+
+    def _tasks(self, reasons: dict[str, str]) -> list[_Task]:
+        """The steps that are due, for chains that don't wait yet; fills in why the others wait."""
+        tasks = []
+        for stored in self._ledger.chains():
+            record = stored.record
+            if record.id in reasons:
+                continue
+            step = decide(record, self._world.seen(record))
+            reason = self._obstacle(record, step)
+            if reason is not None:
+                reasons[record.id] = reason
+            elif isinstance(step, Do | Become):
+                tasks.append(_Task(stored, step))
+        return tasks
+
+    def _obstacle(self, record: ChainRecord, step: Step) -> str | None:
+        """Why a step can't be done now."""
+        if isinstance(step, Become):
+            return None
+        if isinstance(step, Do):
+            faults = (self._world.fault(service) for service in self._services(record, step.action))
+            return next((fault for fault in faults if fault is not None), None)
+        if step.reason is not None and self._world.seen(record).pair is Sight.UNKNOWN:
+            return self._world.faults().get(self._segment(record).master, step.reason)
+        return step.reason
+
+    def _services(self, record: ChainRecord, action: Action) -> list[str]:
+        segment = self._segment(record)
+        if action in (Action.STEER, Action.UNSTEER):
+            return [CONTROLLER]
+        return [segment.master, segment.slave] if action is Action.POLL else [segment.master]
+
+    def _segment(self, record: ChainRecord) -> wire.SegmentConfig:
+        return self._network.segments[record.segment]
+
+    def _do(self, batch: list[_Task], reasons: dict[str, str]) -> None:
+        """Do one step of one chain, or the same step of several chains of a segment in one call."""
+        task = batch[0]
+        try:
+            if isinstance(task.step, Become):
+                self._write(task.stored, task.record.become(task.step.state, self._clock()))
+                return
+            self._act(task.step.action, [item.record for item in batch])
+        except (Fault, Waiting) as pause:
+            reasons.update({item.record.id: str(pause) for item in batch})
+        except REFUSALS as error:
+            self._refuse(batch, error, reasons)
+        else:
+            for item in batch:
+                self._write(item.stored, succeeded(item.record, task.step.action, self._clock()))
+
+    def _refuse(self, batch: list[_Task], error: CatenaryError, reasons: dict[str, str]) -> None:
+        if len(batch) > 1:
+            # All of a change is refused for one bad part of it: find out which.
+            for item in batch:
+                self._do([item], reasons)
+            return
+        after = refused(batch[0].record, error)
+        if after is batch[0].record:
+            reasons[after.id] = error.detail
+        else:
+            self._write(batch[0].stored, after)
+
+    def _write(self, before: StoredChain, after: ChainRecord) -> None:
+        """Record progress. If a request changed the chain meanwhile, the next round decides afresh."""
+        operation = self._ledger.operation(after.operation) if after.operation else None
+        ended = None
+        if operation is not None:
+            after, ended = conclude(after, operation, self._clock())
+        if after != before.record:
+            self._ledger.advance(before, after, ended)
+
+    def _act(self, action: Action, records: list[ChainRecord]) -> None:
+        """Make the call of a step."""
+        record = records[0]
+        match action:
+            case Action.STEER:
+                self._steer(record)
+            case Action.UNSTEER:
+                self._unsteer(record)
+            case Action.POLL:
+                self._poll(record)
+            case Action.ADD_PAIR:
+                add = [wire.PairAdd(**_tags(item), weight=item.chain.weight) for item in records]
+                self._change(records, action, wire.Change(add=add))
+            case Action.REMOVE_PAIR:
+                self._change(records, action, wire.Change(remove=[wire.Tags(**_tags(record))]))
+            case Action.FORGET_PAIR:
+                self._change(records, action, wire.Change(forget=[wire.Tags(**_tags(record))]))
+
+    def _steer(self, record: ChainRecord) -> None:
+        request = steer_request(record)
+        call = self._peers.controller.steer
+        steered = self._world.call(CONTROLLER, f"steer {record.name}", lambda: call(record.name, request))
+        self._world.learn_steered(record.name, steered)
+
+    def _unsteer(self, record: ChainRecord) -> None:
+        call = self._peers.controller.unsteer
+        # Not found: it was done before a crash, or the chain never was steered.
+        with suppress(NotFound):
+            self._world.call(CONTROLLER, f"unsteer {record.name}", lambda: call(record.name))
+        self._world.learn_steered(record.name, None)
+
+    def _change(self, records: list[ChainRecord], action: Action, change: wire.Change) -> None:
+        master = self._segment(records[0]).master
+        what = f"{action} {', '.join(record.name for record in records)}"
+        try:
+            chain_set = self._world.call(master, what, lambda: self._peers.balancers[master].change(change))
+        except NotFound as error:
+            if action is Action.ADD_PAIR:
+                raise
+            # The master does not know the pair: see so, and let the next step follow from that.
+            self._world.learn_state(master, records[0].chain.tags, None)
+            raise Waiting(error.detail) from error
+        self._world.learn(master, chain_set)
+
+    def _poll(self, record: ChainRecord) -> None:
+        """Raises `Waiting` unless the chain is drained."""
+        segment = self._segment(record)
+        master, slave = (self._ask(record, name) for name in (segment.master, segment.slave))
+        self._world.learn_state(segment.master, record.chain.tags, master.state)
+        verdict = judge(master, slave)
+        if not verdict.drained:
+            raise Waiting(verdict.reason)
+
+    def _ask(self, record: ChainRecord, name: str) -> Activity:
+        balancer: Balancer = self._peers.balancers[name]
+        try:
+            answer = self._world.call(
+                name, f"active? {record.name}", lambda: balancer.activity(record.chain.tags)
+            )
+        except NotFound:
+            return Activity(name, None, False, 0)
+        return Activity(name, answer.state, answer.active, answer.sessions)
+
+
+def steer_request(record: ChainRecord) -> wire.SteerRequest:
+    """What the controller must know of a chain."""
+    tags = wire.Tags.of(record.chain.tags)
+    return wire.SteerRequest(segment=record.segment, tags=tags, nfs=list(record.chain.nfs))
+
+
+def _tags(record: ChainRecord) -> dict[str, int]:
+    return {"forward": record.chain.tags.forward, "reverse": record.chain.tags.reverse}
+
+
+def _batches(tasks: list[_Task]) -> list[list[_Task]]:
+    """Adds of one segment go together: one epoch, one atomic switch of the master's table (rule 4)."""
+    adds: dict[str, list[_Task]] = {}
+    batches = []
+    for task in tasks:
+        if task.step != Do(Action.ADD_PAIR):
+            batches.append([task])
+        elif task.record.segment in adds:
+            adds[task.record.segment].append(task)
+        else:
+            adds[task.record.segment] = [task]
+            batches.append(adds[task.record.segment])
+    return batches

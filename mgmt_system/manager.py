@@ -1,0 +1,197 @@
+"""What the REST service does: accept or refuse requests, and show what is on record."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from catenary import wire
+from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Unavailable
+from catenary.tags import TagPair
+from mgmt_system import admission
+from mgmt_system.admission import Network, Segment, Wanted
+from mgmt_system.crash import CrashPoint
+from mgmt_system.engine import Engine, steer_request
+from mgmt_system.peers import CONTROLLER, Peers
+from mgmt_system.records import ChainRecord, Goal, OperationRecord
+from mgmt_system.store.ledger import Ledger, Snapshot
+
+ATTEMPTS = 20
+"""Times that a request is checked again because another one, or the engine, wrote in between."""
+
+
+def _operation_id() -> str:
+    return f"op-{secrets.token_hex(4)}"
+
+
+class Manager:
+    """`peers` should have a short timeout: a request waits for them. Calls come from many threads."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        engine: Engine,
+        peers: Peers,
+        network: wire.NetworkConfig,
+        crash_point: CrashPoint,
+        *,
+        clock: Callable[[], float] = time.time,
+        operation_id: Callable[[], str] = _operation_id,
+    ) -> None:
+        self._ledger = ledger
+        self._engine = engine
+        self._peers = peers
+        self._config = network
+        self._network = facts(network)
+        self._crash_point = crash_point
+        self._clock = clock
+        self._operation_id = operation_id
+
+    def add(self, request: wire.ChainRequest) -> wire.OperationView:
+        """Accept a chain: its operation is on disk when this returns.
+
+        Raises `InvalidValue` or `Conflict`, and then nothing has changed.
+        """
+        tags = request.tags.pair() if request.tags else None
+        wanted = Wanted(tuple(request.nfs), request.name, tags, request.weight, request.segment)
+        operation_id = self._operation_id()
+
+        def accept(snapshot: Snapshot) -> tuple[list[ChainRecord], list[OperationRecord]]:
+            now = self._clock()
+            record = admission.admit(wanted, snapshot.chains, self._network, operation_id, now)
+            self._check_path(record)
+            return [record], [OperationRecord(operation_id, "add", record.name, "running", now)]
+
+        return self._accept(accept)
+
+    def remove(self, name: str, *, force: bool) -> wire.OperationView:
+        """Accept the removal of a chain; raises `NotFound` or `Conflict`, and then nothing has changed."""
+        operation_id = self._operation_id()
+
+        def accept(snapshot: Snapshot) -> tuple[list[ChainRecord], list[OperationRecord]]:
+            now = self._clock()
+            record = admission.dismiss(name, snapshot.chains, operation_id, force=force)
+            removal = OperationRecord(operation_id, "remove", name, "running", now)
+            before = admission.find(name, snapshot.chains).operation
+            adding = self._ledger.operation(before) if before else None
+            if adding is None:
+                return [record], [removal]
+            reason = f"chain {name!r} was removed before it was active"
+            return [record], [adding.finish("failed", now, reason), removal]
+
+        return self._accept(accept)
+
+    def _accept(
+        self, accept: Callable[[Snapshot], tuple[list[ChainRecord], list[OperationRecord]]]
+    ) -> wire.OperationView:
+        for _ in range(ATTEMPTS):
+            snapshot = self._ledger.snapshot()
+            chains, operations = accept(snapshot)
+            if self._ledger.accept(snapshot, chains, operations):
+                self._engine.wake()
+                return operation_view(operations[-1])
+        raise Unavailable("too many requests at once: try again")
+
+    def _check_path(self, record: ChainRecord) -> None:
+        """Ask the controller whether there is a path. If it can't say now, the chain will wait for it."""
+        try:
+            self._peers.controller.check(record.name, steer_request(record))
+        except (InvalidValue, Conflict, NotFound):
+            raise
+        except CatenaryError:
+            return
+        finally:
+            self._crash_point(f"call to {CONTROLLER}: check {record.name}")
+
+    def rebalance(self, request: wire.Rebalance) -> wire.ChainSet:
+        """Have the master re-balance; given weights are the chains' from now on.
+
+        Raises `NotFound` for a pair that no active chain has, or the master's own error.
+        """
+        records = [record for record in self._ledger.snapshot().chains if record.serving]
+        by_tags = {record.chain.tags: record for record in records}
+        weights: dict[TagPair, int] = {}
+        for pair in request.weights:
+            if pair.pair() not in by_tags:
+                known = ", ".join(str(tags) for tags in by_tags) or "none"
+                raise NotFound(f"no active chain has tag pair {pair.pair()}: active pairs are {known}")
+            weights[pair.pair()] = pair.weight
+        segments = {by_tags[tags].segment for tags in weights} or set(self._config.segments)
+        if len(segments) > 1:
+            raise InvalidValue(f"rebalance one segment at a time: these are {', '.join(sorted(segments))}")
+        master = self._config.segments[segments.pop()].master
+        try:
+            chain_set = self._peers.balancers[master].rebalance(request)
+        finally:
+            self._crash_point(f"call to {master}: rebalance")
+        for tags, weight in weights.items():
+            self._weigh(by_tags[tags], weight)
+        return chain_set
+
+    def _weigh(self, wanted: ChainRecord, weight: int) -> None:
+        """Record a weight, so that a master that lost its pairs gets this one back."""
+        for _ in range(ATTEMPTS):
+            found = [stored for stored in self._ledger.chains() if stored.record.id == wanted.id]
+            if not found:
+                return
+            record = found[0].record
+            after = replace(record, chain=replace(record.chain, weight=weight))
+            if after == record or self._ledger.advance(found[0], after, None):
+                return
+        raise Unavailable("too many requests at once: try again")
+
+    def chains(self) -> list[wire.ChainView]:
+        """All chains that are not removed, oldest first."""
+        return [self.view(record) for record in self.records()]
+
+    def records(self) -> list[ChainRecord]:
+        records = [stored.record for stored in self._ledger.chains()]
+        gone = [record for record in records if record.goal is Goal.ABSENT and record.settled]
+        return [record for record in records if record not in gone]
+
+    def chain(self, name: str) -> wire.ChainView:
+        """The latest chain of this name, a removed one too; raises `NotFound`."""
+        records = [stored.record for stored in self._ledger.chains()]
+        named = [record for record in records if record.name == name]
+        return self.view(named[-1] if named else admission.find(name, records))
+
+    def operations(self) -> list[wire.OperationView]:
+        return [operation_view(operation) for operation in self._ledger.operations()]
+
+    def operation(self, operation_id: str) -> wire.OperationView:
+        operation = self._ledger.operation(operation_id)
+        if operation is None:
+            raise NotFound(f"unknown operation {operation_id!r}: see the list of operations")
+        return operation_view(operation)
+
+    def health(self) -> wire.ManagementHealth:
+        healthy = not self._engine.faults()
+        return wire.ManagementHealth(status="ok" if healthy else "degraded", chains=len(self.records()))
+
+    def view(self, record: ChainRecord) -> wire.ChainView:
+        return wire.ChainView(
+            name=record.name,
+            segment=record.segment,
+            nfs=list(record.chain.nfs),
+            tags=wire.Tags.of(record.chain.tags),
+            weight=record.chain.weight,
+            state=record.state,
+            reason=self._engine.reason(record),
+            created=record.created,
+            changed=record.changed,
+        )
+
+
+def operation_view(operation: OperationRecord) -> wire.OperationView:
+    return wire.OperationView(**vars(operation))
+
+
+def facts(network: wire.NetworkConfig) -> Network:
+    """What admission must know of the network file."""
+    segments = {
+        name: Segment(name, segment.ask_id, rest=2 * segment.timeouts.transit)
+        for name, segment in network.segments.items()
+    }
+    return Network({name: nf.nf(name) for name, nf in network.nfs.items()}, segments)

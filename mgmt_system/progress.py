@@ -1,0 +1,50 @@
+"""Waiting for an operation in a terminal: a spinner with the chain's state, and a clean way out."""
+
+from __future__ import annotations
+
+import time
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from catenary import wire
+from catenary.client import ManagementClient
+from catenary.errors import Conflict
+
+POLL = 0.1
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
+
+
+def follow(
+    client: ManagementClient, operation: wire.OperationView, timeout: float, console: Console
+) -> wire.ChainView:
+    """Wait for the end of an operation and return its chain; progress goes to `console` (stderr).
+
+    Raises `Conflict` when the operation failed, `Unavailable` when it is not over after `timeout` seconds;
+    Ctrl-C leaves the operation running and says so.
+    """
+    try:
+        with console.status(_line(operation, None)) as spinner:
+
+            def sleep(seconds: float) -> None:
+                time.sleep(seconds)
+                spinner.update(_line(operation, client.chain(operation.chain)))
+
+            ended = client.wait(operation, timeout, poll=POLL, sleep=sleep)
+    except KeyboardInterrupt:
+        console.print(
+            f"{operation.kind} {operation.chain} goes on as operation {operation.id}; "
+            f"see it with: catenary chain show {operation.chain}"
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    if ended.state == "failed":
+        raise Conflict(ended.reason or f"operation {ended.id} failed")
+    return client.chain(operation.chain)
+
+
+def _line(operation: wire.OperationView, chain: wire.ChainView | None) -> str:
+    state = f": {chain.state}" if chain else ""
+    reason = f" ({chain.reason})" if chain and chain.reason else ""
+    return escape(f"{operation.kind} {operation.chain}{state}{reason}")

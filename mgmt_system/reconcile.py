@@ -1,0 +1,169 @@
+"""The state machine of a chain, as pure functions: record and observation in, next step out.
+
+    requested --steer--> steered --add pair--> active --remove pair--> cooling --poll--> drained
+    drained --forget pair, unsteer--> removed        requested | steered --refused--> undo --> failed
+
+It is level-triggered: a step follows from what is recorded and what was seen, never from what happened
+before, so a crash between a call and its record only repeats the call. Order (affinity rule 4): switch
+rules come before the pair and go after it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from catenary.chain import ChainState, PairState
+from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Unsupported
+from mgmt_system.records import ChainRecord, Goal, OperationRecord, OperationState
+
+REFUSALS = (InvalidValue, Conflict, NotFound, Unsupported)
+"""Errors that the same call meets again whenever it is repeated; any other error may heal."""
+
+
+class Action(StrEnum):
+    """A call to another part. Each may be repeated without harm."""
+
+    STEER = "steer"
+    ADD_PAIR = "add pair"
+    REMOVE_PAIR = "remove pair"
+    POLL = "poll cool-down"
+    FORGET_PAIR = "forget pair"
+    UNSTEER = "unsteer"
+
+
+class Sight(StrEnum):
+    """What was seen of a pair at the master, when that is no `PairState`."""
+
+    UNKNOWN = "unknown"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the other parts last said of a chain; the default is that nothing is known.
+
+    `waiting_for` are the switches that the controller still waits for.
+    """
+
+    steered: bool | None = None
+    pair: PairState | Sight = Sight.UNKNOWN
+    waiting_for: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Do:
+    """Make this call."""
+
+    action: Action
+
+
+@dataclass(frozen=True)
+class Become:
+    """Write this state down; no call is needed."""
+
+    state: ChainState
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing can be done now. `reason` is None when nothing needs to be done."""
+
+    reason: str | None = None
+
+
+Step = Do | Become | Wait
+
+
+def decide(record: ChainRecord, seen: Seen) -> Step:
+    """The next step for a chain."""
+    if record.settled and record.goal is not Goal.PRESENT:
+        return Wait()
+    return _arrive(record, seen) if record.goal is Goal.PRESENT else _leave(record, seen)
+
+
+def _arrive(record: ChainRecord, seen: Seen) -> Step:
+    match record.state:
+        case ChainState.REQUESTED:
+            return Do(Action.STEER)
+        case ChainState.STEERED:
+            # A controller that restarted meanwhile has no rules: sessions would go into a black hole.
+            return Do(Action.ADD_PAIR if seen.steered else Action.STEER)
+        case _:
+            return _keep(seen)
+
+
+def _keep(seen: Seen) -> Step:
+    """An active chain: give back what a part that restarted empty has lost."""
+    if seen.steered is False:
+        return Do(Action.STEER)
+    if seen.pair is Sight.ABSENT:
+        return Do(Action.ADD_PAIR)
+    if seen.pair not in (PairState.ACTIVE, Sight.UNKNOWN):
+        return Wait(f"the master load balancer says {seen.pair}: remove the chain and add it again")
+    if seen.waiting_for:
+        return Wait(f"the controller waits for switch {', '.join(seen.waiting_for)}")
+    return Wait()
+
+
+def _leave(record: ChainRecord, seen: Seen) -> Step:
+    if record.state in (ChainState.REQUESTED, ChainState.FAILED):
+        return Do(Action.UNSTEER)
+    if record.state is ChainState.COOLING:
+        return _cool(seen)
+    if seen.pair is Sight.UNKNOWN:
+        return Wait("the master load balancer has not said yet which tag pairs it has")
+    if record.state is ChainState.ACTIVE:
+        return Do(Action.REMOVE_PAIR) if seen.pair is PairState.ACTIVE else Become(ChainState.COOLING)
+    if seen.pair is Sight.ABSENT:
+        return Do(Action.UNSTEER)
+    if record.state is ChainState.DRAINED and seen.pair is PairState.DRAINED:
+        return Do(Action.FORGET_PAIR)
+    # Steered, but the pair was added just before a crash or a removal; or drained no more.
+    return Become(ChainState.COOLING)
+
+
+def _cool(seen: Seen) -> Step:
+    # The chain's live sessions need its rules until the end.
+    if seen.steered is False:
+        return Do(Action.STEER)
+    return Do(Action.REMOVE_PAIR if seen.pair is PairState.ACTIVE else Action.POLL)
+
+
+def succeeded(record: ChainRecord, action: Action, now: float) -> ChainRecord:
+    """The record after a call that did what it should; for `POLL`: after a verdict of drained."""
+    match action:
+        case Action.STEER if record.state is ChainState.REQUESTED:
+            return record.become(ChainState.STEERED, now)
+        case Action.ADD_PAIR if record.state is ChainState.STEERED:
+            return record.become(ChainState.ACTIVE, now)
+        case Action.REMOVE_PAIR:
+            return record.become(ChainState.COOLING, now)
+        case Action.POLL:
+            return record.become(ChainState.DRAINED, now)
+        case Action.UNSTEER:
+            end = ChainState.FAILED if record.goal is Goal.FAILED else ChainState.REMOVED
+            return record.become(end, now)
+        case _:
+            return record
+
+
+def refused(record: ChainRecord, error: CatenaryError) -> ChainRecord:
+    """The record after a call that failed: a new chain is given up if the error can't heal.
+
+    A chain that carries sessions is never given up: it stays, and its reason is shown.
+    """
+    new = record.goal is Goal.PRESENT and record.state in (ChainState.REQUESTED, ChainState.STEERED)
+    if new and isinstance(error, REFUSALS):
+        return replace(record, goal=Goal.FAILED, failure=error.detail)
+    return record
+
+
+def conclude(
+    record: ChainRecord, operation: OperationRecord, now: float
+) -> tuple[ChainRecord, OperationRecord | None]:
+    """Ends the operation of a chain that has become what it shall be; None while it goes on."""
+    if not record.settled:
+        return record, None
+    state: OperationState = "failed" if record.state is ChainState.FAILED else "succeeded"
+    return replace(record, operation=None), operation.finish(state, now, record.failure)

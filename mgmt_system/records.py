@@ -1,0 +1,83 @@
+"""What the management system writes down: chains and operations, as frozen records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Literal, Self
+
+from catenary.chain import Chain, ChainState
+
+OperationKind = Literal["add", "remove"]
+OperationState = Literal["running", "succeeded", "failed"]
+
+
+class Goal(StrEnum):
+    """What shall become of a chain; `FAILED` means: undo what was done of it, then be failed."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class ChainRecord:
+    """A chain, how far it is (`state`) and where it is going (`goal`).
+
+    `id` tells it from earlier chains of its name: it is the ID of the operation that asked for it. `failure`
+    says why it failed. `operation` is the ID of the operation that runs on it, if any. `created` and
+    `changed` are seconds since the epoch; `changed` moves with `state` only.
+    """
+
+    id: str
+    chain: Chain
+    segment: str
+    state: ChainState
+    goal: Goal
+    created: float
+    changed: float
+    failure: str | None = None
+    operation: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.chain.name
+
+    @property
+    def live(self) -> bool:
+        """Whether it holds its name, its tags and its NFs."""
+        return self.state not in (ChainState.REMOVED, ChainState.FAILED)
+
+    @property
+    def serving(self) -> bool:
+        """Whether it takes new sessions and shall go on doing so."""
+        return self.state is ChainState.ACTIVE and self.goal is Goal.PRESENT
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is what it shall be."""
+        ends = {
+            Goal.PRESENT: ChainState.ACTIVE,
+            Goal.ABSENT: ChainState.REMOVED,
+            Goal.FAILED: ChainState.FAILED,
+        }
+        return self.state is ends[self.goal]
+
+    def become(self, state: ChainState, now: float) -> Self:
+        return self if state is self.state else replace(self, state=state, changed=now)
+
+
+@dataclass(frozen=True)
+class OperationRecord:
+    """A request that takes time; `finished` is None while it is running."""
+
+    id: str
+    kind: OperationKind
+    chain: str
+    state: OperationState
+    created: float
+    reason: str | None = None
+    finished: float | None = None
+
+    def finish(self, state: OperationState, now: float, reason: str | None = None) -> Self:
+        return replace(self, state=state, finished=now, reason=reason)

@@ -1,0 +1,88 @@
+"""The REST service of the management system: a thin shell over `Manager` and `StatusPage`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Response
+
+from catenary import wire
+from catenary.service import create_app
+from mgmt_system.manager import Manager
+from mgmt_system.service import Running
+
+
+def create(running: Running, token: str | None) -> FastAPI:
+    """The app; the engine runs from its start-up to its shutdown."""
+    app = create_app("Catenary management system", token, _lifespan(running))
+    _add_chain_routes(app, running.manager)
+    _add_other_routes(app, running)
+    return app
+
+
+def _lifespan(running: Running) -> Any:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        running.start()
+        try:
+            yield
+        finally:
+            running.stop()
+
+    return lifespan
+
+
+def _add_chain_routes(app: FastAPI, manager: Manager) -> None:
+    def accepted(operation: wire.OperationView, response: Response) -> wire.OperationView:
+        response.headers["Location"] = f"/v1/operations/{operation.id}"
+        return operation
+
+    @app.post("/v1/chains", status_code=202, tags=["chains"])
+    def add_chain(request: wire.ChainRequest, response: Response) -> wire.OperationView:
+        """Ask for a chain: a new copy of the NF sequence. Poll the operation at `Location`."""
+        return accepted(manager.add(request), response)
+
+    @app.get("/v1/chains", tags=["chains"])
+    def list_chains() -> list[wire.ChainView]:
+        """All chains that are not removed, oldest first."""
+        return manager.chains()
+
+    @app.get("/v1/chains/{name}", tags=["chains"])
+    def show_chain(name: str) -> wire.ChainView:
+        """The latest chain of this name, a removed one too."""
+        return manager.chain(name)
+
+    @app.delete("/v1/chains/{name}", status_code=202, tags=["chains"])
+    def remove_chain(name: str, response: Response, force: bool = False) -> wire.OperationView:
+        """Remove a chain: it gets no new session, and goes when its last one has ended."""
+        return accepted(manager.remove(name, force=force), response)
+
+
+def _add_other_routes(app: FastAPI, running: Running) -> None:
+    manager = running.manager
+
+    @app.get("/v1/operations", tags=["operations"])
+    def list_operations() -> list[wire.OperationView]:
+        """All operations, oldest first; long finished ones are forgotten."""
+        return manager.operations()
+
+    @app.get("/v1/operations/{operation_id}", tags=["operations"])
+    def show_operation(operation_id: str) -> wire.OperationView:
+        return manager.operation(operation_id)
+
+    @app.get("/v1/status", tags=["status"])
+    def status() -> wire.StatusView:
+        """All parts and all chains with their load, within two seconds whatever is down."""
+        return running.status.gather(manager.chains())
+
+    @app.post("/v1/rebalance", tags=["chains"])
+    def rebalance(request: wire.Rebalance) -> wire.ChainSet:
+        """Spread new sessions afresh, with new weights if any are given; sessions stay where they are."""
+        return manager.rebalance(request)
+
+    @app.get("/v1/health", tags=["status"])
+    def health() -> wire.ManagementHealth:
+        """`degraded` while another part can't be used."""
+        return manager.health()

@@ -1,0 +1,101 @@
+"""The parts of a running management system, put together."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from catenary import wire
+from catenary.errors import InvalidValue
+from mgmt_system import crash
+from mgmt_system.crash import CrashPoint
+from mgmt_system.engine import Engine
+from mgmt_system.manager import Manager
+from mgmt_system.peers import Peers, Secrets, connect
+from mgmt_system.status import StatusPage
+from mgmt_system.store import KeyValueStore
+from mgmt_system.store.ledger import Ledger
+from mgmt_system.store.sqlite import SqliteStore
+from mgmt_system.world import World
+
+ENGINE_TIMEOUT = 5.0
+"""Seconds that the engine waits for an answer: a master's change includes a call to its slave."""
+REQUEST_TIMEOUT = 2.0
+"""Seconds that a request of an operator waits for another part."""
+STATUS_TIMEOUT = 1.0
+"""Seconds that the status page waits for each part."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Running:
+    """What the REST service needs; `start` and `stop` the engine's thread.
+
+    `on_failure` is called when the engine dies of an unexpected error: the process had better end then,
+    since whoever supervises it can start it again and it goes on from its store.
+    """
+
+    store: KeyValueStore
+    engine: Engine
+    manager: Manager
+    status: StatusPage
+    on_failure: Callable[[], None] = lambda: None
+    failed: bool = False
+    _thread: threading.Thread | None = None
+
+    @classmethod
+    def build(
+        cls,
+        network: wire.NetworkConfig,
+        store: KeyValueStore,
+        peers: Callable[[float], Peers],
+        crash_point: CrashPoint = crash.never,
+    ) -> Self:
+        """`peers` makes clients with a timeout in seconds."""
+        ledger = Ledger(store, crash_point)
+        for_engine = peers(ENGINE_TIMEOUT)
+        engine = Engine(ledger, for_engine, World(for_engine, network, crash_point), network)
+        manager = Manager(ledger, engine, peers(REQUEST_TIMEOUT), network, crash_point)
+        return cls(store, engine, manager, StatusPage(peers(STATUS_TIMEOUT), network))
+
+    @classmethod
+    def from_files(cls, network: Path, database: Path, secrets: Secrets) -> Self:
+        """Raises `InvalidValue` for a file that can't be read or is not valid, `Conflict` for one in use."""
+        config = wire.NetworkConfig.load(read_text(network), str(network))
+        crash_point = crash.from_environment(os.environ)
+        return cls.build(
+            config, SqliteStore(database), lambda timeout: connect(config, secrets, timeout), crash_point
+        )
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="reconcile")
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.engine.run()
+        except BaseException:
+            log.exception("the reconcile loop died: stopping")
+            self.failed = True
+            self.on_failure()
+
+    def stop(self) -> None:
+        self.engine.stop()
+        if self._thread is not None:
+            self._thread.join()
+        self.status.close()
+        self.store.close()
+
+
+def read_text(path: Path) -> str:
+    """The text of the network file; raises `InvalidValue` that names it."""
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"network file {path} can't be read: {error}") from error

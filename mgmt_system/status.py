@@ -1,0 +1,113 @@
+"""One look at everything: are the parts well, and what do the chains carry? It never waits for long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from catenary import wire
+from catenary.errors import CatenaryError
+from catenary.tags import TagPair
+from mgmt_system.peers import CONTROLLER, Peers
+
+T = TypeVar("T")
+PATIENCE = 1.5
+"""Seconds until the answer is given without the parts that are still silent."""
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one load balancer answered."""
+
+    health: wire.BalancerHealth
+    stats: wire.BalancerStats
+
+
+class StatusPage:
+    """Asks all parts at once. `peers` should have a timeout no longer than `PATIENCE`.
+
+    At most `WORKERS` questions are open at a time, so callers can't pile up threads on a part that hangs.
+    """
+
+    WORKERS = 16
+
+    def __init__(self, peers: Peers, network: wire.NetworkConfig) -> None:
+        self._peers = peers
+        self._network = network
+        self._pool = ThreadPoolExecutor(self.WORKERS, thread_name_prefix="status")
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def gather(self, chains: Collection[wire.ChainView]) -> wire.StatusView:
+        controller = self._pool.submit(_try, self._peers.controller.health)
+        balancers = {name: self._pool.submit(_try, self._looker(name)) for name in self._peers.balancers}
+        questions: list[Future[Any]] = [controller, *balancers.values()]
+        wait(questions, PATIENCE)
+        health = _answer(controller)
+        looks = {name: _answer(future) for name, future in balancers.items()}
+        services = [_controller_status(self._network.controller_url, health)]
+        services += [self._balancer_status(name, look) for name, look in looks.items()]
+        stats = {name: look.stats for name, look in looks.items() if isinstance(look, _Look)}
+        masters = {name: stats.get(segment.master) for name, segment in self._network.segments.items()}
+        epochs = [master.epoch for master in masters.values() if master]
+        return wire.StatusView(
+            services=services,
+            chains=[_load(chain, masters.get(chain.segment)) for chain in chains],
+            epoch=epochs[0] if len(epochs) == 1 else None,
+            counters={name: dict(balancer.counters) for name, balancer in stats.items()},
+        )
+
+    def _looker(self, name: str) -> Callable[[], _Look]:
+        balancer = self._peers.balancers[name]
+        return lambda: _Look(balancer.health(), balancer.stats())
+
+    def _balancer_status(self, name: str, look: _Look | CatenaryError) -> wire.ServiceStatus:
+        url = self._network.balancers[name].url
+        if isinstance(look, CatenaryError):
+            return wire.ServiceStatus(name=name, url=url, ok=False, reason=look.detail)
+        ok = look.health.status == "ok"
+        reason = None if ok else look.health.peer.reason or "degraded"
+        return wire.ServiceStatus(name=name, url=url, ok=ok, reason=reason)
+
+
+def _try(call: Callable[[], T]) -> T | CatenaryError:
+    try:
+        return call()
+    except CatenaryError as error:
+        return error
+
+
+def _answer(future: Future[T | CatenaryError]) -> T | CatenaryError:
+    if not future.done():
+        future.cancel()
+        return CatenaryError(f"no answer within {PATIENCE:g} s")
+    return future.result()
+
+
+def _controller_status(url: str, health: wire.ControllerHealth | CatenaryError) -> wire.ServiceStatus:
+    if isinstance(health, CatenaryError):
+        return wire.ServiceStatus(name=CONTROLLER, url=url, ok=False, reason=health.detail)
+    ok = health.status == "ok"
+    connected = f"{health.switches_connected} of {health.switches_expected} switches are connected"
+    return wire.ServiceStatus(
+        name=CONTROLLER, url=url, ok=ok, reason=None if ok else health.reason or connected
+    )
+
+
+def _load(chain: wire.ChainView, master: wire.BalancerStats | None) -> wire.ChainStatus:
+    """A chain with its load at the master; without one the load is unknown."""
+    pairs = {TagPair(pair.forward, pair.reverse): pair for pair in master.pairs} if master else {}
+    pair = pairs.get(chain.tags.pair())
+    if pair is None:
+        return wire.ChainStatus(**chain.model_dump())
+    total = sum(other.sessions for other in pairs.values())
+    return wire.ChainStatus(
+        **chain.model_dump(),
+        sessions=pair.sessions,
+        new_sessions=pair.new_sessions,
+        bytes=pair.forward_bytes + pair.reverse_bytes,
+        share=pair.sessions / total if total else None,
+    )

@@ -1,0 +1,138 @@
+"""What the engine knows of the other parts: their last words, and which of them can't be reached."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from catenary import wire
+from catenary.chain import PairState
+from catenary.errors import CatenaryError
+from catenary.tags import TagPair
+from mgmt_system.crash import CrashPoint
+from mgmt_system.peers import CONTROLLER, Peers
+from mgmt_system.reconcile import REFUSALS, Seen, Sight
+from mgmt_system.records import ChainRecord
+
+T = TypeVar("T")
+RETRY = 0.25
+"""Seconds before a part that failed is called again; as long as the failed call took, if that is longer."""
+
+
+class Fault(Exception):
+    """A call that failed in a way that may heal; `service` is left alone for a while."""
+
+    def __init__(self, service: str, error: CatenaryError) -> None:
+        super().__init__(error.detail)
+        self.service = service
+
+
+class World:
+    """Makes every call of the engine, with a crash point after each. Used by one thread.
+
+    `clock` is monotonic, in seconds.
+    """
+
+    def __init__(
+        self,
+        peers: Peers,
+        network: wire.NetworkConfig,
+        crash_point: CrashPoint,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._peers = peers
+        self._network = network
+        self._crash_point = crash_point
+        self._clock = clock
+        self._steered: dict[str, wire.SteeredChain | None] = {}
+        self._steered_all = False
+        self._pairs: dict[str, dict[TagPair, wire.PairView]] = {}
+        self._faults: dict[str, tuple[str, float]] = {}
+
+    def faults(self) -> dict[str, str]:
+        """Why parts can't be used at present, by name."""
+        return {service: reason for service, (reason, _) in dict(self._faults).items()}
+
+    def fault(self, service: str) -> str | None:
+        """Why a part is left alone now; None when it may be called."""
+        reason, until = self._faults.get(service, ("", 0.0))
+        return reason if self._clock() < until else None
+
+    def call(self, service: str, what: str, function: Callable[[], T]) -> T:
+        """Make a call; raises an error of `REFUSALS` as it is, and any other as `Fault`."""
+        began = self._clock()
+        try:
+            answer = function()
+        except REFUSALS:
+            self._faults.pop(service, None)
+            raise
+        except CatenaryError as error:
+            now = self._clock()
+            self._faults[service] = error.detail, now + max(RETRY, now - began)
+            self._forget(service)
+            raise Fault(service, error) from error
+        finally:
+            self._crash_point(f"call to {service}: {what}")
+        self._faults.pop(service, None)
+        return answer
+
+    def look(self) -> None:
+        """Ask the controller for its chains and every master for its pairs; faults are kept, not raised."""
+        masters = [(segment.master, name) for name, segment in self._network.segments.items()]
+        for service in [CONTROLLER, *(master for master, _ in masters)]:
+            if self.fault(service) is not None:
+                continue
+            try:
+                self._look_at(service)
+            except (Fault, *REFUSALS):
+                self._forget(service)
+
+    def _look_at(self, service: str) -> None:
+        if service == CONTROLLER:
+            chains = self.call(service, "chains", self._peers.controller.chains)
+            self._steered = {chain.name: chain for chain in chains}
+            self._steered_all = True
+        else:
+            self.learn(service, self.call(service, "pairs", self._peers.balancers[service].pairs))
+
+    def _forget(self, service: str) -> None:
+        if service == CONTROLLER:
+            self._steered, self._steered_all = {}, False
+        self._pairs.pop(service, None)
+
+    def learn(self, master: str, chain_set: wire.ChainSet) -> None:
+        """A master's pairs, from its own answer."""
+        self._pairs[master] = {pair.pair(): pair for pair in chain_set.pairs}
+
+    def learn_state(self, master: str, pair: TagPair, state: PairState | None) -> None:
+        """One pair's state from a poll; None: the master does not know it."""
+        known = self._pairs.get(master)
+        if known is None or pair not in known:
+            return
+        if state is None:
+            del known[pair]
+        else:
+            known[pair] = known[pair].model_copy(update={"state": state})
+
+    def learn_steered(self, name: str, steered: wire.SteeredChain | None) -> None:
+        """A chain's steering after a call that changed it; None: it is not steered."""
+        self._steered[name] = steered
+
+    def seen(self, record: ChainRecord) -> Seen:
+        """What is known of a chain."""
+        seen = self._steering(record)
+        pairs = self._pairs.get(self._network.segments[record.segment].master)
+        if pairs is None:
+            return seen
+        pair = pairs.get(record.chain.tags)
+        return replace(seen, pair=pair.state if pair else Sight.ABSENT)
+
+    def _steering(self, record: ChainRecord) -> Seen:
+        if record.name not in self._steered and not self._steered_all:
+            return Seen()
+        chain = self._steered.get(record.name)
+        if chain is None or (chain.tags.pair(), tuple(chain.nfs)) != (record.chain.tags, record.chain.nfs):
+            return Seen(steered=False)
+        return Seen(steered=True, waiting_for=tuple(chain.waiting_for))
