@@ -1,0 +1,282 @@
+"""The judge: a recording and the chains in, a verdict out. Pure: no clock, no I/O.
+
+The promise: every delivered packet was seen at all NFs of exactly one chain, in order, and both directions of
+a session cross the same chain. A path of taps is `outer (in), NF (in), NF (out), ..., outer (out)`; between
+"out" and the next "in" lies a wire, where payload bytes and bare packets are conserved. What happens between
+an NF's "in" and its "out" is the NF's business: it may drop, rewrite and answer by itself.
+
+Times are compared only with times: all taps read one clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from catenary.errors import InvalidValue
+from witness.places import PlaceKind, Side
+from witness.recording import INTO, OUT_OF, Array, Recording
+from witness.sightings import DIRECTIONS, FORWARD, REVERSE, read
+from witness.verdict import NO_CHAIN, Finding, History, Loss, Thresholds, Verdict
+
+IN_FLIGHT_S = 2.0
+"""Sessions with a packet this short before the snapshot are not balanced: it may still be on its way."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A point of a path: a place and the way through it."""
+
+    place: int
+    way: int
+
+
+def judge(
+    recording: Recording,
+    chains: Mapping[str, Sequence[str]] | None = None,
+    thresholds: Thresholds | None = None,
+    in_flight_s: float = IN_FLIGHT_S,
+) -> Verdict:
+    """Judge a run. `chains` (name -> NFs in forward order) default to those of the recording.
+
+    Raises `InvalidValue` when there is no chain, or a chain's NF has no taps.
+    """
+    table = {name: tuple(nfs) for name, nfs in (recording.chains if chains is None else chains).items()}
+    if not table:
+        raise InvalidValue("the recording names no chains: say which NFs each chain has")
+    for name, nfs in table.items():
+        if not nfs:
+            raise InvalidValue(f"chain {name!r} has no NF: name at least one")
+    return _Court(recording, table, in_flight_s).verdict(thresholds or Thresholds())
+
+
+class _Court:
+    """One judgement; everything in it is computed once and never changed."""
+
+    def __init__(
+        self, recording: Recording, chains: Mapping[str, tuple[str, ...]], in_flight_s: float
+    ) -> None:
+        self.recording = recording
+        self.chains = chains
+        self.names = tuple(chains)
+        self.settled_before = recording.taken_ns - int(in_flight_s * 1e9)
+        self.kinds = np.array([place.kind for place in recording.places])
+        self.rows = read(recording, int(in_flight_s * 1e9))
+        self.size = len(recording.origins)
+        self.nfs = tuple(dict.fromkeys(place.nf for place in recording.places if place.nf))
+        self.paths = {
+            name: tuple(self._path(name, nfs, direction) for direction in (FORWARD, REVERSE))
+            for name, nfs in chains.items()
+        }
+        self.seen = self._seen()
+        self.chain, self.crossing = self._assign()
+
+    def verdict(self, thresholds: Thresholds) -> Verdict:
+        faults: dict[int, str] = {}
+        balance = _Balance()
+        for number, name in enumerate((*self.names, None)):
+            members = (
+                self.rows.outside & ~self.crossing & (self.chain == (NO_CHAIN if name is None else number))
+            )
+            for direction in (FORWARD, REVERSE):
+                self._walk(np.flatnonzero(members), name, direction, faults, balance)
+        self._misplaced(faults)
+        first, last = self.rows.begin_ns, self.rows.end_ns
+        outside = np.flatnonzero(self.rows.outside)
+        return Verdict(
+            chains=self.names,
+            history=History(
+                first[outside], last[outside], self.chain[outside], self.rows.server_opened[outside]
+            ),
+            violations=self._findings(
+                {int(n): self._crossing_text(int(n)) for n in np.flatnonzero(self.crossing)}
+            ),
+            bypassed=self._findings(faults),
+            losses=balance.losses(),
+            unsettled=int((last[outside] > self.settled_before).sum()),
+            strays=int((self.seen.any(axis=1) & ~self.rows.outside).sum()),
+            dropped=self.recording.dropped,
+            thresholds=thresholds,
+        )
+
+    # -- which chain ---------------------------------------------------------------------------------------
+
+    def _path(self, name: str, nfs: tuple[str, ...], direction: int) -> tuple[Stop, ...]:
+        ends = [self._outer(PlaceKind.OUTER_MASTER), self._outer(PlaceKind.OUTER_SLAVE)]
+        sides = [Side.INGRESS, Side.EGRESS]
+        if direction == REVERSE:
+            ends.reverse()
+            sides.reverse()
+            nfs = nfs[::-1]
+        stops = [Stop(ends[0], INTO)]
+        for nf in nfs:
+            stops += [
+                Stop(self._port(name, nf, sides[0]), INTO),
+                Stop(self._port(name, nf, sides[1]), OUT_OF),
+            ]
+        return (*stops, Stop(ends[1], OUT_OF))
+
+    def _outer(self, kind: PlaceKind) -> int:
+        return next(i for i, place in enumerate(self.recording.places) if place.kind is kind)
+
+    def _port(self, chain: str, nf: str, side: Side) -> int:
+        for number, place in enumerate(self.recording.places):
+            if place.nf == nf and place.side in (side, Side.BOTH):
+                return number
+        raise InvalidValue(f"NF {nf!r} of chain {chain!r} has no tap at its {side} port: it can't be judged")
+
+    def _seen(self) -> Array:
+        """(sessions x NFs) of bool: was any packet seen at a port of that NF."""
+        seen = np.zeros((self.size, len(self.nfs)), dtype=bool)
+        column = np.array([self.nfs.index(p.nf) if p.nf else -1 for p in self.recording.places])
+        at_nf = column[self.rows.place] >= 0
+        seen[self.rows.session[at_nf], column[self.rows.place[at_nf]]] = True
+        return seen
+
+    def _assign(self) -> tuple[Array, Array]:
+        """Of each session: the chain's index (`NO_CHAIN` if none), and whether no one chain explains it."""
+        chain = np.full(self.size, NO_CHAIN)
+        covered = np.full(self.size, -1.0)
+        for number, name in enumerate(self.names):
+            inside = np.array([nf in self.chains[name] for nf in self.nfs])
+            share = (self.seen & inside).sum(axis=1) / inside.sum()
+            better = ~(self.seen & ~inside).any(axis=1) & (share > np.maximum(covered, 0))
+            chain[better], covered[better] = number, share[better]
+        return chain, self.seen.any(axis=1) & (chain == NO_CHAIN)
+
+    # -- along the path ------------------------------------------------------------------------------------
+
+    def _walk(
+        self, members: Array, name: str | None, direction: int, faults: dict[int, str], balance: _Balance
+    ) -> None:
+        """Judge one direction of the sessions `members` of one chain (None: of those seen at no NF)."""
+        whole = self.paths[self.names[0]][direction]
+        path = (whole[0], whole[-1]) if name is None else self.paths[name][direction]
+        columns = [self._column(stop, direction, members) for stop in path]
+        first, last, bare, size = (np.stack([c[i] for c in columns], axis=1) for i in range(4))
+        present = (bare + size) > 0
+        if name is None:
+            for session in members[present[:, -1]]:
+                faults[int(session)] = f"{DIRECTIONS[direction]}, delivered without crossing any chain"
+        else:
+            self._pattern(members, present, path, direction, faults)
+        settled = ~(last > self.settled_before).any(axis=1) & ~self.rows.hurried[members]
+        for at in range(0, len(path) - 1, 2):  # the wires: out of one device, into the next
+            here, there = path[at], path[at + 1]
+            late = present[:, at] & present[:, at + 1] & (first[:, at + 1] < first[:, at])
+            over = settled & ((size[:, at + 1] > size[:, at]) | (bare[:, at + 1] > bare[:, at]))
+            for session in members[(late | over) & (name is not None)]:
+                faults.setdefault(
+                    int(session),
+                    f"{DIRECTIONS[direction]}, more or sooner at {self._at(there)} than {self._at(here)}",
+                )
+            balance.add(
+                (self._at(here), self._at(there) if name is not None else "any NF", DIRECTIONS[direction]),
+                *(values[settled, at + step] for values in (size, bare) for step in (0, 1)),
+            )
+
+    def _pattern(
+        self, members: Array, present: Array, path: tuple[Stop, ...], direction: int, faults: dict[int, str]
+    ) -> None:
+        """What is delivered was seen at each stop since it began, at the near LB or as an NF's own answer."""
+        began = present.argmax(axis=1)
+        holes = ~present & (np.arange(present.shape[1]) > began[:, None])
+        # First seen on its way INTO something: it came from nowhere.
+        own = (began % 2 == 1) & ~self.rows.hurried[members]
+        for row in np.flatnonzero(present[:, -1] & (holes.any(axis=1) | own)):
+            if holes[row].any():
+                missing = self._at(path[int(holes[row].argmax())])
+                text = f"{DIRECTIONS[direction]}, delivered but not seen {missing}"
+            else:
+                text = f"{DIRECTIONS[direction]}, delivered but first seen {self._at(path[int(began[row])])}"
+            faults.setdefault(int(members[row]), text)
+
+    def _column(self, stop: Stop, direction: int, members: Array) -> tuple[Array, ...]:
+        """(first, last, bare, bytes) of each of `members` at one stop; zero where not seen."""
+        rows = self.rows
+        here = (
+            rows.known & (rows.place == stop.place) & (rows.way == stop.way) & (rows.direction == direction)
+        )
+        where = rows.session[here]
+        columns = []
+        for values in (rows.first_ns, rows.last_ns, rows.bare, rows.bytes):
+            column = np.zeros(self.size, dtype=np.int64)
+            column[where] = values[here]
+            columns.append(column[members])
+        return tuple(columns)
+
+    def _misplaced(self, faults: dict[int, str]) -> None:
+        """Sightings that lie on no path of the session's chain: the wrong way through a place."""
+        allowed = np.zeros((len(self.names) + 1, 2, len(self.kinds), 2), dtype=bool)
+        for number, name in enumerate(self.names):
+            for direction in (FORWARD, REVERSE):
+                for stop in self.paths[name][direction]:
+                    allowed[number, direction, stop.place, stop.way] = True
+                    if self.kinds[stop.place] != PlaceKind.NF:
+                        allowed[NO_CHAIN, direction, stop.place, stop.way] = True
+        rows = self.rows
+        fine = allowed[self.chain[rows.session], rows.direction, rows.place, rows.way]
+        for row in np.flatnonzero(rows.known & ~fine & ~self.crossing[rows.session]):
+            stop = Stop(int(rows.place[row]), int(rows.way[row]))
+            faults.setdefault(
+                int(rows.session[row]),
+                f"{DIRECTIONS[rows.direction[row]]}, seen {self._at(stop)}, which is not on its way",
+            )
+
+    # -- words ---------------------------------------------------------------------------------------------
+
+    def _at(self, stop: Stop) -> str:
+        return f"{'into' if stop.way == INTO else 'out of'} {self.recording.places[stop.place].name}"
+
+    def _crossing_text(self, session: int) -> str:
+        """The two earliest sightings that no one chain explains."""
+        sightings = list(self._nf_sightings(session))
+        nf, when, words = sightings[0]
+        for other, later, other_words in sightings[1:]:
+            if not any(nf in nfs and other in nfs for nfs in self.chains.values()):
+                after = f"{(later - when) / 1e6:.3f} ms later"
+                return f"{words} {self._owner(nf)}; {after} {other_words} {self._owner(other)}"
+        return f"{words} {self._owner(nf)}; seen at {', '.join(sorted({s[0] for s in sightings}))}"
+
+    def _nf_sightings(self, session: int) -> Iterator[tuple[str, int, str]]:
+        rows = self.rows
+        for row in range(*rows.of(session).indices(len(rows.session))):
+            place = self.recording.places[rows.place[row]]
+            if place.nf:
+                way = DIRECTIONS[rows.direction[row]] if rows.known[row] else "a packet"
+                yield place.nf, int(rows.first_ns[row]), f"{way} at {place.nf}"
+
+    def _owner(self, nf: str) -> str:
+        owners = [name for name, nfs in self.chains.items() if nf in nfs]
+        return f"({', '.join(owners)})" if owners else "(of no chain)"
+
+    def _findings(self, texts: Mapping[int, str]) -> tuple[Finding, ...]:
+        found = []
+        for session, text in texts.items():
+            rows = self.rows.of(session)
+            size = int(self.rows.loaded[rows].sum() + self.rows.bare[rows].sum())
+            found.append(Finding(session, self.recording.key(session), size, text))
+        return tuple(sorted(found, key=lambda finding: (finding.size, finding.session)))
+
+
+class _Balance:
+    """Sums over the wires."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, str, str], list[int]] = {}
+
+    def add(
+        self, wire: tuple[str, str, str], sent: Array, got: Array, sent_bare: Array, got_bare: Array
+    ) -> None:
+        """Arrays over sessions: payload bytes and bare packets, sent and got."""
+        lost, lost_bare = np.maximum(sent - got, 0), np.maximum(sent_bare - got_bare, 0)
+        row = self._rows.setdefault(wire, [0] * 5)
+        for at, values in enumerate((lost, lost_bare, sent, sent_bare, (lost + lost_bare) > 0)):
+            row[at] += int(values.sum())
+
+    def losses(self) -> tuple[Loss, ...]:
+        """Wires that lost something, the worst first."""
+        found = [Loss(*wire, *row) for wire, row in self._rows.items() if row[0] or row[1]]
+        return tuple(sorted(found, key=lambda loss: -loss.share))

@@ -1,0 +1,77 @@
+"""Where taps stand: one place is one port, seen from the switch that it hangs on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from catenary.errors import InvalidValue
+from catenary.wire import NetworkConfig
+
+
+class PlaceKind(StrEnum):
+    OUTER_MASTER = "outer_master"
+    OUTER_SLAVE = "outer_slave"
+    NF = "nf"
+
+
+class Side(StrEnum):
+    """Which side of its NF a port is on; `BOTH` is an NF with one port."""
+
+    INGRESS = "ingress"
+    EGRESS = "egress"
+    BOTH = "both"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tapped port. `interface` is its switch-side end; `nf` and `side` belong to kind `NF` only."""
+
+    name: str
+    kind: PlaceKind
+    interface: str
+    nf: str = ""
+    side: Side = Side.BOTH
+
+    def __post_init__(self) -> None:
+        if (self.kind is PlaceKind.NF) != bool(self.nf):
+            raise InvalidValue(f"place {self.name!r} is of kind {self.kind} but names NF {self.nf!r}")
+
+
+def check_places(places: Sequence[Place]) -> tuple[Place, ...]:
+    """Return `places`, or raise `InvalidValue`: names and interfaces unique, each outer port once."""
+    for attribute in ("name", "interface"):
+        values = [getattr(place, attribute) for place in places]
+        for value in values:
+            if values.count(value) > 1:
+                raise InvalidValue(f"two places have the {attribute} {value!r}: each needs its own")
+    for kind in (PlaceKind.OUTER_MASTER, PlaceKind.OUTER_SLAVE):
+        if sum(place.kind is kind for place in places) != 1:
+            raise InvalidValue(f"a run is judged between two load balancers: name one place of kind {kind}")
+    return tuple(places)
+
+
+def places_of(network: NetworkConfig, segment: str = "main") -> tuple[Place, ...]:
+    """All places of a segment: its LBs' outer ports, and the ports of every NF of the network."""
+    if segment not in network.segments:
+        raise InvalidValue(f"no segment {segment!r}: the network has {', '.join(sorted(network.segments))}")
+    ends = network.segments[segment]
+    master, slave = network.balancers[ends.master], network.balancers[ends.slave]
+    places = [
+        Place(f"{ends.master}.outer", PlaceKind.OUTER_MASTER, master.outer),
+        Place(f"{ends.slave}.outer", PlaceKind.OUTER_SLAVE, slave.outer),
+    ]
+    for name, nf in network.nfs.items():
+        places += nf_places(name, nf.ingress, nf.egress)
+    return check_places(places)
+
+
+def nf_places(name: str, ingress: str, egress: str) -> Iterable[Place]:
+    """The places of one NF: two, or one when its ports are the same."""
+    if ingress == egress:
+        return [Place(f"{name}.both", PlaceKind.NF, ingress, name, Side.BOTH)]
+    return [
+        Place(f"{name}.ingress", PlaceKind.NF, ingress, name, Side.INGRESS),
+        Place(f"{name}.egress", PlaceKind.NF, egress, name, Side.EGRESS),
+    ]
