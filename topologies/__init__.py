@@ -1,0 +1,1 @@
+"""Mininet networks to try Catenary on, one a file. They run from the checkout, as root."""

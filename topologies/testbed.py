@@ -1,0 +1,380 @@
+"""The paper's testbed (its Fig. 4), with Catenary's services running on it.
+
+               h3                n1 (firewall)
+                |                |  |
+         h1 --- s1 ------------- s3 --------------- s2 --- h2
+               |  |                                |  |
+               |  +------------- s4 ---------------+  |
+               |  |              |  |              |  |
+               |  |              n2                |  |
+               |  +------------- s5 ---------------+  |
+         outer | inner           |  |           outer | inner
+               l1 (master)       n3                   l2 (slave)
+                |                                     |
+                +--- ctl (a bridge of its own) -------+--- controller, management system
+
+Clients h1 and h3, the server h2; three firewalls, each the one NF of a chain, on two ports of its switch;
+two load balancers, bumps in the wire with both ports (outer, inner) on one switch. Switches s1..s5 are Open
+vSwitch bridges joined by patch ports. Everything is inside one network, mount and PID namespace, of which
+nothing is left when the process ends, however it ends.
+
+    python -m topologies.testbed [--shell] [--run-dir DIR] [--attach l1=em1,em2[,URL]] [--control em3]
+
+`--attach` takes two real network interfaces as switch ports in place of a load balancer's links (the paper's
+hybrid form): the load balancer is then a machine outside, and `--control` joins an interface to the control
+network for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+import typer
+import yaml
+
+from catenary.client import BalancerClient, ControllerClient, ManagementClient
+from catenary.errors import CatenaryError, Conflict, InvalidValue, Unavailable
+from catenary.token import read_token
+from catenary.wire import ChainRequest, ChainView, NetworkConfig, SteerRequest, Tags, TimeoutsModel
+from topologies import commands, credentials, namespaces, wiring
+from topologies.credentials import Credentials
+from topologies.hosts import Host
+from topologies.nfs.firewall import Firewall
+from topologies.ovs import OpenVSwitch, alive
+from topologies.services import Service, Services, wait_until
+from topologies.wiring import Attachment, Wiring
+
+CONTROLLER_URL = f"http://127.0.0.1:{commands.CONTROLLER_PORT}"
+MANAGEMENT_URL = f"http://127.0.0.1:{commands.MANAGEMENT_PORT}"
+
+
+class Testbed:
+    """The testbed as a context manager: up and ready inside, gone after it.
+
+    Needs `namespaces.isolate()` before. Every file goes into `run_dir` (made if need be; by default one that
+    ends with the namespace). With `services=False` only wires, NFs and switches are there. `nf_rate_mbit` is
+    each NF's capacity (None: unlimited), `timeouts` the segment's.
+
+    `hosts` are h1 h2 h3 n1 n2 n3 l1 l2 and `root` (the namespace of switches, controller and management
+    system); `firewalls` n1 n2 n3; `management`, `controller` and `balancers` are clients of the services.
+    """
+
+    __test__ = False  # its name looks like one to pytest
+
+    hosts: dict[str, Host]
+    firewalls: dict[str, Firewall]
+    balancers: dict[str, BalancerClient]
+    management: ManagementClient
+    controller: ControllerClient
+    network: NetworkConfig
+
+    def __init__(
+        self,
+        *,
+        run_dir: Path | None = None,
+        services: bool = True,
+        nf_rate_mbit: float | None = 40.0,
+        timeouts: TimeoutsModel | None = None,
+        attach: Sequence[Attachment] = (),
+        control_port: str | None = None,
+    ) -> None:
+        namespaces.require_isolated()
+        _check_links([port for item in attach for port in (item.outer, item.inner)], control_port)
+        self.run_dir = run_dir or Path(tempfile.mkdtemp(prefix="testbed-", dir=namespaces.PRIVATE))
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.ovs = OpenVSwitch(self.run_dir / "ovs")
+        self.services = Services()
+        self.wiring = Wiring(
+            self.run_dir,
+            datapath=self.ovs.datapath,
+            attached={item.balancer: item for item in attach},
+            control_port=control_port,
+        )
+        self._with_services = services
+        self._nf_rate_mbit = nf_rate_mbit
+        self._timeouts = timeouts or TimeoutsModel()
+        self._undo = ExitStack()
+        self._baseline: set[str] = set()
+        self._links_before = _links()
+        self._processes_before = _processes()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Bring everything up, wait until it is ready (health, switches, links). Called by `with`.
+
+        It does not wait for load balancers outside (`attach`): `wait_for_balancers` does.
+        """
+        self._point_to_ovs()
+        self._undo.callback(self.ovs.stop)
+        self.ovs.start()
+        self._undo.callback(self.wiring.stop)
+        self.wiring.start()
+        self.hosts = {
+            **self.wiring.hosts,
+            "root": Host("root", os.getpid(), self.run_dir, "127.0.0.1", "::1"),
+        }
+        self.network = self.wiring.config(self._timeouts)
+        self.network_file.write_text(yaml.safe_dump(self.network.model_dump(mode="json"), sort_keys=False))
+        if self._with_services:
+            self._start_services()
+        self.firewalls = {
+            name: Firewall(self.hosts[name], f"{name}-eth0", f"{name}-eth1", rate_mbit=self._nf_rate_mbit)
+            for name in wiring.NFS
+        }
+        for firewall in self.firewalls.values():
+            firewall.start()
+        self._connect_switches()
+        self.services.wait_ready()
+        self._baseline = self._rules()
+
+    def stop(self) -> None:
+        """Take everything down again. Called by `with`."""
+        self._undo.close()
+
+    @property
+    def network_file(self) -> Path:
+        return self.run_dir / "network.yaml"
+
+    def add_chain(
+        self, nfs: Sequence[str], *, name: str | None = None, tags: Tags | None = None, timeout: float = 10.0
+    ) -> ChainView:
+        """Ask the management system for a chain and wait until it is active."""
+        operation = self.management.add_chain(ChainRequest(nfs=list(nfs), name=name, tags=tags))
+        done = self.management.wait(operation, timeout, poll=0.02)
+        if done.state == "failed":
+            raise Unavailable(f"chain {done.chain} could not be added: {done.reason}")
+        return self.management.chain(done.chain)
+
+    def remove_chain(self, name: str, *, force: bool = False, timeout: float = 60.0) -> None:
+        """Remove a chain and wait until it is drained and gone."""
+        operation = self.management.remove_chain(name, force=force)
+        done = self.management.wait(operation, timeout)
+        if done.state == "failed":
+            raise Unavailable(f"chain {name} could not be removed: {done.reason}")
+
+    def wait_for_balancers(self, timeout: float = 20.0) -> None:
+        """Wait until both load balancers are well, and know each other; for those outside."""
+        for name, balancer in self.balancers.items():
+            wait_until(partial(_healthy, balancer), f"{name} is not ready", timeout)
+
+    def kill(self, service: str) -> None:
+        """SIGKILL to `controller`, `ms`, `l1` or `l2`."""
+        self.services.kill(service)
+
+    def restart(self, service: str) -> None:
+        """Stop a service if it runs, start it again, wait until it is ready."""
+        self.services.restart(service, wait=False)
+        if service == "controller":
+            self._connect_switches()
+        self.services.wait_ready([service])
+
+    def interface(self, node: str, port: str) -> str:
+        """The switch-side end (in `root`) of a node's port, for taps: ("n1", "eth0") or ("l1", "outer")."""
+        return self.wiring.port(node, f"{node}-{port}")
+
+    def describe(self) -> str:
+        """Where everything is, for people."""
+        lines = [f"run directory      {self.run_dir}", f"get inside by      {namespaces.enter()}"]
+        lines += [f"management system  {MANAGEMENT_URL}", f"controller         {CONTROLLER_URL}"]
+        lines += [f"load balancer {name}   {config.url}" for name, config in self.network.balancers.items()]
+        for name in wiring.HOSTS:
+            host = self.hosts[name]
+            lines.append(
+                f"host {name}            {host.ipv4}  {host.ipv6}  (inside: nsenter -t {host.pid} -n)"
+            )
+        return "\n".join(lines)
+
+    def leftovers(self) -> list[str]:
+        """What is left, as lines of text; empty when nothing is.
+
+        While up: rules, tags and pins of chains. After `stop`: processes and network interfaces.
+        """
+        if not self.ovs.running():
+            links = [f"network interface {link}" for link in sorted(_links() - self._links_before)]
+            return links + [f"process {name}" for name in sorted(_processes() - self._processes_before)]
+        left = [f"OpenFlow rule on {rule}" for rule in sorted(self._rules() - self._baseline)]
+        if self._with_services:
+            left += [f"steered chain {chain.name}" for chain in self.controller.chains()]
+            for name, balancer in self.balancers.items():
+                pairs = balancer.pairs().pairs
+                left += [f"tags {pair.forward}-{pair.reverse} at {name}" for pair in pairs]
+                pins = balancer.stats().pins
+                left += [f"{pins} pins at {name}"] if pins else []
+        return left
+
+    def _connect_switches(self) -> None:
+        """Once the controller listens: a switch that is refused comes back late."""
+
+        def answers() -> bool:
+            self.services.check_running("controller")
+            return bool(self.controller.health().status)
+
+        if self._with_services:
+            wait_until(answers, "the controller does not answer", 20.0, interval=0.05)
+        self.wiring.connect()
+
+    def _point_to_ovs(self) -> None:
+        """Let Mininet and every `ovs-*` command find this instance, until the end."""
+        for key, value in self.ovs.environment.items():
+            before = os.environ.get(key)
+            undo = (os.environ.pop, key, None) if before is None else (os.environ.__setitem__, key, before)
+            self._undo.callback(*undo)
+            os.environ[key] = value
+
+    def _start_services(self) -> None:
+        addresses = {name: urlsplit(lb.url).hostname or "" for name, lb in self.network.balancers.items()}
+        made = credentials.make(self.run_dir / "credentials", addresses)
+        bpffs = self.run_dir / "bpf"
+        namespaces.mount_bpffs(bpffs)
+        self._undo.callback(namespaces.unmount, bpffs)
+        token = read_token(made.token_file)
+        self.management = ManagementClient(MANAGEMENT_URL)
+        self.controller = ControllerClient(CONTROLLER_URL)
+        self.balancers = {
+            name: BalancerClient(config.url, token=token, ca=made.ca)
+            for name, config in self.network.balancers.items()
+        }
+        self._undo.callback(self.services.stop_all)
+        # Closed first: a service that ends waits for its open TLS connections.
+        for client in (self.management, self.controller, *self.balancers.values()):
+            self._undo.callback(client.close)
+        self.services.start(self._controller_service())
+        for name in wiring.BALANCERS:
+            if name in self.wiring.hosts:
+                self.services.start(self._balancer_service(name, made, bpffs / name))
+        self.services.start(self._management_service(made))
+
+    def _controller_service(self) -> Service:
+        command = commands.controller(self.network_file, self.run_dir)
+        return Service("controller", self.hosts["root"], "controller", command, self._controller_ready)
+
+    def _management_service(self, made: Credentials) -> Service:
+        command = commands.management(self.network_file, self.run_dir, made)
+        # It answers: that is all; the others are asked themselves.
+        return Service(
+            "ms", self.hosts["root"], "mgmt_system", command, lambda: bool(self.management.health().status)
+        )
+
+    def _balancer_service(self, name: str, made: Credentials, pins: Path) -> Service:
+        if name == wiring.MASTER:
+            slave_url = self.network.balancers[wiring.SLAVE].url
+            command = commands.master(name, pins, made, slave_url, self._timeouts)
+        else:
+            command = commands.slave(name, pins, made)
+        client = self.balancers[name]
+        # Half a pair is never well: when the other half is outside, answering is all that can be waited for.
+        paired = wiring.BALANCERS.keys() <= self.wiring.hosts.keys()
+        ready = partial(_healthy, client) if paired else lambda: bool(client.health().status)
+        return Service(name, self.hosts[name], "lb_adapter", command, ready)
+
+    def _controller_ready(self) -> bool:
+        """All switches and links are there, and a chain could be steered (discovery has settled)."""
+        health = self.controller.health()
+        seen = {frozenset((link.a.switch, link.b.switch)) for link in self.controller.topology().links}
+        if health.switches_connected != len(wiring.SWITCHES) or seen != set(map(frozenset, wiring.TRUNKS)):
+            return False
+        probe = SteerRequest(segment=wiring.SEGMENT, tags=Tags(forward=4092, reverse=4093), nfs=["n1"])
+        with suppress(Conflict):  # n1 serves a chain already: as good an answer
+            self.controller.check("probe", probe)
+        return health.status == "ok"
+
+    def _rules(self) -> set[str]:
+        """Every switch's rules, without what changes by itself."""
+        volatile = re.compile(r"(duration|n_packets|n_bytes|idle_age|hard_age)=[^,]*, ")
+        return {
+            f"{switch}: {volatile.sub('', flow)}"
+            for switch in wiring.SWITCHES
+            for flow in self.ovs.flows(switch)
+        }
+
+
+def _healthy(balancer: BalancerClient) -> bool:
+    health = balancer.health()
+    if health.status != "ok":
+        raise Unavailable(f"it is {health.status}: {health.peer.reason}")
+    return True
+
+
+def _check_links(ports: list[str], control_port: str | None) -> None:
+    for port in (*ports, *([control_port] if control_port else [])):
+        if port not in _links():
+            raise InvalidValue(f"no network interface {port!r} here: there are {', '.join(sorted(_links()))}")
+
+
+def _links() -> set[str]:
+    """The network interfaces of this namespace."""
+    return {name for _, name in socket.if_nameindex()}
+
+
+def _processes() -> set[str]:
+    """Every process that this PID namespace shows, but for zombies and this process: "PID COMMAND"."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid() and alive(int(entry.name)):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found.add(f"{entry.name} {(entry / 'cmdline').read_text().replace(chr(0), ' ').strip()}")
+    return found
+
+
+def main(
+    attach: Annotated[
+        list[str] | None, typer.Option(help="External load balancer: l1=OUTER,INNER[,URL]; may be repeated.")
+    ] = None,
+    control: Annotated[str | None, typer.Option(help="Interface that joins the control network.")] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Directory for logs, certificates and token.")] = None,
+    nf_rate: Annotated[
+        float, typer.Option(help="Capacity of each NF in Mbit/s; 0 is unlimited.", min=0)
+    ] = 40.0,
+    shell: Annotated[bool, typer.Option(help="Mininet's shell; leaving it ends the testbed.")] = False,
+) -> None:
+    """Bring the testbed up and hold it until Ctrl-C or SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    try:
+        attachments = [Attachment.parse(text) for text in attach or ()]
+        ports = [port for item in attachments for port in (item.outer, item.inner)]
+        namespaces.isolate([*ports, *([control] if control else [])])
+        options: dict[str, Any] = {"run_dir": run_dir, "attach": attachments, "control_port": control}
+        with Testbed(nf_rate_mbit=nf_rate or None, **options) as testbed:
+            typer.echo(testbed.describe())
+            if shell:
+                testbed.wiring.shell()
+            else:
+                _hold()
+    except CatenaryError as error:
+        typer.echo(f"testbed: {error.detail}", err=True)
+        raise typer.Exit(error.exit_code) from error
+
+
+def _hold() -> None:
+    typer.echo("Up. Ctrl-C or SIGTERM ends it.")
+    with suppress(KeyboardInterrupt):
+        while True:
+            signal.pause()
+
+
+if __name__ == "__main__":
+    typer.run(main)

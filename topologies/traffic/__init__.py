@@ -1,0 +1,27 @@
+"""Real traffic for a testbed: servers and clients as small classes with start, stop and a result.
+
+All of them run on a `topologies.hosts.Host`:
+
+- `WebServer(h2)`: nginx with files of several sizes.   `ByteServer(h1)`: a small server that needs no files.
+- `Transfers(h1, url, parallel=...)`: closed loop; a new TCP session a request; counts each failure.
+- `ping(h1, address)`: ICMP echo.
+- `Httperf(h1, ...)`: open loop at a rate.   `Iperf(h1, h2)`: plain throughput.
+"""
+
+from topologies.traffic.echo import ping
+from topologies.traffic.httperf import Httperf, HttperfResult
+from topologies.traffic.iperf import Iperf, IperfResult
+from topologies.traffic.servers import ByteServer, WebServer
+from topologies.traffic.transfers import TransferResult, Transfers
+
+__all__ = [
+    "ByteServer",
+    "Httperf",
+    "HttperfResult",
+    "Iperf",
+    "IperfResult",
+    "TransferResult",
+    "Transfers",
+    "WebServer",
+    "ping",
+]
