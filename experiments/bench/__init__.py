@@ -1,0 +1,1 @@
+"""Plain throughput of the testbed's path: what `make bench` runs (README.md)."""

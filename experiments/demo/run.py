@@ -1,0 +1,177 @@
+"""The demo: build the testbed, tell the story under real traffic, judge it, write results/demo (README.md).
+
+python -m experiments.demo.run [--paper | --brief] [--phase S] [--adds N] [--results DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import sys
+import time
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NoReturn
+
+from catenary.errors import CatenaryError, Unavailable
+from catenary.wire import TimeoutsModel
+from experiments import summary
+from experiments.demo import figures, plot
+from experiments.demo.adds import measure_adds
+from experiments.demo.figures import Observations
+from experiments.demo.judging import judgement, share_bins
+from experiments.demo.screen import Screen
+from experiments.demo.story import BRIEF, FULL, NF_OF, NF_RATE_MBIT, PAPER, STORY, TIMEOUTS, Plan
+from experiments.demo.telling import Told, tell
+from topologies.namespaces import isolate
+from topologies.services import wait_until
+from topologies.testbed import Testbed
+from witness.checker import judge
+from witness.places import places_of
+from witness.recording import Recording
+from witness.taps import Limits, Taps
+
+RESULTS = Path("results/demo")
+_DRAIN_TIMEOUT_S = 60.0
+
+
+def main() -> None:
+    arguments = _arguments()
+    results: Path = arguments.results.resolve()
+    screen = Screen()
+    try:
+        plan = _plan(arguments)
+        isolate()
+        signal.signal(signal.SIGTERM, _terminated)
+        ok = _demo(plan, results, screen)
+    except KeyboardInterrupt:
+        screen.say("interrupted: the testbed is gone, nothing is left of it")
+        sys.exit(130)
+    except CatenaryError as error:
+        print(f"demo: {error.detail}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    sys.exit(0 if ok else 1)
+
+
+def _terminated(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="experiments.demo.run", description=__doc__)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--paper", action="store_true", help="the paper's 35 s phases")
+    length.add_argument("--brief", action="store_true", help=f"{BRIEF.phase_s:g} s phases, {BRIEF.adds} adds")
+    parser.add_argument("--phase", type=float, metavar="S", help="seconds of each phase")
+    parser.add_argument("--adds", type=int, metavar="N", help="chains added to measure the latency")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
+    return parser.parse_args()
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    plan = PAPER if arguments.paper else BRIEF if arguments.brief else FULL
+    if arguments.phase is not None:
+        plan = replace(plan, phase_s=arguments.phase)
+    if arguments.adds is not None:
+        plan = replace(plan, adds=arguments.adds)
+    return plan
+
+
+def _demo(plan: Plan, results: Path, screen: Screen) -> bool:
+    """Run it all; True when every claim holds."""
+    timeouts = TimeoutsModel(**asdict(TIMEOUTS))
+    screen.say(f"timeouts of the segment, s: {', '.join(f'{k} {v:g}' for k, v in asdict(TIMEOUTS).items())}")
+    screen.say(f"{plan.phase_s:g} s a phase; each NF is a firewall that carries {NF_RATE_MBIT:g} Mbit/s")
+    results.mkdir(parents=True, exist_ok=True)
+    testbed = Testbed(timeouts=timeouts, nf_rate_mbit=NF_RATE_MBIT)
+    try:
+        with screen.doing("building the testbed: switches, hosts, firewalls, load balancers, services"):
+            testbed.start()
+        with screen.doing("attaching the witness to every NF port and to both load balancers"):
+            taps = Taps(places_of(testbed.network), Limits.of(TIMEOUTS))
+        with taps:
+            told = tell(testbed, taps, plan, screen)
+            latencies = measure_adds(testbed, taps, plan.adds, screen)
+            left = _clear(testbed, screen)
+            recording = taps.snapshot({chain: (nf,) for chain, nf in NF_OF.items()})
+            recording.save(results / "recording.npz")
+    except BaseException:
+        _keep_logs(testbed.run_dir, results)
+        raise
+    finally:
+        testbed.stop()
+    left += testbed.leftovers()
+    for line in left:
+        screen.say(f"[red]left over:[/] {line}")
+    return _report(plan, results, screen, told, latencies, len(left), recording)
+
+
+def _clear(testbed: Testbed, screen: Screen) -> list[str]:
+    """Remove the last chain too, which needs force, and say what is left of any chain."""
+    with screen.doing("removing the last chain"):
+        for chain in testbed.management.chains():
+            testbed.remove_chain(chain.name, force=True, timeout=_DRAIN_TIMEOUT_S)
+        with suppress(Unavailable):  # what is still there is returned and fails the claim
+            wait_until(lambda: not testbed.leftovers(), "nothing left", 5.0)
+    return testbed.leftovers()
+
+
+def _keep_logs(run_dir: Path, results: Path) -> None:
+    """A run that broke leaves its services' logs for the user."""
+    target = results / "logs"
+    target.mkdir(parents=True, exist_ok=True)
+    for log in run_dir.glob("*.log"):
+        shutil.copy(log, target)
+
+
+def _report(
+    plan: Plan,
+    results: Path,
+    screen: Screen,
+    told: Told,
+    latencies: tuple[float, ...],
+    leftovers: int,
+    recording: Recording,
+) -> bool:
+    """Judge, draw, write, print."""
+    with screen.doing("judging what the witness saw"):
+        verdict = judge(recording)
+    marks = plot.Marks(STORY, told.requests, told.end)
+    seen = Observations(
+        series=told.series,
+        requests=told.requests,
+        end=told.end,
+        drained_s=told.drained_s,
+        latencies_s=latencies,
+        failed_requests=told.load.failed,
+        sessions_cut=told.sessions_cut,
+        leftovers=leftovers,
+        judgement=judgement(verdict, told.requests, told.end),
+    )
+    found, claims = figures.figures(seen, plan), figures.claims(plan)
+    broken = [claim for claim in claims if not claim.holds(found)]
+    with screen.doing(f"drawing {results}/throughput.png and share.png"):
+        plot.throughput(results / "throughput.png", told.series, marks)
+        plot.share(
+            results / "share.png", verdict.chains, *share_bins(verdict, told.requests[0], told.end), marks
+        )
+    facts = summary.environment(
+        phase_s=plan.phase_s,
+        nf_rate_mbit=NF_RATE_MBIT,
+        timeouts_s=asdict(TIMEOUTS),
+        time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+    summary.write(results / "summary.json", "demo", ok=not broken, figures=found, environment=facts)
+    screen.result(found, claims)
+    for line in (*map(str, verdict.violations[:5]), *map(str, verdict.bypassed[:5]), *told.load.reasons):
+        screen.say(f"  {line}")
+    for claim in broken:
+        screen.say(f"[red]not reached:[/] {claim.key} {claim.text} (it is {found[claim.key].value})")
+    screen.say(f"written: {results}/summary.json, throughput.png, share.png")
+    return not broken
+
+
+if __name__ == "__main__":
+    main()
