@@ -1,0 +1,96 @@
+"""The README's quick start works as it is written: its commands are taken from the page and run.
+
+`make test` would run this test again, so that command is narrowed to the architecture test; `make demo` runs
+with phases of 7 s (`DEMO_ARGS=--brief`, see experiments/demo/README.md). Both go through the Makefile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import missing
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+NARROWED = {
+    "make demo": {"DEMO_ARGS": "--brief --results {results}"},
+    "make test": {"TESTS": "-q tests/unit/test_architecture.py"},
+}
+
+
+def quick_start() -> list[str]:
+    """The commands of the blocks that are marked as the quick start."""
+    blocks = re.findall(r"^```sh quickstart\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def run(command: str, results: Path) -> tuple[int, str]:
+    """Its exit status, and all that it printed."""
+    more = {key: value.format(results=results) for key, value in NARROWED[command].items()}
+    # A make above this test must not hand its own TESTS down: it would win, and run this test again.
+    mine = {
+        key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+    }
+    process = subprocess.Popen(
+        command.split(),
+        cwd=ROOT,
+        env={**mine, **more},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        process_group=0,
+    )
+    try:
+        output, _ = process.communicate(timeout=300)
+    finally:
+        if process.poll() is None:  # too slow, or this test was interrupted: nothing may be left running
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+    return process.returncode, output
+
+
+def test_the_quick_start_has_the_commands_that_are_tested_here() -> None:
+    assert quick_start() == list(NARROWED)
+
+
+@pytest.mark.skipif(missing("e2e") is not None, reason=f"make demo: {missing('e2e')}")
+def test_make_demo_reaches_its_figures(tmp_path: Path) -> None:
+    status, output = run("make demo", tmp_path)
+    assert status == 0, output
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["name"], summary["ok"]) == ("demo", True)
+    for key in ("violations", "bypassed", "witness_dropped", "failed_requests", "leftovers"):
+        assert summary["figures"][key]["value"] == 0
+    for picture in ("throughput.png", "share.png"):
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="make test installs packages: needs root")
+def test_make_test_runs_tests(tmp_path: Path) -> None:
+    status, output = run("make test", tmp_path)
+    assert status == 0, output
+    assert re.search(r"\d+ passed", output)
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *sorted(map(str, (ROOT / "docs").glob("*.md")))]
+)
+def test_every_link_leads_somewhere(page: str) -> None:
+    path = ROOT / page
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+        assert (path.parent / target).exists(), f"{page} links to {target}"
+
+
+def test_every_target_of_the_makefile_that_the_docs_name_is_there() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        for name in re.findall(r"(?:`|^)make ([a-z]+)", page.read_text(), re.MULTILINE):
+            assert name in targets, f"{page.name} names `make {name}`"

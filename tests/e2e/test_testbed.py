@@ -1,0 +1,64 @@
+"""The testbed with all of its services: up, traffic through a chain, services killed, down, nothing left."""
+
+from __future__ import annotations
+
+import time
+
+from catenary.wire import TimeoutsModel
+from tests.isolation import isolated
+from topologies.testbed import Testbed
+from topologies.traffic import ByteServer, Transfers, WebServer, ping
+
+SHORT = TimeoutsModel(
+    tcp_opening=2, tcp_established=6, tcp_closing=1, udp=2, other=2, neighbour=2, lease=1, transit=0.5
+)
+
+
+@isolated
+def test_up_in_ten_seconds_traffic_through_a_chain_and_nothing_left() -> None:
+    before = time.monotonic()
+    with Testbed(timeouts=SHORT) as testbed:
+        assert time.monotonic() - before < 10
+        h1, h2, h3 = (testbed.hosts[name] for name in ("h1", "h2", "h3"))
+        assert testbed.leftovers() == []
+        assert ping(h1, h2.address(), count=1, timeout=0.3) == 0  # no chain, no way through
+
+        chain = testbed.add_chain(["n1"], name="first")
+        assert any("steered chain first" in line for line in testbed.leftovers())
+        for address in (h2.address(), h2.address(6), h3.address(), h3.address(6)):
+            assert ping(h1, address) == 3, address
+        with WebServer(h2) as web, ByteServer(h1) as clients_own:
+            urls = {
+                "from-h1": (h1, [web.url("100k"), web.url("100k", 6)]),
+                "from-h3": (h3, [web.url("4k"), web.url("4k", 6)]),
+                "from-h2": (h2, [clients_own.url("4000"), clients_own.url("4000", 6)]),
+            }
+            for name, (host, targets) in urls.items():
+                with Transfers(host, targets, name=name, parallel=4, sessions=20) as load:
+                    result = load.wait(30)
+                assert (result.requests, result.failures) == (20, 0), (name, result)
+        assert testbed.firewalls["n1"].counters().opened >= 60
+
+        testbed.remove_chain(chain.name, force=True, timeout=30)
+        assert testbed.leftovers() == []
+    assert testbed.leftovers() == []
+
+
+@isolated
+def test_packets_flow_on_while_services_are_killed_and_restarted() -> None:
+    services = ("ms", "controller", "l2", "l1")
+    with Testbed(timeouts=SHORT) as testbed:
+        testbed.add_chain(["n1"])
+        h1, h2 = testbed.hosts["h1"], testbed.hosts["h2"]
+        for service in services:
+            testbed.kill(service)
+            assert ping(h1, h2.address(), count=2) == 2, f"packets stopped with {service}"
+        assert testbed.services.running() == []
+        for service in services:
+            testbed.services.restart(service, wait=False)
+        testbed.services.wait_ready()
+        assert ping(h1, h2.address(), count=2) == 2
+        assert [chain.nfs for chain in testbed.management.chains()] == [["n1"]]
+        testbed.restart("controller")
+        assert ping(h1, h2.address(), count=2) == 2
+        assert [chain.nfs for chain in testbed.controller.chains()] == [["n1"]]

@@ -1,0 +1,130 @@
+"""Each line of management.yaml, by REST and by the command: status, exact text, and nothing changed."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fastapi.testclient import TestClient
+
+from catenary.client import ManagementClient
+from catenary.listen import Listen
+from catenary.service import server
+from catenary.tags import TagPair
+from mgmt_system.rest import create
+from tests.unit.mgmt_commands import run_command
+from tests.unit.mgmt_fakes import Site
+
+CASES: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("management.yaml").read_text())
+METHODS = ("get", "post", "delete")
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    site = Site()
+    site.add("n1")
+    site.add("n2")
+    site.settle()
+    site.master.sessions[TagPair(4, 5)] = 1
+    site.manager.remove("chain-2", force=False)
+    site.step()
+    yield site
+    site.close()
+
+
+@pytest.fixture(scope="module")
+def client(site: Site) -> TestClient:
+    # Without its lifespan: no engine runs, so that whatever changes was changed by the request.
+    return TestClient(create(site.running(), None), raise_server_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def url(site: Site) -> Iterator[str]:
+    uvicorn_server = server(create(site.running(), None), Listen(port=0))
+    uvicorn_server.config.lifespan = "off"
+    thread = threading.Thread(target=uvicorn_server.run)
+    thread.start()
+    while not uvicorn_server.started:
+        thread.join(0.005)
+    yield f"http://127.0.0.1:{uvicorn_server.servers[0].sockets[0].getsockname()[1]}"
+    uvicorn_server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def unchanged(site: Site) -> Iterator[None]:
+    def everything() -> tuple[object, ...]:
+        recorded = site.ledger.chains(), site.ledger.operations()
+        return *recorded, dict(site.controller.steered), dict(site.master.states), dict(site.master.weights)
+
+    before = everything()
+    yield
+    assert everything() == before
+
+
+def request(case: dict[str, Any]) -> tuple[str, str]:
+    return next((method, case[method]) for method in METHODS if method in case)
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
+def test_rest_answers_with_a_problem(client: TestClient, case: dict[str, Any]) -> None:
+    method, path = request(case)
+    body = {"json": case["body"]} if "body" in case else {}
+    answer = client.request(method, path, **body)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.json()["detail"], answer.status_code) == (case["text"], case["status"])
+    assert answer.json()["status"] == case["status"]
+    assert answer.json()["instance"] == path.partition("?")[0]
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_rest_refuses_a_body_that_is_no_json(client: TestClient) -> None:
+    answer = client.post("/v1/chains", content=b'{"nfs": [n3', headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    assert "JSON decode error" in answer.json()["detail"]
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize("case", [case for case in CASES if "cli" in case], ids=lambda case: case["case"])
+def test_the_command_says_the_same_and_exits_with_2(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("CATENARY_URL", url)
+    code = run_command(monkeypatch, *shlex.split(case["cli"]))
+    captured = capsys.readouterr()
+    assert (captured.err, captured.out, code) == (f"catenary: {case['text']}\n", "", 2)
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize(
+    "words, text",
+    [
+        ("chain add --nf n3 --tags two", "'two' is not a tag pair: write FORWARD,REVERSE such as 2,3"),
+        ("chain add --nf n3 --tags 2,3,4", "'2,3,4' is not a tag pair: write FORWARD,REVERSE such as 2,3"),
+        ("rebalance --weight 2,3", "'2,3' is not a weight: write FORWARD,REVERSE=WEIGHT such as 2,3=50"),
+        ("rebalance --weight 2=5", "'2' is not a tag pair: write FORWARD,REVERSE such as 2,3"),
+    ],
+)
+def test_what_only_the_command_can_misread(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, text: str
+) -> None:
+    monkeypatch.setenv("CATENARY_URL", url)
+    assert run_command(monkeypatch, *words.split()) == 2
+    assert capsys.readouterr().err == f"catenary: {text}\n"
+
+
+def test_a_typed_client_gets_the_error_back(url: str) -> None:
+    with ManagementClient(url) as client, pytest.raises(Exception, match="unknown chain 'chain-9'") as info:
+        client.chain("chain-9")
+    assert type(info.value).__name__ == "NotFound"
+
+
+def test_cases_have_names_of_their_own() -> None:
+    names = [case["case"] for case in CASES]
+    assert len(set(names)) == len(names)

@@ -1,0 +1,91 @@
+"""`catenary lb run --data-plane af_packet`: its worker outlives it, is adopted, and ends when asked to."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+
+from catenary import wire
+from catenary.client import BalancerClient
+from lb_adapter.dataplane import worker
+from tests.isolation import isolated
+from tests.netns.pair import SERVER, Session, wait_until, wire_up
+from tests.netns.test_lb_process import FIRST, SECOND, connected, lb, master, slave
+
+PLANE = ("--data-plane", "af_packet", "--threads", "2")
+
+
+def worker_pid(outer: str, inner: str) -> int | None:
+    found = worker.find(outer, inner)
+    return found[0].pid if found else None
+
+
+def start(*words: str) -> list[subprocess.Popen[str]]:
+    return [slave(*PLANE, *words), master(*PLANE, *words)]
+
+
+def end(processes: list[subprocess.Popen[str]]) -> None:
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    for process in processes:
+        output, _ = process.communicate(timeout=20)
+        assert process.returncode == 0, output
+
+
+@isolated
+def test_killed_daemons_leave_the_packets_flowing_and_are_adopted() -> None:
+    wire_up()
+    client = BalancerClient("http://127.0.0.1:8082")
+    processes = start()
+    wait_until(lambda: connected(client), "handshake", 30)
+    pairs = [wire.PairAdd(forward=p.forward, reverse=p.reverse) for p in (FIRST, SECOND)]
+    before = client.change(wire.Change(add=pairs))
+    sessions = [Session() for _ in range(8)] + [Session(SERVER) for _ in range(8)]
+    workers = [worker_pid("l1o", "l1i"), worker_pid("l2o", "l2i")]
+    for process in processes:
+        process.kill()
+        process.wait()
+    for session in sessions:
+        session.talk()
+    with Session(SERVER) as late:
+        late.talk()
+    processes = start("--keep")
+    wait_until(lambda: connected(client), "handshake after the crash", 30)
+    after = client.pairs()
+    assert after.pairs == before.pairs, "slots and generations too: the pins are worth something"
+    assert after.epoch >= before.epoch
+    assert [worker_pid("l1o", "l1i"), worker_pid("l2o", "l2i")] == workers
+    for session in sessions:
+        session.talk()
+    assert client.stats().counters["affinity_mismatch"] == 0
+    end(processes)
+    for session in sessions:
+        session.talk()
+    output, _ = slave().communicate(timeout=20)
+    assert "splices l2o and l2i: choose its --data-plane" in output
+    processes = start()
+    wait_until(lambda: connected(client), "handshake with the kept workers", 30)
+    end(processes)
+    assert (worker_pid("l1o", "l1i"), worker_pid("l2o", "l2i")) == (None, None), "given back"
+
+
+@isolated
+def test_bad_options_are_one_clear_line_and_start_no_worker() -> None:
+    wire_up()
+    ports = ("--role", "slave", "--outer", "l2o", "--inner", "l2i")
+    cases = [
+        ((*ports, "--data-plane", "af_packet", "--pin", "/run/x"), "--data-plane af_packet has --keep"),
+        ((*ports, "--keep"), "--data-plane ebpf has --pin DIR"),
+        ((*ports, "--threads", "2"), "--threads is for af_packet"),
+        ((*ports, "--data-plane", "pf_ring"), "libpfring.so is not installed"),
+        ((*ports[:-1], "l2o", "--data-plane", "af_packet"), "are one interface, 'l2o'"),
+        ((*ports[:-1], "nope0", "--data-plane", "af_packet"), "there is no interface 'nope0'"),
+        ((*ports, "--data-plane", "af_packet", "--sessions", "7"), "session table of 7"),
+    ]
+    for words, text in cases:
+        process = lb(*words)
+        output, _ = process.communicate(timeout=20)
+        assert process.returncode in (2, 4), output
+        assert text in output
+        assert output.count("\n") == 1, output
+        assert worker_pid("l2o", "l2i") is None

@@ -1,0 +1,318 @@
+"""A controller and a pair of load balancers in memory, with the promises of the real ones and no packets.
+
+MS --> FakeController           refuses NFs without a path, forgets all when it restarts
+   --> FakeMaster --> FakeSlave  pairs live active -> cooling -> closed -> drained as sessions end
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from catenary import wire
+from catenary.chain import PairState
+from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
+from catenary.tags import TagPair
+from mgmt_system.crash import CrashPoint, never
+from mgmt_system.engine import Engine
+from mgmt_system.manager import Manager
+from mgmt_system.peers import Peers
+from mgmt_system.service import Running
+from mgmt_system.store import KeyValueStore
+from mgmt_system.store.ledger import Ledger
+from mgmt_system.store.sqlite import SqliteStore
+from mgmt_system.world import World
+
+NETWORK = """
+switches: {s1: 1, s2: 2, s3: 3, s4: 4, s5: 5}
+nfs:
+  n1: {switch: s3, ingress: a, egress: b}
+  n2: {switch: s4, ingress: a, egress: b}
+  n3: {switch: s5, ingress: a, egress: b}
+  shared: {switch: s3, ingress: c, egress: c, tags: kept}
+  lonely: {switch: s5, ingress: x, egress: y}
+balancers:
+  l1: {switch: s1, outer: o, inner: i, url: "%(l1)s"}
+  l2: {switch: s2, outer: o, inner: i, url: "%(l2)s"}
+segments:
+  main: {master: l1, slave: l2, timeouts: {transit: %(transit)s}}
+controller_url: "%(controller)s"
+"""
+
+
+def network_text(
+    controller: str = "http://127.0.0.1:1",
+    l1: str = "http://127.0.0.1:2",
+    l2: str = "http://127.0.0.1:3",
+    transit: float = 0.05,
+) -> str:
+    return NETWORK % {"controller": controller, "l1": l1, "l2": l2, "transit": transit}
+
+
+@dataclass
+class Fake:
+    """`fault` is called before and after each call takes effect: `fault("steer", True)` is the one after."""
+
+    name: str
+    down: bool = False
+    fault: Callable[[str, bool], None] = lambda call, after: None
+    calls: list[str] = field(default_factory=list)
+
+    def enter(self, call: str) -> None:
+        self.calls.append(call)
+        if self.down:
+            raise Unavailable(f"{self.name} can't be reached: connection refused")
+        self.fault(call, False)
+
+    def leave(self, call: str) -> None:
+        self.fault(call, True)
+
+
+@dataclass
+class FakeController(Fake):
+    steered: dict[str, wire.SteeredChain] = field(default_factory=dict)
+
+    def health(self) -> wire.ControllerHealth:
+        self.enter("health")
+        return wire.ControllerHealth(status="ok", switches_connected=5, switches_expected=5)
+
+    def chains(self) -> list[wire.SteeredChain]:
+        self.enter("chains")
+        return list(self.steered.values())
+
+    def check(self, name: str, request: wire.SteerRequest) -> None:
+        self.enter("check")
+        self._check(name, request)
+
+    def _check(self, name: str, request: wire.SteerRequest) -> None:
+        if "lonely" in request.nfs:
+            raise Conflict(f"chain {name!r} has no path: NF 'lonely' can't be reached from l1")
+
+    def steer(self, name: str, request: wire.SteerRequest) -> wire.SteeredChain:
+        self.enter("steer")
+        self._check(name, request)
+        self.steered[name] = wire.SteeredChain(
+            **request.model_dump(),
+            name=name,
+            cookie=1,
+            path=["l1", *request.nfs, "l2"],
+            rules=8,
+            installed=True,
+        )
+        self.leave("steer")
+        return self.steered[name]
+
+    def unsteer(self, name: str) -> None:
+        self.enter("unsteer")
+        if name not in self.steered:
+            raise NotFound(f"unknown chain {name!r}")
+        del self.steered[name]
+        self.leave("unsteer")
+
+    def restart_empty(self) -> None:
+        self.steered.clear()
+
+
+@dataclass
+class FakeBalancer(Fake):
+    role: wire.Role = "slave"
+    states: dict[TagPair, PairState] = field(default_factory=dict)
+    weights: dict[TagPair, int] = field(default_factory=dict)
+    sessions: dict[TagPair, int] = field(default_factory=dict)
+    epoch: int = 0
+
+    def health(self) -> wire.BalancerHealth:
+        self.enter("health")
+        return wire.BalancerHealth(
+            status="ok",
+            role=self.role,
+            segment="main",
+            data_plane="ebpf",
+            epoch=self.epoch,
+            instance=self.name,
+            peer=wire.PeerHealth(url=None, connected=True),
+        )
+
+    def pairs(self) -> wire.ChainSet:
+        self.enter("pairs")
+        return self.chain_set()
+
+    def chain_set(self) -> wire.ChainSet:
+        pairs = [
+            wire.PairView(
+                forward=pair.forward,
+                reverse=pair.reverse,
+                weight=self.weights[pair],
+                slot=slot,
+                generation=1,
+                state=state,
+            )
+            for slot, (pair, state) in enumerate(self.states.items())
+        ]
+        return wire.ChainSet(
+            segment="main", epoch=self.epoch, designated=0 if self.states else None, pairs=pairs
+        )
+
+    def activity(self, pair: TagPair) -> wire.PairActivity:
+        self.enter("activity")
+        if pair not in self.states:
+            raise NotFound(f"unknown tag pair {pair}")
+        sessions = self.sessions.get(pair, 0)
+        state = self._age(pair, sessions)
+        active = state is not PairState.DRAINED
+        return wire.PairActivity(
+            forward=pair.forward, reverse=pair.reverse, state=state, active=active, sessions=sessions
+        )
+
+    def _age(self, pair: TagPair, sessions: int) -> PairState:
+        """Each poll moves a pair without sessions one state on: time passes between polls."""
+        following = {PairState.COOLING: PairState.CLOSED, PairState.CLOSED: PairState.DRAINED}
+        if sessions == 0:
+            self.states[pair] = following.get(self.states[pair], self.states[pair])
+        return self.states[pair]
+
+    def stats(self) -> wire.BalancerStats:
+        self.enter("stats")
+        pairs = [
+            wire.PairStats(
+                forward=pair.forward,
+                reverse=pair.reverse,
+                slot=slot,
+                state=state,
+                sessions=self.sessions.get(pair, 0),
+                new_sessions=self.sessions.get(pair, 0),
+                forward_packets=1,
+                forward_bytes=100,
+                reverse_packets=1,
+                reverse_bytes=900,
+            )
+            for slot, (pair, state) in enumerate(self.states.items())
+        ]
+        return wire.BalancerStats(
+            role=self.role,
+            segment="main",
+            epoch=self.epoch,
+            pins=0,
+            capacity=1000,
+            overflow=False,
+            pairs=pairs,
+            counters={"passed": 7},
+        )
+
+    def change(self, change: wire.Change) -> wire.ChainSet:
+        raise InvalidValue(f"load balancer {self.name} is a slave: send changes to its master")
+
+    def rebalance(self, request: wire.Rebalance) -> wire.ChainSet:
+        raise InvalidValue(f"load balancer {self.name} is a slave: send changes to its master")
+
+    def restart_empty(self) -> None:
+        for table in (self.states, self.weights, self.sessions):
+            table.clear()
+
+
+@dataclass
+class FakeMaster(FakeBalancer):
+    role: wire.Role = "master"
+    slave: FakeBalancer = field(default_factory=lambda: FakeBalancer("l2"))
+
+    def change(self, change: wire.Change) -> wire.ChainSet:
+        self.enter("change")
+        self._check(change)
+        for pair in change.add:
+            self.states[pair.pair()] = PairState.ACTIVE
+            self.weights[pair.pair()] = pair.weight
+        for tags in change.remove:
+            self.states[tags.pair()] = PairState.COOLING
+        for tags in change.forget:
+            for table in (self.states, self.weights, self.sessions):
+                table.pop(tags.pair(), None)
+        self._tell_slave()
+        self.leave("change")
+        return self.chain_set()
+
+    def _check(self, change: wire.Change) -> None:
+        if self.slave.down:
+            raise Unavailable(f"load balancer {self.slave.name} can't be reached by its master")
+        for pair in change.add:
+            for other, state in self.states.items():
+                same = other == pair.pair() and state is PairState.ACTIVE
+                if not same and set(other.ids) & set(pair.pair().ids):
+                    raise Conflict(f"VLAN ID of tag pair {pair.pair()} is in use by {other}")
+        for tags in (*change.remove, *change.forget):
+            if tags.pair() not in self.states:
+                raise NotFound(f"unknown tag pair {tags.pair()}")
+        for tags in change.remove:
+            if self.states[tags.pair()] is not PairState.ACTIVE:
+                raise Conflict(f"tag pair {tags.pair()} is {self.states[tags.pair()]} already")
+        for tags in change.forget:
+            if self.states[tags.pair()] is not PairState.DRAINED:
+                raise Conflict(f"tag pair {tags.pair()} is {self.states[tags.pair()]}: not drained yet")
+
+    def _tell_slave(self) -> None:
+        self.epoch += 1
+        self.slave.epoch = self.epoch
+        self.slave.states = dict(self.states)
+        self.slave.weights = dict(self.weights)
+
+    def rebalance(self, request: wire.Rebalance) -> wire.ChainSet:
+        self.enter("rebalance")
+        for pair in request.weights:
+            self.weights[pair.pair()] = pair.weight
+        self.epoch += 1
+        return self.chain_set()
+
+    def restart_empty(self) -> None:
+        super().restart_empty()
+        self.slave.restart_empty()
+
+
+class Site:
+    """Fakes, a store, and a management system on them that can crash and restart."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.network = wire.NetworkConfig.load(network_text())
+        self.slave = FakeBalancer("l2")
+        self.master = FakeMaster("l1", slave=self.slave)
+        self.controller = FakeController("controller")
+        self.peers = Peers(self.controller, {"l1": self.master, "l2": self.slave})
+        self.store: KeyValueStore = SqliteStore(path)
+        self.now = 1000.0
+        self.restart()
+
+    def restart(self, crash_point: CrashPoint = never) -> None:
+        """A new process on the same store."""
+        self.ledger = Ledger(self.store, crash_point)
+        world = World(self.peers, self.network, crash_point, self.clock)
+        self.engine = Engine(self.ledger, self.peers, world, self.network, self.clock, self.clock)
+        self.manager = Manager(
+            self.ledger, self.engine, self.peers, self.network, crash_point, clock=self.clock
+        )
+
+    def clock(self) -> float:
+        return self.now
+
+    def running(self) -> Running:
+        """With the engine's real thread, for the REST service."""
+        return Running.build(self.network, self.store, lambda timeout: self.peers)
+
+    def settle(self, passes: int = 30) -> None:
+        """Let time pass until nothing is on its way; fails if that takes more than `passes` passes."""
+        for _ in range(passes):
+            self.now += 1.0
+            if not self.engine.settle():
+                return
+        raise AssertionError(f"not settled after {passes} passes: {self.states()}, {self.manager.chains()}")
+
+    def step(self) -> None:
+        self.now += 1.0
+        self.engine.settle()
+
+    def add(self, *nfs: str, **options: object) -> wire.OperationView:
+        return self.manager.add(wire.ChainRequest(nfs=list(nfs), **options))
+
+    def states(self) -> dict[str, str]:
+        return {stored.record.name: stored.record.state.value for stored in self.ledger.chains()}
+
+    def close(self) -> None:
+        self.store.close()

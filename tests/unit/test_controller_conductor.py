@@ -1,0 +1,247 @@
+"""Steer and unsteer against switches in memory: what is remembered, taken back, saved and told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from catenary import wire
+from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Unavailable
+from controller.conductor import Conductor
+from controller.config import load_network, network_of
+from controller.discovery import SETTLE
+from controller.fabric import LivePort
+from controller.pipeline import BASE_COOKIE, EDGE_COOKIE, CountedFlow, Flow
+from controller.steering import chain_cookie
+
+CONFIG = wire.NetworkConfig.model_validate(
+    {
+        "switches": {"s1": 1, "s2": 2, "s3": 3},
+        "hosts": {"h1": {"switch": "s1", "port": "h1", "mac": "00:00:00:00:00:01"}},
+        "nfs": {
+            "n1": {"switch": "s3", "ingress": "n1a", "egress": "n1b"},
+            "n2": {"switch": "s3", "ingress": "n2", "egress": "n2", "tags": "kept"},
+        },
+        "balancers": {
+            "l1": {"switch": "s1", "outer": "l1o", "inner": "l1i", "url": "https://10.255.0.11:8082"},
+            "l2": {"switch": "s2", "outer": "l2o", "inner": "l2i", "url": "https://10.255.0.12:8082"},
+        },
+        "segments": {"main": {"master": "l1", "slave": "l2"}},
+    }
+)
+PORTS = {1: ["h1", "l1o", "l1i", "to3"], 2: ["l2o", "l2i", "to3"], 3: ["n1a", "n1b", "n2", "to1", "to2"]}
+ONE = wire.SteerRequest(segment="main", tags=wire.Tags(forward=2, reverse=3), nfs=["n1"])
+TWO = wire.SteerRequest(segment="main", tags=wire.Tags(forward=4, reverse=5), nfs=["n2"])
+
+
+class Switch:
+    """A switch in memory that follows the rules of OpenFlow, or refuses everything."""
+
+    def __init__(self, dpid: int) -> None:
+        self.dpid = dpid
+        self.names = list(PORTS[dpid])
+        self.held: dict[object, Flow] = {}
+        self.refuses = ""
+        self.writes = 0
+
+    def ports(self) -> Mapping[str, LivePort]:
+        return {name: LivePort(number, True) for number, name in enumerate(self.names, 1)}
+
+    def send(
+        self, add: Sequence[Flow], delete: Sequence[Flow], cookie: int | None = None
+    ) -> Callable[[float], None]:
+        if self.refuses:
+            return self._refuse
+        self.writes += len(add) + len(delete)
+        for flow in add:
+            self.held[flow.table, flow.priority, flow.match] = flow
+        gone = [flow for flow in self.held.values() if flow in delete or flow.cookie == cookie]
+        for flow in gone:
+            del self.held[flow.table, flow.priority, flow.match]
+        return lambda timeout: None
+
+    def _refuse(self, timeout: float) -> None:
+        raise Unavailable(self.refuses)
+
+    def flows(self, timeout: float) -> list[CountedFlow]:
+        return [CountedFlow(flow, 1, 60) for flow in list(self.held.values())]
+
+    def probe(self, port: LivePort) -> None:
+        """Links are told by hand in these tests."""
+
+    def cookies(self) -> set[int]:
+        return {flow.cookie for flow in self.held.values()}
+
+
+class World:
+    """A conductor with three switches, a clock to be set, and the links s1-s3-s2."""
+
+    def __init__(self, state: Path | None = None) -> None:
+        self.now = 100.0
+        self.conductor = Conductor(network_of(CONFIG), state, clock=lambda: self.now)
+        self.switches = {dpid: Switch(dpid) for dpid in PORTS}
+        self.conductor.fabric.start()
+
+    def connect(self, *dpids: int) -> None:
+        fabric = self.conductor.fabric
+        for dpid in dpids:
+            fabric.connected(self.switches[dpid])
+        deadline = time.monotonic() + 5
+        names = {f"s{dpid}" for dpid in dpids}
+        while not names <= fabric.topology().switches:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        for one, other in (((1, 4), (3, 4)), ((2, 3), (3, 5))):
+            fabric.heard(one, other)
+            fabric.heard(other, one)
+        self.now += SETTLE
+
+    def cookies(self) -> set[int]:
+        return {cookie for switch in self.switches.values() for cookie in switch.cookies()}
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = World()
+    world.connect(1, 2, 3)
+    yield world
+    world.conductor.fabric.stop()
+
+
+def test_steer_and_unsteer_leave_the_switches_as_they_were(world: World) -> None:
+    before = {dpid: dict(switch.held) for dpid, switch in world.switches.items()}
+    assert world.cookies() == {BASE_COOKIE, EDGE_COOKIE}
+    steered = world.conductor.steer("one", ONE)
+    assert (steered.installed, steered.path) == (True, ["s1", "s3", "n1", "s3", "s2"])
+    assert steered.cookie == chain_cookie("one")
+    rules = world.conductor.rules("one")
+    assert len(rules) == steered.rules
+    assert all(rule.installed and rule.packets == 1 for rule in rules)
+    world.conductor.steer("two", TWO)
+    world.conductor.unsteer("one")
+    assert chain_cookie("one") not in world.cookies()
+    world.conductor.unsteer("two")
+    assert {dpid: switch.held for dpid, switch in world.switches.items()} == before
+    with pytest.raises(NotFound, match="'two'"):
+        world.conductor.unsteer("two")
+
+
+def test_nothing_is_remembered_when_a_switch_is_missing_or_refuses() -> None:
+    world = World()
+    with pytest.raises(Unavailable, match="s1, s2, s3"):
+        world.conductor.steer("one", ONE)
+    world.connect(1, 2)
+    with pytest.raises(Unavailable, match="switches not connected: s3"):
+        world.conductor.steer("one", ONE)
+    world.connect(3)
+    world.switches[3].refuses = "table full"
+    with pytest.raises(CatenaryError, match="table full"):
+        world.conductor.steer("one", ONE)
+    world.switches[3].refuses = ""
+    assert world.conductor.chains() == []
+    deadline = time.monotonic() + 5
+    while chain_cookie("one") in world.cookies():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert world.conductor.steer("one", ONE).installed
+    world.conductor.fabric.stop()
+
+
+def test_a_topology_that_still_changes_is_waited_for(world: World) -> None:
+    world.now -= SETTLE / 2
+    with pytest.raises(Unavailable, match="discovery is not finished"):
+        world.conductor.check("one", ONE)
+    world.now += SETTLE
+    world.conductor.check("one", ONE)
+    assert world.conductor.chains() == []
+
+
+def test_a_missing_port_is_named(world: World) -> None:
+    world.switches[3].names.remove("n1b")
+    world.conductor.fabric.ports_changed(world.switches[3])
+    world.now += SETTLE
+    with pytest.raises(Unavailable, match="port n1b of switch s3"):
+        world.conductor.steer("one", ONE)
+
+
+def test_the_name_of_a_chain_has_one_meaning(world: World) -> None:
+    world.conductor.steer("one", ONE)
+    writes = world.switches[3].writes
+    assert world.conductor.steer("one", ONE).installed
+    assert world.switches[3].writes > writes
+    with pytest.raises(Conflict, match=r"'one' is steered already, with tags \(2, 3\)"):
+        world.conductor.steer("one", TWO)
+
+
+def test_a_lost_link_degrades_health(world: World) -> None:
+    assert world.conductor.health().status == "ok"
+    world.conductor.steer("one", ONE)
+    world.switches[3].names[3] = "renamed"
+    world.conductor.fabric.ports_changed(world.switches[3])
+    health = world.conductor.health()
+    assert health.status == "degraded"
+    assert "chain one waits for port to1 of switch s3, link s1:to3-s3:to1" in str(health.reason)
+
+
+def test_a_restart_wants_the_same_rules_and_touches_none(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    before = World(state)
+    before.connect(1, 2, 3)
+    before.conductor.steer("one", ONE)
+    before.conductor.fabric.stop()
+
+    after = World(state)
+    after.switches = before.switches
+    after.switches[1].send(
+        [Flow(1, 10, chain_cookie("gone"), next(iter(after.switches[3].held.values())).match, ())], ()
+    )
+    writes = {dpid: switch.writes for dpid, switch in after.switches.items()}
+    after.connect(1, 2, 3)
+    assert after.conductor.chains()[0].installed
+    assert {dpid: switch.writes - writes[dpid] for dpid, switch in after.switches.items()} == {
+        1: 1,
+        2: 0,
+        3: 0,
+    }
+    assert chain_cookie("gone") not in after.cookies()
+    after.conductor.unsteer("one")
+    assert after.cookies() == {BASE_COOKIE, EDGE_COOKIE}
+    after.conductor.fabric.stop()
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("{", "does not fit"),
+        ('{"version": 9}', "version 9"),
+        ('{"version": 1, "chains": [], "asks": [{"segment": "x", "bypass": []}]}', "segment 'x'"),
+        ('{"version": 1, "chains": [{"name": "c"}], "asks": []}', "does not fit"),
+    ],
+)
+def test_a_state_file_that_does_not_fit_is_refused(tmp_path: Path, text: str, fault: str) -> None:
+    state = tmp_path / "state.json"
+    state.write_text(text)
+    with pytest.raises(InvalidValue, match=fault) as refused:
+        Conductor(network_of(CONFIG), state)
+    assert str(state) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (None, "can't be read"),
+        ("a: [", "is not YAML"),
+        ("switches: {s1: 1}", "nfs: Field required"),
+        ("{switches: {s1: 1, s2: 1}, nfs: {}, balancers: {}, segments: {}}", "share datapath ID 1"),
+    ],
+)
+def test_a_network_file_that_does_not_fit_is_refused(tmp_path: Path, text: str | None, fault: str) -> None:
+    path = tmp_path / "network.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InvalidValue, match=fault) as refused:
+        load_network(path)
+    assert str(path) in str(refused.value)

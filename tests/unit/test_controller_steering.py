@@ -1,0 +1,336 @@
+"""Steering: frames walked through the rules of random networks, and every refusal with its text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from catenary.chain import Chain, NetworkFunction, TagMode
+from catenary.errors import CatenaryError, Conflict, InvalidValue
+from catenary.tags import TagPair
+from controller.edge import base_rules
+from controller.network import Balancer, Host, Link, Network, Port, Segment, Topology
+from controller.pipeline import ANY_TAG, GROUP, LLDP, UNTAGGED, Goto, Match, Output, PopTag, PushTag, Rule
+from controller.steering import (
+    NoPath,
+    Plan,
+    ask_rules,
+    chain_cookie,
+    chain_rules,
+    keys,
+    plan_asks,
+    plan_chain,
+    route,
+    segment_cookie,
+)
+
+ASK = 4094
+
+
+def link(a: str, b: str, which: int = 0) -> Link:
+    return Link.of(Port(a, f"to-{b}-{which}"), Port(b, f"to-{a}-{which}"))
+
+
+def network(
+    nfs: dict[str, tuple[str, TagMode, bool]], switches: int = 5, l1: str = "s1", l2: str = "s2"
+) -> Network:
+    """NFs as name: (switch, tags, one port)."""
+    return Network(
+        switches={f"s{n}": n for n in range(1, switches + 1)},
+        hosts={
+            "h1": Host(Port(l1, "h1"), "00:00:00:00:00:01"),
+            "h3": Host(Port(l1, "h3"), "00:00:00:00:00:03"),
+        }
+        if l1 != l2
+        else {},
+        nfs={
+            name: NetworkFunction(name, switch, f"{name}-in", f"{name}-in" if one else f"{name}-out", tags)
+            for name, (switch, tags, one) in nfs.items()
+        },
+        balancers={
+            "l1": Balancer(Port(l1, "l1-outer"), Port(l1, "l1-inner")),
+            "l2": Balancer(Port(l2, "l2-outer"), Port(l2, "l2-inner")),
+        },
+        segments={"main": Segment("l1", "l2", ASK)},
+    )
+
+
+STRIPPED, KEPT = TagMode.STRIPPED, TagMode.KEPT
+PAPER = network({"n1": ("s3", STRIPPED, False), "n2": ("s4", STRIPPED, False), "n3": ("s5", STRIPPED, False)})
+PAPER_LINKS = frozenset(link(a, b) for a in ("s1", "s2") for b in ("s3", "s4", "s5"))
+PAPER_TOPOLOGY = Topology(frozenset(PAPER.switches), PAPER_LINKS)
+
+
+def chain(name: str, forward: int, *nfs: str) -> Chain:
+    return Chain(name, nfs, TagPair(forward, forward + 1))
+
+
+# --- a walk through the rules --------------------------------------------------------------------------
+
+
+class Walker:
+    """Carries frames through rules and links, as a switch would: highest priority, then the next table."""
+
+    def __init__(self, network: Network, topology: Topology, rules: list[Rule]) -> None:
+        self._network = network
+        self._peers = {a: b for one in topology.links for a, b in ((one.a, one.b), (one.b, one.a))}
+        self._rules = rules
+
+    def go(self, at: Port, vid: int, dst: str = "00:00:00:00:00:09") -> list[tuple[Port, int]]:
+        """Where a frame that enters at a port leaves the switches, with its VLAN ID; [] if it is dropped."""
+        out = self._switch(at, vid, dst)
+        ends = []
+        for port, tag in out:
+            peer = self._peers.get(port)
+            ends += [(port, tag)] if peer is None else self.go(peer, tag, dst)
+        return ends
+
+    def _switch(self, at: Port, vid: int, dst: str) -> list[tuple[Port, int]]:
+        table: int | None = 0
+        out: list[tuple[Port, int]] = []
+        while table is not None:
+            fits = [
+                r
+                for r in self._rules
+                if (r.switch, r.table) == (at.switch, table) and hit(r.match, at, vid, dst)
+            ]
+            best = max(fits, key=lambda r: r.priority)
+            assert sum(r.priority == best.priority for r in fits) == 1, fits
+            table = None
+            for action in best.actions:
+                match action:
+                    case Output(name):
+                        out.append((Port(at.switch, name), vid))
+                    case PushTag(new):
+                        assert vid == UNTAGGED
+                        vid = new
+                    case PopTag():
+                        assert vid != UNTAGGED
+                        vid = UNTAGGED
+                    case Goto(later):
+                        table = later
+        return out
+
+
+def hit(match: Match, at: Port, vid: int, dst: str) -> bool:
+    group = int(dst[:2], 16) & 1
+    return (
+        match.in_port in (None, at.name)
+        and (match.vlan in (None, vid) or (match.vlan == ANY_TAG and vid != UNTAGGED))
+        and match.eth_type is None
+        and (match.eth_dst in (None, dst) or (match.eth_dst == GROUP and group == 1))
+    )
+
+
+def walker(network: Network, topology: Topology, plans: list[Plan]) -> Walker:
+    ports: dict[str, set[str]] = {name: set() for name in network.switches}
+    for one in topology.links:
+        for port in (one.a, one.b):
+            ports[port.switch].add(port.name)
+    for port in network.attached():
+        ports[port.switch].add(port.name)
+    rules = [rule for name in network.switches for rule in base_rules(network, name, ports[name])]
+    rules += ask_rules(network, plan_asks(network, topology, "main"))
+    rules += [rule for plan in plans for rule in chain_rules(network, plan)]
+    return Walker(network, topology, rules)
+
+
+def check(network: Network, topology: Topology, plans: list[Plan]) -> None:
+    """Every promise of steering, for every chain of `plans`."""
+    walk = walker(network, topology, plans)
+    l1, l2 = network.balancers["l1"].inner, network.balancers["l2"].inner
+    for plan in plans:
+        tags = plan.chain.tags
+        crossed = [network.nfs[name] for name in plan.chain.nfs]
+        forward = [(Port(nf.switch, nf.ingress), Port(nf.switch, nf.egress), nf.tags) for nf in crossed]
+        backward = [(out, into, kept) for into, out, kept in reversed(forward)]
+        for start, end, vid, places in ((l1, l2, tags.forward, forward), (l2, l1, tags.reverse, backward)):
+            at, tag = start, vid
+            for into, out, mode in places:
+                tag_there = UNTAGGED if mode is STRIPPED else vid
+                assert walk.go(at, tag) == [(into, tag_there)]
+                at, tag = out, tag_there
+            assert walk.go(at, tag) == [(end, vid)]
+        assert walk.go(l2, tags.forward) == [(l1, tags.forward)]
+        assert walk.go(l1, tags.reverse) == [(l2, tags.reverse)]
+    assert walk.go(l2, ASK) == [(l1, ASK)]
+    rules = [rule for plan in plans for rule in chain_rules(network, plan)]
+    rules += ask_rules(network, plan_asks(network, topology, "main"))
+    assert [key for key, count in Counter(keys(rules)).items() if count > 1] == []
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[Network, Topology, list[Chain]]:
+    """A connected random network of up to 7 switches, parallel links, NFs of all kinds, some chains."""
+    count = draw(st.integers(1, 7))
+    names = [f"s{n}" for n in range(1, count + 1)]
+    links = {link(name, draw(st.sampled_from(names[:index]))) for index, name in enumerate(names) if index}
+    pairs = st.tuples(st.sampled_from(names), st.sampled_from(names), st.integers(0, 1))
+    links |= {link(a, b, which) for a, b, which in draw(st.lists(pairs, max_size=8)) if a != b}
+    kinds = st.sampled_from([(STRIPPED, False), (KEPT, False), (KEPT, True)])
+    nfs = {}
+    for n in range(draw(st.integers(1, 6))):
+        mode, one = draw(kinds)
+        nfs[f"n{n}"] = (draw(st.sampled_from(names)), mode, one)
+    l1, l2 = draw(st.sampled_from(names)), draw(st.sampled_from(names))
+    made = network(nfs, count, l1, l2)
+    orders = draw(
+        st.lists(st.lists(st.sampled_from(sorted(nfs)), min_size=1, unique=True), min_size=1, max_size=3)
+    )
+    chains = [chain(f"c{n}", 2 + 2 * n, *order) for n, order in enumerate(orders)]
+    return made, Topology(frozenset(names), frozenset(links)), chains
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds())
+def test_frames_cross_their_nfs_in_order_in_any_network(world: tuple[Network, Topology, list[Chain]]) -> None:
+    made, topology, chains = world
+    plans: list[Plan] = []
+    for one in chains:
+        try:
+            plans.append(plan_chain(made, topology, one, "main", plans))
+        except Conflict:
+            continue
+    assume(plans)
+    check(made, topology, plans)
+
+
+def test_the_papers_three_chains() -> None:
+    plans: list[Plan] = []
+    for n, name in enumerate(("n1", "n2", "n3")):
+        plans.append(plan_chain(PAPER, PAPER_TOPOLOGY, chain(f"chain-{n}", 2 + 2 * n, name), "main", plans))
+    check(PAPER, PAPER_TOPOLOGY, plans)
+    assert [route(PAPER, plan) for plan in plans] == [
+        ["s1", "s3", "n1", "s3", "s2"],
+        ["s1", "s4", "n2", "s4", "s2"],
+        ["s1", "s5", "n3", "s5", "s2"],
+    ]
+    assert all(len(chain_rules(PAPER, plan)) == 14 for plan in plans)
+
+
+def test_an_ambiguous_shortest_path_gives_way_to_another() -> None:
+    """n1 on s3, n2 on s1, n3 on s3: the shortest legs would enter s3 from s1 twice with one tag."""
+    made = network({"n1": ("s3", KEPT, False), "n2": ("s1", KEPT, False), "n3": ("s3", KEPT, False)})
+    plan = plan_chain(made, PAPER_TOPOLOGY, chain("c", 2, "n1", "n2", "n3"), "main", [])
+    check(made, PAPER_TOPOLOGY, [plan])
+    assert max(len(leg) for leg in plan.legs) > 1
+    line = Topology(frozenset(made.switches), frozenset({link("s1", "s3"), link("s3", "s2")}))
+    with pytest.raises(NoPath, match=r"on switch 's3', frames of VLAN ID 2 from port 'to-s1-0'"):
+        plan_chain(made, line, chain("c", 2, "n1", "n2", "n3"), "main", [])
+
+
+def test_the_same_request_gives_the_same_rules() -> None:
+    plans = [plan_chain(PAPER, PAPER_TOPOLOGY, chain("c", 2, "n1"), "main", []) for _ in range(2)]
+    assert chain_rules(PAPER, plans[0]) == chain_rules(PAPER, plans[1])
+
+
+def refusal(
+    one: Chain, *others: Plan, topology: Topology = PAPER_TOPOLOGY, segment: str = "main"
+) -> CatenaryError:
+    with pytest.raises(CatenaryError) as refused:
+        plan_chain(PAPER, topology, one, segment, others)
+    return refused.value
+
+
+def test_refusals_name_the_value_and_the_place() -> None:
+    first = plan_chain(PAPER, PAPER_TOPOLOGY, chain("first", 2, "n1"), "main", [])
+    unknown = refusal(chain("c", 4, "n9"))
+    assert isinstance(unknown, InvalidValue)
+    assert "NF 'n9' is not in the network file: use n1, n2, n3" in str(unknown)
+    assert "segment 'x'" in str(refusal(chain("c", 4, "n2"), segment="x"))
+    busy = refusal(chain("c", 4, "n1"), first)
+    assert isinstance(busy, Conflict)
+    assert "NF 'n1' serves chain 'first' already" in str(busy)
+    assert "VLAN ID 3 of tag pair (3, 4) is in use by chain 'first'" in str(
+        refusal(chain("c", 3, "n2"), first)
+    )
+    ask = refusal(chain("c", ASK - 1, "n2"))
+    assert isinstance(ask, Conflict)
+    assert f"VLAN ID {ASK} of tag pair (4093, 4094) is in use by segment 'main'" in str(ask)
+    island = Topology(
+        frozenset(PAPER.switches), frozenset(l for l in PAPER_LINKS if "s4" not in (l.a.switch, l.b.switch))
+    )
+    apart = refusal(chain("c", 4, "n2"), topology=island)
+    assert isinstance(apart, NoPath)
+    assert "no path from switch 's1' to switch 's4'" in str(apart)
+    gone = Topology(PAPER_TOPOLOGY.switches - {"s4"}, PAPER_LINKS)
+    assert "'s4'" in str(refusal(chain("c", 4, "n2"), topology=gone))
+
+
+def test_a_kept_nf_serves_several_chains() -> None:
+    made = network({"n1": ("s3", KEPT, True)})
+    first = plan_chain(made, PAPER_TOPOLOGY, chain("a", 2, "n1"), "main", [])
+    second = plan_chain(made, PAPER_TOPOLOGY, chain("b", 4, "n1"), "main", [first])
+    check(made, PAPER_TOPOLOGY, [first, second])
+
+
+def test_cookies_are_stable_apart_and_safe_for_json() -> None:
+    assert chain_cookie("chain-1") == 0xC6A1E4EF349F9
+    cookies = {chain_cookie(f"c{n}") for n in range(1000)} | {segment_cookie(f"c{n}") for n in range(1000)}
+    assert len(cookies) == 2000
+    assert max(cookies) < 1 << 53
+
+
+# --- the edge --------------------------------------------------------------------------------------------
+
+
+def test_the_edge_floods_nothing_and_loops_nothing() -> None:
+    walk = walker(PAPER, PAPER_TOPOLOGY, [])
+    h1, h3, outer = Port("s1", "h1"), Port("s1", "h3"), Port("s1", "l1-outer")
+    everyone = "ff:ff:ff:ff:ff:ff"
+    assert walk.go(h1, UNTAGGED, "00:00:00:00:00:03") == [(h3, UNTAGGED)]
+    assert walk.go(h1, UNTAGGED) == [(outer, UNTAGGED)]
+    assert walk.go(h1, UNTAGGED, "00:00:00:00:00:01") == []
+    assert walk.go(h1, UNTAGGED, everyone) == [(h3, UNTAGGED), (outer, UNTAGGED)]
+    assert walk.go(h1, UNTAGGED, "33:33:00:00:00:01") == [(h3, UNTAGGED), (outer, UNTAGGED)]
+    assert walk.go(outer, UNTAGGED, "00:00:00:00:00:01") == [(h1, UNTAGGED)]
+    assert walk.go(outer, UNTAGGED, everyone) == [(h1, UNTAGGED), (h3, UNTAGGED)]
+    assert walk.go(outer, UNTAGGED) == []
+    for port in (h1, outer, Port("s1", "l1-inner"), Port("s3", "n1-in"), Port("s1", "to-s3-0")):
+        assert walk.go(port, 99) == []
+    assert walk.go(Port("s1", "l1-inner"), UNTAGGED, everyone) == []
+    assert walk.go(Port("s1", "to-s3-0"), UNTAGGED, everyone) == []
+
+
+def test_two_segments_in_a_row_meet_at_a_switch() -> None:
+    made = replace(
+        PAPER,
+        balancers={**PAPER.balancers, "l3": Balancer(Port("s2", "l3-outer"), Port("s2", "l3-inner"))},
+    )
+    walk = walker(made, PAPER_TOPOLOGY, [])
+    one, other = Port("s2", "l2-outer"), Port("s2", "l3-outer")
+    for dst in ("00:00:00:00:00:01", "ff:ff:ff:ff:ff:ff"):
+        assert walk.go(one, UNTAGGED, dst) == [(other, UNTAGGED)]
+        assert walk.go(other, UNTAGGED, dst) == [(one, UNTAGGED)]
+
+
+def test_only_link_ports_may_speak_lldp() -> None:
+    rules = base_rules(PAPER, "s1", ["h1", "l1-inner", "l1-outer", "to-s3-0"])
+    assert [rule.match.in_port for rule in rules if rule.match.eth_type == LLDP] == ["to-s3-0"]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"switches": {"s1": 1, "s2": 1}}, "share datapath ID 1"),
+        ({"switches": {"s1": 0, "s2": 2}}, "datapath ID 0"),
+        ({"segments": {"a": Segment("l1", "l2", 9), "b": Segment("l1", "l2", 9)}}, "share ask ID 9"),
+        ({"segments": {"a": Segment("l1", "l1", 9)}}, "as master and as slave"),
+        (
+            {"hosts": {"h9": Host(Port("s1", "l1-inner"), "00:00:00:00:00:09")}},
+            "port s1:l1-inner is given to",
+        ),
+        (
+            {"balancers": {**PAPER.balancers, "l3": Balancer(Port("s1", "x"), Port("s1", "y"))}},
+            "switch 's1' holds the outer ports",
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_wired_is_refused(change: dict[str, Any], text: str) -> None:
+    with pytest.raises(InvalidValue, match=text):
+        replace(PAPER, **change)

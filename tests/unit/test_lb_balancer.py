@@ -1,0 +1,158 @@
+"""The chain set's rules: what may change, and when a removed chain is drained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catenary.chain import PairState
+from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
+from catenary.tags import TagPair
+from lb_adapter import balancer
+from lb_adapter.balancer import ChainTable
+
+ASK, D = 4094, 2.0
+FIRST, SECOND, THIRD = TagPair(2, 3), TagPair(4, 5), TagPair(6, 7)
+
+
+def change(table: ChainTable, now: float = 0.0, **request: object) -> ChainTable:
+    return balancer.change(table, ask_id=ASK, now=now, transit=D, **request)  # type: ignore[arg-type]
+
+
+def advance(table: ChainTable, now: float, pins: int = 0, leases: int = 0) -> ChainTable:
+    slots = {pair.slot: pins for pair in table.pairs}
+    return balancer.advance(table, slots, dict.fromkeys(slots, leases), now, D)
+
+
+def three() -> ChainTable:
+    return change(ChainTable(), add=[(FIRST, 100), (SECOND, 100), (THIRD, 50)])
+
+
+def state(table: ChainTable, tags: TagPair) -> PairState:
+    return table.find(tags).state
+
+
+def test_several_adds_and_removes_are_one_epoch() -> None:
+    table = three()
+    assert table.epoch == 1
+    table = change(table, add=[(TagPair(8, 9), 100)], remove=[FIRST, SECOND])
+    assert table.epoch == 2
+    assert table.placement() == {2: ("6-7", 50), 3: ("8-9", 100)}
+    assert table.designated == 2
+
+
+def test_same_add_again_is_no_change() -> None:
+    table = three()
+    assert change(table, add=[(FIRST, 100)]) is table
+    with pytest.raises(Conflict, match="weight 100, not 7"):
+        change(table, add=[(FIRST, 7)])
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "text"),
+    [
+        ({"add": [(TagPair(3, 9), 100)]}, Conflict, "VLAN ID 3"),
+        ({"add": [(TagPair(9, ASK), 100)]}, Conflict, "VLAN ID 4094"),
+        ({"add": [(TagPair(8, 9), 1001)]}, InvalidValue, "weight 1001"),
+        ({"remove": [TagPair(8, 9)]}, NotFound, r"\(8, 9\)"),
+        ({"forget": [FIRST]}, Conflict, "active, not drained"),
+        ({"add": [(TagPair(8, 9), 100)], "remove": [FIRST, FIRST]}, Conflict, "already cooling"),
+    ],
+)
+def test_bad_requests_name_the_value(request_: dict[str, object], error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        change(three(), **request_)
+
+
+def test_cool_down_goes_step_by_step_and_waits_2d_each_time() -> None:
+    table = change(three(), now=10.0, remove=[FIRST])
+    assert advance(table, 13.9) is table, "a packet placed before the change may still be on its way"
+    assert advance(table, 14.1, pins=1) is table
+    closed = advance(table, 14.1)
+    assert state(closed, FIRST) is PairState.CLOSED
+    assert advance(closed, 18.0) is closed
+    assert advance(closed, 18.2, pins=1) is closed, "pins are read again"
+    assert advance(closed, 18.2, leases=1) is closed, "and leases"
+    drained = advance(closed, 18.2)
+    assert state(drained, FIRST) is PairState.DRAINED
+    assert drained.epoch == table.epoch + 2
+
+
+def test_forgotten_ids_rest_and_the_slot_gets_a_new_generation() -> None:
+    table = advance(advance(change(three(), remove=[FIRST]), 5.0), 10.0)
+    table = change(table, now=10.0, forget=[FIRST])
+    with pytest.raises(Unavailable, match=r"VLAN ID 3 .* 4\.0 s"):
+        change(table, now=10.0, add=[(TagPair(3, 9), 100)])
+    with pytest.raises(NotFound):
+        table.find(FIRST)
+    table = change(table, now=14.1, add=[(FIRST, 100)])
+    assert (table.find(FIRST).slot, table.find(FIRST).generation) == (0, 2)
+
+
+def test_rebalance_skews_new_sessions_and_the_next_change_ends_it() -> None:
+    table = balancer.reweigh(three(), (), {0: 300, 1: 100, 2: 100})
+    placed = {slot: weight for slot, (_, weight) in table.placement().items()}
+    assert placed[0] < placed[1]
+    assert [pair.weight for pair in table.pairs] == [100, 100, 50]
+    table = change(table, add=[(TagPair(8, 9), 100)])
+    assert [pair.placed for pair in table.pairs] == [100, 100, 50, 100]
+
+
+def test_operators_weights_are_checked_as_a_whole() -> None:
+    table = three()
+    assert balancer.reweigh(table, [(FIRST, 0)], {}).placement()[0] == ("2-3", 0)
+    with pytest.raises(NotFound, match=r"\(8, 9\)"):
+        balancer.reweigh(table, [(FIRST, 5), (TagPair(8, 9), 5)], {})
+    cooling = change(table, remove=[FIRST])
+    with pytest.raises(Conflict, match="cooling"):
+        balancer.reweigh(cooling, [(FIRST, 5)], {})
+
+
+def test_slow_start_brings_a_new_chain_up_in_ten_steps() -> None:
+    table = change(change(ChainTable(), add=[(FIRST, 100)]), now=100.0, add=[(SECOND, 100)])
+    weights = []
+    for tenth in range(12):
+        table = balancer.warmed(table, 100.0 + tenth, 10.0)
+        weights.append(table.find(SECOND).placed)
+    assert weights == [10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 100, 100]
+    assert table.find(FIRST).placed == 100, "it has been there for long"
+    assert not table.warming()
+
+
+_step = st.tuples(
+    st.sampled_from(["add", "remove", "forget", "advance"]),
+    st.integers(0, 4),
+    st.floats(0, 10),
+    st.integers(0, 1),
+)
+
+
+@given(st.lists(_step, max_size=40))
+def test_whatever_is_asked_the_set_stays_sound(steps: list[tuple[str, int, float, int]]) -> None:
+    """Epochs only grow, no ID or slot is shared, and a slot never shows a generation twice."""
+    table, now = ChainTable(), 0.0
+    seen: dict[tuple[int, int], TagPair] = {}
+    for kind, which, wait, pins in steps:
+        now += wait
+        tags = TagPair(2 + 2 * which, 3 + 2 * which)
+        before = table
+        try:
+            if kind == "add":
+                table = change(table, now, add=[(tags, 100)])
+            elif kind == "remove":
+                table = change(table, now, remove=[tags])
+            elif kind == "forget":
+                table = change(table, now, forget=[tags])
+            else:
+                table = advance(table, now, pins=pins)
+        except (Conflict, NotFound, Unavailable):
+            assert table is before
+        assert table.epoch == before.epoch or table.epoch == before.epoch + 1
+        assert (table.epoch == before.epoch) == (replace(table, epoch=0) == replace(before, epoch=0))
+        ids = [vid for pair in table.pairs for vid in pair.tags.ids]
+        assert len(set(ids)) == len(ids)
+        for pair in table.pairs:
+            assert seen.setdefault((pair.slot, pair.generation), pair.tags) == pair.tags

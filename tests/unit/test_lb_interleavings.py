@@ -1,0 +1,249 @@
+"""Affinity rule 1, all interleavings: two packets of one key, the walk, the replacement of an expired pin.
+
+Each actor is a generator that yields at every atomic access and gets the access' result. The states that
+they can reach together are searched exhaustively: an actor's place is known by the results it has had, so a
+state is those results and the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from lb_adapter.core.oracle_pin import ACK, FROM_CLIENT, Pin, State, Times, expired, refreshed
+
+TIMES = Times(lease=10, transit=2, tau=dict.fromkeys(State, 100))
+TRIES = 4
+T = 112
+Access = tuple[Any, ...]
+Actor = Generator[Access, Any, object]
+Make = Callable[[], Actor]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The words of all entries there ever were, and which of them the key has now."""
+
+    words: tuple[Pin, ...] = ()
+    present: int | None = None
+
+    def do(self, access: Access) -> tuple[Table, Any]:
+        kind, *rest = access
+        if kind == "find":
+            return self, self.present
+        if kind == "read":
+            return self, self.words[rest[0]]
+        if kind == "insert":
+            if self.present is not None:
+                return self, False
+            return Table((*self.words, rest[0]), len(self.words)), True
+        if kind == "delete":
+            return replace(self, present=None), None
+        assert kind == "swap"
+        entry, old, new = rest
+        there = self.words[entry]
+        if there != old:
+            return self, there
+        return replace(self, words=(*self.words[:entry], new, *self.words[entry + 1 :])), there
+
+
+def packet(slot: int, now: int) -> Actor:
+    """A client's packet, for which the policy chose `slot`: where it goes, or why it is dropped."""
+    entry = yield ("find",)
+    pin = None
+    if entry is not None:
+        for _ in range(TRIES):
+            pin = yield ("read", entry)
+            if pin.dead or expired(pin, now, TIMES):
+                break
+            after = refreshed(pin, now, ACK, FROM_CLIENT, TIMES.transit)
+            if after == pin or (yield ("swap", entry, pin, after)) == pin:
+                return pin.slot
+        else:
+            return pin.slot
+    return (yield from place(slot, now))
+
+
+def place(slot: int, now: int) -> Actor:
+    fresh = Pin(slot, 1, State.ESTABLISHED, now)
+    for _ in range(2):
+        if (yield ("insert", fresh)):
+            return slot
+        entry = yield ("find",)
+        if entry is not None:
+            break
+    else:
+        return "table full"
+    for _ in range(TRIES):
+        pin = yield ("read", entry)
+        if pin.dead:
+            return "dead pin"
+        if not expired(pin, now, TIMES):
+            return pin.slot
+        if (yield ("swap", entry, pin, fresh)) == pin:
+            return slot
+    return "contended"
+
+
+def walk(now: int) -> Actor:
+    entry = yield ("find",)
+    if entry is None:
+        return "nothing there"
+    pin = yield ("read", entry)
+    if not pin.dead:
+        if not expired(pin, now, TIMES):
+            return "kept"
+        if (yield ("swap", entry, pin, replace(pin, dead=True))) != pin:
+            return "lost"
+    yield ("delete",)
+    return "deleted"
+
+
+def walks(now: int) -> Actor:
+    """One after the other."""
+    yield from walk(now)
+    return (yield from walk(now))
+
+
+def ends(start: Table, actors: list[Make]) -> Iterator[tuple[Table, tuple[object, ...], int]]:
+    """Every way in which it can end: the table, what each actor returned; and the states seen so far."""
+    seen = set()
+    stack: list[tuple[Table, tuple[tuple[Any, ...], ...]]] = [(start, ((),) * len(actors))]
+    while stack:
+        state = stack.pop()
+        if state in seen:
+            continue
+        seen.add(state)
+        table, told = state
+        steps = [_next(make, results) for make, results in zip(actors, told, strict=True)]
+        if all(over for over, _ in steps):
+            yield table, tuple(value for _, value in steps), len(seen)
+        for number, (over, access) in enumerate(steps):
+            if not over:
+                after, result = table.do(access)
+                results = (*told[number], result)
+                stack.append((after, (*told[:number], results, *told[number + 1 :])))
+
+
+def _next(make: Make, results: tuple[Any, ...]) -> tuple[bool, Any]:
+    """An actor's next access once it has had these results; or True and what it returned."""
+    actor = make()
+    try:
+        access = next(actor)
+        for result in results:
+            access = actor.send(result)
+    except StopIteration as stop:
+        return True, stop.value
+    return False, access
+
+
+def violations(start: Table, actors: list[Make]) -> list[str]:
+    """What goes wrong: packets in two chains; one that went out and left no pin; a table falsely full."""
+    wrong, searched = [], 0
+    for table, results, states in ends(start, actors):
+        searched = max(searched, states)
+        chains = {result for result in results if isinstance(result, int)}
+        if len(chains) > 1:
+            wrong.append(f"packets of one key in chains {chains}")
+        pin = None if table.present is None else table.words[table.present]
+        if chains and (pin is None or pin.dead or pin.slot not in chains):
+            wrong.append(f"a packet went to {chains}, and the pin is {pin}")
+        if "table full" in results:
+            wrong.append("a deletion was taken for a full table")
+    assert searched > 10
+    return wrong
+
+
+def pinned(seen: int, state: State = State.ESTABLISHED) -> Table:
+    return Table((Pin(2, 1, state, seen),), 0)
+
+
+STARTS = {
+    "no pin": (Table(), 1000, 1000),
+    "a live pin": (pinned(990), 1000, 1000),
+    "an expired pin": (pinned(0), 1000, 1000),
+    "a pin that expires between the packets' clock and the walk's": (pinned(0), T - 1, T),
+    "a closing pin": (pinned(990, State.CLOSING), 1000, 1000),
+    "an expired closing pin": (pinned(0, State.CLOSING), 1000, 1000),
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_one_chain_wins(name: str) -> None:
+    start, now, walked = STARTS[name]
+    assert not violations(start, [lambda: packet(0, now), lambda: packet(1, now), lambda: walk(walked)])
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_one_chain_wins_while_walk_follows_walk(name: str) -> None:
+    """The second one may find marks that are left, as an adopting daemon's does."""
+    start, now, walked = STARTS[name]
+    marked = replace(start, words=tuple(replace(pin, dead=True) for pin in start.words))
+    for table in (start, marked):
+        assert not violations(table, [lambda: packet(0, now), lambda: packet(1, now), lambda: walks(walked)])
+
+
+def test_walks_must_not_run_at_once() -> None:
+    """One would delete what a packet inserted after the other's deletion: the daemon serialises its calls."""
+    assert violations(pinned(0), [lambda: packet(0, T), lambda: walk(T), lambda: walk(T)])
+
+
+def test_packets_on_both_sides_of_the_expiry() -> None:
+    """One packet still finds the pin in force, the next one finds it expired."""
+    actors: list[Make] = [lambda: packet(0, T - 1), lambda: packet(1, T), lambda: walk(T)]
+    assert not violations(pinned(0), actors)
+
+
+def test_walk_never_deletes_what_was_refreshed_since_it_looked() -> None:
+    for table, (outcome, walked), _ in ends(pinned(0), [lambda: packet(0, T - 1), lambda: walk(T)]):
+        if outcome == 2 and walked != "kept":
+            assert walked in ("lost", "deleted", "nothing there")
+            assert (walked == "deleted") <= (
+                table.present is not None and table.words[table.present].seen == T - 1
+            )
+
+
+def careless_walk(now: int) -> Actor:
+    """Without the mark: what is deleted may not be what was looked at."""
+    entry = yield ("find",)
+    if entry is not None and expired((yield ("read", entry)), now, TIMES):
+        yield ("delete",)
+    return "done"
+
+
+def delete_and_insert(slot: int, now: int) -> Actor:
+    """An expired pin replaced in two steps."""
+    entry = yield ("find",)
+    if entry is not None:
+        pin = yield ("read", entry)
+        if not expired(pin, now, TIMES):
+            return pin.slot
+        yield ("delete",)
+    yield ("insert", Pin(slot, 1, State.ESTABLISHED, now))
+    return slot
+
+
+def overwrite(slot: int, now: int) -> Actor:
+    """An expired pin replaced without looking whether another packet did."""
+    entry = yield ("find",)
+    pin = yield ("read", entry)
+    if not expired(pin, now, TIMES):
+        return pin.slot
+    yield ("swap", entry, (yield ("read", entry)), Pin(slot, 1, State.ESTABLISHED, now))
+    return slot
+
+
+@pytest.mark.parametrize(
+    "actors",
+    [
+        [lambda: packet(0, T - 1), lambda: careless_walk(T)],
+        [lambda: delete_and_insert(0, T), lambda: delete_and_insert(1, T)],
+        [lambda: overwrite(0, T), lambda: overwrite(1, T)],
+    ],
+    ids=["deletion without a mark", "delete and insert", "replacement without comparing"],
+)
+def test_the_search_finds_what_the_rules_forbid(actors: list[Make]) -> None:
+    assert violations(pinned(0), actors)

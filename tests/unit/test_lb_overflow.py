@@ -1,0 +1,31 @@
+"""Overflow (affinity rule 7): when it is entered, and that it is left only when nothing unpinned can live."""
+
+from __future__ import annotations
+
+from catenary.session import Timeouts
+from lb_adapter.overflow import Overflow, observe
+
+TIMEOUTS = Timeouts(tcp_established=100.0, udp=20.0, other=20.0, tcp_opening=20.0, lease=10.0, transit=2.0)
+
+
+def look(state: Overflow, now: float, *, pins: int = 0, unpinned: int = 0, full: bool = False) -> Overflow:
+    return observe(state, full=full, pins=pins, capacity=1000, unpinned=unpinned, now=now, timeouts=TIMEOUTS)
+
+
+def test_entered_above_the_high_water_mark_or_when_the_table_was_full() -> None:
+    assert not look(Overflow(), 1.0, pins=900).active
+    assert look(Overflow(), 1.0, pins=901).active
+    assert look(Overflow(), 1.0, full=True, unpinned=1).active
+
+
+def test_left_one_t_after_the_last_unpinned_packet_or_eviction() -> None:
+    state = look(Overflow(), 0.0, full=True, unpinned=1)
+    state = look(state, 60.0, pins=100, unpinned=2)
+    assert look(state, 171.9, pins=100, unpinned=2).active, "T is 100 + 10 + 2 s"
+    assert not look(state, 172.1, pins=100, unpinned=2).active
+
+
+def test_not_left_while_the_table_is_nearly_full() -> None:
+    state = look(Overflow(), 0.0, pins=950)
+    assert look(state, 500.0, pins=800).active
+    assert not look(state, 500.0, pins=799).active

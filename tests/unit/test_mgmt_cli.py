@@ -1,0 +1,178 @@
+"""The commands, against a management system on loopback with fakes behind it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from catenary import client
+from catenary.chain import PairState
+from catenary.listen import Listen
+from catenary.service import server
+from catenary.tags import TagPair
+from mgmt_system import progress
+from mgmt_system.rest import create
+from tests.unit.mgmt_commands import run_command
+from tests.unit.mgmt_fakes import Site, network_text
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+@pytest.fixture
+def run(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """`run("chain list")` -> exit code, stdout, stderr."""
+    uvicorn_server = server(create(site.running(), None), Listen(port=0))
+    thread = threading.Thread(target=uvicorn_server.run)
+    thread.start()
+    while not uvicorn_server.started:
+        thread.join(0.005)
+    port = uvicorn_server.servers[0].sockets[0].getsockname()[1]
+    monkeypatch.setenv("CATENARY_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(progress, "POLL", 0.005)
+
+    def run(words: str) -> tuple[int, str, str]:
+        code = run_command(monkeypatch, *words.split())
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    yield run
+    uvicorn_server.should_exit = True
+    thread.join()
+
+
+def test_add_list_show_remove(run: Run) -> None:
+    code, out, _ = run("chain add --nf n1")
+    assert code == 0
+    assert out.split()[-6:] == ["chain-1", "active", "n1", "2,3", "100", "-"]
+    assert run("chain add --nf n2 --name second --tags 6,7 --weight 50")[0] == 0
+    code, out, _ = run("chain list --json")
+    assert [chain["name"] for chain in json.loads(out)] == ["chain-1", "second"]
+    code, out, _ = run("chain show second")
+    assert "6,7" in out
+    code, out, _ = run("chain remove chain-1 --json")
+    assert (code, json.loads(out)["state"]) == (0, "removed")
+    assert "chain-1" not in run("chain list")[1]
+    assert run("chain remove second")[0] == 2
+    assert run("chain remove second --force")[0] == 0
+    assert run("chain list")[1] == "no chain: add one with catenary chain add --nf NF\n"
+
+
+def test_without_waiting_the_operation_is_printed(run: Run, site: Site) -> None:
+    site.master.down = True
+    code, out, _ = run("chain add --nf n1 --no-wait --json")
+    assert (code, json.loads(out)["state"]) == (0, "running")
+    code, out, _ = run("chain add --nf n2 --no-wait")
+    assert code == 0
+    assert "running" in out
+
+
+def test_an_operation_that_takes_too_long_says_what_it_waits_for(run: Run, site: Site) -> None:
+    site.master.down = True
+    code, _, err = run("chain add --nf n1 --timeout 0.3")
+    assert code == 3
+    assert "is not done after 0.3 s: the chain is steered, l1 can't be reached" in err
+
+
+def test_an_operation_that_fails_gives_its_reason(run: Run, site: Site) -> None:
+    site.master.states[TagPair(3, 9)] = PairState.ACTIVE
+    site.master.weights[TagPair(3, 9)] = 1
+    code, _, err = run("chain add --nf n1 --tags 2,3")
+    assert (code, "is in use by (3, 9)" in err) == (2, True)
+
+
+def test_ctrl_c_leaves_the_operation_running(run: Run, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    site.master.down = True
+    monkeypatch.setattr(client.ManagementClient, "wait", interrupt)
+    code, _, err = run("chain add --nf n1")
+    assert code == 130
+    text = " ".join(err.split())
+    assert "add chain-1 goes on as operation op-" in text
+    assert "catenary chain show chain-1" in text
+
+
+def test_status(run: Run, site: Site) -> None:
+    run("chain add --nf n1")
+    site.master.sessions[TagPair(2, 3)] = 3
+    site.slave.down = True
+    code, out, _ = run("status")
+    assert code == 0
+    for text in ("controller", "NO", "l2 can't be reached", "chain-1", "100%", "1.0 kB", "passed"):
+        assert text in out
+    assert json.loads(run("status --json")[1])["chains"][0]["sessions"] == 3
+
+
+def test_rebalance(run: Run) -> None:
+    run("chain add --nf n1")
+    assert run("rebalance")[0] == 0
+    code, out, _ = run("rebalance --weight 2,3=50 --json")
+    assert (code, json.loads(out)["pairs"][0]["weight"]) == (0, 50)
+
+
+def test_an_unreachable_service_is_exit_code_3(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CATENARY_URL", "http://127.0.0.1:1")
+    assert run_command(monkeypatch, "chain", "list") == 3
+    assert "management system at http://127.0.0.1:1 can't be reached" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", ["chain add", "chain list", "chain show", "chain remove", "status", "rebalance", "ms run"]
+)
+def test_help_has_an_example(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    assert run_command(monkeypatch, *words.split(), "--help") == 0
+    assert f"catenary {words}" in capsys.readouterr().out.split("Example")[1]
+
+
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        ("--network missing.yaml --db ms.db", "network file missing.yaml can't be read: "),
+        ("--network broken.yaml --db ms.db", "broken.yaml is not YAML: "),
+        ("--network empty.yaml --db ms.db", "empty.yaml: switches: Field required"),
+        ("--network good.yaml --db no/ms.db", "database no/ms.db can't be opened: "),
+        ("--network good.yaml --db ms.db --host 0.0.0.0", "refusing to listen on 0.0.0.0: "),
+        ("--network good.yaml --db ms.db --port 70000", "port 70000 is out of range: use 0..65535"),
+        ("--network good.yaml --db ms.db --balancer-token-file t", "token file t can't be read: "),
+        ("--network secure.yaml --db ms.db --balancer-ca ca.pem", "CA certificate ca.pem can't be read: "),
+    ],
+)
+def test_a_service_that_cannot_start_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    options: str,
+    text: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("good.yaml").write_text(network_text())
+    Path("secure.yaml").write_text(network_text(l1="https://10.255.0.11:8082"))
+    Path("broken.yaml").write_text("{")
+    Path("empty.yaml").write_text("{}")
+    assert run_command(monkeypatch, "ms", "run", *options.split()) == 2
+    assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["1", "-1", "soon", ""])
+def test_a_wrong_crash_point_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, value: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CATENARY_CRASH_AT", value)
+    Path("good.yaml").write_text(network_text())
+    assert run_command(monkeypatch, "ms", "run", "--network", "good.yaml", "--db", "ms.db") == 2
+    assert f"CATENARY_CRASH_AT={value!r} is not valid" in capsys.readouterr().err

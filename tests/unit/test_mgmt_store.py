@@ -1,0 +1,143 @@
+"""The contract of a key-value store, and what its SQLite form adds."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from catenary.errors import Conflict, InvalidValue
+from mgmt_system.store import Entry, KeyValueStore
+from mgmt_system.store.ledger import OPERATIONS_KEPT, REMOVED_KEPT
+from mgmt_system.store.sqlite import SqliteStore
+from tests.unit.mgmt_fakes import Site
+
+
+@pytest.fixture
+def store() -> Iterator[KeyValueStore]:
+    store = SqliteStore(None)
+    yield store
+    store.close()
+
+
+def revision(store: KeyValueStore, key: str) -> int:
+    entry = store.get(key)
+    assert entry is not None
+    return entry.revision
+
+
+def test_what_was_written_is_read(store: KeyValueStore) -> None:
+    assert store.get("a/1") is None
+    assert store.commit({"a/1": "x", "a/2": "y", "b/1": "z"}, {})
+    entry = store.get("a/1")
+    assert isinstance(entry, Entry)
+    assert (entry.key, entry.value) == ("a/1", "x")
+    assert [(found.key, found.value) for found in store.list("a/")] == [("a/1", "x"), ("a/2", "y")]
+
+
+def test_a_prefix_is_taken_literally(store: KeyValueStore) -> None:
+    store.commit({"a_1": "x", "ab1": "y", "a%": "z"}, {})
+    assert [entry.key for entry in store.list("a_")] == ["a_1"]
+    assert [entry.key for entry in store.list("a%")] == ["a%"]
+
+
+def test_all_or_nothing(store: KeyValueStore) -> None:
+    store.commit({"a": "1"}, {})
+    stale = revision(store, "a")
+    assert store.commit({"a": "2"}, {"a": stale})
+    assert not store.commit({"a": "3", "b": "3"}, {"a": stale})
+    assert store.get("b") is None
+    assert store.list("a")[0].value == "2"
+
+
+def test_zero_expects_that_there_is_no_such_key(store: KeyValueStore) -> None:
+    assert store.commit({"a": "1"}, {"a": 0})
+    assert not store.commit({"a": "2"}, {"a": 0})
+
+
+def test_a_revision_never_comes_back(store: KeyValueStore) -> None:
+    store.commit({"a": "1"}, {})
+    first = revision(store, "a")
+    store.commit({"a": None}, {})
+    assert store.get("a") is None
+    store.commit({"a": "1"}, {})
+    assert revision(store, "a") > first
+    assert not store.commit({"a": "2"}, {"a": first})
+
+
+def test_of_racing_writers_one_wins_each_round(store: KeyValueStore) -> None:
+    store.commit({"n": "0"}, {})
+
+    def count() -> None:
+        for _ in range(25):
+            while True:
+                entry = store.get("n")
+                assert entry is not None
+                if store.commit({"n": str(int(entry.value) + 1)}, {"n": entry.revision}):
+                    break
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.list("n")[0].value == "100"
+
+
+def test_it_is_still_there_after_reopening(tmp_path: Path) -> None:
+    path = tmp_path / "ms.db"
+    store = SqliteStore(path)
+    store.commit({"a": "1"}, {})
+    first = revision(store, "a")
+    store.close()
+    store = SqliteStore(path)
+    assert revision(store, "a") == first
+    store.close()
+
+
+def test_a_file_in_use_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ms.db"
+    store = SqliteStore(path)
+    with pytest.raises(Conflict, match=r"ms\.db is in use by another management system"):
+        SqliteStore(path)
+    store.close()
+    SqliteStore(path).close()
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ms.db"
+    path.write_bytes(b"not a database, but long enough to be read as one" * 100)
+    with pytest.raises(InvalidValue, match=r"ms\.db is damaged or no database"):
+        SqliteStore(path)
+
+
+def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    database = sqlite3.connect(path)
+    database.execute("CREATE TABLE t (x)")
+    database.commit()
+    database.close()
+    with pytest.raises(InvalidValue, match=r"other\.db was not made by this version of Catenary"):
+        SqliteStore(path)
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidValue, match=r"no/ms\.db can't be opened"):
+        SqliteStore(tmp_path / "no" / "ms.db")
+
+
+def test_the_oldest_removed_chains_and_operations_are_forgotten() -> None:
+    site = Site()
+    for _ in range(OPERATIONS_KEPT // 2 + 10):
+        site.add("n1")
+        site.settle()
+        site.manager.remove(site.manager.chains()[0].name, force=True)
+        site.settle()
+    assert len(site.ledger.chains()) <= REMOVED_KEPT + 1
+    assert len(site.ledger.operations()) <= OPERATIONS_KEPT + 2
+    newest = site.ledger.operations()[-1]
+    assert (newest.kind, newest.state) == ("remove", "succeeded")
+    site.close()

@@ -1,0 +1,160 @@
+"""Ten seeded mistakes in the C core, and what must catch each one."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from lb_adapter.core.check import CORE, Core, build
+from lb_adapter.core.oracle import parse
+from lb_adapter.core.oracle_pin import Pin, State
+from tests.vectors.acting import answer, said, setup, tcp
+from tests.vectors.reading import read_all
+from tests.vectors.scenarios import SCENARIOS
+
+
+@dataclass(frozen=True)
+class Mutant:
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS = (
+    Mutant(
+        "ends are not sorted by port", "key.h", "return __builtin_bswap16(key->low_port) >", "return 0 &&"
+    ),
+    Mutant(
+        "a fragment's offset of 8 is taken for a first fragment",
+        "key.h",
+        "fragment & 0x1fff",
+        "fragment & 0x1ffe",
+    ),
+    Mutant("padding is taken for a header", "key.h", "l4 + 20 > end || size < 20", "l4 + 20 > end"),
+    Mutant("an atomic fragment is noted", "key.h", "if (fragment)\n\t\t\t\tnote", "if (1)\n\t\t\t\tnote"),
+    Mutant("AH is measured in words of 8 bytes", "key.h", "(h[1] + 2) * 4", "(h[1] + 1) * 8"),
+    Mutant(
+        "the priority gets into the key",
+        "key.h",
+        "vid = load16(data + offset) & 0x0fff",
+        "vid = load16(data + offset)",
+    ),
+    Mutant("an answer overwrites a lease", "splice.h", "if (!overwrite) {", "if (0) {"),
+    Mutant(
+        "a hint beats the pin",
+        "splice.h",
+        "else if (slot == NO_SLOT && s && s->state",
+        "else if (s && s->state",
+    ),
+    Mutant("an ICMP error refreshes its pin", "splice.h", "side, class == FRAME_ERROR)", "side, 0)"),
+    Mutant("a pin expires without D", "pin.h", "tau + c->lease_ms + c->transit_ms", "tau + c->lease_ms"),
+    Mutant(
+        "a closing pin is reopened at once",
+        "pin.h",
+        "<= 2 * c->transit_ms)\n\t\t\t\treturn word;",
+        "< 0)\n\t\t\t\treturn word;",
+    ),
+    Mutant(
+        "in overflow p2c goes on",
+        "splice.h",
+        "leaf_count(e, placed_in_overflow);\n\t\treturn slot;",
+        "leaf_count(e, placed_in_overflow);",
+    ),
+)
+
+
+def compile_mutant(mutant: Mutant, folder: Path) -> Core:
+    """A copy of the core with one mistake in it."""
+    core = folder / "core"
+    shutil.copytree(CORE, core, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+    path = core / mutant.file
+    text = path.read_text()
+    assert text.count(mutant.old) == 1, (
+        f"{mutant.name}: {mutant.old!r} is there {text.count(mutant.old)} times"
+    )
+    path.write_text(text.replace(mutant.old, mutant.new))
+    return Core(build(folder, core=core, flags=("-O1", "-w")))
+
+
+def met_dead_mark(core: Core) -> None:
+    """Affinity rule 1: what meets the walk's mark is dropped and counted, and places nothing."""
+    splice = core.splice(setup())
+    splice.outer(tcp("S"), 0)
+    key = parse(tcp("S")).key
+    assert key is not None
+    splice.mark_dead(key.pack())
+    assert said(splice.outer(tcp("A"), 1)) == ("", 0, "drop_dead_pin")
+    assert said(splice.inner(answer("A", 5), 1)) == ("", 0, "drop_dead_pin")
+    assert said(splice.inner(answer("A", 4094), 1)) == ("", 0, "drop_dead_pin")
+    assert said(splice.inner(answer("A", 4), 1)) == ("", 0, "drop_dead_pin")
+    splice.walk(2)
+    assert said(splice.outer(tcp("A"), 2)) == ("inner", 2, "to_chain")
+    slave = core.splice(setup("slave"))
+    slave.inner(tcp("A", 2), 0)
+    slave.mark_dead(key.pack())
+    assert said(slave.outer(answer("A"), 1)) == ("inner", 4094, "ask_sent")
+    assert said(slave.inner(tcp("A", 2), 1)) == ("outer", 0, "to_outer")
+
+
+def met_a_rival(core: Core) -> None:
+    """Another CPU in between: the loser of a race takes the winner's chain, and no FIN is lost (rule 1)."""
+    key = parse(tcp("S")).key
+    assert key is not None
+    raw, chain0, chain1 = key.pack(), ("inner", 2, "to_chain"), ("inner", 4, "to_chain")
+
+    def pin(slot: int, seen: int, state: State = State.ESTABLISHED) -> int:
+        return Pin(slot, 1, state, seen).word()
+
+    splice = core.splice(setup())
+    splice.rival("inserts", 1, pin(1, 5))
+    assert said(splice.outer(tcp("S"), 5)) == chain1
+    assert splice.counts["insert_race_lost"] == 1
+
+    splice.rival("swaps", 1, pin(1, 6))
+    splice.outer(tcp("FA"), 6)
+    assert splice.word(raw) >> 60 & 3 == 1, "the FIN is there although another packet came between"
+    splice.rival("swaps", 9, pin(1, 7))
+    assert said(splice.outer(tcp("A"), 8)) == chain1, "who never wins still follows the pin"
+
+    splice.rival("swaps", 1, pin(1, 200_000))
+    assert said(splice.outer(tcp("A"), 200_000)) == chain1, "another packet revived it first"
+    splice.rival("swaps", 9, pin(1, 150_000))
+    assert said(splice.outer(tcp("A"), 400_000)) == ("", 0, "drop_no_chain")
+
+    splice = core.splice(setup())
+    splice.rival("takes_away", 1)
+    assert said(splice.outer(tcp("S"), 0)) == chain0
+    assert not splice.overflow, "an entry that the walk took away meanwhile is no full table"
+    splice.free_slot(1)
+    assert said(splice.inner(answer("A", 5, 2), 0)) == ("outer", 0, "to_outer")
+    assert said(splice.inner(answer("A", 4, 3), 0)) == ("inner", 3, "ask_answered")
+
+    slave = core.splice(setup("slave"))
+    slave.inner(tcp("A", 2), 0)
+    slave.rival("swaps", 1, pin(1, 5))
+    assert said(slave.inner(answer("A", 3), 3000)) == ("inner", 3, "to_chain")
+    slave.rival("swaps", 9, pin(1, 3000))
+    assert said(slave.inner(tcp("A", 2), 3000)) == ("outer", 0, "to_outer")
+    slave.rival("nobody")
+    slave.inner(tcp("A", 4), 3001)
+    slave.inner(tcp("A", 4), 3001)
+    slave.free_slot(2)
+    assert said(slave.inner(answer("A", 7, 2), 3001)) == ("", 0, "drop_no_chain")
+    assert said(slave.inner(tcp("A", 6, 2), 3001)) == ("outer", 0, "to_outer")
+
+
+def caught_by(core: Core) -> str:
+    """The first golden vector or scenario that this core fails; empty if it passes all."""
+    for vector in read_all():
+        parsed = core.parse(vector.frame, vector.beside, vector.affinity, vector.forward)
+        found = (parsed.kind, parsed.reason, parsed.key, parsed.fragment, parsed.tcp_flags)
+        if found != (vector.kind, vector.reason, vector.key, vector.fragment, vector.tcp_flags):
+            return vector.name
+    for scenario in SCENARIOS:
+        try:
+            scenario(core.splice)  # type: ignore[arg-type]
+        except AssertionError:
+            return scenario.__name__
+    return ""

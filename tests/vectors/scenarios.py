@@ -1,0 +1,17 @@
+"""All scenarios: decisions spelled out, a rule of affinity each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+
+from tests.vectors import scenarios_places, scenarios_sessions
+from tests.vectors.acting import Make
+
+
+def _of(module: ModuleType) -> list[Callable[[Make], None]]:
+    found = [value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__]
+    return [value for value in found if list(value.__annotations__) == ["make", "return"]]
+
+
+SCENARIOS = [*_of(scenarios_places), *_of(scenarios_sessions)]
