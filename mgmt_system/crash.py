@@ -1,10 +1,10 @@
 """A test hook: die at a named crash point.
 
-There is a crash point after every store write ("store write: NAME is active") and after every call to another
-service ("call to l1: add pair NAME"). With the environment variable CATENARY_CRASH_AT set to one of these texts
-the process kills itself (SIGKILL) the first time that it passes it; a test does so for each of them and then
-expects a restarted process to finish the work. Named, not counted: how often a cool-down is polled depends
-on the machine. Without the variable nothing happens.
+There is a crash point after every store write ("store write: NAME is active") and after every call to
+another service ("call to l1: add pair NAME"). With the environment variable CATENARY_CRASH_AT set to one of
+these texts the process kills itself (SIGKILL) the first time that it passes it; a test does so for each of
+them and then expects a restarted process to finish the work. Named, not counted: how often a cool-down is
+polled depends on the machine. Without the variable nothing happens.
 """
 
 from __future__ import annotations
