@@ -47,12 +47,12 @@ class DataPlaneOption(StrEnum):
     PF_RING = "pf_ring"
 
 
-def _check_data_plane(name: DataPlaneOption, pin: Path | None, keep: bool, threads: int) -> None:
+def _check_data_plane(name: DataPlaneOption, pin: Path | None, keep: bool, threads: int | None) -> None:
     """Raise `InvalidValue` for an option that this data plane has no use for."""
     if name is DataPlaneOption.EBPF:
         if keep:
             raise InvalidValue("--keep is for af_packet and pf_ring: --data-plane ebpf has --pin DIR")
-        if threads != 1:
+        if threads is not None:
             raise InvalidValue(
                 "--threads is for af_packet: --data-plane ebpf runs on the CPU that a frame is on"
             )
@@ -85,7 +85,10 @@ def run(
         DataPlaneOption,
         typer.Option(help="What carries the packets: the kernel, or a worker over AF_PACKET or PF_RING."),
     ] = DataPlaneOption.EBPF,
-    threads: Annotated[int, typer.Option(min=1, max=64, help="af_packet only: threads of the worker.")] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="af_packet only: threads of the worker [default: one a core]."),
+    ] = None,
     pin: Annotated[
         Path | None,
         typer.Option(
@@ -173,6 +176,70 @@ def run(
         sessions=sessions,
         slow_start=slow_start,
     )
+
+
+_PinOption = Annotated[Path | None, typer.Option(help="ebpf: the folder on bpffs that --pin of run named.")]
+_OuterOption = Annotated[str | None, typer.Option(help="Interface towards clients or servers.")]
+_InnerOption = Annotated[str | None, typer.Option(help="Interface towards the chains.")]
+
+
+def _ports(outer: str | None, inner: str | None) -> tuple[str, str] | None:
+    if outer is None and inner is None:
+        return None
+    if outer is None or inner is None:
+        raise InvalidValue("--outer and --inner go together: name both interfaces")
+    return outer, inner
+
+
+@lb.command()
+def attach(
+    pin: _PinOption = None,
+    outer: _OuterOption = None,
+    inner: _InnerOption = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Adopt the data plane that a crashed load balancer left, without starting a daemon, and show it.
+
+    With --pin the programs of this release are put over the pinned tables, in place of those that are
+    attached, or on interfaces that lost theirs: chains and sessions are kept. A worker (af_packet, pf_ring)
+    goes on by itself and is shown. To change chains again, start `catenary lb run` with the same --pin.
+
+    Examples:
+
+      catenary lb attach --pin /sys/fs/bpf/catenary/master
+
+      catenary lb attach --pin /sys/fs/bpf/catenary/master --outer eth5 --inner eth6
+
+      catenary lb attach --outer eth2 --inner eth1 --json
+    """
+    from json import dumps
+
+    from lb_adapter import standalone
+
+    adopted = standalone.attach(pin, _ports(outer, inner))
+    if json:
+        typer.echo(dumps(standalone.as_json(adopted), indent=2))
+    else:
+        for line in standalone.as_text(adopted):
+            typer.echo(line)
+
+
+@lb.command()
+def detach(pin: _PinOption = None, outer: _OuterOption = None, inner: _InnerOption = None) -> None:
+    """Take away a data plane that has no daemon any more, and give its interfaces back as they were.
+
+    Its sessions are forgotten. A running load balancer is not touched: stop that first.
+
+    Examples:
+
+      catenary lb detach --outer eth2 --inner eth1
+
+      catenary lb detach --pin /sys/fs/bpf/catenary/master
+    """
+    from lb_adapter import standalone
+
+    for line in standalone.detach(pin, _ports(outer, inner)):
+        typer.echo(line)
 
 
 @app.command()

@@ -9,10 +9,11 @@ from catenary.errors import Conflict
 from catenary.listen import Listen
 from catenary.service import run, server
 from catenary.token import read_token
-from lb_adapter.dataplane import worker
+from lb_adapter.dataplane import ports, worker
 from lb_adapter.dataplane.base import DataPlane, DataPlaneName, SpliceConfig
 from lb_adapter.dataplane.ebpf import EbpfDataPlane
 from lb_adapter.dataplane.native import NativeDataPlane
+from lb_adapter.lock import hold
 from lb_adapter.master import Master
 from lb_adapter.rest import build
 from lb_adapter.slave import Slave
@@ -27,7 +28,7 @@ def serve(
     *,
     peer: tuple[str, Path | None, Path | None] | None,
     data_plane: DataPlaneName,
-    threads: int,
+    threads: int | None,
     pin: Path | None,
     keep: bool,
     sessions: int,
@@ -39,32 +40,36 @@ def serve(
     given back.
     """
     token = listen.token()
-    plane: DataPlane
-    if data_plane == "ebpf":
-        _refuse_worker(config)
-        plane = EbpfDataPlane(pin, pins=sessions)
-    else:
-        plane = NativeDataPlane(data_plane, pins=sessions, threads=threads)
-    daemon: Master | Slave
-    if peer is not None:
-        url, token_file, ca = peer
-        slave = BalancerClient(url, token=read_token(token_file), ca=ca, timeout=PEER_TIMEOUT_S, what="slave")
-        daemon = Master(plane, config, segment, slave, slow_start=slow_start)
-    else:
-        daemon = Slave(plane, config, segment)
-    daemon.start()
-    try:
-        run(server(build(daemon, token), listen))
-    finally:
-        daemon.stop(detach=pin is None and not keep)
+    ports.check(*map(worker.device_interface, (config.outer, config.inner)))
+    with hold(config.outer, config.inner):
+        plane: DataPlane
+        if data_plane == "ebpf":
+            _refuse_worker(config)
+            plane = EbpfDataPlane(pin, pins=sessions)
+        else:
+            plane = NativeDataPlane(data_plane, pins=sessions, threads=threads)
+        daemon: Master | Slave
+        if peer is not None:
+            url, token_file, ca = peer
+            slave = BalancerClient(
+                url, token=read_token(token_file), ca=ca, timeout=PEER_TIMEOUT_S, what="slave"
+            )
+            daemon = Master(plane, config, segment, slave, slow_start=slow_start)
+        else:
+            daemon = Slave(plane, config, segment)
+        daemon.start()
+        try:
+            run(server(build(daemon, token), listen))
+        finally:
+            daemon.stop(detach=pin is None and not keep)
 
 
 def _refuse_worker(config: SpliceConfig) -> None:
     """A worker that a user-space data plane left on these ports would send every frame a second time."""
     found = worker.find(config.outer, config.inner)
     if found is not None:
-        pid = found[0].pid
+        outer, inner = config.outer, config.inner
         raise Conflict(
-            f"worker {pid} splices {config.outer} and {config.inner}: "
-            f"choose its --data-plane, or `kill {pid}` first"
+            f"worker {found[0].pid} splices {outer} and {inner}: choose its --data-plane, "
+            f"or `catenary lb detach --outer {outer} --inner {inner}` first"
         )

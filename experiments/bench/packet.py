@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from catenary import libbpf
+from catenary.libbpf_abi import BpfError
 from catenary.chain import PairState
 from catenary.session import Timeouts
 from catenary.tags import TagPair
@@ -95,4 +95,4 @@ def memory(plane: EbpfDataPlane) -> int:
     for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines():
         if line.startswith("memlock:"):
             return int(line.split()[1])
-    raise libbpf.BpfError("fdinfo of a map has no memlock", 0)
+    raise BpfError("fdinfo of a map has no memlock", 0)

@@ -117,7 +117,15 @@ struct {
 	__type(value, struct walk_result);
 } walked SEC(".maps");
 
-/* Python's own note beside the table: a restarted daemon reads it to go on with growing epochs. */
+/* Python's own notes beside the table. The two interfaces as they were, outer first: detaching restores them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct port_before);
+} ports SEC(".maps");
+
+/* A restarted daemon reads it to go on with growing epochs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

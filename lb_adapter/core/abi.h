@@ -113,6 +113,14 @@ struct place_table {
 	__u16 pad[3];
 };
 
+/* An interface as it was before it became a port, for detaching to restore (dataplane/ports.py). */
+struct port_before {
+	__u32 ifindex;      /* 0: nothing is noted */
+	__u32 flags;        /* those of IFF_UP and IFF_PROMISC that we set and that were set already */
+	__u32 clsact;       /* had it one? */
+	__u32 settings[3];  /* sysctls; all ones: left alone */
+};
+
 struct chain_counters {
 	__u64 new_sessions;
 	__u64 forward_packets;

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pyroute2 import IPRoute
 
 from catenary import libbpf
-from catenary.errors import InvalidValue, Unsupported
+from catenary.errors import CatenaryError, Conflict, InvalidValue, Unsupported
 from catenary.session import SessionKey
 from lb_adapter import abi
+from lb_adapter.dataplane import ports
 from lb_adapter.dataplane.base import PINS_DEFAULT, Load, SpliceConfig
-from lb_adapter.dataplane.tables import SpliceTables, check_pins, interface_index, write_setting
+from lb_adapter.dataplane.tables import SpliceTables, check_pins, read_settings
 from lb_adapter.dataplane.tables import number as _key
 
 OBJECT = Path(__file__).parent.parent / "bpf" / "splice.bpf.o"
 _ZERO = _key(0)
 _BPF_FS_MAGIC = 0xCAFE4A11
+_FLAGS = ports.UP | ports.PROMISCUOUS
+_PROGRAMS = ("outer", "inner")
 
 
 class EbpfDataPlane(SpliceTables):
@@ -34,6 +37,7 @@ class EbpfDataPlane(SpliceTables):
         check_pins(pins)
         if pin is not None:
             _make_bpffs(pin)
+            _check_size(pin, pins)
         self.capacity = pins
         self._object = libbpf.Object(program, max_entries={"pins4": pins, "pins6": pins}, pin=pin)
         self._config = self._object.map("config")
@@ -45,6 +49,7 @@ class EbpfDataPlane(SpliceTables):
         self._walked = self._object.map("walked")
         self._loads = self._object.map("loads")
         self._epoch = self._object.map("epoch")
+        self._ports = self._object.map("ports")
 
     @property
     def object(self) -> libbpf.Object:
@@ -53,10 +58,10 @@ class EbpfDataPlane(SpliceTables):
 
     def configure(self, config: SpliceConfig, *, outer: int | None = None, inner: int | None = None) -> None:
         """Write `struct config`. The interface indices are looked up unless given (test runs have none)."""
-        if config.outer == config.inner and outer is None:
-            raise InvalidValue(f"outer and inner port are one interface, {config.outer!r}: name two")
-        outer = outer if outer is not None else interface_index(config.outer)
-        inner = inner if inner is not None else interface_index(config.inner)
+        if outer is None or inner is None:
+            outer, inner = ports.check(config.outer, config.inner)
+            for name in (config.outer, config.inner):
+                _noted(name)  # refuses what is not ours, before anything is attached
         self._write_settings(config, outer, inner)
 
     def _write_config(self, row: bytes) -> None:
@@ -128,20 +133,40 @@ class EbpfDataPlane(SpliceTables):
     def attach(self) -> None:
         if self._splice is None:
             raise InvalidValue("configure the data plane before it is attached")
-        with IPRoute() as ip:
-            for program, name in (("outer", self._splice.outer), ("inner", self._splice.inner)):
-                index = interface_index(name)
-                # A bump has no stack of its own, and its own chatter must not be spliced. Promiscuous:
-                # a real NIC would else drop what is not addressed to it.
-                write_setting(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "1")
-                flags = ip.get_links(index)[0]["flags"]
-                ip.link("set", index=index, flags=flags | 0x101, change=0x101)
-                self._object.program(program).attach(index)
+        fresh: list[str] = []
+        try:
+            for program, name in zip(_PROGRAMS, (self._splice.outer, self._splice.inner), strict=True):
+                if not is_attached(name):
+                    fresh.append(name)
+                self._attach(program, name)
+        except CatenaryError:
+            for name in fresh:  # half a load balancer would be a black hole
+                release(name)
+            raise
+
+    def _attach(self, program: str, name: str) -> None:
+        key = _key(_PROGRAMS.index(program))
+        noted = ports.noted_for(name, self._ports.get(key)) or _noted(name)
+        # Promiscuous: a real NIC would else drop what is not addressed to it.
+        self._ports.set(key, ports.take(name, ports.QUIET, _FLAGS, noted))
+        self._object.program(program).bind(self._ports)
+        self._object.program(program).attach(ports.interface_index(name))
+
+    def adopted_config(self, renamed: tuple[str, str] | None = None) -> SpliceConfig | None:
+        """What an earlier process configured, None if none did. A port that is gone has an empty name.
+
+        `renamed`: the outer and inner port that it shall have now.
+        """
+        row = abi.unpack("config", self._config.get(_ZERO) or b"")
+        if not row.outer_ifindex:
+            return None
+        config = read_settings(row)
+        return replace(config, outer=renamed[0], inner=renamed[1]) if renamed else config
 
     def detach(self) -> None:
         if self._splice is not None:
             for name in (self._splice.outer, self._splice.inner):
-                libbpf.detach(interface_index(name))
+                release(name)
 
     def close(self) -> None:
         """Close the descriptors; what is attached or pinned works on."""
@@ -159,3 +184,64 @@ def _make_bpffs(folder: Path) -> None:
     ).stdout.strip()
     if int(kind, 16) != _BPF_FS_MAGIC:
         raise Unsupported(f"{folder} is not on bpffs: mount -t bpf none {folder.parent}")
+
+
+def _check_size(pin: Path, pins: int) -> None:
+    """Raise `Conflict` if the table that is pinned there has another size."""
+    size = pinned_size(pin)
+    if size not in (None, pins):
+        raise Conflict(
+            f"{pin} holds a session table of {size}, not {pins}: ask for --sessions {size}, "
+            f"or `catenary lb detach --pin {pin}` first, which loses its sessions"
+        )
+
+
+def pinned_size(pin: Path) -> int | None:
+    """Size of the session table in a pin folder, None if there is none."""
+    found = libbpf.pinned_map(pin / "pins4")
+    if found is None:
+        return None
+    libbpf.close_fd(found.fd)
+    return found.max_entries
+
+
+def _noted(name: str) -> bytes | None:
+    """What a data plane of ours on this interface noted, None if there is none; else `Conflict`."""
+    found = libbpf.attached(ports.interface_index(name), "ports")
+    if found is None:
+        return None
+    try:
+        if found.map is None or found.name not in _PROGRAMS:
+            raise Conflict(
+                f"{name} has a tc filter of somebody else's, {found.name!r}, where ours goes: "
+                f"`tc filter delete dev {name} ingress` removes it"
+            )
+        return ports.noted_for(name, found.map.get(_key(_PROGRAMS.index(found.name))))
+    finally:
+        found.close()
+
+
+def is_attached(name: str) -> bool:
+    """Is a program of ours on this interface? `Conflict` if somebody else's is."""
+    return _noted(name) is not None
+
+
+def release(name: str) -> None:
+    """Take our program off an interface and give it back as it was; nothing there is no error."""
+    noted = _noted(name)
+    if noted is not None:
+        libbpf.detach(ports.interface_index(name))
+        ports.give_back(noted, _FLAGS)
+
+
+def unpin(pin: Path) -> bool:
+    """Remove a pin folder with its maps; False if nothing is pinned there.
+
+    Whatever is attached keeps its own hold on them. On bpffs, `unlink` is all that a pin is undone with.
+    """
+    if pinned_size(pin) is None:
+        return False
+    for item in pin.iterdir():
+        item.unlink()
+    pin.rmdir()
+    return True

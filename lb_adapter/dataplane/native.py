@@ -2,62 +2,89 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import Any, Literal
 
 import structlog
 from pyroute2 import IPRoute
 
-from catenary.errors import Conflict, InvalidValue, Unavailable
+from catenary.errors import CatenaryError, Conflict, InvalidValue, Unavailable
 from catenary.session import SessionKey
 from lb_adapter import abi
-from lb_adapter.dataplane import worker
+from lb_adapter.dataplane import ports, worker
 from lb_adapter.dataplane.base import PINS_DEFAULT, Load, SpliceConfig
 from lb_adapter.dataplane.segment import Segment, ffi
-from lb_adapter.dataplane.tables import FREE, SpliceTables, check_pins, interface_index, write_setting
+from lb_adapter.dataplane.tables import FREE, SpliceTables, check_pins, read_settings
 from lb_adapter.dataplane.worker import Worker, device_interface
 
 log = structlog.get_logger("lb_adapter")
 NativeName = Literal["af_packet", "pf_ring"]
 MAX_THREADS = 64
-_NUMBERS = {"af_packet": 1, "pf_ring": 2}
+_NUMBERS: dict[NativeName, int] = {"af_packet": 1, "pf_ring": 2}
+_NAMES = {number: name for name, number in _NUMBERS.items()}
 _SWITCH_MS = 2000
 _INGRESS = 0xFFFFFFF2  # of tc clsact
 _SLOT_SIZE = ffi.sizeof("struct slot")
+_PORT_SIZE = ffi.sizeof("struct port_before")
 
 
 class NativeDataPlane(SpliceTables):
     """One splice in a worker process, which goes on without this one and is found again by the next.
 
-    A worker that runs on the same two interfaces is adopted with its chain set and sessions.
+    A worker that runs on the same two interfaces is adopted with its chain set and sessions. Without
+    `threads` there is one a core that this process may use (pf_ring: one), or what an adopted worker has.
     """
 
-    def __init__(self, name: NativeName, *, pins: int = PINS_DEFAULT, threads: int = 1) -> None:
+    def __init__(self, name: NativeName, *, pins: int = PINS_DEFAULT, threads: int | None = None) -> None:
         super().__init__()
         check_pins(pins)
-        if not 1 <= threads <= MAX_THREADS:
+        if threads is not None and not 1 <= threads <= MAX_THREADS:
             raise InvalidValue(f"{threads} threads are out of bounds: use 1..{MAX_THREADS}")
-        if name == "pf_ring" and threads != 1:
-            raise InvalidValue(f"pf_ring runs in one thread, not {threads}: use --threads 1")
+        if name == "pf_ring":
+            if threads not in (None, 1):
+                raise InvalidValue(f"pf_ring runs in one thread, not {threads}: use --threads 1")
+            threads = 1
         self.name: str = name
+        self._number = _NUMBERS[name]
         self.capacity = pins
         self._threads = threads
         self._worker: Worker | None = None
         self._memory: Segment | None = None
 
+    @classmethod
+    def adopted(cls, outer: str, inner: str) -> NativeDataPlane | None:
+        """The data plane of the worker on these interfaces, whatever its options; None without one."""
+        found = worker.find(outer, inner)
+        if found is None:
+            return None
+        running, fd = found
+        memory = _checked(running, Segment(fd), outer, inner)
+        plane = cls(_NAMES[memory.plane], pins=memory.pins, threads=memory.threads)
+        plane._worker, plane._memory = running, memory
+        return plane
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process ID."""
+        return self._worker.pid if self._worker else None
+
+    def adopted_config(self) -> SpliceConfig:
+        """What an earlier process configured."""
+        return read_settings(self.segment.config)
+
     @property
     def segment(self) -> Segment:
         """The shared memory; made, or taken over from a running worker, when first needed."""
         if self._memory is None:
-            self._memory = Segment.create(self.capacity, self._threads, _NUMBERS[self.name])
+            threads = self._threads or min(len(os.sched_getaffinity(0)), MAX_THREADS)
+            self._memory = Segment.create(self.capacity, threads, self._number)
         return self._memory
 
     def configure(self, config: SpliceConfig, *, outer: int | None = None, inner: int | None = None) -> None:
         """Write `struct config`. The interface indices are looked up unless given (test runs have none)."""
         if outer is None or inner is None:
-            if config.outer == config.inner:
-                raise InvalidValue(f"outer and inner port are one interface, {config.outer!r}: name two")
-            outer, inner = (interface_index(device_interface(name)) for name in (config.outer, config.inner))
+            outer, inner = ports.check(device_interface(config.outer), device_interface(config.inner))
             if self._memory is None:
                 self._take_over(config)
         self._write_settings(config, outer, inner)
@@ -67,23 +94,18 @@ class NativeDataPlane(SpliceTables):
         if found is None:
             return
         running, fd = found
-        memory = Segment(fd)
-        if not memory.valid():
-            running.release()
-            memory.close()
-            raise Conflict(
-                f"worker {running.pid} of {config.outer} and {config.inner} is of another release: "
-                f"`kill {running.pid}` first, which loses its sessions"
+        memory = _checked(running, Segment(fd), config.outer, config.inner)
+        threads = self._threads or memory.threads
+        if (memory.plane, memory.pins, memory.threads) != (self._number, self.capacity, threads):
+            options = (
+                f"--data-plane {_NAMES[memory.plane]} --sessions {memory.pins} --threads {memory.threads}"
             )
-        asked = (_NUMBERS[self.name], self.capacity, self._threads)
-        if (memory.plane, memory.pins, memory.threads) != asked:
-            name = next(name for name, number in _NUMBERS.items() if number == memory.plane)
-            options = f"--data-plane {name} --sessions {memory.pins} --threads {memory.threads}"
             running.release()
             memory.close()
             raise Conflict(
-                f"worker {running.pid} of {config.outer} and {config.inner} runs as {options}: "
-                f"ask for the same, or `kill {running.pid}` first, which loses its sessions"
+                f"worker {running.pid} of {config.outer} and {config.inner} runs as {options}: ask for the "
+                f"same, or `catenary lb detach --outer {config.outer} --inner {config.inner}` first, which "
+                "loses its sessions"
             )
         self._worker, self._memory = running, memory
         log.info("worker adopted", pid=running.pid, data_plane=self.name)
@@ -159,23 +181,29 @@ class NativeDataPlane(SpliceTables):
             raise InvalidValue("configure the data plane before it is attached")
         if self._worker is not None:
             return
+        names = [device_interface(device) for device in (self._splice.outer, self._splice.inner)]
         with IPRoute() as ip:
-            for device in (self._splice.outer, self._splice.inner):
-                name = device_interface(device)
-                # A bump has no stack of its own: the host's own chatter must not be spliced, and the host
-                # must neither forward nor answer what it hears here beside us.
-                write_setting(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "1")
-                write_setting(f"/proc/sys/net/ipv4/conf/{name}/forwarding", "0")
-                write_setting(f"/proc/sys/net/ipv4/conf/{name}/arp_ignore", "8")
-                index = interface_index(name)
-                if ip.get_filters(index=index, parent=_INGRESS):
+            for name in names:
+                if ip.get_filters(index=ports.interface_index(name), parent=_INGRESS):
                     raise Conflict(
                         f"{name} has a tc filter, which would take the same frames: "
-                        f"`tc filter delete dev {name} ingress` removes it"
+                        f"`catenary lb detach` removes ours, `tc filter delete dev {name} ingress` any"
                     )
-                flags = ip.get_links(index)[0]["flags"]
-                ip.link("set", index=index, flags=flags | 1, change=1)
-        self._start_worker()
+        for number, name in enumerate(names):
+            self._note(number, ports.take(name, ports.DEAF, ports.UP))
+        try:
+            self._start_worker()
+        except CatenaryError:
+            self._give_back()
+            raise
+
+    def _note(self, number: int, row: bytes) -> None:
+        ffi.memmove(self.segment.ports + number, row, len(row))
+
+    def _give_back(self) -> None:
+        for number in range(2):
+            row = bytes(ffi.buffer(self.segment.ports + number, _PORT_SIZE))
+            ports.give_back(row, ports.UP)
 
     def _start_worker(self) -> None:
         assert self._splice is not None, "attach() has checked"
@@ -185,6 +213,7 @@ class NativeDataPlane(SpliceTables):
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
+            self._give_back()
 
     def close(self) -> None:
         """Let go of worker and memory; what is attached works on."""
@@ -194,3 +223,15 @@ class NativeDataPlane(SpliceTables):
         if self._memory is not None:
             self._memory.close()
             self._memory = None
+
+
+def _checked(running: Worker, memory: Segment, outer: str, inner: str) -> Segment:
+    """`memory`, or `Conflict` if it is not what this release reads."""
+    if memory.valid():
+        return memory
+    running.release()
+    memory.close()
+    raise Conflict(
+        f"worker {running.pid} of {outer} and {inner} is of another release: "
+        f"`kill {running.pid}` first, which loses its sessions"
+    )

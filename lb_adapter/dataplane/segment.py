@@ -23,7 +23,7 @@ void segment_format(void *, uint32_t pins, uint32_t threads, uint64_t seed, uint
 int segment_check(const void *, uint64_t bytes);
 uint32_t segment_pins(const void *); uint32_t segment_threads(const void *);
 uint32_t segment_plane(const void *);
-uint32_t *segment_chain_set(void *);
+uint32_t *segment_chain_set(void *); struct port_before *segment_ports(void *);
 struct config *segment_config(void *); struct slot *segment_slots(void *); struct vid *segment_vids(void *);
 struct walk_result *segment_walked(void *);
 uint64_t *segment_reasons(void *, uint32_t thread);
@@ -91,6 +91,10 @@ class Segment:
     @property
     def config(self) -> Any:
         return self.lib.segment_config(self.pointer)
+
+    @property
+    def ports(self) -> Any:
+        return self.lib.segment_ports(self.pointer)
 
     @property
     def slots(self) -> Any:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -18,7 +16,16 @@ from catenary.session import Timeouts
 from catenary.tags import TagPair
 from lb_adapter import abi
 from lb_adapter.balancer import ChainTable, Pair
-from lb_adapter.dataplane.base import PINS_MAX, PINS_MIN, SpliceConfig, Traffic
+from lb_adapter.dataplane.base import (
+    PINS_MAX,
+    PINS_MIN,
+    Affinity,
+    Policy,
+    Role,
+    SpliceConfig,
+    Traffic,
+)
+from lb_adapter.dataplane.ports import interface_name
 
 _STATES = {
     PairState.ACTIVE: abi.SLOT_STATES["SLOT_ACTIVE"],
@@ -29,24 +36,10 @@ _STATES = {
 FREE = abi.SLOT_STATES["SLOT_FREE"]
 
 
-def interface_index(name: str) -> int:
-    """The index of an interface, or `InvalidValue` that names it."""
-    try:
-        return socket.if_nametoindex(name)
-    except OSError:
-        raise InvalidValue(f"there is no interface {name!r} here: `ip link` lists them") from None
-
-
 def check_pins(pins: int) -> None:
     """Raise `InvalidValue` unless `pins` is a size that a session table may have."""
     if not PINS_MIN <= pins <= PINS_MAX:
         raise InvalidValue(f"session table of {pins} is out of bounds: use {PINS_MIN}..{PINS_MAX}")
-
-
-def write_setting(path: str, text: str) -> None:
-    """Write a sysctl of /proc, if this kernel has it."""
-    if Path(path).exists():
-        Path(path).write_text(text)
 
 
 class SpliceTables(ABC):
@@ -200,6 +193,30 @@ def _tau(timeouts: Timeouts) -> list[int]:
         timeouts.neighbour,
     )
     return [round(value * 1000) for value in seconds]
+
+
+def read_settings(row: Any) -> SpliceConfig:
+    """What `_write_settings` wrote into a `struct config`. A port that is gone has an empty name."""
+    tau = [value / 1000 for value in row.tau_ms]
+    other, udp, opening, established, closing, neighbour = tau
+    timeouts = Timeouts(
+        opening, established, closing, udp, other, neighbour, row.lease_ms / 1000, row.transit_ms / 1000
+    )
+    return SpliceConfig(
+        role=_name(Role, "role", row.role),
+        outer=interface_name(row.outer_ifindex) or "",
+        inner=interface_name(row.inner_ifindex) or "",
+        ask_id=row.ask_vid or None,
+        timeouts=timeouts,
+        affinity=_name(Affinity, "affinity", row.affinity),
+        policy=_name(Policy, "policy", row.policy),
+        refuse_full=bool(row.refuse_full),
+    )
+
+
+def _name(names: Any, enum: str, value: int) -> Any:
+    """Of the literals in `names`, the one that this number of a C enum stands for."""
+    return next(name for name in get_args(names) if abi.enum(enum)[f"{enum}_{name}".upper()] == value)
 
 
 def number(value: int) -> bytes:

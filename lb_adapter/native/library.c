@@ -32,6 +32,7 @@ EXPORT __u32 segment_threads(const struct segment *s) { return s->threads; }
 EXPORT __u32 segment_plane(const struct segment *s) { return s->plane; }
 EXPORT __u32 *segment_chain_set(struct segment *s) { return &s->chain_set; }
 EXPORT struct config *segment_config(struct segment *s) { return &s->config; }
+EXPORT struct port_before *segment_ports(struct segment *s) { return s->ports; }
 EXPORT struct slot *segment_slots(struct segment *s) { return s->slots; }
 EXPORT struct vid *segment_vids(struct segment *s) { return s->vids; }
 EXPORT struct walk_result *segment_walked(struct segment *s) { return s->walked; }

@@ -79,6 +79,7 @@ struct segment {
 	__u64 threads_at;
 	struct table v4;
 	struct table v6;
+	struct port_before ports[2]; /* Python's note: the interfaces as they were */
 	struct config config __attribute__((aligned(LINE)));
 	__u32 epoch __attribute__((aligned(LINE))); /* grows whenever somebody waits for the threads */
 	__u32 present;   /* which of `placed` is in force */

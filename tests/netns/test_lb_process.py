@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -18,21 +19,43 @@ from topologies.namespaces import mount_bpffs
 FIRST, SECOND = TagPair(2, 3), TagPair(4, 5)
 PINS = Path("/run/catenary/bpf")
 PEER = ("--peer", "http://127.0.0.1:8083")
+DROP = Path(__file__).parents[1] / "bpf" / "drop.bpf.o"
 PROGRAM = "from catenary.cli import main; main()"
 
 
-def lb(*words: str) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-c", PROGRAM, "lb", "run", *words]
+def command(*words: str) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-c", PROGRAM, "lb", *words]
     return subprocess.Popen(argv, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def lb(*words: str) -> subprocess.Popen[str]:
+    return command("run", *words)
+
+
+def said(*words: str, status: int = 0) -> str:
+    """What a `catenary lb` command prints that ends by itself."""
+    process = command(*words)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == status, output
+    return output
 
 
 def slave(*words: str) -> subprocess.Popen[str]:
     return lb("--role", "slave", "--outer", "l2o", "--inner", "l2i", "--port", "8083", *words)
 
 
+MASTER = ("--role", "master", "--outer", "l1o", "--inner", "l1i")
+
+
 def master(*words: str) -> subprocess.Popen[str]:
-    common = ("--role", "master", "--outer", "l1o", "--inner", "l1i", *PEER)
-    return lb(*common, "--lease", "1", "--transit", "0.1", "--tcp-closing", "0.2", *words)
+    return lb(*MASTER, *PEER, "--lease", "1", "--transit", "0.1", "--tcp-closing", "0.2", *words)
+
+
+def slave_is_up() -> bool:
+    try:
+        return BalancerClient("http://127.0.0.1:8083").health().status == "degraded"
+    except CatenaryError:
+        return False
 
 
 def connected(client: BalancerClient) -> bool:
@@ -42,9 +65,21 @@ def connected(client: BalancerClient) -> bool:
         return False
 
 
+def shell(text: str) -> str:
+    return subprocess.run(text, shell=True, capture_output=True, text=True, check=True).stdout
+
+
 def filters(interface: str) -> str:
-    command = ["tc", "filter", "show", "dev", interface, "ingress"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return shell(f"tc filter show dev {interface} ingress")
+
+
+def state(interface: str) -> tuple[set[str], bool, str]:
+    """All of an interface that a load balancer changes: flags, clsact, sysctls."""
+    flags = shell(f"ip -o link show {interface}").partition("<")[2].partition(">")[0].split(",")
+    clsact = "clsact" in shell(f"tc qdisc show dev {interface}")
+    v4 = f"net.ipv4.conf.{interface}"
+    sysctls = shell(f"sysctl net.ipv6.conf.{interface}.disable_ipv6 {v4}.forwarding {v4}.arp_ignore")
+    return {"UP", "PROMISC"} & set(flags), clsact, sysctls
 
 
 @isolated
@@ -85,20 +120,95 @@ def test_killed_daemons_leave_the_packets_flowing_and_are_adopted() -> None:
 @isolated
 def test_without_pins_a_stopped_daemon_gives_its_interfaces_back() -> None:
     wire_up()
+    shell("ip link set l2o down; tc qdisc add dev l2i clsact; sysctl -w net.ipv6.conf.l2i.disable_ipv6=0")
+    before = state("l2o"), state("l2i")
     process = slave()
-    client = BalancerClient("http://127.0.0.1:8083")
-
-    def up() -> bool:
-        try:
-            return client.health().status == "degraded"
-        except CatenaryError:
-            return False
-
-    wait_until(up, "slave")
+    wait_until(slave_is_up, "slave")
     assert "outer" in filters("l2o")
+    assert "UP" in state("l2o")[0]
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 0
-    assert filters("l2o") == filters("l2i") == ""
+    assert (state("l2o"), state("l2i")) == before
+
+
+@isolated
+def test_what_a_crash_left_is_detached_by_command_and_adopted_by_the_next() -> None:
+    wire_up()
+    before = state("l2o"), state("l2i")
+    ports = ("--outer", "l2o", "--inner", "l2i")
+    process = slave()
+    wait_until(slave_is_up, "slave")
+    running = said("detach", *ports, status=2)
+    assert f"a load balancer runs on l2o and l2i: stop it first, `kill {process.pid}`" in running
+    assert f"`kill {process.pid}`" in said("run", "--role", "slave", *ports, status=2)
+    process.kill()
+    process.wait()
+    process = slave()  # nothing was pinned: it takes over the interfaces, not the sessions
+    wait_until(slave_is_up, "slave after the crash")
+    process.kill()
+    process.wait()
+    assert "outer" in filters("l2o")
+    assert said("detach", *ports) == "l2o is given back\nl2i is given back\n"
+    assert (state("l2o"), state("l2i")) == before, "two crashes later it still knows how they were"
+    assert "no load balancer's data plane is on l2o and l2i" in said("detach", *ports, status=2)
+
+
+@isolated
+def test_pinned_tables_are_adopted_without_a_daemon_and_unpinned() -> None:
+    wire_up()
+    mount_bpffs(PINS)
+    client = BalancerClient("http://127.0.0.1:8082")
+    pin = ("--pin", str(PINS / "master"))
+    before = state("l1o"), state("l1i")
+    assert "has pinned anything" in said("attach", *pin, status=2)
+    processes = [slave(), master(*pin)]
+    wait_until(lambda: connected(client), "handshake", 30)
+    client.change(wire.Change(add=[wire.PairAdd(forward=2, reverse=3)]))
+    session = Session()
+    assert "stop it first" in said("attach", *pin, status=2)
+    processes[1].kill()
+    processes[1].wait()
+    shell("tc qdisc del dev l1o clsact; tc qdisc del dev l1i clsact")
+    facts = json.loads(said("attach", *pin, "--json"))
+    assert (facts["role"], facts["outer"], facts["inner"], facts["epoch"]) == ("master", "l1o", "l1i", 1)
+    assert facts["timeouts"]["lease"] == 1
+    assert facts["pairs"][0].pop("sessions") >= 1
+    assert facts["pairs"] == [{"forward": 2, "reverse": 3, "state": "active", "weight": 100}]
+    session.talk()
+    assert "master on l1o (outer) and l1i (inner) carries packets" in said("attach", *pin)
+    session.talk()
+    assert "holds a session table of 1000000, not 5000" in said(
+        "run", *MASTER, *PEER, *pin, "--sessions", "5000", status=2
+    )
+    assert "is unpinned" in said("detach", *pin)
+    assert not (PINS / "master").exists()
+    assert (state("l1o"), state("l1i")) == before
+    assert "has pinned anything" in said("detach", *pin, status=2)
+    session.close()
+    processes[0].send_signal(signal.SIGTERM)
+    assert processes[0].wait(10) == 0
+
+
+def refused(cases: list[tuple[tuple[str, ...], str]]) -> None:
+    for words, text in cases:
+        process = lb(*words)
+        output, _ = process.communicate(timeout=20)
+        assert process.returncode in (2, 4), output
+        assert text in output
+        assert output.count("\n") == 1, output
+
+
+@isolated
+def test_interfaces_that_cannot_be_ports_are_refused_before_anything_is_attached() -> None:
+    wire_up()
+    shell("ip link set l2i mtu 1400; tc qdisc add dev l1i clsact")
+    shell(f"tc filter add dev l1i ingress prio 1 handle 1 bpf direct-action object-file {DROP} section tc")
+    cases = [
+        (("--role", "slave", "--outer", "l2o", "--inner", "l2i"), "ip link set dev l2i mtu 1500"),
+        ((*MASTER, *PEER), "l1i has a tc filter of somebody else's, 'drop'"),
+    ]
+    refused(cases)
+    assert filters("l1o") == filters("l2o") == filters("l2i") == ""
 
 
 @isolated
@@ -113,11 +223,6 @@ def test_bad_input_is_one_clear_line_and_attaches_nothing() -> None:
         (("--role", "slave", "--outer", "l2o", "--inner", "l2i", "--pin", "/tmp/no-bpf"), "not on bpffs"),
         (("--role", "master", "--outer", "l1o", "--inner", "l1i", *PEER, "--ask-id", "4095"), "ask ID 4095"),
     ]
-    for words, text in cases:
-        process = lb(*words)
-        output, _ = process.communicate(timeout=20)
-        assert process.returncode in (2, 4), output
-        assert text in output
-        assert output.count("\n") == 1, output
+    refused(cases)
     for interface in ("l1o", "l1i", "l2o", "l2i"):
         assert filters(interface) == ""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 
 from catenary import wire
 from catenary.client import BalancerClient
 from lb_adapter.dataplane import worker
+from lb_adapter.dataplane.segment import Segment
 from tests.isolation import isolated
 from tests.netns.pair import SERVER, Session, wait_until, wire_up
-from tests.netns.test_lb_process import FIRST, SECOND, connected, lb, master, slave
+from tests.netns.test_lb_process import FIRST, SECOND, connected, lb, master, said, slave, slave_is_up, state
 
 PLANE = ("--data-plane", "af_packet", "--threads", "2")
 
@@ -35,6 +37,7 @@ def end(processes: list[subprocess.Popen[str]]) -> None:
 @isolated
 def test_killed_daemons_leave_the_packets_flowing_and_are_adopted() -> None:
     wire_up()
+    before_all = state("l1o"), state("l1i")
     client = BalancerClient("http://127.0.0.1:8082")
     processes = start()
     wait_until(lambda: connected(client), "handshake", 30)
@@ -49,6 +52,9 @@ def test_killed_daemons_leave_the_packets_flowing_and_are_adopted() -> None:
         session.talk()
     with Session(SERVER) as late:
         late.talk()
+    shown = said("attach", "--outer", "l1o", "--inner", "l1i")
+    assert "carries packets: data plane af_packet" in shown
+    assert "2 chains" in shown
     processes = start("--keep")
     wait_until(lambda: connected(client), "handshake after the crash", 30)
     after = client.pairs()
@@ -67,6 +73,28 @@ def test_killed_daemons_leave_the_packets_flowing_and_are_adopted() -> None:
     wait_until(lambda: connected(client), "handshake with the kept workers", 30)
     end(processes)
     assert (worker_pid("l1o", "l1i"), worker_pid("l2o", "l2i")) == (None, None), "given back"
+    assert (state("l1o"), state("l1i")) == before_all
+
+
+@isolated
+def test_a_worker_without_its_daemon_is_stopped_by_command() -> None:
+    wire_up()
+    ports = ("--outer", "l2o", "--inner", "l2i")
+    before = state("l2o"), state("l2i")
+    process = slave("--data-plane", "af_packet")
+    wait_until(slave_is_up, "slave")
+    process.kill()
+    process.wait()
+    found = worker.find("l2o", "l2i")
+    assert found is not None
+    memory = Segment(found[1])
+    assert memory.threads == len(os.sched_getaffinity(0)), "a thread a core unless told otherwise"
+    memory.close()
+    found[0].release()
+    assert "is stopped, its sessions are forgotten" in said("detach", *ports)
+    assert worker_pid("l2o", "l2i") is None
+    assert (state("l2o"), state("l2i")) == before
+    assert "no worker splices l2o and l2i" in said("attach", *ports, status=2)
 
 
 @isolated
