@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from catenary.libbpf_abi import BpfError
 from catenary.chain import PairState
+from catenary.libbpf_abi import BpfError
 from catenary.session import Timeouts
 from catenary.tags import TagPair
 from experiments.bench.plan import Plan, Result, Say, figure
