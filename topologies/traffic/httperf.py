@@ -10,11 +10,10 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from catenary.errors import InvalidValue, Unavailable, Unsupported
 from topologies.hosts import Host
+from topologies.traffic.load import Load
 
 _FLOAT = r"([0-9]+(?:\.[0-9]+)?)"
 _PATTERNS = {
@@ -74,10 +73,10 @@ class HttperfResult:
         )
 
 
-class Httperf:
+class Httperf(Load):
     """`connections` sessions, `rate` begun a second, one request each, for `path` of the server `address`.
 
-    IPv4 only (httperf knows nothing else). `name` must be unique in a testbed: it names the log.
+    IPv4 only (httperf knows nothing else).
     """
 
     def __init__(
@@ -92,24 +91,11 @@ class Httperf:
         port: int = 80,
         timeout: float = 30.0,
     ) -> None:
-        self.name = name
-        self._host = host
+        super().__init__(host, name)
         self._log = host.logs / f"{name}.log"
         self._argv = ["httperf", "--client=0/1", f"--server={address}", f"--port={port}"]
         self._argv += [f"--uri=/{path.lstrip('/')}", f"--rate={rate:g}", f"--num-conns={connections}"]
         self._argv += ["--num-calls=1", f"--timeout={timeout:g}"]
-        self._process: subprocess.Popen[str] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
 
     def start(self) -> None:
         if shutil.which("httperf") is None:
@@ -117,15 +103,10 @@ class Httperf:
         self._log.unlink(missing_ok=True)
         self._process = self._host.popen(self._argv, log=self.name)
 
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
     def wait(self, timeout: float) -> HttperfResult:
         """Wait for the end: the result. Raises `Unavailable` when it takes longer than `timeout` s."""
-        if self._process is None:
-            raise Unavailable(f"httperf {self.name} has not been started")
         try:
-            status = self._process.wait(timeout)
+            status = self._started().wait(timeout)
         except subprocess.TimeoutExpired as error:
             raise Unavailable(f"httperf {self.name} has not ended after {timeout:g} s") from error
         text = self._log.read_text()

@@ -12,11 +12,10 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from catenary.errors import Unavailable
 from topologies.hosts import Host
+from topologies.traffic.load import Load
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -52,11 +51,11 @@ class TransferResult:
         return cls(**{**values, "per_second": tuple(values["per_second"])})
 
 
-class Transfers:
+class Transfers(Load):
     """Closed loop of `parallel` sessions on `host`: each fetches the next of `urls`, then pauses `pause` s.
 
     URLs are `http://ADDRESS[:PORT]/PATH`, IPv6 addresses in brackets; `timeout` (s) bounds a whole request.
-    `name` must be unique in a testbed: it names the log. `sessions` > 0 ends the load after so many.
+    `sessions` > 0 ends the load after so many.
     """
 
     def __init__(
@@ -70,8 +69,7 @@ class Transfers:
         timeout: float = 30.0,
         sessions: int = 0,
     ) -> None:
-        self.name = name
-        self._host = host
+        super().__init__(host, name)
         self._options = {
             "urls": [urls] if isinstance(urls, str) else urls,
             "parallel": parallel,
@@ -79,18 +77,6 @@ class Transfers:
             "timeout": timeout,
             "sessions": sessions,
         }
-        self._process: subprocess.Popen[str] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
 
     @property
     def log(self) -> Path:
@@ -110,9 +96,7 @@ class Transfers:
 
     def wait(self, timeout: float) -> TransferResult:
         """Wait for the end of a load with a number of `sessions`."""
-        if self._process is None:
-            raise Unavailable(f"load {self.name} has not been started")
-        if self._process.wait(timeout) != 0:
+        if self._started().wait(timeout) != 0:
             raise Unavailable(f"load {self.name} failed: see {self._host.logs / self.name}.log")
         result = self.progress()
         if result is None:
@@ -121,12 +105,11 @@ class Transfers:
 
     def stop(self, grace: float = 10.0) -> TransferResult:
         """Begin no more sessions, let the open ones end for up to `grace` s, cut the rest: the totals."""
-        if self._process is None:
-            raise Unavailable(f"load {self.name} has not been started")
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+        process = self._started()
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
             try:
-                self._process.wait(grace)
+                process.wait(grace)
             except subprocess.TimeoutExpired:
-                self._process.send_signal(signal.SIGTERM)  # the second one cuts what is still open
+                process.send_signal(signal.SIGTERM)  # the second one cuts what is still open
         return self.wait(timeout=5.0)
