@@ -283,7 +283,8 @@ class Object:
         ffi, lib, _ = library()
         item = lib.bpf_object__next_map(self._pointer, ffi.NULL)
         while item != ffi.NULL:
-            if not ffi.string(lib.bpf_map__name(item)).startswith(b"."):
+            # Those with a dot are sections (.bss, .kconfig), not maps that the source declares.
+            if b"." not in ffi.string(lib.bpf_map__name(item)):
                 yield item
             item = lib.bpf_object__next_map(self._pointer, item)
 

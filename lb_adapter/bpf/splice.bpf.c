@@ -18,7 +18,11 @@ struct frame;
 struct source {
 	struct __sk_buff *skb;
 };
-#define PARSE_IP(source, offset, v6, quoted, f) parse_ip_at((source)->skb, f, offset, (v6) | (quoted) << 1)
+/* The common case in place, all else by a function that the verifier checks once. */
+#define PARSE_IP(source, offset, v6, quoted, f)                                                                   \
+	((v6) || (quoted) ? parse_ip_at((source)->skb, f, offset, (v6) | (quoted) << 1) :                         \
+			    parse_ip((void *)(long)(source)->skb->data + (offset), (void *)(long)(source)->skb->data_end, \
+				     (source)->skb->len - (offset), 0, 0, f))
 int parse_ip_at(struct __sk_buff *skb, struct frame *f, __u32 offset, __u32 how);
 
 #include "key.h"
@@ -237,13 +241,20 @@ __noinline int parse_ip_at(struct __sk_buff *skb, struct frame *f, __u32 offset,
 }
 
 /* Parse the frame as it is now, the outermost tag possibly beside it in the skb. */
-static __noinline int parse_linear(struct __sk_buff *skb, struct frame *f)
+INLINE int parse_linear(struct __sk_buff *skb, struct frame *f)
 {
 	struct source source = { skb };
 
-	return f ? parse_frame(&source, (void *)(long)skb->data, (void *)(long)skb->data_end,
-			       skb->vlan_present ? (skb->vlan_tci & 0x0fff) | TAG_BESIDE : 0, f) :
-		   FRAME_BAD;
+	return parse_frame(&source, (void *)(long)skb->data, (void *)(long)skb->data_end,
+			   skb->vlan_present ? (skb->vlan_tci & 0x0fff) | TAG_BESIDE : 0, f);
+}
+
+static __noinline int parse_pulled(struct __sk_buff *skb, struct frame *f)
+{
+	if (!f)
+		return FRAME_BAD;
+	bpf_skb_pull_data(skb, skb->len < HEADERS ? skb->len : HEADERS);
+	return parse_linear(skb, f);
 }
 
 /*
@@ -256,8 +267,7 @@ INLINE int parse_skb(struct __sk_buff *skb, struct frame *f)
 
 	if (class != FRAME_BAD || skb->data_end - skb->data >= skb->len)
 		return class;
-	bpf_skb_pull_data(skb, skb->len < HEADERS ? skb->len : HEADERS);
-	return parse_linear(skb, f);
+	return parse_pulled(skb, f);
 }
 
 INLINE void count_chain(struct __sk_buff *skb, const struct verdict *v)
@@ -296,8 +306,16 @@ INLINE int emit(struct __sk_buff *skb, struct env *e, const struct verdict *v)
 	return bpf_redirect(ifindex, 0);
 }
 
-/* The coarse clock steps by a tick (1 to 10 ms), which timeouts of seconds never see, and costs a fifth. */
-INLINE __u32 now_ms(void) { return (__u32)(bpf_ktime_get_coarse_ns() / 1000000); }
+extern unsigned int CONFIG_HZ __kconfig __weak;
+
+/*
+ * Monotonic ms, in steps of a tick (1 to 10 ms), which timeouts of seconds never see. Reading jiffies is one load,
+ * while every clock is a call. A kernel that does not tell its tick (no config to be read) gives its clock.
+ */
+INLINE __u32 now_ms(void)
+{
+	return CONFIG_HZ ? bpf_jiffies64() * 1000 / CONFIG_HZ : bpf_ktime_get_ns() / 1000000;
+}
 
 SEC("tc")
 int outer(struct __sk_buff *skb)
@@ -402,8 +420,7 @@ static long walk6(void *map, struct session_key *key, struct pin *pin, struct en
 SEC("syscall")
 int walk(void *unused)
 {
-	/* Programs of this type have no coarse clock; the fine one is never behind it. */
-	struct env e = { .now = (__u32)(bpf_ktime_get_ns() / 1000000) };
+	struct env e = { .now = now_ms() };
 	__u32 zero = 0;
 
 	e.c = bpf_map_lookup_elem(&config, &zero);
