@@ -115,7 +115,7 @@ def _af_packet() -> tuple[Setting, ...]:
     if found is None:
         return ()
     option = f"{found.group()} af_packet"
-    return _catenary(option), _catenary(option, hosts=_HOSTS_GRO), _catenary(f"{option} --threads 2")
+    return _catenary(option), _catenary(option, hosts=_HOSTS_GRO), _catenary(f"{option} --threads 1")
 
 
 def _switches(rules: Rules) -> tuple[Setting, ...]:
