@@ -7,9 +7,13 @@ Keys and values are bytes in the layout of the C structs; numpy reads batches of
 from __future__ import annotations
 
 import errno
+import gzip
 import os
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +245,23 @@ class Map:
             token_in, token_out = token_out, ffi.new("char[]", max(4, self.key_size))
 
 
+@cache
+def tick_rate() -> int:
+    """CONFIG_HZ of this kernel; 0 if it is not told here, as in a container without /boot.
+
+    BPF programs read it as an `extern __kconfig`. libbpf would look it up by itself, and refuse to load
+    anything where there is nothing to be read.
+    """
+    for path in (Path(f"/boot/config-{os.uname().release}"), Path("/proc/config.gz")):
+        with suppress(OSError):
+            raw = path.read_bytes()
+            text = gzip.decompress(raw) if path.suffix == ".gz" else raw
+            found = re.search(rb"^CONFIG_HZ=(\d+)$", text, re.MULTILINE)
+            if found is not None:
+                return int(found[1])
+    return 0
+
+
 def possible_cpus() -> int:
     return int(library()[1].libbpf_num_possible_cpus())
 
@@ -268,7 +289,9 @@ class Object:
         log.clear()
         if not path.exists():
             raise Unsupported(f"{path} is not built: run `make build`")
-        self._pointer = lib.bpf_object__open_file(str(path).encode(), ffi.NULL)
+        kconfig = ffi.new("char[]", f"CONFIG_HZ={tick_rate()}".encode())
+        opts = ffi.new("struct open_opts *", {"sz": ffi.sizeof("struct open_opts"), "kconfig": kconfig})
+        self._pointer = lib.bpf_object__open_file(str(path).encode(), opts)
         if self._pointer == ffi.NULL:
             raise BpfError(f"open {path}", ffi.errno)
         for name, entries in (max_entries or {}).items():

@@ -13,7 +13,9 @@ from catenary.errors import CatenaryError, Unsupported
 
 _CDEF = """
 typedef struct bpf_object bpf_object; typedef struct bpf_program bpf_program; typedef struct bpf_map bpf_map;
-bpf_object *bpf_object__open_file(const char *path, const void *opts);
+struct open_opts { size_t sz; const char *name; uint64_t relaxed; const char *pin_root; uint64_t stub;
+  const char *kconfig; };
+bpf_object *bpf_object__open_file(const char *path, const struct open_opts *);
 int bpf_object__load(bpf_object *); void bpf_object__close(bpf_object *);
 bpf_program *bpf_object__find_program_by_name(const bpf_object *, const char *);
 bpf_map *bpf_object__find_map_by_name(const bpf_object *, const char *);

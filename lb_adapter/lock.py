@@ -17,10 +17,13 @@ def _address(outer: str, inner: str) -> str:
 def daemon_of(outer: str, inner: str) -> int | None:
     """Process ID of the daemon that has these ports; None if there is none."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # the daemon never accepts: a full queue must not hold us up
         try:
             probe.connect(_address(outer, inner))
         except ConnectionRefusedError:
             return None
+        except BlockingIOError:
+            raise Conflict(f"a load balancer runs on {outer} and {inner}: stop it first") from None
         raw = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     return int(_CREDENTIALS.unpack(raw)[0])
 

@@ -306,11 +306,11 @@ INLINE int emit(struct __sk_buff *skb, struct env *e, const struct verdict *v)
 	return bpf_redirect(ifindex, 0);
 }
 
-extern unsigned int CONFIG_HZ __kconfig __weak;
+extern unsigned int CONFIG_HZ __kconfig __weak; /* 0: this kernel does not tell (catenary/libbpf.py) */
 
 /*
  * Monotonic ms, in steps of a tick (1 to 10 ms), which timeouts of seconds never see. Reading jiffies is one load,
- * while every clock is a call. A kernel that does not tell its tick (no config to be read) gives its clock.
+ * while every clock is a call. Without the rate of the tick there is the clock.
  */
 INLINE __u32 now_ms(void)
 {

@@ -34,6 +34,8 @@ SHOT, REDIRECT = 2, 7
 PAIRS = (TagPair(2, 3), TagPair(4, 5), TagPair(6, 7))
 REASON_NAMES = {value: name for name, value in abi.REASONS.items()}
 HOURS = Timeouts(lease=3600, tcp_established=7200)
+KEY = SessionKey.of(End(ip_address("10.0.0.1"), 1000), End(ip_address("10.0.0.2"), 80), 6)
+"""Of `tcp()`."""
 
 
 def table(*pairs: TagPair, generation: int = 1, state: PairState = PairState.ACTIVE) -> ChainTable:
@@ -265,16 +267,15 @@ def test_fin_both_ways_closes_until_a_syn(master: Bench) -> None:
     master.inner(reverse, tcp(flags="FA", reverse=True))
     assert master.plane.walk()[slot].live == 0, "closing"
     assert master.plane.walk()[slot].pins == 1, "but still pinned"
-    key = SessionKey.of(End(ip_address("10.0.0.1"), 1000), End(ip_address("10.0.0.2"), 80), 6)
-    closed = master.plane.pin_of(key)
+    closed = master.plane.pin_of(KEY)
     assert closed is not None
     master.outer(tcp(flags="A"))
-    assert master.plane.pin_of(key) == closed, "right after it, closing keeps its moment"
+    assert master.plane.pin_of(KEY) == closed, "right after it, closing keeps its moment"
     master.configure(replace(HOURS, transit=0.05))
 
     def refreshed() -> bool:
         master.outer(tcp(flags="A"))
-        pin = master.plane.pin_of(key)
+        pin = master.plane.pin_of(KEY)
         return pin is not None and pin.seen > closed.seen
 
     wait_until(refreshed)  # a late packet holds the pin, for it may have renewed the slave's lease
