@@ -25,7 +25,7 @@ struct source {
 				     (source)->skb->len - (offset), 0, 0, f))
 int parse_ip_at(struct __sk_buff *skb, struct frame *f, __u32 offset, __u32 how);
 
-#include "key.h"
+#include "parse.h"
 #include "pin.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

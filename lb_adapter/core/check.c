@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "key.h"
+#include "parse.h"
 #include "pin.h"
 
 #define EXPORT __attribute__((visibility("default")))

@@ -1,4 +1,4 @@
-"""The oracle of `key.h`: from a frame to its session, in plain Python.
+"""The oracle of `parse.h` and `key.h`: from a frame to its session, in plain Python.
 
 Written from the key table of docs/ARCHITECTURE.md and the RFCs named below, not from the C: where the two
 differ, one of them is wrong. Pure and slow; `oracle_splice.py` goes on with the decisions.

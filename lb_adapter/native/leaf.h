@@ -13,7 +13,7 @@
 #include <sched.h>
 
 #include "segment.h"
-#include "key.h"
+#include "parse.h"
 #include "pin.h"
 
 #define PROBES 16
