@@ -310,11 +310,20 @@ extern unsigned int CONFIG_HZ __kconfig __weak; /* 0: this kernel does not tell 
 
 /*
  * Monotonic ms, in steps of a tick (1 to 10 ms), which timeouts of seconds never see. Reading jiffies is one load,
- * while every clock is a call. Without the rate of the tick there is the clock.
+ * while every clock is a call. The verifier knows CONFIG_HZ and drops all other branches; at a rate that has no whole
+ * ms a tick, or is not told, there is the clock.
  */
 INLINE __u32 now_ms(void)
 {
-	return CONFIG_HZ ? bpf_jiffies64() * 1000 / CONFIG_HZ : bpf_ktime_get_ns() / 1000000;
+	switch (CONFIG_HZ) {
+	case 1000:
+		return bpf_jiffies64();
+	case 250:
+		return bpf_jiffies64() * 4;
+	case 100:
+		return bpf_jiffies64() * 10;
+	}
+	return bpf_ktime_get_ns() / 1000000;
 }
 
 SEC("tc")

@@ -63,10 +63,12 @@ INLINE int in_force(struct env *e, __u64 word)
  */
 INLINE int gives_way(struct env *e, __u64 word, __u8 flags)
 {
-	const struct slot *s = open_slot(e, pin_slot(word));
+	const struct slot *s;
 
-	return opens(flags) && pin_state(word) == PIN_CLOSING && s && (s->state != SLOT_ACTIVE || !s->weight) &&
-	       pin_age(word, e->now) > 4 * e->c->transit_ms;
+	if (!opens(flags) || pin_state(word) != PIN_CLOSING || pin_age(word, e->now) <= 4 * e->c->transit_ms)
+		return 0;
+	s = open_slot(e, pin_slot(word));
+	return s && (s->state != SLOT_ACTIVE || !s->weight);
 }
 
 INLINE struct verdict drop_for(__u16 reason)
@@ -221,9 +223,13 @@ INLINE __u32 fragment_slot(struct env *e, struct frame *f)
 
 INLINE void note_first_fragment(struct env *e, struct frame *f, __u32 slot)
 {
-	const struct slot *s = open_slot(e, slot);
+	const struct slot *s;
 
-	if (f->fragment.kind && s)
+	/* First what costs nothing: few frames are fragments, and looking up a slot is not free. */
+	if (!f->fragment.kind)
+		return;
+	s = open_slot(e, slot);
+	if (s)
 		leaf_note_fragment(e, &f->fragment, pin_word(slot, s->generation, PIN_OTHER, e->now));
 }
 
