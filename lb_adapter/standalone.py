@@ -78,33 +78,18 @@ def detach(pin: Path | None, ports: Ports | None) -> list[str]:
     if pin is None and ports is None:
         raise InvalidValue("say what to detach: --outer and --inner, or --pin DIR, or all three")
     done: list[str] = []
-    names = list(ports) if ports is not None else _pinned_ports(pin) if pin is not None else []
+    notes = ebpf.pinned_notes(pin) if pin is not None else {}
+    names = list(ports or notes)
     if len(names) == 2:
-        check_no_daemon(*names)
-        done += _stop_worker(*names)
-    for name in names:
-        if ebpf.is_attached(name):
-            ebpf.release(name)
-            done.append(f"{name} is given back")
+        check_no_daemon(names[0], names[1])
+        done += _stop_worker(names[0], names[1])
+    done += [f"{name} is given back" for name in names if ebpf.release(name, notes.get(name))]
     if pin is not None and ebpf.unpin(pin):
         done.append(f"{pin} is unpinned, its sessions are forgotten")
     if not done:
-        where = " and ".join(names) or str(pin)
-        raise NotFound(f"no load balancer's data plane is on {where}")
+        where = f"on {' and '.join(names)}" if names else f"pinned in {pin}"
+        raise NotFound(f"no load balancer's data plane is {where}")
     return done
-
-
-def _pinned_ports(pin: Path) -> list[str]:
-    """Names of the interfaces of a pin folder that are still there."""
-    size = ebpf.pinned_size(pin)
-    if size is None:
-        raise NotFound(f"no load balancer has pinned anything in {pin}")
-    plane = EbpfDataPlane(pin, pins=size)
-    try:
-        config = plane.adopted_config()
-    finally:
-        plane.close()
-    return [name for name in (config.outer, config.inner) if name] if config else []
 
 
 def _stop_worker(outer: str, inner: str) -> list[str]:

@@ -133,19 +133,19 @@ class EbpfDataPlane(SpliceTables):
     def attach(self) -> None:
         if self._splice is None:
             raise InvalidValue("configure the data plane before it is attached")
-        fresh: list[str] = []
+        fresh: dict[str, bytes] = {}
         try:
             for program, name in zip(_PROGRAMS, (self._splice.outer, self._splice.inner), strict=True):
+                key = _key(_PROGRAMS.index(program))
                 if not is_attached(name):
-                    fresh.append(name)
-                self._attach(program, name)
+                    fresh[name] = key
+                self._attach(program, key, name)
         except CatenaryError:
-            for name in fresh:  # half a load balancer would be a black hole
-                release(name)
+            for name, key in fresh.items():  # half a load balancer would be a black hole
+                release(name, ports.noted_for(name, self._ports.get(key)))
             raise
 
-    def _attach(self, program: str, name: str) -> None:
-        key = _key(_PROGRAMS.index(program))
+    def _attach(self, program: str, key: bytes, name: str) -> None:
         noted = ports.noted_for(name, self._ports.get(key)) or _noted(name)
         # Promiscuous: a real NIC would else drop what is not addressed to it.
         self._ports.set(key, ports.take(name, ports.QUIET, _FLAGS, noted))
@@ -226,12 +226,29 @@ def is_attached(name: str) -> bool:
     return _noted(name) is not None
 
 
-def release(name: str) -> None:
-    """Take our program off an interface and give it back as it was; nothing there is no error."""
-    noted = _noted(name)
-    if noted is not None:
+def release(name: str, noted: bytes | None = None) -> bool:
+    """Take our program off an interface and give it back as it was; False if there was nothing to do.
+
+    `noted` is how it was, should the program be gone already.
+    """
+    attached = _noted(name)
+    if attached is not None:
         libbpf.detach(ports.interface_index(name))
-        ports.give_back(noted, _FLAGS)
+    before = attached or noted
+    if before is not None:
+        ports.give_back(before, _FLAGS)
+    return before is not None
+
+
+def pinned_notes(pin: Path) -> dict[str, bytes]:
+    """By name, what is noted in a pin folder of those of its interfaces that are still there."""
+    found = libbpf.pinned_map(pin / "ports")
+    if found is None:
+        return {}
+    rows = [found.get(_key(number)) or b"" for number in range(len(_PROGRAMS))]
+    libbpf.close_fd(found.fd)
+    named = {ports.interface_name(abi.unpack("port_before", row).ifindex): row for row in rows}
+    return {name: row for name, row in named.items() if name is not None}
 
 
 def unpin(pin: Path) -> bool:
