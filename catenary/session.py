@@ -110,7 +110,7 @@ class Timeouts:
     """Times of a segment, all in seconds; the pair's master hands them to its slave.
 
     Affinity rule 5: `tau` is what is promised to a session of a state, and the master really holds a pin
-    for `tau + lease + transit`.
+    for `tau + lease + transit` after its last packet.
     """
 
     tcp_opening: float = 60.0

@@ -73,8 +73,9 @@ def age(pin: Pin, now: int) -> int:
 
 
 def expired(pin: Pin, now: int, times: Times) -> bool:
-    """Rule 5: T = tau + L + D after it was last seen."""
-    return age(pin, now) >= times.tau[pin.state] + times.lease + times.transit
+    """Rule 5: T = tau + L + D after the last packet, which a closing pin may have seen 2 D after `seen`."""
+    untraced = 2 * times.transit if pin.state is State.CLOSING else 0
+    return age(pin, now) >= times.tau[pin.state] + times.lease + times.transit + untraced
 
 
 def leased(pin: Pin, now: int, times: Times) -> bool:

@@ -42,12 +42,17 @@ INLINE __u32 pin_age(__u64 word, __u32 now)
 	return age < 0 ? 0 : (__u32)age;
 }
 
-/* T = tau + lease + transit: how long the master holds a pin, and the slave a hint (rule 5). */
+/*
+ * T = tau + lease + transit: how long the master holds a pin, and the slave a hint (rule 5). A closing word tells
+ * when closing began, and packets up to 2 D after that leave no trace (`pin_next`): T counts from the last one.
+ */
 INLINE int pin_expired(__u64 word, __u32 now, const struct config *c)
 {
 	__u32 state = pin_state(word);
 	__u32 tau = c->tau_ms[state < PIN_STATES ? state : PIN_OTHER];
 
+	if (state == PIN_CLOSING)
+		tau += 2 * c->transit_ms;
 	return pin_age(word, now) >= tau + c->lease_ms + c->transit_ms;
 }
 

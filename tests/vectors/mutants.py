@@ -1,4 +1,4 @@
-"""Ten seeded mistakes in the C core, and what must catch each one."""
+"""Seeded mistakes in the C core, and what must catch each one."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ MUTANTS = (
     ),
     Mutant("an ICMP error refreshes its pin", "splice.h", "side, class == FRAME_ERROR)", "side, 0)"),
     Mutant("a pin expires without D", "pin.h", "tau + c->lease_ms + c->transit_ms", "tau + c->lease_ms"),
+    Mutant("a closing pin forgets its late packets", "pin.h", "tau += 2 * c->transit_ms", "tau += 0"),
     Mutant(
         "a closing pin is reopened at once",
         "pin.h",

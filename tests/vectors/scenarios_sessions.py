@@ -47,7 +47,7 @@ def _established(splice: AnySplice) -> None:
     splice.outer(tcp("A"), 1)
 
 
-LATE = TIMES.tau[State.CLOSING] + L + D  # how long a closing pin lives
+LATE = TIMES.tau[State.CLOSING] + L + 3 * D  # how long a closing pin lives
 
 
 def fin_both_ways_closes(make: Make) -> None:
@@ -121,6 +121,16 @@ def a_refused_connection_ends_by_the_opening_timeout(make: Make) -> None:
     splice.inner(answer("RA", 5), 1)
     assert said(splice.outer(tcp("S"), 1 + LATE)) == CHAIN1
     assert said(splice.outer(tcp("S"), 1 + LATE + 2000 + L + D)) == CHAIN0
+
+
+def a_closing_pin_lives_on_after_a_packet_that_left_no_trace(make: Make) -> None:
+    """T counts from the last packet, also within 2 D after closing began, where the word stays as it is."""
+    splice = make(setup())
+    _established(splice)
+    splice.outer(tcp("R"), 100)
+    splice.outer(tcp("A"), 100 + 2 * D)
+    last = 100 + 2 * D + TIMES.tau[State.CLOSING] + L + D
+    assert said(splice.outer(tcp("FA"), last - 1)) == CHAIN1
 
 
 def the_clients_reset_closes_an_opening_session(make: Make) -> None:
