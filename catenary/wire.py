@@ -190,9 +190,13 @@ class BalancerStats(Model):
 
 
 class Rebalance(Model):
-    """A re-balance request: new sessions only. With `weights`, these are the operator's from now on."""
+    """A re-balance request: new sessions only. With `weights`, these are the operator's from now on.
+
+    While the session table overflows weights may not change, unless `force`.
+    """
 
     weights: list[PairAdd] = []
+    force: bool = False
 
 
 class PeerHealth(Model):

@@ -41,13 +41,14 @@ class ChainTable:
     """All pairs of a segment at one epoch.
 
     `generations` remembers the last generation of every slot ever used; `resting` the moment until which
-    an ID of a forgotten pair may not be used again.
+    an ID of a forgotten pair may not be used again. `skewed`: a rebalance made `placed` differ from `weight`.
     """
 
     epoch: int = 0
     pairs: tuple[Pair, ...] = ()
     generations: Mapping[int, int] = field(default_factory=dict)
     resting: Mapping[int, float] = field(default_factory=dict)
+    skewed: bool = False
 
     def find(self, tags: TagPair) -> Pair:
         """The pair with these tags, or `NotFound`."""
@@ -67,7 +68,9 @@ class ChainTable:
 
     def warming(self) -> bool:
         """Has slow start held a chain back that still has to get its whole weight?"""
-        return any(p.state is PairState.ACTIVE and p.placed < p.weight for p in self.pairs)
+        return not self.skewed and any(
+            p.state is PairState.ACTIVE and p.placed < p.weight for p in self.pairs
+        )
 
     def cooling_down(self) -> bool:
         return any(p.state in (PairState.COOLING, PairState.CLOSED) for p in self.pairs)
@@ -120,7 +123,8 @@ def _add(table: ChainTable, tags: TagPair, weight: int, ask_id: int, now: float)
     pair = Pair(tags, slot, generation, weight, weight, PairState.ACTIVE, now)
     # What a rebalance skewed is over: the set that it was made for is no more.
     pairs = [replace(p, placed=p.weight) for p in table.pairs]
-    return replace(table, pairs=(*pairs, pair), generations={**table.generations, slot: generation})
+    generations = {**table.generations, slot: generation}
+    return replace(table, pairs=(*pairs, pair), generations=generations, skewed=False)
 
 
 def _remove(table: ChainTable, tags: TagPair, now: float) -> ChainTable:
@@ -129,7 +133,7 @@ def _remove(table: ChainTable, tags: TagPair, now: float) -> ChainTable:
         raise Conflict(f"tag pair {tags} is already {pair.state}")
     pairs = [replace(p, placed=p.weight) for p in table.pairs]
     cooling = replace(pair, placed=pair.weight, state=PairState.COOLING, since=now)
-    return replace(table, pairs=tuple(cooling if p.tags == tags else p for p in pairs))
+    return replace(table, pairs=tuple(cooling if p.tags == tags else p for p in pairs), skewed=False)
 
 
 def _forget(table: ChainTable, tags: TagPair, now: float, transit: float) -> ChainTable:
@@ -184,18 +188,23 @@ def reweigh(table: ChainTable, weights: Iterable[tuple[TagPair, int]], live: Map
         replace(p, weight=given.get(p.tags, p.weight), placed=placed.get(p.slot, p.placed))
         for p in table.pairs
     )
-    return table if pairs == table.pairs else replace(table, pairs=pairs, epoch=table.epoch + 1)
+    if pairs == table.pairs:
+        return table
+    return replace(table, pairs=pairs, epoch=table.epoch + 1, skewed=not given)
 
 
 def warmed(table: ChainTable, now: float, slow_start: float) -> ChainTable:
     """Slow start: a new chain's weight grows in ten steps over `slow_start` seconds.
 
     The first chain needs none: there is nobody to take the load meanwhile, and shares are relative.
+    A rebalance ends it.
     """
+    if table.skewed:
+        return table
 
     def placed(pair: Pair) -> int:
         tenths = 1 + int(10 * (now - pair.since) / slow_start)
-        if pair.state is not PairState.ACTIVE or pair.since + 1.1 * slow_start < now:
+        if pair.state is not PairState.ACTIVE:
             return pair.placed
         return pair.weight if tenths > 10 else -(-pair.weight * tenths // 10)
 

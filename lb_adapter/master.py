@@ -64,7 +64,7 @@ class Master(Daemon):
         self._keep_peer()
         if self._known.connected and self._table.cooling_down():
             self._advance()
-        if self._known.connected and self._slow_start:
+        if self._known.connected and self._slow_start and not self._plane.overflow():
             self._warm_up()
 
     def _warm_up(self) -> None:
@@ -166,13 +166,14 @@ class Master(Daemon):
                 warmed = balancer.warmed(table, self._clock(), self._slow_start)
                 table = replace(warmed, epoch=table.epoch)
             if table != self._table:
-                self._check_overflow(request)
+                if request.add or request.remove:
+                    self._check_overflow(request.force)
                 self._require_peer()
                 self._commit(table)
             return to_wire(self._segment, self._table)
 
-    def _check_overflow(self, request: wire.Change) -> None:
-        if self._plane.overflow() and (request.add or request.remove) and not request.force:
+    def _check_overflow(self, force: bool) -> None:
+        if self._plane.overflow() and not force:
             raise Conflict(
                 f"the session table of {self._plane.capacity} is full: sessions without a pin live by the "
                 "hash, which a change of the chain set would move; wait until it is over, or force it"
@@ -184,6 +185,7 @@ class Master(Daemon):
             weights = [(item.pair(), item.weight) for item in request.weights]
             table = balancer.reweigh(self._table, weights, live)
             if table != self._table:
+                self._check_overflow(request.force)
                 self._require_peer()
                 self._commit(table)
             return to_wire(self._segment, self._table)

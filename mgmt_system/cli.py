@@ -131,6 +131,9 @@ def rebalance(
         list[str] | None,
         typer.Option("--weight", help="New weight of a tag pair: FORWARD,REVERSE=WEIGHT; may be repeated."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also while the session table overflows: may break sessions.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Spread new sessions afresh; live sessions stay where they are.
@@ -141,7 +144,7 @@ def rebalance(
 
         catenary rebalance --weight 2,3=50 --weight 4,5=100
     """
-    request = _request(wire.Rebalance, weights=[_weight(text) for text in weight or []])
+    request = _request(wire.Rebalance, weights=[_weight(text) for text in weight or []], force=force)
     with ManagementClient.from_environment() as client:
         chain_set = client.rebalance(request)
     tables.show(chain_set, json, tables.chain_set)

@@ -60,8 +60,9 @@ enum pin_state {
 	PIN_OPENING = 2,
 	PIN_ESTABLISHED = 3,
 	PIN_CLOSING = 4,
-	PIN_NEIGHBOUR = 5,
-	PIN_STATES = 6
+	PIN_REOPENING = 5, /* a SYN on an established pin: as long-lived as it was, deaf as an opening one */
+	PIN_NEIGHBOUR = 6,
+	PIN_STATES = 7
 };
 
 /* One 64-bit word (core/pin.h), so that every change of a pin is one compare-and-swap. */
@@ -99,7 +100,7 @@ struct config {
 	__u32 ask_vid;
 	__u32 lease_ms;
 	__u32 transit_ms;
-	__u32 tau_ms[6];
+	__u32 tau_ms[7];
 	__u32 overflow;     /* rule 7: above the high-water mark every new key goes by the plain hash */
 	__u32 refuse_full;  /* without room for its pin a new session is refused, not placed by the hash */
 };

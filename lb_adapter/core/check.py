@@ -16,6 +16,7 @@ from cffi import FFI
 
 from catenary.errors import Unsupported
 from lb_adapter import abi
+from lb_adapter.core.oracle_pin import State
 from lb_adapter.core.oracle_splice import Setup, Verdict
 
 CORE = Path(__file__).parent
@@ -133,8 +134,8 @@ class CSplice:
         config.ask_vid = setup.ask_id or 0
         config.lease_ms, config.transit_ms = times.lease, times.transit
         config.refuse_full = setup.refuse_full
-        for state, tau in times.tau.items():
-            config.tau_ms[state] = tau
+        for state in State:
+            config.tau_ms[state] = times.promised(state)
         master = setup.role == "master"
         for number, row in setup.slots.items():
             slot = check.slots[number]

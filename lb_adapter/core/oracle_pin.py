@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
+from catenary.session import Timeouts
 from lb_adapter.core.oracle import ADDRESSES, ARP, CLIENT, ND, TCP, UDP
 
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
@@ -24,7 +25,8 @@ class State(IntEnum):
     OPENING = 2
     ESTABLISHED = 3
     CLOSING = 4
-    NEIGHBOUR = 5
+    REOPENING = 5
+    NEIGHBOUR = 6
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,28 @@ class Pin:
 
 @dataclass(frozen=True)
 class Times:
-    """All in ms: L, D, and tau of each state."""
+    """All in ms: L, D, and tau of each state; a reopening pin has that of an established one."""
 
     lease: int
     transit: int
     tau: Mapping[State, int]
+
+    @classmethod
+    def of(cls, timeouts: Timeouts) -> Times:
+        seconds = {
+            State.OTHER: timeouts.other,
+            State.UDP: timeouts.udp,
+            State.OPENING: timeouts.tcp_opening,
+            State.ESTABLISHED: timeouts.tcp_established,
+            State.CLOSING: timeouts.tcp_closing,
+            State.NEIGHBOUR: timeouts.neighbour,
+        }
+        tau = {state: round(value * 1000) for state, value in seconds.items()}
+        return cls(round(timeouts.lease * 1000), round(timeouts.transit * 1000), tau)
+
+    def promised(self, state: State) -> int:
+        """tau."""
+        return self.tau[State.ESTABLISHED if state is State.REOPENING else state]
 
 
 def opens(flags: int) -> bool:
@@ -75,7 +94,7 @@ def age(pin: Pin, now: int) -> int:
 def expired(pin: Pin, now: int, times: Times) -> bool:
     """Rule 5: T = tau + L + D after the last packet, which a closing pin may have seen 2 D after `seen`."""
     untraced = 2 * times.transit if pin.state is State.CLOSING else 0
-    return age(pin, now) >= times.tau[pin.state] + times.lease + times.transit + untraced
+    return age(pin, now) >= times.promised(pin.state) + times.lease + times.transit + untraced
 
 
 def leased(pin: Pin, now: int, times: Times) -> bool:
@@ -86,10 +105,12 @@ def leased(pin: Pin, now: int, times: Times) -> bool:
 def refreshed(pin: Pin, now: int, flags: int, side: int, transit: int) -> Pin:
     """The master's pin after a packet from `side` (rule 5). No flags: no TCP, or not to be believed."""
     seen = replace(pin, seen=now)
-    if pin.state not in (State.OPENING, State.ESTABLISHED, State.CLOSING):
+    if pin.state not in (State.OPENING, State.ESTABLISHED, State.CLOSING, State.REOPENING):
         return seen
     if opens(flags):
-        return replace(seen, state=State.OPENING, fins=0)
+        # It may be a late copy of the session's own SYN, or forged: a long life stays long.
+        long = pin.state in (State.ESTABLISHED, State.REOPENING)
+        return replace(seen, state=State.REOPENING if long else State.OPENING, fins=0)
     fin = side if flags & FIN else 0
     if pin.state is State.CLOSING:
         if age(pin, now) <= 2 * transit:
@@ -97,7 +118,7 @@ def refreshed(pin: Pin, now: int, flags: int, side: int, transit: int) -> Pin:
         if pin.fins == BOTH or flags & RST or fin & pin.fins:
             return seen  # over, but the slave's lease may have been renewed: the pin must outlive it
         return replace(seen, state=State.ESTABLISHED, fins=fin)
-    if pin.state is State.OPENING and side == FROM_SERVER:
+    if pin.state in (State.OPENING, State.REOPENING) and side == FROM_SERVER:
         # It may be the last session's: only the client's ACK shows that this one's handshake is over.
         return seen
     fins = pin.fins | fin

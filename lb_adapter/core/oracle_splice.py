@@ -100,12 +100,7 @@ class Splice:
 
     def outer(self, frame: bytes, now: int, beside: int | None = None) -> tuple[Verdict, bytes]:
         """A frame from the outer port: what becomes of it, and how it looks when it is sent."""
-        parsed = parse(frame, beside)
-        if parsed.vlans[0] in self.vids:
-            verdict = Verdict("", 0, "drop_own_tag")
-        else:
-            verdict = self._decide(parsed, now, "outer", None)
-        return self._emit(verdict, frame, beside)
+        return self._emit(self.decide_outer(parse(frame, beside), now), frame, beside)
 
     def inner(self, frame: bytes, now: int, beside: int | None = None) -> tuple[Verdict, bytes]:
         """A frame from the inner port; its outermost tag, in it or beside it, is the splice's own."""
@@ -114,10 +109,20 @@ class Splice:
             frame = frame[:12] + frame[16:]
         if not beside:
             return self._emit(Verdict("", 0, "drop_untagged"), frame, None)
-        meaning, slot = self.vids.get(beside, ("own", None))
+        return self._emit(self.decide_inner(parse(frame), beside, now), frame, None)
+
+    def decide_outer(self, parsed: Parsed, now: int) -> Verdict:
+        """What becomes of a parsed frame from the outer port."""
+        if parsed.vlans[0] in self.vids:
+            return Verdict("", 0, "drop_own_tag")
+        return self._decide(parsed, now, "outer", None)
+
+    def decide_inner(self, parsed: Parsed, vid: int, now: int) -> Verdict:
+        """What becomes of a parsed frame from the inner port; `vid` is the own tag that was popped off it."""
+        meaning, slot = self.vids.get(vid, ("own", None))
         if meaning == "own":
-            return self._emit(Verdict("", 0, "drop_unknown_tag"), frame, None)
-        return self._emit(self._decide(parse(frame), now, meaning, slot), frame, None)
+            return Verdict("", 0, "drop_unknown_tag")
+        return self._decide(parsed, now, meaning, slot)
 
     def walk(self, now: int) -> None:
         """Reclaim what is not in force; in overflow also what the hash places alike (rule 7)."""
@@ -179,13 +184,21 @@ class Splice:
             self.overflow and self.setup.role == "master" and pin.state is State.OPENING and pin.slot == plain
         )
 
-    def _gives_way(self, pin: Pin, flags: int, now: int) -> bool:
-        """Rule 5: a SYN on a closed, quiet pin whose chain takes no new sessions is placed anew."""
+    def _may_move(self, pin: Pin, flags: int) -> bool:
+        """A SYN for a chain that takes no new sessions."""
         row = self._open(pin.slot)
         takes = row is not None and row.state == "active" and row.weight > 0
+        return opens(flags) and not takes
+
+    def _gives_way(self, pin: Pin, flags: int, now: int) -> bool:
+        """Rule 5: such a SYN is placed anew if the pin is closed and was quiet."""
         # Packets up to 2 D after closing began leave no trace in the pin, so quiet for 2 D means 4 D.
         quiet = age(pin, now) > 4 * self.setup.times.transit
-        return opens(flags) and pin.state is State.CLOSING and quiet and not takes
+        return pin.state is State.CLOSING and quiet and self._may_move(pin, flags)
+
+    def _decides(self, pin: Pin, flags: int, now: int) -> bool:
+        """May the slave follow this lease? With a SYN that the master may have placed anew, it asks."""
+        return leased(pin, now, self.setup.times) and not self._may_move(pin, flags)
 
     def _fresh(self, slot: int, parsed: Parsed, now: int) -> Pin:
         assert parsed.key is not None
@@ -313,11 +326,11 @@ class Splice:
         if hint is not None and parsed.kind is FrameClass.SESSION:
             slot = self._hinted(parsed, now, hint)
         if slot is None:
-            slot = self._place(parsed, now, 0, FROM_SERVER)
+            slot = self._place(parsed, now, parsed.tcp_flags, FROM_SERVER)
         return Verdict("inner", self.setup.slots[slot].reverse, "ask_answered")
 
     def _hinted(self, parsed: Parsed, now: int, hint: int) -> int | None:
-        slot = self._refresh(parsed, now, 0, FROM_SERVER)
+        slot = self._refresh(parsed, now, parsed.tcp_flags, FROM_SERVER)
         if slot is not None:
             self.counts["hint_refused"] += slot != hint
         elif self.overflow:
@@ -339,13 +352,13 @@ class Splice:
                 return Verdict("inner", self.setup.slots[slot].reverse, "to_chain", slot)
         else:
             pin = self._look(parsed, now)
-            if pin is not None and leased(pin, now, self.setup.times):
+            if pin is not None and self._decides(pin, parsed.tcp_flags, now):
                 self._note_fragment(parsed, now, pin.slot)
                 self.counts["error_hit"] += parsed.kind is FrameClass.ERROR
                 return Verdict("inner", self.setup.slots[pin.slot].reverse, "to_chain", pin.slot)
             if pin is not None and parsed.kind is FrameClass.SESSION:
                 row = self.setup.slots[pin.slot]
-                if row.state != "closed":
+                if row.state != "closed" and not self._may_move(pin, parsed.tcp_flags):
                     return Verdict("inner", row.forward, "hint_sent")
         if self.setup.ask_id is None:
             return Verdict("", 0, "drop_not_ready")
@@ -367,7 +380,7 @@ class Splice:
         slot = tagged
         if parsed.kind is FrameClass.SESSION:
             old = self._look(parsed, now)
-            if old is not None and leased(old, now, self.setup.times):
+            if old is not None and self._decides(old, parsed.tcp_flags, now):
                 self.counts["answer_late"] += 1
                 slot = old.slot
             else:

@@ -96,15 +96,16 @@ INLINE __u32 first_state(const struct frame *f)
  * have renewed the slave's lease, which must never outlive the pin.
  *
  * After a SYN the server side is not heard until the client's ACK shows the new handshake: a FIN, RST or ACK of
- * its may be the last session's. A refused connection ends by the opening timeout.
+ * its may be the last session's. A refused connection ends by the opening timeout. A SYN on an established pin
+ * may be a late copy of its own, or forged: it takes nothing from the pin's life.
  */
 INLINE __u64 pin_next(__u64 word, __u32 now, __u8 flags, __u32 side, const struct config *c)
 {
 	__u32 state = pin_state(word), fins = pin_fins(word);
 
-	if (state >= PIN_OPENING && state <= PIN_CLOSING) {
+	if (state >= PIN_OPENING && state <= PIN_REOPENING) {
 		if (opens(flags)) {
-			state = PIN_OPENING;
+			state = state == PIN_ESTABLISHED || state == PIN_REOPENING ? PIN_REOPENING : PIN_OPENING;
 			fins = 0;
 		} else if (state == PIN_CLOSING) {
 			if (pin_age(word, now) <= 2 * c->transit_ms)

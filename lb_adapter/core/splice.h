@@ -56,19 +56,26 @@ INLINE int in_force(struct env *e, __u64 word)
 	return s && s->generation == pin_generation(word) && !pin_expired(word, e->now, e->c);
 }
 
-/*
- * A SYN on a closed pin is placed anew if its chain takes no new sessions and the pin was quiet for 2 D (rule 5):
- * else a session that uses its key again and again would keep a removed chain alive. Closing's word has the
- * moment at which closing began, and packets up to 2 D after it leave no trace there.
- */
-INLINE int gives_way(struct env *e, __u64 word, __u8 flags)
+/* A SYN for a chain that takes no new sessions: if the session before it closed, it may be placed anew. */
+INLINE int may_move(struct env *e, __u64 word, __u8 flags)
 {
 	const struct slot *s;
 
-	if (!opens(flags) || pin_state(word) != PIN_CLOSING || pin_age(word, e->now) <= 4 * e->c->transit_ms)
+	if (!opens(flags))
 		return 0;
 	s = open_slot(e, pin_slot(word));
 	return s && (s->state != SLOT_ACTIVE || !s->weight);
+}
+
+/*
+ * The master does so if the pin is closed and was quiet for 2 D (rule 5): else a session that uses its key again
+ * and again would keep a removed chain alive. Closing's word has the moment at which closing began, and packets
+ * up to 2 D after it leave no trace there.
+ */
+INLINE int gives_way(struct env *e, __u64 word, __u8 flags)
+{
+	return pin_state(word) == PIN_CLOSING && pin_age(word, e->now) > 4 * e->c->transit_ms &&
+	       may_move(e, word, flags);
 }
 
 INLINE struct verdict drop_for(__u16 reason)
@@ -311,7 +318,7 @@ INLINE struct verdict master_from_chain(struct env *e, struct frame *f, int clas
 
 /*
  * Master: a packet that the slave could not place. Its own FIN or RST changes nothing yet: it has not been
- * through the chain. A hint counts only for a key without a pin, only while its chain is open, and never in
+ * through the chain. Its SYN does: the client's SYN at the same time must find the session there. A hint counts only for a key without a pin, only while its chain is open, and never in
  * overflow.
  */
 INLINE struct verdict master_asked(struct env *e, struct frame *f, int class, int hinted, __u32 hint)
@@ -321,7 +328,7 @@ INLINE struct verdict master_asked(struct env *e, struct frame *f, int class, in
 
 	f->tcp_flags &= ~(TCP_FIN | TCP_RST);
 	if (hinted && class == FRAME_SESSION) {
-		slot = refresh(e, f, 0, SIDE_SERVER, 0);
+		slot = refresh(e, f, f->tcp_flags, SIDE_SERVER, 0);
 		s = open_slot(e, hint);
 		if (slot == NO_SLOT && e->c->overflow)
 			leaf_count(e, hint_ignored);
@@ -332,7 +339,7 @@ INLINE struct verdict master_asked(struct env *e, struct frame *f, int class, in
 		note_first_fragment(e, f, slot);
 	}
 	if (slot == NO_SLOT && e->no_slot == drop_no_chain)
-		slot = place(e, f, class, 0, SIDE_SERVER);
+		slot = place(e, f, class, f->tcp_flags, SIDE_SERVER);
 	s = open_slot(e, slot);
 	if (!s)
 		return drop_for(e->no_slot);
@@ -340,7 +347,16 @@ INLINE struct verdict master_asked(struct env *e, struct frame *f, int class, in
 	return send_inner(s->reverse, ask_answered, NO_SLOT, 1);
 }
 
-/* Slave: write a lease; a valid one is kept if `overwrite` is false. The slot that holds now. */
+/*
+ * Slave: may a lease in force decide for this packet? A server's SYN that may be placed anew asks the master: both
+ * sides may open a session at once, and the client's SYN may have been.
+ */
+INLINE int lease_decides(struct env *e, __u64 word, __u8 flags)
+{
+	return lease_valid(word, e->now, e->c) && !may_move(e, word, flags);
+}
+
+/* Slave: write a lease; one that decides is kept if `overwrite` is false. The slot that holds now. */
 INLINE __u32 lease(struct env *e, struct frame *f, __u32 slot, int overwrite)
 {
 	const struct slot *s = open_slot(e, slot);
@@ -365,12 +381,12 @@ INLINE __u32 lease(struct env *e, struct frame *f, __u32 slot, int overwrite)
 		word = pin_read(pin);
 		if (word & PIN_DEAD)
 			return slot;
-		if (in_force(e, word) && lease_valid(word, e->now, e->c)) {
+		if (in_force(e, word) && lease_decides(e, word, f->tcp_flags)) {
 			if (!overwrite) {
 				leaf_count(e, answer_late);
 				return pin_slot(word);
 			}
-			/* The master may have placed a session anew that closed (`gives_way`). */
+			/* The master may have placed a closed session anew, before this side knew that its chain leaves. */
 			if (pin_slot(word) != slot && f->key.kind != KIND_ARP && f->key.kind != KIND_ND &&
 			    !(opens(f->tcp_flags) && pin_state(word) == PIN_CLOSING))
 				leaf_count(e, affinity_mismatch);
@@ -408,12 +424,12 @@ INLINE struct verdict slave_outer(struct env *e, struct frame *f, int class)
 		slot = pin_slot(word);
 		s = open_slot(e, slot);
 		if (pin && s && !(word & PIN_DEAD) && in_force(e, word)) {
-			if (lease_valid(word, e->now, e->c)) {
+			if (lease_decides(e, word, f->tcp_flags)) {
 				note_first_fragment(e, f, slot);
 				count_class(e, class);
 				return send_inner(s->reverse, to_chain, slot, 1);
 			}
-			if (s->state != SLOT_CLOSED && class == FRAME_SESSION)
+			if (s->state != SLOT_CLOSED && class == FRAME_SESSION && !may_move(e, word, f->tcp_flags))
 				return send_inner(s->forward, hint_sent, NO_SLOT, 1);
 		}
 	}

@@ -17,7 +17,7 @@ from catenary.session import SessionKey, Timeouts
 from catenary.tags import TagPair
 from lb_adapter import abi
 from lb_adapter.balancer import ChainTable, Pair
-from lb_adapter.core.oracle_pin import State, Times
+from lb_adapter.core.oracle_pin import Times
 from lb_adapter.core.oracle_splice import Setup, Slot, Verdict
 from lb_adapter.dataplane.base import Affinity, Policy, Role, SpliceConfig
 from lb_adapter.dataplane.ebpf import EbpfDataPlane
@@ -55,7 +55,7 @@ class Choice:
         slots = {row.slot: Slot(*row.tags.ids, row.generation, row.state.value) for row in table.pairs}
         return Setup(
             self.role,
-            _times(self.timeouts),
+            Times.of(self.timeouts),
             slots,
             entries,
             table.designated,
@@ -70,20 +70,6 @@ class Choice:
 def _entries(placement: tuple[tuple[int, tuple[str, int]], ...]) -> tuple[int | None, ...]:
     filled = maglev.fill(dict(placement)).tolist()
     return tuple(None if entry == maglev.EMPTY else entry for entry in filled)
-
-
-def _times(timeouts: Timeouts) -> Times:
-    t = timeouts
-    seconds = {
-        State.OTHER: t.other,
-        State.UDP: t.udp,
-        State.OPENING: t.tcp_opening,
-        State.ESTABLISHED: t.tcp_established,
-        State.CLOSING: t.tcp_closing,
-        State.NEIGHBOUR: t.neighbour,
-    }
-    tau = {state: round(value * 1000) for state, value in seconds.items()}
-    return Times(round(t.lease * 1000), round(t.transit * 1000), tau)
 
 
 class BpfSplice:

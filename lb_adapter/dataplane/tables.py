@@ -190,6 +190,7 @@ def _tau(timeouts: Timeouts) -> list[int]:
         timeouts.tcp_opening,
         timeouts.tcp_established,
         timeouts.tcp_closing,
+        timeouts.tcp_established,  # a reopening pin's
         timeouts.neighbour,
     )
     return [round(value * 1000) for value in seconds]
@@ -198,7 +199,7 @@ def _tau(timeouts: Timeouts) -> list[int]:
 def read_settings(row: Any) -> SpliceConfig:
     """What `_write_settings` wrote into a `struct config`. A port that is gone has an empty name."""
     tau = [value / 1000 for value in row.tau_ms]
-    other, udp, opening, established, closing, neighbour = tau
+    other, udp, opening, established, closing, _, neighbour = tau
     timeouts = Timeouts(
         opening, established, closing, udp, other, neighbour, row.lease_ms / 1000, row.transit_ms / 1000
     )

@@ -133,6 +133,20 @@ def a_closing_pin_lives_on_after_a_packet_that_left_no_trace(make: Make) -> None
     assert said(splice.outer(tcp("FA"), last - 1)) == CHAIN1
 
 
+def a_syn_takes_nothing_from_an_established_pins_life(make: Make) -> None:
+    """Neither a late copy of the session's own SYN nor a forged one; the server is not heard until an ACK."""
+    for syn in (lambda splice: splice.outer(tcp("S"), 100), lambda splice: splice.inner(answer("S", 5), 100)):
+        splice = make(setup())
+        _established(splice)
+        splice.outer(tcp("FA"), 50)
+        syn(splice)
+        splice.inner(answer("FA", 5), 110)
+        last = 110 + TIMES.tau[State.ESTABLISHED] + L + D - 1
+        assert said(splice.outer(tcp("A"), last)) == CHAIN1
+        splice.inner(answer("R", 5), last + 1)
+        assert said(splice.outer(tcp("A"), last + 1 + LATE)) == CHAIN0, "after the ACK it is heard again"
+
+
 def the_clients_reset_closes_an_opening_session(make: Make) -> None:
     splice = make(setup())
     splice.inner(answer("S", 5), 0)
@@ -163,6 +177,28 @@ def a_syn_on_a_quiet_closed_pin_leaves_a_chain_that_cools(make: Make) -> None:
         _established(splice)
         splice.outer(tcp("R"), 100)
         assert said(splice.outer(tcp("S"), 100 + wait)) == reason
+
+
+def both_sides_open_a_closed_session_anew(make: Make) -> None:
+    """The server's SYN does not follow a lease that the client's SYN may have made void at the master."""
+    for weight, goes in ((0, ("inner", 4094, "ask_sent")), (100, ("inner", 5, "to_chain"))):
+        splice = make(setup("slave", slots={**SLOTS, 1: replace(SLOTS[1], weight=weight)}))
+        splice.inner(tcp("A", 4), 0)
+        splice.inner(tcp("FA", 4), 0)
+        assert said(splice.outer(answer("S"), 500)) == goes
+        assert said(splice.outer(answer("A"), 500)) == ("inner", 5, "to_chain")
+        placed = said(splice.inner(answer("S", 3), 500))
+        assert placed == (("inner", 3, "to_chain") if weight == 0 else ("inner", 5, "to_chain"))
+        assert splice.counts["affinity_mismatch"] == 0
+
+
+def an_asks_syn_opens_a_closed_pin(make: Make) -> None:
+    """So that the client's own SYN, at the same time, does not leave the chain that cools."""
+    splice = make(setup(slots={**SLOTS, 1: replace(SLOTS[1], state="cooling")}))
+    _established(splice)
+    splice.outer(tcp("R"), 100)
+    assert said(splice.inner(answer("S", 4094), 300 + 2 * D)) == ("inner", 5, "ask_answered")
+    assert said(splice.outer(tcp("S"), 300 + 6 * D + 1)) == CHAIN1
 
 
 def only_the_clients_syn_leaves_it(make: Make) -> None:
