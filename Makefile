@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help install build demo test lint format bench clean
+.PHONY: help install build demo test lint format bench chaos clean
 
 BIN := .venv/bin
 export MAKE_GOAL := $(or $(firstword $(MAKECMDGOALS)),demo)
@@ -64,6 +64,9 @@ lint: .venv/installed ## ruff, mypy and the rules of imports
 format: .venv/installed ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+chaos: install ## attack the promise: a simulator of the pair, then with each rule off (LONG=1: a million sessions)
+	@$(BIN)/python -m experiments.chaos.run $(if $(LONG),--sessions 1000000) $(CHAOS_ARGS)
 
 bench: install ## measure the parts (no benchmark is part of `make test`)
 	@$(BIN)/python -m experiments.bench.run $(BENCH_ARGS)

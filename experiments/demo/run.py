@@ -25,6 +25,7 @@ from experiments.demo.judging import judgement, share_bins
 from experiments.demo.screen import Screen
 from experiments.demo.story import BRIEF, FULL, NF_OF, NF_RATE_MBIT, PAPER, STORY, TIMEOUTS, Plan
 from experiments.demo.telling import Told, tell
+from experiments.outcome import conclude
 from topologies.namespaces import isolate
 from topologies.services import wait_until
 from topologies.testbed import Testbed
@@ -151,7 +152,6 @@ def _report(
         judgement=judgement(verdict, told.requests, told.end),
     )
     found, claims = figures.figures(seen, plan), figures.claims(plan)
-    broken = [claim for claim in claims if not claim.holds(found)]
     with screen.doing(f"drawing {results}/throughput.png and share.png"):
         plot.throughput(results / "throughput.png", told.series, marks)
         plot.share(
@@ -163,14 +163,10 @@ def _report(
         timeouts_s=asdict(TIMEOUTS),
         time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
-    summary.write(results / "summary.json", "demo", ok=not broken, figures=found, environment=facts)
-    screen.result(found, claims)
-    for line in (*map(str, verdict.violations[:5]), *map(str, verdict.bypassed[:5]), *told.load.reasons):
-        screen.say(f"  {line}")
-    for claim in broken:
-        screen.say(f"[red]not reached:[/] {claim.key} {claim.text} (it is {found[claim.key].value})")
+    details = (*map(str, verdict.violations[:5]), *map(str, verdict.bypassed[:5]), *told.load.reasons)
+    ok = conclude("demo", results, screen.console, found, claims, facts, details)
     screen.say(f"written: {results}/summary.json, throughput.png, share.png")
-    return not broken
+    return ok
 
 
 if __name__ == "__main__":

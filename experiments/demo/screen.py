@@ -14,7 +14,6 @@ from rich.text import Text
 from catenary.wire import ChainStatus
 from experiments.demo.meter import Meter
 from experiments.demo.story import NF_RATE_MBIT
-from experiments.summary import Claim, Figure
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _FULL_MBIT = 3 * NF_RATE_MBIT
@@ -108,29 +107,6 @@ class Screen:
         if away:
             lines.append(f"[yellow]{away}[/]")
         return Group(*lines)
-
-    def result(self, figures: Mapping[str, Figure], claims: Sequence[Claim]) -> None:
-        """The table of all figures, with what was asked for and what the paper has."""
-        asked = {claim.key: claim for claim in claims}
-        table = Table(title="What was reached")
-        table.add_column("figure")
-        table.add_column("value", justify="right")
-        table.add_column("unit")
-        table.add_column("asked", justify="right")
-        table.add_column("paper", justify="right")
-        table.add_column("")
-        for key, figure in figures.items():
-            claim = asked.get(key)
-            mark = "" if claim is None else "[green]✓[/]" if claim.holds(figures) else "[red]✗[/]"
-            table.add_row(
-                key,
-                "-" if figure.value is None else f"{figure.value:g}",
-                figure.unit,
-                claim.text if claim else "",
-                "" if figure.paper is None else f"{figure.paper:g}",
-                mark,
-            )
-        self.console.print(table)
 
 
 _STYLES = {"active": "green", "cooling": "yellow", "drained": "yellow", "failed": "red"}

@@ -9,15 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import missing
+from tests.docs.making import ROOT, make
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 NARROWED = {
     "make demo": {"DEMO_ARGS": "--brief --results {results}"},
@@ -32,28 +30,7 @@ def quick_start() -> list[str]:
 
 
 def run(command: str, results: Path) -> tuple[int, str]:
-    """Its exit status, and all that it printed."""
-    more = {key: value.format(results=results) for key, value in NARROWED[command].items()}
-    # A make above this test must not hand its own TESTS down: it would win, and run this test again.
-    mine = {
-        key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
-    }
-    process = subprocess.Popen(
-        command.split(),
-        cwd=ROOT,
-        env={**mine, **more},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        process_group=0,
-    )
-    try:
-        output, _ = process.communicate(timeout=300)
-    finally:
-        if process.poll() is None:  # too slow, or this test was interrupted: nothing may be left running
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
-    return process.returncode, output
+    return make(command, {key: value.format(results=results) for key, value in NARROWED[command].items()})
 
 
 def test_the_quick_start_has_the_commands_that_are_tested_here() -> None:

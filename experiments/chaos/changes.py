@@ -1,0 +1,106 @@
+"""What happens to the simulator's chains and daemons: adds, removes, weights, restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from catenary import wire
+from catenary.chain import PairState
+from catenary.errors import CatenaryError, Unavailable
+from catenary.tags import TagPair
+from experiments.chaos.world import Task, World
+
+POOL = tuple(TagPair(vid, vid + 1) for vid in range(2, 14, 2))
+RETRY = 30
+
+
+class ChainChanges:
+    """The management system in short (affinity rule 4): steer, add; remove, forget once drained, unsteer."""
+
+    def __init__(self, world: World, *, forced: bool = False, hasty: bool = False) -> None:
+        self._world = world
+        self._forced = forced
+        self._hasty = hasty
+        self._rng = world.rng
+
+    def begin(self) -> Task:
+        """The first two chains, without which no session can be had."""
+        for tags in POOL[:2]:
+            yield from self._add(tags)
+
+    def run(self) -> Task:
+        world, rng = self._world, self._rng
+        while True:
+            yield max(1, round(rng.expovariate(1 / world.options.change_every)))
+            active = self._in(PairState.ACTIVE)
+            verbs = ["weigh", "level"]
+            if len(active) > 1:
+                verbs += ["remove"] * 3
+            free = [tags for tags in POOL if all(path.tags != tags for path in world.paths)]
+            if free and len(active) < world.options.most_chains:
+                verbs += ["add"] * 3
+            verb = rng.choice(verbs)
+            if verb == "add":
+                yield from self._add(rng.choice(free))
+            elif verb == "remove":
+                tags = rng.choice(active)
+                if (yield from self._change(wire.Change(remove=[_tags(tags)]))) and self._hasty:
+                    world.unsteer(tags)
+            else:
+                self._weigh(active if verb == "weigh" else [])
+
+    def reap(self) -> Task:
+        """Forget what is drained, then take its switch rules away."""
+        while True:
+            yield RETRY
+            for tags in self._in(PairState.DRAINED):
+                if (yield from self._change(wire.Change(forget=[_tags(tags)]))):
+                    self._world.unsteer(tags)
+
+    def _in(self, state: PairState) -> list[TagPair]:
+        return [pair.pair() for pair in self._world.master.pairs().pairs if pair.state is state]
+
+    def _add(self, tags: TagPair) -> Task:
+        self._world.steer(tags)
+        done = yield from self._change(wire.Change(add=[wire.PairAdd(**_ids(tags))]), patience=200)
+        if not done:
+            self._world.unsteer(tags)
+
+    def _change(self, change: wire.Change, patience: int = 20) -> Generator[int, None, bool]:
+        """Ask until the master took it; not at all if it is refused for good (overflow, or taken before)."""
+        change = change.model_copy(update={"force": self._forced})
+        for _ in range(patience):
+            try:
+                self._world.master.change(change)
+            except Unavailable:
+                yield RETRY
+            except CatenaryError:
+                return False
+            else:
+                self._world.outcome.changes += 1
+                return True
+        return False
+
+    def _weigh(self, pairs: list[TagPair]) -> None:
+        weights = [wire.PairAdd(**_ids(tags), weight=self._rng.choice((1, 50, 100, 300))) for tags in pairs]
+        try:
+            self._world.master.rebalance(wire.Rebalance(weights=weights, force=self._forced))
+            self._world.outcome.changes += 1
+        except CatenaryError:
+            return
+
+
+def _ids(tags: TagPair) -> dict[str, int]:
+    return {"forward": tags.forward, "reverse": tags.reverse}
+
+
+def _tags(tags: TagPair) -> wire.Tags:
+    return wire.Tags(**_ids(tags))
+
+
+def faults(world: World) -> Task:
+    """Daemons are killed and come back, over the data plane that went on; slaves lose their tables, too."""
+    while True:
+        yield max(1, round(world.rng.expovariate(1 / world.options.fault_every)))
+        world.rng.choice((world.restart_master, world.restart_slave, world.lose_slave))()
+        world.outcome.faults += 1

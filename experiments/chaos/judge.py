@@ -1,0 +1,179 @@
+"""The judge of the simulator: which session a packet belongs to, and that all of it crossed one chain. Pure.
+
+It knows nothing of pins, leases or tables: only what hosts sent, and which chain each packet went into. Times
+are ms.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from catenary.session import SessionKey
+from lb_adapter.core.oracle import TCP, UDP
+from lb_adapter.core.oracle_pin import ACK, BOTH, FIN, FROM_CLIENT, FROM_SERVER, RST, SYN, State, Times
+from lb_adapter.core.oracle_splice import Verdict
+
+SIDES = (FROM_CLIENT, FROM_SERVER)
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One session on a key, and when it first went into each chain: more than one chain breaks the promise.
+
+    `earlier` is the session of the same connection that ended by idleness; `after` the next connection on the
+    key, begun by a SYN: what is under way then may go with that one.
+    """
+
+    earlier: Session | None = None
+    after: Session | None = None
+    chains: dict[str, int] = field(default_factory=dict)
+    broken: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """What a packet counts for.
+
+    `before`: its sender doesn't know yet that the key began a new session; it may still follow the old one.
+    """
+
+    session: Session
+    before: Session | None
+
+
+class Arrival(NamedTuple):
+    """A packet at a load balancer, tagged `vid` or at the outer port, and what became of it."""
+
+    now: int
+    role: str
+    side: int
+    flags: int
+    vid: int | None
+    verdict: Verdict
+
+    def __str__(self) -> str:
+        names = ((SYN, "SYN"), (ACK, "ACK"), (FIN, "FIN"), (RST, "RST"))
+        flags = " ".join(name for bit, name in names if self.flags & bit) or "data"
+        sender = "client" if self.side == FROM_CLIENT else "server"
+        where = "from outside" if self.vid is None else f"tagged {self.vid}"
+        to = f"{self.verdict.port} {self.verdict.vid or ''}" if self.verdict.port else "dropped"
+        return (
+            f"{self.now:8} ms  {self.role:6} {sender}'s {flags:7} {where:12} -> {to:10} {self.verdict.reason}"
+        )
+
+
+class Line:
+    """Everything that happens on one key, from the hosts' point of view.
+
+    A session ends when its key rests for longer than tau of its state, or when a new SYN opens the next one.
+    A limit of the rules is known here: a FIN or RST that the server sent shortly before that SYN may be
+    overtaken by the new handshake, and then counts for the next session.
+    """
+
+    def __init__(self, key: SessionKey, times: Times) -> None:
+        self.key = key
+        self._times = times
+        self.session = Session()
+        self.sessions = 1
+        self.crossed_at: int | None = None
+        self.story: deque[Arrival] = deque(maxlen=60)
+        """What happened to it lately, for a counter-example."""
+        self.ways: dict[tuple[str, int], int] = {}
+        """When its last packet comes out of a chain, by chain and side: no chain reorders a session."""
+        self._before: Session | None = None
+        self._unaware = 0
+        self._used = False
+        self._heard = self._acked = 0
+        self._finished: dict[int, int] = {}
+        self._reset: dict[int, int] = {}
+
+    @property
+    def limit(self) -> int:
+        """ms of quiet that the session survives."""
+        if self.key.kind != TCP:
+            return self._times.tau[State.UDP if self.key.kind == UDP else State.OTHER]
+        if self._reset or len(self._finished) == len(SIDES):
+            return self._times.tau[State.CLOSING]
+        return self._times.tau[State.ESTABLISHED if self._acked == BOTH else State.OPENING]
+
+    def sent(self, side: int, flags: int, now: int, *, fresh: bool) -> Ticket:
+        """A host at `side` sends a packet; `fresh`: a SYN that is not one sent again."""
+        simultaneous = self._unaware == side
+        if fresh and not simultaneous and self._used:
+            self._connect(side)
+            self._heard = self._acked = 0
+            self._finished, self._reset = (self._late(sent, now) for sent in (self._finished, self._reset))
+        elif fresh:
+            self._unaware = 0
+        elif self.crossed_at is not None and now - self.crossed_at > self.limit:
+            self._go_on()
+        self._used = True
+        self._note(side, flags, now)
+        return Ticket(self.session, self._before if self._unaware == side else None)
+
+    def _connect(self, opener: int) -> None:
+        """A new connection; the other side doesn't know yet."""
+        before, self.session = self.session, Session()
+        self._before, self._unaware = before, BOTH - opener
+        ended: Session | None = before
+        while ended is not None:
+            ended.after, ended = self.session, ended.earlier
+        self._count()
+
+    def _go_on(self) -> None:
+        """The same connection, after a rest that ended the session."""
+        self.session = Session(earlier=self.session)
+        self._before, self._unaware = None, 0
+        self._count()
+
+    def _count(self) -> None:
+        self.sessions += 1
+        self.crossed_at = None
+
+    def _late(self, sent: Mapping[int, int], now: int) -> dict[int, int]:
+        """What the server side sent so lately that it may come after the new handshake: by ask and chain."""
+        return {
+            side: at
+            for side, at in sent.items()
+            if side == FROM_SERVER and now - at <= 4 * self._times.transit
+        }
+
+    def _note(self, side: int, flags: int, now: int) -> None:
+        if flags & ACK:
+            self._acked |= side
+        if flags & FIN:
+            self._finished[side] = now
+        if flags & RST:
+            self._reset[side] = now
+
+    def delivered(self, ticket: Ticket, side: int) -> None:
+        """The host at `side` got a packet."""
+        if ticket.session is self.session and ticket.before is None:
+            self._heard |= side
+            if self._unaware == side:
+                self._unaware = 0
+
+    def heard(self, side: int) -> bool:
+        """Has the host at `side` got a packet of this connection?"""
+        return bool(self._heard & side)
+
+    def entered(self, ticket: Ticket, chain: str, now: int) -> bool:
+        """A packet went into a chain: True if that breaks a session that was whole until now."""
+        if ticket.session is self.session:
+            self.crossed_at = now
+        session = ticket.session
+        if any(other is not None and chain in other.chains for other in (ticket.before, session.after)):
+            return False
+        session.chains.setdefault(chain, now)
+        if len(session.chains) == 1 or session.broken:
+            return False
+        session.broken = True
+        return True
+
+    def left(self, ticket: Ticket, now: int) -> None:
+        """A packet came out of a chain."""
+        if ticket.session is self.session:
+            self.crossed_at = now

@@ -1,0 +1,110 @@
+"""A data plane for the real daemons, made of the oracle: packets are decisions, time is the simulator's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from catenary import maglev
+from catenary.chain import PairState
+from lb_adapter.balancer import ChainTable
+from lb_adapter.core.oracle_pin import State, Times, leased
+from lb_adapter.core.oracle_splice import Setup, Slot, Splice
+from lb_adapter.dataplane.base import Load, SpliceConfig, Traffic
+
+SIZE = 509
+"""Of the hash table: small, since there are few chains and many switches."""
+
+
+class OraclePlane:
+    """`lb_adapter.dataplane.base.DataPlane` over `oracle_splice.Splice`; `clock` is in ms."""
+
+    name = "oracle"
+
+    def __init__(self, clock: Callable[[], int], make: Callable[[Setup], Splice], capacity: int) -> None:
+        self.capacity = capacity
+        self.splice: Splice | None = None
+        self._clock = clock
+        self._make = make
+        self._table = ChainTable()
+        self._config: SpliceConfig | None = None
+
+    def configure(self, config: SpliceConfig) -> None:
+        self._config = config
+        self._set_up()
+
+    def adopt(self) -> ChainTable:
+        return self._table
+
+    def apply(self, table: ChainTable) -> None:
+        self._table = table
+        self._set_up()
+
+    def _set_up(self) -> None:
+        config, table = self._config, self._table
+        assert config is not None, "a daemon configures its plane first"
+        states = {PairState.DRAINED: PairState.CLOSED}
+        setup = Setup(
+            role=config.role,
+            times=Times.of(config.timeouts),
+            slots={
+                pair.slot: Slot(
+                    *pair.tags.ids,
+                    pair.generation,
+                    states.get(pair.state, pair.state).value,
+                    pair.weight,
+                    pair.placed,
+                )
+                for pair in table.pairs
+            },
+            entries=_entries(tuple(table.placement().items())),
+            designated=table.designated,
+            ask_id=config.ask_id,
+            policy=config.policy,
+            capacity=self.capacity,
+            refuse_full=config.refuse_full,
+        )
+        if self.splice is None:
+            self.splice = self._make(setup)
+        else:
+            self.splice.configure(setup)
+
+    def walk(self) -> dict[int, Load]:
+        if self.splice is None:
+            return {}
+        now, times = self._clock(), self.splice.setup.times
+        self.splice.walk(now)
+        master = self.splice.setup.role == "master"
+        pins: Counter[int] = Counter()
+        live: Counter[int] = Counter()
+        for pin in self.splice.pins.values():
+            pins[pin.slot] += 1
+            live[pin.slot] += pin.state is not State.CLOSING if master else leased(pin, now, times)
+        return {slot: Load(count, live[slot]) for slot, count in pins.items()}
+
+    def overflow(self) -> bool:
+        return self.splice is not None and self.splice.overflow
+
+    def set_overflow(self, overflow: bool) -> None:
+        assert self.splice is not None
+        self.splice.overflow = overflow
+
+    def traffic(self) -> dict[int, Traffic]:
+        return {}
+
+    def counters(self) -> dict[str, int]:
+        counts = Counter(self.splice.counts) if self.splice else Counter()
+        return {name: counts[name] for name in ("pin_table_full", "evicted", "affinity_mismatch")}
+
+    def attach(self) -> None:
+        """Nothing to do: the world hands the packets over."""
+
+    def detach(self) -> None:
+        """Nothing to do."""
+
+
+@cache
+def _entries(placement: tuple[tuple[int, tuple[str, int]], ...]) -> Sequence[int | None]:
+    filled = maglev.fill(dict(placement), SIZE).tolist()
+    return tuple(None if entry == maglev.EMPTY else entry for entry in filled)

@@ -1,0 +1,313 @@
+"""The simulator: hosts, two load balancers, chains, the bypass and a control link, all in one event loop.
+
+The daemons are the real ones, over data planes made of the oracle; links delay and lose. Times are ms.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from itertools import count
+from typing import Any, Self
+
+from catenary import wire
+from catenary.errors import CatenaryError, Unavailable
+from catenary.session import End, SessionKey, Timeouts
+from catenary.tags import TagPair
+from experiments.chaos.judge import Arrival, Line, Ticket
+from experiments.chaos.plane import OraclePlane
+from lb_adapter.core.oracle import TCP, FrameClass, Parsed
+from lb_adapter.core.oracle_pin import FROM_CLIENT, FROM_SERVER, Times
+from lb_adapter.core.oracle_splice import Verdict
+from lb_adapter.dataplane.base import Policy, SpliceConfig
+from lb_adapter.master import Master
+from lb_adapter.slave import Slave
+
+ASK = 4094
+TICK = 50
+TIMEOUTS = Timeouts(
+    tcp_opening=0.4,
+    tcp_established=0.9,
+    tcp_closing=0.2,
+    udp=0.3,
+    other=0.3,
+    neighbour=0.3,
+    lease=0.15,
+    transit=0.1,
+)
+"""Short, so that sessions meet every one of them; in the proportions of real ones."""
+MakePlane = Callable[[str, Callable[[], int], int], OraclePlane]
+"""From a role, a clock in ms and a capacity."""
+Task = Iterator[int]
+
+
+@dataclass(frozen=True)
+class Options:
+    """One world. `loss` is the share of packets lost on every way, `control_loss` of calls between the LBs;
+    `change_every` and `fault_every` are mean times in ms; `talks` are keys in use at once."""
+
+    seed: int
+    sessions: int = 1000
+    timeouts: Timeouts = TIMEOUTS
+    policy: Policy = "p2c"
+    capacity: int = 1_000_000
+    refuse_full: bool = False
+    loss: float = 0.02
+    control_loss: float = 0.1
+    change_every: int = 300
+    fault_every: int = 3000
+    talks: int = 60
+    most_chains: int = 4
+
+
+@dataclass
+class Path:
+    """A chain as the switches know it. `deaf`: the side whose packets its NF drops, or 0."""
+
+    name: str
+    tags: TagPair
+    delays: dict[int, tuple[int, int]]
+    deaf: int = 0
+
+
+@dataclass
+class Outcome:
+    """What a world saw. `cut`: packets of sessions under way that were dropped, by reason; random loss is not
+    among them. `refused` is the same for sessions that never got into a chain."""
+
+    sessions: int = 0
+    packets: int = 0
+    changes: int = 0
+    faults: int = 0
+    broken: list[str] = field(default_factory=list)
+    cut: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def __iadd__(self, other: Outcome) -> Self:
+        for item in fields(self):
+            setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
+        return self
+
+
+@dataclass(slots=True, eq=False)
+class Packet:
+    line: Line
+    side: int
+    parsed: Parsed
+    flags: int
+    ticket: Ticket
+
+
+class LossyPeer:
+    """The control link: a call may be lost on its way, or its answer may."""
+
+    url = "simulated"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            world = self._world
+            share = world.options.control_loss
+            if name == "put_chain_set" and world.slow_slave:
+                world.later(2 * TICK, lambda: self._late(*arguments))
+                return None
+            if world.rng.random() < share / 2:
+                raise Unavailable("the call is lost")
+            answer = getattr(world.slave, name)(*arguments)
+            if world.rng.random() < share / 2:
+                raise Unavailable("the answer is lost")
+            return answer
+
+        return call
+
+    def _late(self, chain_set: wire.ChainSet) -> None:
+        with suppress(CatenaryError):
+            self._world.slave.put_chain_set(chain_set)
+
+
+class World:
+    """Both load balancers and what lies around them; `make` makes their data planes."""
+
+    def __init__(self, options: Options, make: MakePlane, *, slow_slave: bool = False) -> None:
+        self.options = options
+        self.slow_slave = slow_slave
+        self.rng = random.Random(options.seed)
+        self.now = 1000
+        self.outcome = Outcome()
+        self.paths: list[Path] = []
+        self._transit = round(options.timeouts.transit * 1000)
+        self._bypass = {side: self._way() for side in (FROM_CLIENT, FROM_SERVER)}
+        self._events: list[tuple[int, int, Callable[[], None]]] = []
+        self._order = count()
+        self._make = make
+        self._times = Times.of(options.timeouts)
+        self.planes = {"master": self._plane("master"), "slave": self._plane("slave")}
+        self.slave = self._slave()
+        self.master = self._master()
+
+    # -- the daemons ---------------------------------------------------------------------------------------
+
+    def seconds(self) -> float:
+        return self.now / 1000
+
+    def _plane(self, role: str) -> OraclePlane:
+        return self._make(role, lambda: self.now, self.options.capacity)
+
+    def _slave(self) -> Slave:
+        config = SpliceConfig("slave", "outer", "inner", None, self.options.timeouts)
+        return Slave(self.planes["slave"], config, "main", clock=self.seconds)
+
+    def _master(self) -> Master:
+        options = self.options
+        config = SpliceConfig(
+            "master",
+            "outer",
+            "inner",
+            ASK,
+            options.timeouts,
+            policy=options.policy,
+            refuse_full=options.refuse_full,
+        )
+        return Master(self.planes["master"], config, "main", LossyPeer(self), clock=self.seconds)
+
+    def restart_master(self) -> None:
+        """The daemon is killed and comes back; its data plane went on."""
+        self.master = self._master()
+
+    def restart_slave(self) -> None:
+        self.slave = self._slave()
+
+    def lose_slave(self) -> None:
+        """The slave loses its tables, too."""
+        self.planes["slave"] = self._plane("slave")
+        self.slave = self._slave()
+
+    def tick(self) -> Task:
+        while True:
+            self.slave.tick()
+            with suppress(CatenaryError):  # the control link; the next tick tries again
+                self.master.tick()
+            yield TICK
+
+    # -- the loop ------------------------------------------------------------------------------------------
+
+    def later(self, delay: int, call: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (self.now + delay, next(self._order), call))
+
+    def spawn(self, task: Task) -> None:
+        """Run a task: it yields the ms until it wants to go on."""
+
+        def step() -> None:
+            delay = next(task, None)
+            if delay is not None:
+                self.later(delay, step)
+
+        step()
+
+    def run(self, until: Callable[[], bool]) -> None:
+        while self._events and not until():
+            self.now, _, call = heapq.heappop(self._events)
+            call()
+
+    # -- packets -------------------------------------------------------------------------------------------
+
+    def line(self, client: End, server: End, protocol: int) -> Line:
+        return Line(SessionKey.of(client, server, protocol), self._times)
+
+    def send(self, line: Line, side: int, flags: int = 0, *, fresh: bool = False) -> None:
+        """A host at `side` sends a packet."""
+        ticket = line.sent(side, flags, self.now, fresh=fresh)
+        parsed = Parsed(FrameClass.SESSION, key=line.key, tcp_flags=flags if line.key.kind == TCP else 0)
+        packet = Packet(line, side, parsed, flags, ticket)
+        self.outcome.packets += 1
+        self._arrive(packet, "master" if side == FROM_CLIENT else "slave", None)
+
+    def _arrive(self, packet: Packet, role: str, vid: int | None) -> None:
+        splice = self.planes[role].splice
+        assert splice is not None
+        if vid is None:
+            verdict = splice.decide_outer(packet.parsed, self.now)
+        else:
+            verdict = splice.decide_inner(packet.parsed, vid, self.now)
+        splice.counts[verdict.reason] += 1
+        self._tell(packet, role, vid, verdict)
+        if not verdict.port:
+            self._drop(packet, verdict.reason)
+        elif verdict.port == "outer":
+            packet.line.delivered(packet.ticket, FROM_CLIENT if role == "master" else FROM_SERVER)
+        else:
+            self._switch(packet, role, verdict.vid)
+
+    def _switch(self, packet: Packet, role: str, vid: int) -> None:
+        """The switches: port and tag lead into a chain or over the bypass."""
+        way = FROM_CLIENT if role == "master" else FROM_SERVER
+        other = "slave" if role == "master" else "master"
+        path = next((path for path in self.paths if vid in path.tags.ids), None)
+        own = path is not None and vid == path.tags.ids[way == FROM_SERVER]
+        if vid != ASK and path is None:
+            self._drop(packet, "no rule of the switches")
+        elif path is None or not own:
+            if self.rng.random() >= self.options.loss:
+                self.later(self.rng.randint(*self._bypass[way]), lambda: self._arrive(packet, other, vid))
+        else:
+            self._enter(packet, path, way, other, vid)
+
+    def _enter(self, packet: Packet, path: Path, way: int, other: str, vid: int) -> None:
+        line = packet.line
+        if line.entered(packet.ticket, path.name, self.now):
+            self.outcome.broken.append(self._counter_example(line, packet.ticket))
+        if path.deaf == way or self.rng.random() < self.options.loss:
+            return
+
+        def leave() -> None:
+            line.left(packet.ticket, self.now)
+            if path in self.paths:
+                self._arrive(packet, other, vid)
+            else:
+                self._drop(packet, "no rule of the switches")
+
+        at = max(self.now + self.rng.randint(*path.delays[way]), line.ways.get((path.name, way), 0))
+        line.ways[path.name, way] = at
+        self.later(at - self.now, leave)
+
+    def _drop(self, packet: Packet, reason: str) -> None:
+        session = packet.ticket.session
+        (self.outcome.cut if session.chains else self.outcome.refused)[reason] += 1
+
+    # -- chains --------------------------------------------------------------------------------------------
+
+    def _way(self) -> tuple[int, int]:
+        low, high = sorted(self.rng.choice((1, 5, 20, self._transit // 2, self._transit)) for _ in range(2))
+        return low, high
+
+    def steer(self, tags: TagPair) -> Path:
+        """The switches lead these tags through a new chain from now on."""
+        path = Path(
+            f"chain {tags} of {self.now} ms", tags, {side: self._way() for side in (FROM_CLIENT, FROM_SERVER)}
+        )
+        if self.rng.random() < 0.1:
+            path.deaf = self.rng.choice((FROM_CLIENT, FROM_SERVER))
+        self.paths.append(path)
+        return path
+
+    def unsteer(self, tags: TagPair) -> None:
+        self.paths = [path for path in self.paths if path.tags != tags]
+
+    def chain_set(self) -> wire.ChainSet:
+        return self.master.pairs()
+
+    # -- counter-examples ----------------------------------------------------------------------------------
+
+    def _tell(self, packet: Packet, role: str, vid: int | None, verdict: Verdict) -> None:
+        packet.line.story.append(Arrival(self.now, role, packet.side, packet.flags, vid, verdict))
+
+    def _counter_example(self, line: Line, ticket: Ticket) -> str:
+        chains = ", ".join(f"{name} at {when} ms" for name, when in ticket.session.chains.items())
+        rows = [str(arrival) for arrival in line.story]
+        return "\n".join([f"seed {self.options.seed}: {line.key} crossed {chains}", *rows])

@@ -1,0 +1,90 @@
+"""The simulator's judge: which packets are one session, and what breaks it."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+from catenary.session import End, SessionKey
+from experiments.chaos.judge import Line
+from experiments.chaos.world import TIMEOUTS
+from lb_adapter.core.oracle import TCP, UDP
+from lb_adapter.core.oracle_pin import ACK, FIN, FROM_CLIENT, FROM_SERVER, RST, SYN, Times
+
+TIMES = Times.of(TIMEOUTS)
+CLIENT, SERVER = End(IPv4Address("10.0.0.1"), 1000), End(IPv4Address("10.0.0.2"), 80)
+ESTABLISHED, CLOSING, UDP_TAU = 900, 200, 300
+
+
+def line(protocol: int = TCP) -> Line:
+    return Line(SessionKey.of(CLIENT, SERVER, protocol), TIMES)
+
+
+def established() -> Line:
+    """A connection whose last packet crossed chain "a" at 20 ms."""
+    made = line()
+    for now, side, flags in ((0, FROM_CLIENT, SYN), (10, FROM_SERVER, SYN | ACK), (20, FROM_CLIENT, ACK)):
+        ticket = made.sent(side, flags, now, fresh=flags == SYN)
+        assert not made.entered(ticket, "a", now)
+        made.delivered(ticket, FROM_CLIENT + FROM_SERVER - side)
+    return made
+
+
+def test_two_chains_break_a_session_once() -> None:
+    made = established()
+    ticket = made.sent(FROM_SERVER, ACK, 20 + ESTABLISHED, fresh=False)
+    assert made.entered(ticket, "b", 20 + ESTABLISHED)
+    assert not made.entered(ticket, "c", 20 + ESTABLISHED), "it is broken already"
+
+
+def test_rest_ends_a_session() -> None:
+    made = established()
+    late = 21 + ESTABLISHED
+    assert not made.entered(made.sent(FROM_CLIENT, ACK, late, fresh=False), "b", late)
+    assert made.sessions == 2
+
+
+def test_fins_both_ways_or_a_reset_shorten_the_rest() -> None:
+    for flags in ((FIN, FIN), (RST, ACK)):
+        made = established()
+        made.entered(made.sent(FROM_CLIENT, flags[0], 30, fresh=False), "a", 30)
+        made.entered(made.sent(FROM_SERVER, flags[1], 40, fresh=False), "a", 40)
+        assert made.limit == CLOSING
+        late = 41 + CLOSING
+        assert not made.entered(made.sent(FROM_CLIENT, ACK, late, fresh=False), "b", late)
+
+
+def test_coming_out_of_a_chain_is_a_crossing_too() -> None:
+    made = line(UDP)
+    ticket = made.sent(FROM_CLIENT, 0, 0, fresh=False)
+    made.entered(ticket, "a", 0)
+    made.left(ticket, 100)
+    assert made.entered(made.sent(FROM_SERVER, 0, 100 + UDP_TAU, fresh=False), "b", 100 + UDP_TAU)
+
+
+def test_a_new_syn_opens_the_next_session_and_what_is_under_way_may_follow_either() -> None:
+    made = established()
+    under_way = made.sent(FROM_SERVER, ACK, 30, fresh=False)
+    syn = made.sent(FROM_CLIENT, SYN, 40, fresh=True)
+    assert not made.entered(syn, "b", 40)
+    unaware = made.sent(FROM_SERVER, ACK, 45, fresh=False)
+    assert not made.entered(under_way, "b", 50), "it was sent before the SYN"
+    assert not made.entered(unaware, "a", 50), "its sender has not got the SYN yet"
+    made.delivered(syn, FROM_SERVER)
+    aware = made.sent(FROM_SERVER, SYN | ACK, 60, fresh=False)
+    assert made.entered(aware, "a", 60), "it belongs to the new session, which is in chain b"
+
+
+def test_both_sides_may_open_one_session() -> None:
+    made = line()
+    one = made.sent(FROM_CLIENT, SYN, 0, fresh=True)
+    other = made.sent(FROM_SERVER, SYN, 1, fresh=False)
+    made.entered(one, "a", 0)
+    assert made.entered(other, "b", 1)
+
+
+def test_a_servers_reset_just_before_a_syn_may_count_for_the_next_session() -> None:
+    for quiet, limit in ((400, CLOSING), (401, TIMES.tau[2])):
+        made = established()
+        made.entered(made.sent(FROM_SERVER, RST, 30, fresh=False), "a", 30)
+        made.sent(FROM_CLIENT, SYN, 30 + quiet, fresh=True)
+        assert made.limit == limit

@@ -1,0 +1,78 @@
+"""Master and slave as their users see them, over data planes made of the oracle."""
+
+from __future__ import annotations
+
+import pytest
+
+from catenary import wire
+from catenary.errors import Conflict
+from catenary.session import Timeouts
+from experiments.chaos.plane import OraclePlane
+from lb_adapter.core.oracle_splice import Splice
+from lb_adapter.dataplane.base import SpliceConfig
+from lb_adapter.master import Master
+from lb_adapter.slave import Slave
+
+FIRST, SECOND = {"forward": 2, "reverse": 3}, {"forward": 4, "reverse": 5}
+
+
+class Pair:
+    """A master that has met its slave, with two chains; `now` is in ms."""
+
+    def __init__(self, slow_start: float = 0.0) -> None:
+        self.now = 1000
+        self.plane = self._plane()
+        timeouts = Timeouts()
+        slave = Slave(
+            self._plane(), SpliceConfig("slave", "outer", "inner", None, timeouts), "main", clock=self._clock
+        )
+        # What the master asks of its slave goes through a client elsewhere; here it is the slave itself.
+        slave.url = "here"  # type: ignore[attr-defined]
+        self.master = Master(
+            self.plane,
+            SpliceConfig("master", "outer", "inner", 4094, timeouts),
+            "main",
+            slave,  # type: ignore[arg-type]
+            slow_start=slow_start,
+            clock=self._clock,
+        )
+        self.master.tick()
+        self.master.change(wire.Change(add=[wire.PairAdd(**FIRST)]))
+
+    def _plane(self) -> OraclePlane:
+        return OraclePlane(lambda: self.now, Splice, 1000)
+
+    def _clock(self) -> float:
+        return self.now / 1000
+
+
+def test_in_overflow_nothing_moves_what_the_hash_says() -> None:
+    pair = Pair()
+    pair.master.change(wire.Change(add=[wire.PairAdd(**SECOND)]))
+    pair.plane.set_overflow(True)
+    weights = [wire.PairAdd(**FIRST, weight=7)]
+    for refused in (
+        lambda: pair.master.change(wire.Change(remove=[wire.Tags(**SECOND)])),
+        lambda: pair.master.rebalance(wire.Rebalance(weights=weights)),
+    ):
+        with pytest.raises(Conflict, match="session table of 1000 is full"):
+            refused()
+    assert [(p.weight, p.state.value) for p in pair.master.pairs().pairs] == [(100, "active")] * 2
+    forced = pair.master.rebalance(wire.Rebalance(weights=weights, force=True))
+    assert [p.weight for p in forced.pairs] == [7, 100]
+
+
+def test_a_slow_start_rests_during_overflow() -> None:
+    pair = Pair(slow_start=10.0)
+    pair.master.change(wire.Change(add=[wire.PairAdd(**SECOND)]))
+    epoch = pair.master.pairs().epoch
+    pair.plane.set_overflow(True)
+    pair.now += 5000
+    pair.master.tick()
+    assert pair.master.pairs().epoch == epoch
+    pair.plane.set_overflow(False)
+    pair.now += 10_000_000
+    pair.master.tick()
+    pair.master.tick()
+    assert pair.master.pairs().epoch > epoch
+    assert set(pair.plane.adopt().placement().values()) == {("2-3", 100), ("4-5", 100)}
