@@ -22,7 +22,8 @@ from catenary.session import SessionKey, Timeouts
 from catenary.tags import TagPair
 from lb_adapter.core.check import Core, build
 from lb_adapter.core.oracle import parse
-from lb_adapter.core.oracle_splice import Setup, Splice, Verdict
+from lb_adapter.core.oracle_splice import Splice
+from lb_adapter.core.setup import Setup, Verdict
 from lb_adapter.core.splices import BpfSplice, Choice, runnable, without_slot
 
 PLANES = ("oracle", "c", "ebpf")

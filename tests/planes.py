@@ -8,7 +8,8 @@ from catenary.chain import PairState
 from catenary.session import SessionKey, Timeouts
 from catenary.tags import TagPair
 from lb_adapter.core.check import Core, CSplice
-from lb_adapter.core.oracle_splice import Setup, Splice, Verdict
+from lb_adapter.core.oracle_splice import Splice
+from lb_adapter.core.setup import Setup, Verdict
 from lb_adapter.core.splices import BpfSplice, Choice, runnable, tagged
 from lb_adapter.dataplane.base import Affinity, Policy, Role
 

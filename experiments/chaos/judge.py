@@ -14,7 +14,7 @@ from typing import NamedTuple
 from catenary.session import SessionKey
 from lb_adapter.core.oracle import TCP, UDP
 from lb_adapter.core.oracle_pin import ACK, BOTH, FIN, FROM_CLIENT, FROM_SERVER, RST, SYN, State, Times
-from lb_adapter.core.oracle_splice import Verdict
+from lb_adapter.core.setup import Verdict
 
 SIDES = (FROM_CLIENT, FROM_SERVER)
 

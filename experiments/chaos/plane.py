@@ -10,7 +10,8 @@ from catenary import maglev
 from catenary.chain import PairState
 from lb_adapter.balancer import ChainTable
 from lb_adapter.core.oracle_pin import State, Times, leased
-from lb_adapter.core.oracle_splice import Setup, Slot, Splice
+from lb_adapter.core.oracle_splice import Splice
+from lb_adapter.core.setup import Setup, Slot
 from lb_adapter.dataplane.base import Load, SpliceConfig, Traffic
 
 SIZE = 509

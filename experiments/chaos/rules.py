@@ -15,7 +15,8 @@ from experiments.chaos.plane import OraclePlane
 from experiments.chaos.world import Options
 from lb_adapter.core.oracle import FrameClass, Parsed
 from lb_adapter.core.oracle_pin import FROM_SERVER, RST, Pin, State, age
-from lb_adapter.core.oracle_splice import Splice, Verdict
+from lb_adapter.core.oracle_splice import Splice
+from lb_adapter.core.setup import Verdict
 from lb_adapter.dataplane.base import Load
 
 Symptom = Literal["crossed", "cut"]

@@ -22,7 +22,7 @@ from experiments.chaos.judge import Arrival, Line, Ticket
 from experiments.chaos.plane import OraclePlane
 from lb_adapter.core.oracle import TCP, FrameClass, Parsed
 from lb_adapter.core.oracle_pin import FROM_CLIENT, FROM_SERVER, Times
-from lb_adapter.core.oracle_splice import Verdict
+from lb_adapter.core.setup import Verdict
 from lb_adapter.dataplane.base import Policy, SpliceConfig
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave

@@ -17,7 +17,7 @@ from cffi import FFI
 from catenary.errors import Unsupported
 from lb_adapter import abi
 from lb_adapter.core.oracle_pin import State
-from lb_adapter.core.oracle_splice import Setup, Verdict
+from lb_adapter.core.setup import Setup, Verdict
 
 CORE = Path(__file__).parent
 FLAGS = ("-O2", "-Wall", "-Werror", "-Wno-unused-function")

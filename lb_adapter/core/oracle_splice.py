@@ -7,11 +7,10 @@ that only grows. What two CPUs may do to one pin is the matter of tests/unit/tes
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from catenary.session import SessionKey
-from lb_adapter.core.oracle import ARP, ND, TAGS, Affinity, FrameClass, Parsed, coarsen, lanes, parse
+from lb_adapter.core.oracle import ARP, ND, TAGS, FrameClass, Parsed, coarsen, lanes, parse
 from lb_adapter.core.oracle_pin import (
     FIN,
     FROM_CLIENT,
@@ -19,7 +18,6 @@ from lb_adapter.core.oracle_pin import (
     RST,
     Pin,
     State,
-    Times,
     age,
     expired,
     first_state,
@@ -28,46 +26,9 @@ from lb_adapter.core.oracle_pin import (
     refreshed,
     renewed,
 )
+from lb_adapter.core.setup import Setup, Slot, Verdict
 
 FRAGMENT_MS = 2000
-
-
-@dataclass(frozen=True)
-class Slot:
-    forward: int
-    reverse: int
-    generation: int = 1
-    state: str = "active"
-    """`active`, `cooling` or `closed`; a free slot is not in the table."""
-    weight: int = 100
-    placed: int = 100
-
-
-@dataclass(frozen=True)
-class Setup:
-    """How a splice is set up. `entries` is the Maglev table, None where there is no chain."""
-
-    role: str
-    times: Times
-    slots: Mapping[int, Slot]
-    entries: Sequence[int | None]
-    designated: int | None
-    ask_id: int | None = 4094
-    affinity: Affinity = "session"
-    policy: str = "maglev"
-    capacity: int = 1_000_000
-    """Of the table of IPv4 keys, and of the other one."""
-    refuse_full: bool = False
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Send the frame out of `port`, with the tag `vid` unless that is 0; no port: drop it."""
-
-    port: str
-    vid: int
-    reason: str
-    slot: int | None = None
 
 
 class _Dropped(Exception):

@@ -18,7 +18,7 @@ from catenary.tags import TagPair
 from lb_adapter import abi
 from lb_adapter.balancer import ChainTable, Pair
 from lb_adapter.core.oracle_pin import Times
-from lb_adapter.core.oracle_splice import Setup, Slot, Verdict
+from lb_adapter.core.setup import Setup, Slot, Verdict
 from lb_adapter.dataplane.base import Affinity, Policy, Role, SpliceConfig
 from lb_adapter.dataplane.ebpf import EbpfDataPlane
 

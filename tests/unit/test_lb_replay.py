@@ -18,7 +18,8 @@ from catenary.tags import TagPair
 from lb_adapter import replay
 from lb_adapter.cli import app
 from lb_adapter.core.oracle import parse
-from lb_adapter.core.oracle_splice import Splice, Verdict
+from lb_adapter.core.oracle_splice import Splice
+from lb_adapter.core.setup import Verdict
 
 PAIRS = (TagPair(2, 3), TagPair(4, 5))
 A, B = "10.0.0.1", "10.0.0.2"

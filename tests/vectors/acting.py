@@ -16,7 +16,7 @@ from scapy.packet import Packet
 from catenary.session import SessionKey
 from lb_adapter.core.oracle import parse
 from lb_adapter.core.oracle_pin import State, Times
-from lb_adapter.core.oracle_splice import Setup, Slot, Verdict
+from lb_adapter.core.setup import Setup, Slot, Verdict
 
 A, B = "10.0.0.1", "10.0.0.2"
 D, L = 100, 1000

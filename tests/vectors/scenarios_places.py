@@ -13,7 +13,7 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 
 from lb_adapter.core.oracle import lanes
 from lb_adapter.core.oracle_pin import State
-from lb_adapter.core.oracle_splice import Verdict
+from lb_adapter.core.setup import Verdict
 from tests.vectors.acting import (
     CHAIN0,
     CHAIN1,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from lb_adapter import abi
 from lb_adapter.core.check import PORTS
-from lb_adapter.core.oracle_splice import Splice, Verdict
+from lb_adapter.core.oracle_splice import Splice
+from lb_adapter.core.setup import Verdict
 from lb_adapter.core.splices import INNER, OUTER, Choice, tagged
 from lb_adapter.dataplane.base import SpliceConfig
 from lb_adapter.dataplane.native import NativeDataPlane

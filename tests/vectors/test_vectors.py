@@ -9,7 +9,7 @@ import pytest
 from lb_adapter.core.check import Core
 from lb_adapter.core.oracle import coarsen, parse
 from lb_adapter.core.oracle_pin import Pin, State
-from lb_adapter.core.oracle_splice import Verdict
+from lb_adapter.core.setup import Verdict
 from lb_adapter.core.splices import BpfSplice, runnable, tagged
 from tests.planes import GENERATION, PAIRS, choose
 from tests.vectors.reading import Vector, build, read_all

@@ -1,0 +1,47 @@
+"""How a splice is set up and what it says: the values that the oracle, C and BPF have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lb_adapter.core.oracle import Affinity
+from lb_adapter.core.oracle_pin import Times
+
+
+@dataclass(frozen=True)
+class Slot:
+    forward: int
+    reverse: int
+    generation: int = 1
+    state: str = "active"
+    """`active`, `cooling` or `closed`; a free slot is not in the table."""
+    weight: int = 100
+    placed: int = 100
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a splice is set up. `entries` is the Maglev table, None where there is no chain."""
+
+    role: str
+    times: Times
+    slots: Mapping[int, Slot]
+    entries: Sequence[int | None]
+    designated: int | None
+    ask_id: int | None = 4094
+    affinity: Affinity = "session"
+    policy: str = "maglev"
+    capacity: int = 1_000_000
+    """Of the table of IPv4 keys, and of the other one."""
+    refuse_full: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Send the frame out of `port`, with the tag `vid` unless that is 0; no port: drop it."""
+
+    port: str
+    vid: int
+    reason: str
+    slot: int | None = None
