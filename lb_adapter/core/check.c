@@ -20,6 +20,8 @@ struct entry {
 	__u32 used;
 };
 
+#define ROOM 1024 /* for fragments: a small table of sessions is asked for, a small table of these never */
+
 /* A hash table with linear probing, twice as large as its limit. */
 struct store {
 	struct entry *entries;
@@ -169,8 +171,8 @@ EXPORT struct check *check_new(__u32 limit)
 	for (int i = 0; i < 3; i++) {
 		struct store *s = &check->stores[i];
 
-		s->limit = limit;
-		s->size = 2 * limit + 1;
+		s->limit = i == FRAGMENTS && limit < ROOM ? ROOM : limit;
+		s->size = 2 * s->limit + 1;
 		s->entries = calloc(s->size, sizeof(*s->entries));
 		if (!s->entries)
 			return NULL;

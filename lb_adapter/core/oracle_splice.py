@@ -331,7 +331,7 @@ class Splice:
             old = self._look(parsed, now)
             # A session that closed may have been placed anew by its SYN.
             anew = old is not None and opens(parsed.tcp_flags) and old.state is State.CLOSING
-            if old is not None and leased(old, now, self.setup.times) and not anew:
+            if old is not None and self._decides(old, parsed.tcp_flags, now) and not anew:
                 self._check(parsed, old.slot, tagged)
             self._lease(parsed, now, tagged, "session_learned", "lease_renewed")
         return _to_outer(parsed, tagged)

@@ -217,6 +217,9 @@ def a_session_placed_anew_is_no_mismatch_at_the_slave(make: Make) -> None:
     assert splice.counts["affinity_mismatch"] == 0
     splice.inner(tcp("A", 4), 600)
     assert splice.counts["affinity_mismatch"] == 1
+    splice.configure(setup("slave", slots={**SLOTS, 1: replace(SLOTS[1], state="cooling")}))
+    splice.inner(tcp("S", 2), 700)
+    assert splice.counts["affinity_mismatch"] == 1, "its lease does not know that the session closed"
 
 
 def a_slaves_closing_lease_lingers(make: Make) -> None:
