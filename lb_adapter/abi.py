@@ -34,6 +34,8 @@ ffi = _load()
 _numbers: Any = ffi.dlopen(None)
 MAX_SLOTS: int = _numbers.MAX_SLOTS
 TABLE_SIZE: int = _numbers.TABLE_SIZE
+MAX_OUTERS: int = _numbers.MAX_OUTERS
+OUTER_TABLE: int = _numbers.OUTER_TABLE
 NO_SLOT: int = _numbers.NO_SLOT
 KIND_ARP: int = _numbers.KIND_ARP
 KIND_ND: int = _numbers.KIND_ND
@@ -57,6 +59,7 @@ VID_KINDS = enum("vid_kind")
 class Pin:
     """The fields of a pin word (core/pin.h); `seen` is in ms of the data plane's clock, modulo 2**32."""
 
+    outer: int
     slot: int
     generation: int
     state: int
@@ -68,10 +71,11 @@ class Pin:
     def of(cls, raw: bytes) -> Pin:
         (word,) = struct.unpack("=Q", raw)
         return cls(
-            word >> 32 & 0xFFF,
-            word >> 44 & 0xFFF,
-            word >> 56 & 0xF,
-            word >> 60 & 3,
+            word >> 42 & 0x3F,
+            word >> 32 & 0x3FF,
+            word >> 48 & 0x3FF,
+            word >> 58 & 7,
+            word >> 61 & 3,
             bool(word >> 63),
             word & 0xFFFFFFFF,
         )

@@ -15,8 +15,8 @@ from catenary.policy import rebalanced
 from catenary.tags import TagPair, check_free
 
 MAX_PAIRS = 1024
-GENERATIONS = 4096
-"""A generation has 12 bits in a pin; it wraps long after the last pin of the old one is gone."""
+GENERATIONS = 1024
+"""A generation has 10 bits in a pin; it wraps long after the last pin of the old one is gone."""
 
 
 @dataclass(frozen=True)

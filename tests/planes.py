@@ -31,12 +31,17 @@ def setup(role: Role, affinity: Affinity = "session", policy: Policy = "maglev")
 
 @dataclass(frozen=True)
 class Step:
-    """A frame into the outer port, or, tagged with `vid`, into the inner one; `wait` ms after the last."""
+    """A frame into the outer port, or, tagged with `vid`, into the inner one; `wait` ms after the last.
+
+    Where endpoints are plain, `endpoint` is one of the outer side, or `slot` one of the inner.
+    """
 
     frame: bytes
     vid: int | None = None
     beside: int | None = None
     wait: int = 0
+    endpoint: int = 0
+    slot: int | None = None
 
 
 class Pairing:
@@ -48,9 +53,12 @@ class Pairing:
 
     def step(self, step: Step) -> tuple[Verdict, bytes]:
         self.now += step.wait
-        if step.vid is None:
-            ours = self.oracle.outer(step.frame, self.now, step.beside)
-            theirs = self.c.outer(step.frame, self.now, step.beside)
+        if step.slot is not None:
+            ours = self.oracle.inner(step.frame, self.now, step.beside, slot=step.slot)
+            theirs = self.c.inner(step.frame, self.now, step.beside, slot=step.slot)
+        elif step.vid is None:
+            ours = self.oracle.outer(step.frame, self.now, step.beside, endpoint=step.endpoint)
+            theirs = self.c.outer(step.frame, self.now, step.beside, endpoint=step.endpoint)
         else:
             frame = tagged(step.vid, step.frame)
             ours, theirs = self.oracle.inner(frame, self.now), self.c.inner(frame, self.now)

@@ -86,6 +86,22 @@ struct {
 	__type(value, __u64);
 } loads SEC(".maps");
 
+/* Endpoints that are whole interfaces, by index (`plain` in struct config). */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_SLOTS + MAX_OUTERS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct vid);
+} interfaces SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct outer_table);
+} outers SEC(".maps");
+
 struct table_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -141,6 +157,8 @@ struct env {
 	struct config *c;
 	__u32 now;     /* ms, monotonic */
 	__u32 no_slot; /* the reason to drop for, if there turns out to be no slot */
+	__u32 outer;   /* endpoint of the outer side that the frame came from, or goes to */
+	__u32 from_inner;
 };
 
 INLINE void leaf_count(struct env *e, __u32 reason)
@@ -194,6 +212,14 @@ INLINE const struct place_table *leaf_table(struct env *e)
 	void *now = bpf_map_lookup_elem(&table, &zero);
 
 	return now ? bpf_map_lookup_elem(now, &zero) : NULL;
+}
+
+INLINE __u32 leaf_outer(struct env *e, __u64 hash)
+{
+	__u32 zero = 0;
+	struct outer_table *t = bpf_map_lookup_elem(&outers, &zero);
+
+	return t ? t->entries[outer_index(hash)] : 0;
 }
 
 INLINE __u32 leaf_live(struct env *e, __u32 slot)
@@ -290,7 +316,6 @@ INLINE void count_chain(struct __sk_buff *skb, const struct verdict *v)
 /* emit: carry a verdict out. */
 INLINE int emit(struct __sk_buff *skb, struct env *e, const struct verdict *v)
 {
-	__u32 ifindex = v->port == PORT_OUTER ? e->c->outer_ifindex : e->c->inner_ifindex;
 	__u16 reason = v->reason;
 
 	if (v->port != PORT_NONE && v->vid && bpf_skb_vlan_push(skb, bpf_htons(ETHERTYPE_VLAN), v->vid))
@@ -298,12 +323,12 @@ INLINE int emit(struct __sk_buff *skb, struct env *e, const struct verdict *v)
 	leaf_count(e, reason);
 	skb->cb[0] = reason;
 	skb->cb[1] = v->vid;
-	skb->cb[2] = ifindex;
+	skb->cb[2] = v->ifindex;
 	if (v->port == PORT_NONE || reason == drop_internal)
 		return TC_ACT_SHOT;
 	if (v->slot != NO_SLOT)
 		count_chain(skb, v);
-	return bpf_redirect(ifindex, 0);
+	return bpf_redirect(v->ifindex, 0);
 }
 
 extern unsigned int CONFIG_HZ __kconfig __weak; /* 0: this kernel does not tell (catenary/libbpf.py) */
@@ -326,9 +351,18 @@ INLINE __u32 now_ms(void)
 	return bpf_ktime_get_ns() / 1000000;
 }
 
+/* The endpoint that this interface is, where endpoints are interfaces; else NULL. */
+INLINE const struct vid *endpoint_of(struct __sk_buff *skb, const struct env *e)
+{
+	__u32 ifindex = skb->ifindex;
+
+	return e->c->plain ? bpf_map_lookup_elem(&interfaces, &ifindex) : NULL;
+}
+
 SEC("tc")
 int outer(struct __sk_buff *skb)
 {
+	const struct vid *endpoint;
 	struct env e = { .now = now_ms(), .no_slot = drop_no_chain };
 	__u32 zero = 0, tag;
 	struct verdict v;
@@ -339,6 +373,9 @@ int outer(struct __sk_buff *skb)
 	e.c = bpf_map_lookup_elem(&config, &zero);
 	if (!e.c)
 		return TC_ACT_SHOT;
+	endpoint = endpoint_of(skb, &e);
+	if (endpoint)
+		e.outer = endpoint->slot;
 	class = parse_skb(skb, &f);
 	tag = f.key.vlan[0];
 	own = bpf_map_lookup_elem(&vids, &tag);
@@ -364,7 +401,7 @@ int inner(struct __sk_buff *skb)
 {
 	struct env e = { .now = now_ms(), .no_slot = drop_no_chain };
 	__u32 zero = 0, tag = outermost_tag(skb);
-	struct vid *meaning = bpf_map_lookup_elem(&vids, &tag);
+	const struct vid *meaning = bpf_map_lookup_elem(&vids, &tag), *endpoint;
 	struct verdict v;
 	struct frame f;
 	int class;
@@ -372,7 +409,11 @@ int inner(struct __sk_buff *skb)
 	e.c = bpf_map_lookup_elem(&config, &zero);
 	if (!e.c || !meaning)
 		return TC_ACT_SHOT;
-	if (!tag || bpf_skb_vlan_pop(skb)) {
+	endpoint = endpoint_of(skb, &e);
+	if (endpoint) {
+		class = parse_skb(skb, &f);
+		v = decide_inner(&e, &f, class, endpoint->kind, endpoint->slot);
+	} else if (!tag || bpf_skb_vlan_pop(skb)) {
 		v = drop_for(tag ? drop_internal : drop_untagged);
 	} else {
 		class = parse_skb(skb, &f);
@@ -395,7 +436,7 @@ INLINE int walk_pin(struct pin *pin, const struct session_key *key, struct env *
 	if (!evict && !(word & PIN_DEAD) && s->state != SLOT_FREE && s->generation == pin_generation(word) &&
 	    !pin_expired(word, e->now, e->c)) {
 		r->pins++;
-		if (e->c->role == ROLE_MASTER ? pin_state(word) != PIN_CLOSING : lease_valid(word, e->now, e->c))
+		if (e->c->miss == MISS_PLACE ? pin_state(word) != PIN_CLOSING : lease_valid(word, e->now, e->c))
 			r->live++;
 		return 0;
 	}

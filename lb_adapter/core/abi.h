@@ -8,11 +8,14 @@
 #ifndef CATENARY_ABI_H
 #define CATENARY_ABI_H
 
-#define MAX_SLOTS 1024         /* chains of a segment, cooling ones included */
+#define MAX_SLOTS 1024         /* endpoints of the inner side: chains of a segment, cooling ones included */
+#define MAX_OUTERS 64          /* endpoints of the outer side; a segment has one */
+#define OUTER_TABLE 6421       /* Maglev entries of the outer side: a prime */
 #define TABLE_SIZE 65537       /* Maglev entries: a prime */
 #define NO_SLOT 65535          /* "no chain", in the table and as the designated slot */
 
-enum role { ROLE_MASTER = 0, ROLE_SLAVE = 1 };
+/* What becomes of an unknown key: the master, and any cross-connection, places it; the slave asks its master. */
+enum miss { MISS_PLACE = 0, MISS_ASK = 1 };
 
 /* What a key is of, beside the IP protocol numbers (RFC 5237). */
 #define KIND_ARP 256
@@ -72,10 +75,15 @@ struct pin {
 
 enum slot_state { SLOT_FREE = 0, SLOT_ACTIVE = 1, SLOT_COOLING = 2, SLOT_CLOSED = 3 };
 
-/* A chain as the data plane sees it; Python's only memory of the chain set, too: it adopts this after a crash. */
+/*
+ * An endpoint of the inner side: frames go out of it tagged `tx` and come back tagged `rx`; both are 0 where nothing
+ * is pushed or popped. For a chain: f_i and r_i at the master, r_i and f_i at the slave. This is Python's only memory
+ * of the chain set, too: it adopts it after a crash.
+ */
 struct slot {
-	__u16 forward;
-	__u16 reverse;
+	__u32 ifindex;     /* 0: the inner port */
+	__u16 tx;
+	__u16 rx;
 	__u16 generation;
 	__u16 state;
 	__u16 weight;      /* as the operator asked */
@@ -83,8 +91,13 @@ struct slot {
 	__u32 since_ms;    /* when the state began, in the data plane's clock */
 };
 
-/* What a VLAN ID on the inner port means; 0 is unknown, and dropped. */
-enum vid_kind { VID_UNKNOWN = 0, VID_CHAIN = 1, VID_HINT = 2, VID_ASK = 3, VID_ANSWER = 4, VID_OWN = 5 };
+/*
+ * What a VLAN ID on the inner port means; 0 is unknown, and dropped. Where endpoints are whole interfaces, the
+ * interface means it: VID_CHAIN for one of the inner side, VID_OUTER for one of the outer.
+ */
+enum vid_kind {
+	VID_UNKNOWN = 0, VID_CHAIN = 1, VID_HINT = 2, VID_ASK = 3, VID_ANSWER = 4, VID_OWN = 5, VID_OUTER = 6
+};
 
 struct vid {
 	__u16 kind;
@@ -92,10 +105,12 @@ struct vid {
 };
 
 struct config {
-	__u32 role;
+	__u32 miss;
 	__u32 affinity;
 	__u32 policy;
-	__u32 outer_ifindex;
+	__u32 plain;        /* endpoints are interfaces, untagged: `interfaces` says which */
+	__u32 outers;       /* endpoints of the outer side; one where misses are asked, for an answer names none */
+	__u32 outer_ifindex[64];
 	__u32 inner_ifindex;
 	__u32 ask_vid;
 	__u32 lease_ms;
@@ -103,6 +118,12 @@ struct config {
 	__u32 tau_ms[7];
 	__u32 overflow;     /* rule 7: above the high-water mark every new key goes by the plain hash */
 	__u32 refuse_full;  /* without room for its pin a new session is refused, not placed by the hash */
+};
+
+/* The outer endpoint of a key that came in by the inner side first, where there are several. */
+struct outer_table {
+	__u8 entries[6421];
+	__u8 pad[3];
 };
 
 /* Swapped as a whole through a map of maps: a packet sees one epoch, never a mixture of two. */

@@ -36,6 +36,7 @@ struct check {
 	struct slot slots[MAX_SLOTS];
 	struct vid vids[4096];
 	struct place_table table;
+	struct outer_table outers;
 	__u64 loads[MAX_SLOTS];
 	__u64 reasons[64];
 	struct store stores[3];
@@ -45,6 +46,8 @@ struct env {
 	struct config *c;
 	__u32 now;
 	__u32 no_slot;
+	__u32 outer;
+	__u32 from_inner;
 	struct check *check;
 };
 
@@ -145,6 +148,8 @@ INLINE const struct slot *leaf_slot(struct env *e, __u32 slot) { return &e->chec
 
 INLINE const struct place_table *leaf_table(struct env *e) { return &e->check->table; }
 
+INLINE __u32 leaf_outer(struct env *e, __u64 hash) { return e->check->outers.entries[outer_index(hash)]; }
+
 INLINE void leaf_count(struct env *e, __u32 reason) { e->check->reasons[reason]++; }
 
 INLINE __u32 leaf_live(struct env *e, __u32 slot) { return e->check->loads[slot]; }
@@ -216,16 +221,17 @@ static __u32 push(__u8 *frame, __u32 length, __u16 vid)
 	return length + 4;
 }
 
-static struct verdict decide(struct env *e, int inner, __u8 *frame, __u32 *length, __u16 *beside)
+/* `slot`: the endpoint that a plain interface of the inner side is, or -1: the tag says it. */
+static struct verdict decide(struct env *e, int inner, int slot, __u8 *frame, __u32 *length, __u16 *beside)
 {
 	struct check *check = e->check;
 	struct source source = { frame, NULL };
 	struct vid meaning;
 	struct frame f;
-	__u16 own;
+	__u16 own = 0;
 	int class;
 
-	if (inner) {
+	if (inner && slot < 0) {
 		own = *beside & 0x0fff;
 		if (!*beside && *length >= 18 && load16(frame + 12) == ETHERTYPE_VLAN) {
 			own = load16(frame + 14) & 0x0fff;
@@ -238,6 +244,8 @@ static struct verdict decide(struct env *e, int inner, __u8 *frame, __u32 *lengt
 	}
 	source.end = frame + *length;
 	class = parse_frame(&source, frame, source.end, *beside, &f);
+	if (inner && slot >= 0)
+		return decide_inner(e, &f, class, VID_CHAIN, slot);
 	meaning = check->vids[inner ? own : f.key.vlan[0]];
 	if (inner)
 		return decide_inner(e, &f, class, meaning.kind, meaning.slot);
@@ -246,14 +254,16 @@ static struct verdict decide(struct env *e, int inner, __u8 *frame, __u32 *lengt
 
 /*
  * One frame through the splice, in place: `frame` has room for two more tags. `beside` is as in parse_frame; a tag
- * that lies there comes into the frame. Returns the frame's length when it is sent.
+ * that lies there comes into the frame. `endpoint` is where it came in: of the outer side, or a plain one of the
+ * inner side; -1: its tag says where. Returns the frame's length when it is sent.
  */
-EXPORT __u32 check_frame(struct check *check, int inner, __u8 *frame, __u32 length, __u16 beside, __u32 now,
-			 struct verdict *verdict)
+EXPORT __u32 check_frame(struct check *check, int inner, int endpoint, __u8 *frame, __u32 length, __u16 beside,
+			 __u32 now, struct verdict *verdict)
 {
 	struct env e = { .c = &check->config, .now = now, .no_slot = drop_no_chain, .check = check };
 
-	*verdict = decide(&e, inner, frame, &length, &beside);
+	e.outer = inner || endpoint < 0 ? 0 : endpoint;
+	*verdict = decide(&e, inner, endpoint, frame, &length, &beside);
 	leaf_count(&e, verdict->reason);
 	if (verdict->port == PORT_NONE)
 		return 0;

@@ -28,15 +28,15 @@ RIVALS = ("nobody", "swaps", "inserts", "takes_away")
 _REASONS = {number: name for name, number in abi.REASONS.items()}
 _CDEF = """
 struct check { struct config config; struct slot slots[1024]; struct vid vids[4096]; struct place_table table;
-  uint64_t loads[1024]; uint64_t reasons[64]; ...; };
+  struct outer_table outers; uint64_t loads[1024]; uint64_t reasons[64]; ...; };
 struct frame { struct session_key key; struct session_key fragment; uint8_t tcp_flags, upper, error, from_low;
   uint16_t reason; };
-struct verdict { uint16_t port, vid, reason, slot, reverse; };
+struct verdict { uint16_t port, vid, reason, slot, reverse, outer; uint32_t ifindex; };
 struct check *check_new(uint32_t limit); void check_free(struct check *); void check_clear(struct check *);
 int check_parse(const uint8_t *, uint32_t length, uint16_t beside, uint32_t affinity, int forward,
   struct frame *);
-uint32_t check_frame(struct check *, int inner, uint8_t *, uint32_t length, uint16_t beside, uint32_t now,
-  struct verdict *);
+uint32_t check_frame(struct check *, int inner, int endpoint, uint8_t *, uint32_t length, uint16_t beside,
+  uint32_t now, struct verdict *);
 uint64_t check_word(struct check *, const struct session_key *, int fragment);
 void check_mark_dead(struct check *, const struct session_key *);
 void check_walk(struct check *, uint32_t now);
@@ -84,7 +84,7 @@ class Core:
     def __init__(self, library: Path) -> None:
         self.ffi = FFI()
         # cffi lays a struct out when it is first asked for: an array of one that is included needs it before.
-        for name in ("config", "slot", "vid", "place_table", "session_key"):
+        for name in ("config", "slot", "vid", "place_table", "outer_table", "session_key"):
             abi.ffi.sizeof(f"struct {name}")
         self.ffi.include(abi.ffi)
         self.ffi.cdef(_CDEF.replace("...;", "uint64_t stores[9];"))
@@ -128,7 +128,8 @@ class CSplice:
             address = self._ffi.addressof(check, part)
             self._ffi.memmove(address, bytes(self._ffi.sizeof(address[0])), self._ffi.sizeof(address[0]))
         config = check.config
-        config.role = abi.enum("role")[f"ROLE_{setup.role.upper()}"]
+        config.miss = abi.enum("miss")["MISS_PLACE" if setup.role == "master" else "MISS_ASK"]
+        config.outers = setup.outers
         config.affinity = abi.enum("affinity")[f"AFFINITY_{setup.affinity.upper()}"]
         config.policy = abi.enum("policy")[f"POLICY_{setup.policy.upper()}"]
         config.ask_vid = setup.ask_id or 0
@@ -139,9 +140,12 @@ class CSplice:
         master = setup.role == "master"
         for number, row in setup.slots.items():
             slot = check.slots[number]
-            slot.forward, slot.reverse, slot.generation = row.forward, row.reverse, row.generation
+            slot.tx, slot.rx = (row.forward, row.reverse) if master else (row.reverse, row.forward)
+            slot.generation = row.generation
             slot.state = abi.SLOT_STATES[f"SLOT_{row.state.upper()}"]
             slot.weight, slot.placed = row.weight, row.placed
+            if not row.forward:
+                continue  # a plain interface
             self._mean(row.forward, "VID_HINT" if master else "VID_CHAIN", number)
             self._mean(row.reverse, "VID_CHAIN" if master else "VID_ANSWER", number)
         if setup.ask_id is not None:
@@ -149,24 +153,38 @@ class CSplice:
         check.table.designated = abi.NO_SLOT if setup.designated is None else setup.designated
         entries = [abi.NO_SLOT if entry is None else entry for entry in setup.entries]
         check.table.entries[0 : abi.TABLE_SIZE] = entries
+        check.outers.entries[0 : abi.OUTER_TABLE] = setup.outer_entries
 
     def _mean(self, vid: int, kind: str, slot: int) -> None:
         self._check.vids[vid].kind, self._check.vids[vid].slot = abi.VID_KINDS[kind], slot
 
-    def outer(self, frame: bytes, now: int, beside: int | None = None) -> tuple[Verdict, bytes]:
-        return self._run(0, frame, now, beside)
+    def outer(
+        self, frame: bytes, now: int, beside: int | None = None, *, endpoint: int = 0
+    ) -> tuple[Verdict, bytes]:
+        return self._run(0, endpoint, frame, now, beside)
 
-    def inner(self, frame: bytes, now: int, beside: int | None = None) -> tuple[Verdict, bytes]:
-        return self._run(1, frame, now, beside)
+    def inner(
+        self, frame: bytes, now: int, beside: int | None = None, *, slot: int | None = None
+    ) -> tuple[Verdict, bytes]:
+        return self._run(1, -1 if slot is None else slot, frame, now, beside)
 
-    def _run(self, inner: int, frame: bytes, now: int, beside: int | None) -> tuple[Verdict, bytes]:
+    def _run(
+        self, inner: int, endpoint: int, frame: bytes, now: int, beside: int | None
+    ) -> tuple[Verdict, bytes]:
         self._ffi.memmove(self._buffer, frame, len(frame))
         length = self._lib.check_frame(
-            self._check, inner, self._buffer, len(frame), _beside(beside), now & 0xFFFFFFFF, self._verdict
+            self._check,
+            inner,
+            endpoint,
+            self._buffer,
+            len(frame),
+            _beside(beside),
+            now & 0xFFFFFFFF,
+            self._verdict,
         )
         v = self._verdict
         slot = None if v.slot == abi.NO_SLOT else int(v.slot)
-        verdict = Verdict(PORTS[v.port], int(v.vid), _REASONS[v.reason], slot)
+        verdict = Verdict(PORTS[v.port], int(v.vid), _REASONS[v.reason], slot, int(v.outer))
         return verdict, bytes(self._ffi.buffer(self._buffer, length))
 
     def walk(self, now: int) -> None:

@@ -191,6 +191,9 @@ INLINE __u64 second_lane(__u64 hash)
 /* Entry of the Maglev table: the hash's upper half scaled to the table, without a division. */
 INLINE __u32 table_index(__u64 hash) { return (hash >> 32) * TABLE_SIZE >> 32; }
 
+/* Entry of the outer side's table: from bits that neither lane above is made of. */
+INLINE __u32 outer_index(__u64 hash) { return (second_lane(hash) & 0xffffffff) * OUTER_TABLE >> 32; }
+
 _Static_assert(sizeof(struct session_key) == 48, "Python packs 48 bytes");
 
 #endif

@@ -294,6 +294,14 @@ def coarsen(parsed: Parsed, affinity: Affinity, forward: bool) -> Parsed:
 def lanes(key: SessionKey, size: int) -> tuple[int, int]:
     """The two entries of the Maglev table that p2c chooses from; the first is the plain hash's."""
     first = key.hash64()
-    second = first * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
-    second ^= second >> 29
-    return (first >> 32) * size >> 32, (second >> 32) * size >> 32
+    return (first >> 32) * size >> 32, (_mixed(first) >> 32) * size >> 32
+
+
+def outer_lane(key: SessionKey, size: int) -> int:
+    """The entry of the outer side's table."""
+    return (_mixed(key.hash64()) & 0xFFFFFFFF) * size >> 32
+
+
+def _mixed(value: int) -> int:
+    value = value * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
+    return value ^ value >> 29

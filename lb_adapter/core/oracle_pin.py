@@ -38,11 +38,14 @@ class Pin:
     """ms; of a closing pin the moment at which closing began."""
     fins: int = 0
     dead: bool = False
+    outer: int = 0
+    """Endpoint of the outer side."""
 
     def word(self) -> int:
         """The 64 bits of `struct pin`."""
-        high = self.dead << 63 | self.fins << 60 | self.state << 56 | self.generation << 44 | self.slot << 32
-        return high | self.seen & 0xFFFFFFFF
+        state = self.dead << 63 | self.fins << 61 | self.state << 58
+        where = self.generation << 48 | self.outer << 42 | self.slot << 32
+        return state | where | self.seen & 0xFFFFFFFF
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import replace
 
 from catenary.session import SessionKey
-from lb_adapter.core.oracle import ARP, ND, TAGS, FrameClass, Parsed, coarsen, lanes, parse
+from lb_adapter.core.oracle import ARP, ND, TAGS, FrameClass, Parsed, coarsen, lanes, outer_lane, parse
 from lb_adapter.core.oracle_pin import (
     FIN,
     FROM_CLIENT,
@@ -47,6 +47,8 @@ class Splice:
         self.loads: Counter[int] = Counter()
         self.counts: Counter[str] = Counter()
         self.overflow = False
+        self._outer = 0
+        self._from_inner = False
 
     def configure(self, setup: Setup) -> None:
         """Set up anew; the sessions stay."""
@@ -54,17 +56,25 @@ class Splice:
         master = setup.role == "master"
         self.vids: dict[int, tuple[str, int | None]] = {}
         for slot, row in setup.slots.items():
+            if not row.forward:
+                continue
             self.vids[row.forward] = ("hint" if master else "chain", slot)
             self.vids[row.reverse] = ("chain" if master else "answer", slot)
         if setup.ask_id is not None:
             self.vids[setup.ask_id] = ("ask" if master else "own", None)
 
-    def outer(self, frame: bytes, now: int, beside: int | None = None) -> tuple[Verdict, bytes]:
-        """A frame from the outer port: what becomes of it, and how it looks when it is sent."""
-        return self._emit(self.decide_outer(parse(frame, beside), now), frame, beside)
+    def outer(
+        self, frame: bytes, now: int, beside: int | None = None, *, endpoint: int = 0
+    ) -> tuple[Verdict, bytes]:
+        """A frame from the outer side: what becomes of it, and how it looks when it is sent."""
+        return self._emit(self.decide_outer(parse(frame, beside), now, endpoint), frame, beside)
 
-    def inner(self, frame: bytes, now: int, beside: int | None = None) -> tuple[Verdict, bytes]:
-        """A frame from the inner port; its outermost tag, in it or beside it, is the splice's own."""
+    def inner(
+        self, frame: bytes, now: int, beside: int | None = None, *, slot: int | None = None
+    ) -> tuple[Verdict, bytes]:
+        """A frame from the inner side: out of the plain interface `slot`, or with the own tag outermost."""
+        if slot is not None:
+            return self._emit(self._decide(parse(frame, beside), now, "chain", slot), frame, beside)
         if beside is None and len(frame) >= 18 and int.from_bytes(frame[12:14], "big") == TAGS[0]:
             beside = int.from_bytes(frame[14:16], "big") & 0x0FFF
             frame = frame[:12] + frame[16:]
@@ -72,10 +82,11 @@ class Splice:
             return self._emit(Verdict("", 0, "drop_untagged"), frame, None)
         return self._emit(self.decide_inner(parse(frame), beside, now), frame, None)
 
-    def decide_outer(self, parsed: Parsed, now: int) -> Verdict:
-        """What becomes of a parsed frame from the outer port."""
+    def decide_outer(self, parsed: Parsed, now: int, endpoint: int = 0) -> Verdict:
+        """What becomes of a parsed frame from the outer side."""
         if parsed.vlans[0] in self.vids:
             return Verdict("", 0, "drop_own_tag")
+        self._outer = endpoint
         return self._decide(parsed, now, "outer", None)
 
     def decide_inner(self, parsed: Parsed, vid: int, now: int) -> Verdict:
@@ -107,6 +118,9 @@ class Splice:
         slave = self.setup.role == "slave"
         forward = not slave if where == "outer" else slave and where == "chain"
         parsed = coarsen(parsed, self.setup.affinity, forward)
+        self._from_inner = where != "outer"
+        if self._from_inner:
+            self._outer = 0
         if parsed.kind is FrameClass.BAD:
             return Verdict("", 0, parsed.reason)
         try:
@@ -164,7 +178,14 @@ class Splice:
     def _fresh(self, slot: int, parsed: Parsed, now: int) -> Pin:
         assert parsed.key is not None
         state = first_state(parsed.key.kind, parsed.tcp_flags)
-        return Pin(slot, self.setup.slots[slot].generation, state, now)
+        return Pin(slot, self.setup.slots[slot].generation, state, now, outer=self._outer)
+
+    def _note_outer(self, pin: Pin) -> None:
+        """A frame from inside goes to the pin's outer endpoint; one from another one contradicts the pin."""
+        if self._from_inner:
+            self._outer = pin.outer
+        else:
+            self.counts["affinity_mismatch"] += pin.outer != self._outer
 
     def _full(self, raw: bytes) -> bool:
         """Has the table of this key no room for another one? IPv4 has a table of its own."""
@@ -188,6 +209,8 @@ class Splice:
         """Rule 1: write key -> slot, in the place of what is expired. Drops what finds no room (rule 7)."""
         assert parsed.key is not None
         raw = parsed.key.pack()
+        if self._from_inner and self.setup.outers > 1:
+            self._outer = self.setup.outer_entries[outer_lane(parsed.key, len(self.setup.outer_entries))]
         if raw in self.pins:
             self.counts["session_revived"] += 1
         elif self._full(raw):
@@ -219,12 +242,14 @@ class Splice:
         self.pins[parsed.key.pack()] = after
         if after.state is State.CLOSING and pin.state is not State.CLOSING:
             self.loads[pin.slot] = max(0, self.loads[pin.slot] - 1)
+        self._note_outer(pin)
         return pin.slot
 
     def _note_fragment(self, parsed: Parsed, now: int, slot: int) -> None:
         row = self._open(slot)
         if parsed.fragment is not None and row is not None:
-            self.fragments[parsed.fragment.pack()] = Pin(slot, row.generation, State.OTHER, now)
+            pin = Pin(slot, row.generation, State.OTHER, now, outer=self._outer)
+            self.fragments[parsed.fragment.pack()] = pin
 
     def _of_fragment(self, parsed: Parsed, now: int) -> int | None:
         """A later fragment goes where its first one went, never elsewhere."""
@@ -233,6 +258,7 @@ class Splice:
         row = None if note is None else self._open(note.slot)
         if note is None or row is None or row.generation != note.generation or age(note, now) >= FRAGMENT_MS:
             return None
+        self._note_outer(note)
         return note.slot
 
     def _place(self, parsed: Parsed, now: int, flags: int, side: int) -> int:
@@ -248,6 +274,7 @@ class Splice:
             if pin is None:
                 raise _Dropped("drop_error_unknown")
             self.counts["error_hit"] += 1
+            self._note_outer(pin)
             return pin.slot
         slot = self._refresh(parsed, now, flags, side)
         if slot is None and parsed.key is not None:
@@ -272,7 +299,21 @@ class Splice:
             elif known is None:
                 known = self._assign(parsed, now, tagged, "session_learned")
             self._check(parsed, known, tagged)
-        return _to_outer(parsed, tagged)
+            if self.setup.outers > 1:
+                self._note_fragment(parsed, now, tagged)
+        elif self.setup.outers > 1:
+            self._find_outer(parsed, now)
+        return self._to_outer(parsed, tagged)
+
+    def _find_outer(self, parsed: Parsed, now: int) -> None:
+        """Where a frame from inside goes that has no key of its own."""
+        if parsed.kind is FrameClass.FRAGMENT and self._of_fragment(parsed, now) is None:
+            raise _Dropped("drop_fragment_unknown")
+        if parsed.kind is FrameClass.ERROR:
+            pin = self._look(parsed, now)
+            if pin is None:
+                raise _Dropped("drop_error_unknown")
+            self._note_outer(pin)
 
     def _check(self, parsed: Parsed, known: int | None, tagged: int) -> None:
         """Several chains may answer one question of ARP or ND; all else that contradicts is an alarm."""
@@ -334,7 +375,7 @@ class Splice:
             if old is not None and self._decides(old, parsed.tcp_flags, now) and not anew:
                 self._check(parsed, old.slot, tagged)
             self._lease(parsed, now, tagged, "session_learned", "lease_renewed")
-        return _to_outer(parsed, tagged)
+        return self._to_outer(parsed, tagged)
 
     def _slave_answered(self, parsed: Parsed, now: int, tagged: int) -> Verdict:
         """Rule 3: an answer becomes the lease, unless there is a valid one, which the packet then follows."""
@@ -362,9 +403,9 @@ class Splice:
         self.pins[raw] = fresh if old is None else renewed(old, fresh, flags, transit)
         self.counts[new if old is None else again] += 1
 
-
-def _to_outer(parsed: Parsed, tagged: int) -> Verdict:
-    return Verdict("outer", 0, "designated" if parsed.kind is FrameClass.OTHER else "to_outer", tagged)
+    def _to_outer(self, parsed: Parsed, tagged: int) -> Verdict:
+        reason = "designated" if parsed.kind is FrameClass.OTHER else "to_outer"
+        return Verdict("outer", 0, reason, tagged, self._outer)
 
 
 def _small(raw: bytes) -> bool:

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * The pin word: slot, generation, state and last-seen time in 64 bits, so that refresh, replacement and
- * reclaim are one compare-and-swap each (docs/ARCHITECTURE.md, affinity rule 1).
+ * The pin word: an endpoint of each side, generation, state and last-seen time in 64 bits, so that refresh,
+ * replacement and reclaim are one compare-and-swap each (docs/ARCHITECTURE.md, affinity rule 1).
  *
- *   63    61..60  59..56  55..44       43..32  31..0
- *   dead  FIN     state   generation   slot    last seen, ms (wraps after 49 days; ages are differences)
+ *   63    62..61  60..58  57..48       47..42  41..32  31..0
+ *   dead  FIN     state   generation   outer   slot    last seen, ms (wraps after 49 days; ages are differences)
+ *
+ * The slot is the inner endpoint; the generation is the slot's.
  *
  * All functions are pure: word in, word or verdict out.
  */
@@ -14,25 +16,26 @@
 #include "key.h"
 
 #define PIN_DEAD (1ULL << 63)
-#define PIN_FIN_SHIFT 60
-#define GENERATION_MASK 0xfffu
+#define PIN_FIN_SHIFT 61
+#define GENERATION_MASK 0x3ffu
 
 /* Which side a packet came from; the value is its FIN bit. */
 #define SIDE_CLIENT 1
 #define SIDE_SERVER 2
 
-INLINE __u64 pin_word(__u32 slot, __u32 generation, __u32 state, __u32 now)
+INLINE __u64 pin_word(__u32 outer, __u32 slot, __u32 generation, __u32 state, __u32 now)
 {
-	return (__u64)(state & 0xf) << 56 | (__u64)(generation & GENERATION_MASK) << 44 |
-	       (__u64)(slot & 0xfff) << 32 | now;
+	return (__u64)(state & 7) << 58 | (__u64)(generation & GENERATION_MASK) << 48 | (__u64)(outer & 63) << 42 |
+	       (__u64)(slot & 0x3ff) << 32 | now;
 }
 
 /* One load, whatever the compiler thinks: other CPUs change the word meanwhile. */
 INLINE __u64 pin_read(const struct pin *pin) { return *(const volatile __u64 *)&pin->word; }
 
-INLINE __u32 pin_slot(__u64 word) { return (word >> 32) & 0xfff; }
-INLINE __u32 pin_generation(__u64 word) { return (word >> 44) & GENERATION_MASK; }
-INLINE __u32 pin_state(__u64 word) { return (word >> 56) & 0xf; }
+INLINE __u32 pin_slot(__u64 word) { return (word >> 32) & 0x3ff; }
+INLINE __u32 pin_outer(__u64 word) { return (word >> 42) & 63; }
+INLINE __u32 pin_generation(__u64 word) { return (word >> 48) & GENERATION_MASK; }
+INLINE __u32 pin_state(__u64 word) { return (word >> 58) & 7; }
 INLINE __u32 pin_fins(__u64 word) { return (word >> PIN_FIN_SHIFT) & 3; }
 
 /* Age in ms. Another CPU may have written a moment that is ahead of ours: that is age 0, not 49 days. */
@@ -124,7 +127,8 @@ INLINE __u64 pin_next(__u64 word, __u32 now, __u8 flags, __u32 side, const struc
 				state = PIN_CLOSING;
 		}
 	}
-	return pin_word(pin_slot(word), pin_generation(word), state, now) | (__u64)fins << PIN_FIN_SHIFT;
+	return pin_word(pin_outer(word), pin_slot(word), pin_generation(word), state, now) |
+	       (__u64)fins << PIN_FIN_SHIFT;
 }
 
 /*
@@ -141,7 +145,7 @@ INLINE __u64 lease_next(__u64 word, __u32 slot, __u32 generation, __u32 now, con
 	else if (state == PIN_ESTABLISHED && pin_state(word) == PIN_CLOSING &&
 		 pin_age(word, now) <= 2 * c->transit_ms)
 		state = PIN_CLOSING;
-	return pin_word(slot, generation, state, now);
+	return pin_word(0, slot, generation, state, now);
 }
 
 #endif

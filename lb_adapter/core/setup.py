@@ -8,9 +8,14 @@ from dataclasses import dataclass
 from lb_adapter.core.oracle import Affinity
 from lb_adapter.core.oracle_pin import Times
 
+OUTER_SIZE = 6421
+"""Entries of the outer side's table."""
+
 
 @dataclass(frozen=True)
 class Slot:
+    """An endpoint of the inner side: a chain by its tags, or a plain interface, whose tags are 0."""
+
     forward: int
     reverse: int
     generation: int = 1
@@ -35,6 +40,10 @@ class Setup:
     capacity: int = 1_000_000
     """Of the table of IPv4 keys, and of the other one."""
     refuse_full: bool = False
+    outers: int = 1
+    """Endpoints of the outer side."""
+    outer_entries: Sequence[int] = (0,) * OUTER_SIZE
+    """Where keys go out that came in by the inner side first, if there are several."""
 
 
 @dataclass(frozen=True)
@@ -45,3 +54,5 @@ class Verdict:
     vid: int
     reason: str
     slot: int | None = None
+    outer: int = 0
+    """The endpoint, if it goes to the outer side."""

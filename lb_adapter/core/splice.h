@@ -2,9 +2,10 @@
 /*
  * place: from a parsed frame and the place where it came in, to a verdict.
  *
- * The rules of affinity are here, once for all data planes. Where the tables lie is the leaf's business: before
- * this page is included it defines `struct env` (with at least `c` and `now`) and the functions named below
- * with the prefix `leaf_`. Nothing here touches a frame.
+ * A splice joins two sides of endpoints. The rules of affinity are here, once for all data planes. Where the tables
+ * lie is the leaf's business: before this page is included it defines `struct env` (with at least `c`, `now`,
+ * `no_slot`, `outer` and `from_inner`) and the functions named below with the prefix `leaf_`. Nothing here touches a
+ * frame.
  */
 #ifndef CATENARY_SPLICE_H
 #define CATENARY_SPLICE_H
@@ -17,13 +18,18 @@
 
 enum port { PORT_NONE = 0, PORT_OUTER = 1, PORT_INNER = 2 };
 
-/* Send the frame out of `port`, tagged with `vid` unless that is 0; PORT_NONE drops it. Count `reason`. */
+/*
+ * Send the frame out of `port`, by `ifindex` where a port is several interfaces, tagged with `vid` unless that is 0;
+ * PORT_NONE drops it. Count `reason`.
+ */
 struct verdict {
 	__u16 port;
 	__u16 vid;
 	__u16 reason;
 	__u16 slot;      /* whose traffic it is, or NO_SLOT */
 	__u16 reverse;
+	__u16 outer;     /* the outer endpoint that it goes to, if any */
+	__u32 ifindex;
 };
 
 /*
@@ -36,6 +42,7 @@ struct verdict {
  *   const struct slot *leaf_slot(env, slot)      never NULL for slot < MAX_SLOTS
  *   const struct place_table *leaf_table(env)    the present one, or NULL. Read it once for each choice: two
  *                                                look-ups may see two epochs
+ *   __u32 leaf_outer(env, hash)                  the outer side's table, for a key that came in by the inner side
  *   void leaf_count(env, reason); void leaf_new_session(env, slot); void leaf_ended(env, slot)
  *   void leaf_overflow(env)                      enter overflow (rule 7)
  *   __u32 leaf_live(env, slot)                   sessions of a slot, as p2c weighs them
@@ -80,20 +87,42 @@ INLINE int gives_way(struct env *e, __u64 word, __u8 flags)
 
 INLINE struct verdict drop_for(__u16 reason)
 {
-	struct verdict v = { PORT_NONE, 0, reason, NO_SLOT, 0 };
+	struct verdict v = { PORT_NONE, 0, reason, NO_SLOT, 0, 0, 0 };
 	return v;
 }
 
-INLINE struct verdict send_inner(__u16 vid, __u16 reason, __u32 slot, int reverse)
+/* Into an endpoint of the inner side. */
+INLINE struct verdict send_inner(struct env *e, const struct slot *s, __u16 reason, __u32 slot, int reverse)
 {
-	struct verdict v = { PORT_INNER, vid, reason, (__u16)slot, (__u16)reverse };
+	struct verdict v = { PORT_INNER, s->tx, reason, (__u16)slot, (__u16)reverse, 0,
+			     s->ifindex ? s->ifindex : e->c->inner_ifindex };
 	return v;
 }
 
-INLINE struct verdict send_outer(__u16 reason, __u32 slot, int reverse)
+/* Over the bypass path to the other end: an ask, or the `rx` of an endpoint as a hint or an answer. */
+INLINE struct verdict send_bypass(struct env *e, __u16 vid, __u16 reason)
 {
-	struct verdict v = { PORT_OUTER, 0, reason, (__u16)slot, (__u16)reverse };
+	struct verdict v = { PORT_INNER, vid, reason, NO_SLOT, 1, 0, e->c->inner_ifindex };
 	return v;
+}
+
+INLINE struct verdict send_outer(struct env *e, __u16 reason, __u32 slot, int reverse)
+{
+	struct verdict v = { PORT_OUTER, 0, reason, (__u16)slot, (__u16)reverse, (__u16)e->outer,
+			     e->c->outer_ifindex[e->outer % MAX_OUTERS] };
+	return v;
+}
+
+/*
+ * The outer endpoint of a pin: that is where a frame from inside goes. One that came from another outer endpoint
+ * contradicts the pin.
+ */
+INLINE void note_outer(struct env *e, __u64 word)
+{
+	if (e->from_inner)
+		e->outer = pin_outer(word);
+	else if (pin_outer(word) != e->outer)
+		leaf_count(e, affinity_mismatch);
 }
 
 /* The table's answer for a hash. */
@@ -145,7 +174,9 @@ INLINE __u32 assign(struct env *e, struct frame *f, __u32 slot, __u32 reason)
 
 	if (!s)
 		return NO_SLOT;
-	fresh = pin_word(slot, s->generation, first_state(f), e->now);
+	if (e->from_inner && e->c->outers > 1)
+		e->outer = leaf_outer(e, hash_key(&f->key));
+	fresh = pin_word(e->outer, slot, s->generation, first_state(f), e->now);
 	/* Twice: the walk may take an expired pin away between the two steps, and that is not a full table. */
 	for (int i = 0; i < 2 && !pin; i++) {
 		if (!leaf_insert(e, &f->key, fresh)) {
@@ -177,6 +208,7 @@ INLINE __u32 assign(struct env *e, struct frame *f, __u32 slot, __u32 reason)
 		}
 		if (in_force(e, word) && !(reason == session_placed && gives_way(e, word, f->tcp_flags))) {
 			leaf_count(e, insert_race_lost);
+			note_outer(e, word);
 			return pin_slot(word);
 		}
 		if (leaf_swap(pin, word, fresh) == word) {
@@ -214,6 +246,7 @@ INLINE __u32 refresh(struct env *e, struct frame *f, __u8 flags, __u32 side, int
 		}
 		/* Another packet refreshed it meanwhile: try again, for a FIN must not be lost. */
 	}
+	note_outer(e, word);
 	return pin_slot(word);
 }
 
@@ -225,6 +258,7 @@ INLINE __u32 fragment_slot(struct env *e, struct frame *f)
 
 	if (!word || !s || s->generation != pin_generation(word) || pin_age(word, e->now) >= FRAGMENT_MS)
 		return NO_SLOT;
+	note_outer(e, word);
 	return pin_slot(word);
 }
 
@@ -237,7 +271,7 @@ INLINE void note_first_fragment(struct env *e, struct frame *f, __u32 slot)
 		return;
 	s = open_slot(e, slot);
 	if (s)
-		leaf_note_fragment(e, &f->fragment, pin_word(slot, s->generation, PIN_OTHER, e->now));
+		leaf_note_fragment(e, &f->fragment, pin_word(e->outer, slot, s->generation, PIN_OTHER, e->now));
 }
 
 /* Master: the chain of a frame, by its pin or by placing it. What only looks up is never placed. */
@@ -269,7 +303,7 @@ INLINE __u32 place(struct env *e, struct frame *f, int class, __u8 flags, __u32 
  */
 INLINE int evictable(struct env *e, const struct session_key *key, __u64 word)
 {
-	return e->c->overflow && e->c->role == ROLE_MASTER && pin_state(word) == PIN_OPENING &&
+	return e->c->overflow && e->c->miss == MISS_PLACE && pin_state(word) == PIN_OPENING &&
 	       entry_of(leaf_table(e), hash_key(key)) == pin_slot(word);
 }
 
@@ -289,15 +323,34 @@ INLINE struct verdict master_outer(struct env *e, struct frame *f, int class)
 	if (!s)
 		return drop_for(e->no_slot);
 	count_class(e, class);
-	return send_inner(s->forward, to_chain, slot, 0);
+	return send_inner(e, s, to_chain, slot, 0);
+}
+
+/*
+ * Master, with several outer endpoints: where to with a frame from inside that has no key of its own, or why not (0
+ * is no reason to drop).
+ */
+INLINE __u16 find_outer(struct env *e, struct frame *f, int class)
+{
+	if (class == FRAME_FRAGMENT)
+		return fragment_slot(e, f) == NO_SLOT ? drop_fragment_unknown : 0;
+	if (class == FRAME_ERROR)
+		return refresh(e, f, 0, SIDE_SERVER, 1) == NO_SLOT ? drop_error_unknown : 0;
+	return 0;
 }
 
 /* Master: reverse traffic out of a chain. Its tag teaches keys that are not known, and never moves a pin. */
 INLINE struct verdict master_from_chain(struct env *e, struct frame *f, int class, __u32 slot)
 {
 	const struct slot *s = open_slot(e, slot);
+	__u16 reason;
 	__u32 known;
 
+	if (class != FRAME_SESSION && e->c->outers > 1) {
+		reason = find_outer(e, f, class);
+		if (reason)
+			return drop_for(reason);
+	}
 	if (class == FRAME_SESSION) {
 		known = refresh(e, f, f->tcp_flags, SIDE_SERVER, 0);
 		if (known == NO_SLOT && s) {
@@ -312,8 +365,10 @@ INLINE struct verdict master_from_chain(struct env *e, struct frame *f, int clas
 		/* Several chains may answer one ARP or ND question: that is no crossing. */
 		if (known != NO_SLOT && known != slot && f->key.kind != KIND_ARP && f->key.kind != KIND_ND)
 			leaf_count(e, affinity_mismatch);
+		if (e->c->outers > 1)
+			note_first_fragment(e, f, slot);
 	}
-	return send_outer(class == FRAME_OTHER ? designated : to_outer, slot, 1);
+	return send_outer(e, class == FRAME_OTHER ? designated : to_outer, slot, 1);
 }
 
 /*
@@ -344,7 +399,7 @@ INLINE struct verdict master_asked(struct env *e, struct frame *f, int class, in
 	if (!s)
 		return drop_for(e->no_slot);
 	count_class(e, class);
-	return send_inner(s->reverse, ask_answered, NO_SLOT, 1);
+	return send_bypass(e, s->rx, ask_answered);
 }
 
 /*
@@ -365,7 +420,7 @@ INLINE __u32 lease(struct env *e, struct frame *f, __u32 slot, int overwrite)
 
 	if (!s)
 		return slot;
-	fresh = pin_word(slot, s->generation, first_state(f), e->now);
+	fresh = pin_word(0, slot, s->generation, first_state(f), e->now);
 	if (!leaf_insert(e, &f->key, fresh)) {
 		leaf_count(e, overwrite ? session_learned : answer_taken);
 		return slot;
@@ -416,7 +471,7 @@ INLINE struct verdict slave_outer(struct env *e, struct frame *f, int class)
 		s = open_slot(e, slot);
 		if (s) {
 			leaf_count(e, fragment_hit);
-			return send_inner(s->reverse, to_chain, slot, 1);
+			return send_inner(e, s, to_chain, slot, 1);
 		}
 	} else {
 		pin = leaf_find(e, &f->key);
@@ -427,15 +482,15 @@ INLINE struct verdict slave_outer(struct env *e, struct frame *f, int class)
 			if (lease_decides(e, word, f->tcp_flags)) {
 				note_first_fragment(e, f, slot);
 				count_class(e, class);
-				return send_inner(s->reverse, to_chain, slot, 1);
+				return send_inner(e, s, to_chain, slot, 1);
 			}
 			if (s->state != SLOT_CLOSED && class == FRAME_SESSION && !may_move(e, word, f->tcp_flags))
-				return send_inner(s->forward, hint_sent, NO_SLOT, 1);
+				return send_bypass(e, s->rx, hint_sent);
 		}
 	}
 	if (!e->c->ask_vid)
 		return drop_for(drop_not_ready);
-	return send_inner(e->c->ask_vid, ask_sent, NO_SLOT, 1);
+	return send_bypass(e, e->c->ask_vid, ask_sent);
 }
 
 /* Slave: forward traffic out of a chain. The master put the tag on, so the tag is the truth. */
@@ -443,7 +498,7 @@ INLINE struct verdict slave_from_chain(struct env *e, struct frame *f, int class
 {
 	if (class == FRAME_SESSION)
 		lease(e, f, slot, 1);
-	return send_outer(class == FRAME_OTHER ? designated : to_outer, slot, 0);
+	return send_outer(e, class == FRAME_OTHER ? designated : to_outer, slot, 0);
 }
 
 /* Slave: its own packet is back from the master with the chain's tag. An answer never asks again. */
@@ -459,7 +514,7 @@ INLINE struct verdict slave_answered(struct env *e, struct frame *f, int class, 
 	if (!s)
 		return drop_for(drop_no_chain);
 	count_class(e, class);
-	return send_inner(s->reverse, to_chain, slot, 1);
+	return send_inner(e, s, to_chain, slot, 1);
 }
 
 /* What is no session goes by the designated chain, the same one for all. */
@@ -471,13 +526,13 @@ INLINE struct verdict by_designated(struct env *e, int reverse)
 
 	if (!s)
 		return drop_for(drop_no_chain);
-	return send_inner(reverse ? s->reverse : s->forward, designated, slot, reverse);
+	return send_inner(e, s, designated, slot, reverse);
 }
 
 /* A frame from the outer port. `own_tag`: it carries one of the segment's own IDs, so it went round a loop. */
 INLINE struct verdict decide_outer(struct env *e, struct frame *f, int class, int own_tag)
 {
-	int slave = e->c->role == ROLE_SLAVE;
+	int slave = e->c->miss == MISS_ASK;
 
 	if (own_tag)
 		return drop_for(drop_own_tag);
@@ -492,8 +547,9 @@ INLINE struct verdict decide_outer(struct env *e, struct frame *f, int class, in
 /* A frame from the inner port, its own tag popped; `kind` and `slot` are what that tag meant. */
 INLINE struct verdict decide_inner(struct env *e, struct frame *f, int class, __u32 kind, __u32 slot)
 {
-	int slave = e->c->role == ROLE_SLAVE;
+	int slave = e->c->miss == MISS_ASK;
 
+	e->from_inner = 1;
 	if (kind != VID_CHAIN && kind != VID_HINT && kind != VID_ASK && kind != VID_ANSWER)
 		return drop_for(drop_unknown_tag);
 	class = coarsen(f, class, e->c->affinity, slave && kind == VID_CHAIN);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from lb_adapter.dataplane.tables import number as _key
 OBJECT = Path(__file__).parent.parent / "bpf" / "splice.bpf.o"
 _ZERO = _key(0)
 _BPF_FS_MAGIC = 0xCAFE4A11
-_FLAGS = ports.UP | ports.PROMISCUOUS
+FLAGS = ports.UP | ports.PROMISCUOUS
+"""Promiscuous: a real NIC would else drop what is not addressed to it."""
 _PROGRAMS = ("outer", "inner")
 
 
@@ -97,12 +99,15 @@ class EbpfDataPlane(SpliceTables):
         self._epoch.set(_ZERO, _key(epoch))
 
     def walk(self) -> dict[int, Load]:
-        for slot in self._applied:
+        return self.walk_slots(self._applied)
+
+    def walk_slots(self, slots: Iterable[int]) -> dict[int, Load]:
+        """Reclaim what is not in force, and count the rest of these slots."""
+        slots = list(slots)
+        for slot in slots:
             self._walked.set(_key(slot), bytes(self._walked.value_size))
         self._object.program("walk").call()
-        rows = {
-            slot: abi.unpack("walk_result", self._walked.get(_key(slot)) or b"") for slot in self._applied
-        }
+        rows = {slot: abi.unpack("walk_result", self._walked.get(_key(slot)) or b"") for slot in slots}
         for slot, row in rows.items():
             # What was counted up and down since the last walk has drifted: this is the truth again.
             self._loads.set(_key(slot), struct.pack("=Q", row.live))
@@ -147,8 +152,7 @@ class EbpfDataPlane(SpliceTables):
 
     def _attach(self, program: str, key: bytes, name: str) -> None:
         noted = ports.noted_for(name, self._ports.get(key)) or _noted(name)
-        # Promiscuous: a real NIC would else drop what is not addressed to it.
-        self._ports.set(key, ports.take(name, ports.QUIET, _FLAGS, noted))
+        self._ports.set(key, ports.take(name, ports.QUIET, FLAGS, noted))
         self._object.program(program).bind(self._ports)
         self._object.program(program).attach(ports.interface_index(name))
 
@@ -158,7 +162,7 @@ class EbpfDataPlane(SpliceTables):
         `renamed`: the outer and inner port that it shall have now.
         """
         row = abi.unpack("config", self._config.get(_ZERO) or b"")
-        if not row.outer_ifindex:
+        if not row.outers:
             return None
         config = read_settings(row)
         return replace(config, outer=renamed[0], inner=renamed[1]) if renamed else config
@@ -236,7 +240,7 @@ def release(name: str, noted: bytes | None = None) -> bool:
         libbpf.detach(ports.interface_index(name))
     before = attached or noted
     if before is not None:
-        ports.give_back(before, _FLAGS)
+        ports.give_back(before, FLAGS)
     return before is not None
 
 

@@ -122,7 +122,7 @@ class NativeDataPlane(SpliceTables):
         new, target = abi.unpack("slot", row), self.segment.slots[slot]
         if target.generation != new.generation:
             target.state = FREE
-        for field in ("forward", "reverse", "generation", "weight", "placed", "since_ms", "state"):
+        for field in ("ifindex", "tx", "rx", "generation", "weight", "placed", "since_ms", "state"):
             setattr(target, field, getattr(new, field))
 
     def _write_vid(self, vid: int, row: bytes) -> None:

@@ -21,7 +21,6 @@ from lb_adapter.dataplane.base import (
     PINS_MIN,
     Affinity,
     Policy,
-    Role,
     SpliceConfig,
     Traffic,
 )
@@ -80,15 +79,14 @@ class SpliceTables(ABC):
         """Write `struct config` and what the ask ID means. `outer` and `inner` are interface indices."""
         row = abi.pack(
             "config",
-            role=abi.enum("role")[f"ROLE_{config.role.upper()}"],
+            miss=abi.enum("miss")["MISS_PLACE" if config.role == "master" else "MISS_ASK"],
             affinity=abi.enum("affinity")[f"AFFINITY_{config.affinity.upper()}"],
             policy=abi.enum("policy")[f"POLICY_{config.policy.upper()}"],
-            outer_ifindex=outer,
+            outers=1,
+            outer_ifindex=[outer],
             inner_ifindex=inner,
             ask_vid=config.ask_id or 0,
-            lease_ms=round(config.timeouts.lease * 1000),
-            transit_ms=round(config.timeouts.transit * 1000),
-            tau_ms=_tau(config.timeouts),
+            **timing(config.timeouts),
             overflow=self.overflow(),
             refuse_full=config.refuse_full,
         )
@@ -108,7 +106,7 @@ class SpliceTables(ABC):
             if row.generation:
                 generations[slot] = row.generation
             if row.state != FREE:
-                tags = TagPair(row.forward, row.reverse)
+                tags = TagPair(row.tx, row.rx) if self._places() else TagPair(row.rx, row.tx)
                 since = row.since_ms / 1000
                 state = states[row.state]
                 pairs.append(Pair(tags, slot, row.generation, row.weight, row.placed, state, since))
@@ -135,12 +133,13 @@ class SpliceTables(ABC):
         old = self._applied.get(pair.slot)
         if old is None or old.generation != pair.generation:
             self._zero_counters(pair.slot)
+        tx, rx = pair.tags.ids if self._places() else reversed(pair.tags.ids)
         self._write_slot(
             pair.slot,
             abi.pack(
                 "slot",
-                forward=pair.tags.forward,
-                reverse=pair.tags.reverse,
+                tx=tx,
+                rx=rx,
                 generation=pair.generation,
                 state=_STATES[pair.state],
                 weight=pair.weight,
@@ -149,9 +148,13 @@ class SpliceTables(ABC):
             ),
         )
         # (in_port, VID) tells all kinds apart, for the slave never else sends f_i nor the master r_i.
-        master = self._splice is None or self._splice.role == "master"
+        master = self._places()
         self._set_vid(pair.tags.reverse, "VID_CHAIN" if master else "VID_ANSWER", pair.slot)
         self._set_vid(pair.tags.forward, "VID_HINT" if master else "VID_CHAIN", pair.slot)
+
+    def _places(self) -> bool:
+        """Is this the master's splice? The slave's tags are the other way round."""
+        return self._splice is None or self._splice.role == "master"
 
     def _close(self, pair: Pair) -> None:
         for vid in pair.tags.ids:
@@ -165,12 +168,16 @@ class SpliceTables(ABC):
         placement = table.placement()
         if self._splice is not None and self._splice.role == "slave":
             placement = {}  # it places nothing; only the designated slot matters
+        self.place(placement, table.designated, table.epoch)
+
+    def place(self, placement: Mapping[int, tuple[str, int]], designated: int | None, epoch: int = 1) -> None:
+        """Switch to the hash table of `{slot: (name, weight)}`; `designated` carries what is no session."""
         if placement != self._placement:
             self._entries, self._placement = (maglev.fill(placement, abi.TABLE_SIZE), placement)
         raw = bytearray(abi.ffi.sizeof("struct place_table"))
         item: Any = abi.ffi.from_buffer("struct place_table *", raw)
-        item.epoch = table.epoch
-        item.designated = abi.NO_SLOT if table.designated is None else table.designated
+        item.epoch = epoch
+        item.designated = abi.NO_SLOT if designated is None else designated
         abi.ffi.buffer(item.entries)[:] = self._entries.tobytes()
         self._write_place_table(bytes(raw))
 
@@ -182,9 +189,9 @@ class SpliceTables(ABC):
         return result
 
 
-def _tau(timeouts: Timeouts) -> list[int]:
-    """By `enum pin_state`, in ms."""
-    seconds = (
+def timing(timeouts: Timeouts) -> dict[str, Any]:
+    """The fields of `struct config` that are times; `tau_ms` is by `enum pin_state`."""
+    tau = (
         timeouts.other,
         timeouts.udp,
         timeouts.tcp_opening,
@@ -193,7 +200,11 @@ def _tau(timeouts: Timeouts) -> list[int]:
         timeouts.tcp_established,  # a reopening pin's
         timeouts.neighbour,
     )
-    return [round(value * 1000) for value in seconds]
+    return {
+        "lease_ms": round(timeouts.lease * 1000),
+        "transit_ms": round(timeouts.transit * 1000),
+        "tau_ms": [round(value * 1000) for value in tau],
+    }
 
 
 def read_settings(row: Any) -> SpliceConfig:
@@ -204,8 +215,8 @@ def read_settings(row: Any) -> SpliceConfig:
         opening, established, closing, udp, other, neighbour, row.lease_ms / 1000, row.transit_ms / 1000
     )
     return SpliceConfig(
-        role=_name(Role, "role", row.role),
-        outer=interface_name(row.outer_ifindex) or "",
+        role="master" if row.miss == abi.enum("miss")["MISS_PLACE"] else "slave",
+        outer=interface_name(row.outer_ifindex[0]) or "",
         inner=interface_name(row.inner_ifindex) or "",
         ask_id=row.ask_vid or None,
         timeouts=timeouts,

@@ -24,6 +24,8 @@ struct env {
 	struct config *c;
 	__u32 now;     /* ms, monotonic */
 	__u32 no_slot; /* the reason to drop for, if there turns out to be no slot */
+	__u32 outer;   /* endpoint of the outer side: these data planes have one */
+	__u32 from_inner;
 	struct segment *s;
 	struct thread_area *mine;
 	const struct place_table *table; /* one for a whole batch: a packet sees no mixture */
@@ -309,6 +311,8 @@ INLINE void leaf_note_fragment(struct env *e, const struct session_key *key, __u
 INLINE const struct slot *leaf_slot(struct env *e, __u32 slot) { return &e->s->slots[slot]; }
 
 INLINE const struct place_table *leaf_table(struct env *e) { return e->table; }
+
+INLINE __u32 leaf_outer(struct env *e UNUSED, __u64 hash UNUSED) { return 0; }
 
 INLINE __u32 leaf_live(struct env *e, __u32 slot)
 {

@@ -146,6 +146,8 @@ INLINE void decide_packet(struct env *e, struct packet *p, enum port from, struc
 	struct verdict *v = &p->verdict;
 
 	e->no_slot = drop_no_chain;
+	e->outer = 0;
+	e->from_inner = 0;
 	e->present = NULL;
 	e->hashed = NULL;
 	if (in->is_small >= 0) {

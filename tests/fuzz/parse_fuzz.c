@@ -15,21 +15,22 @@ static struct check *made(__u32 role)
 {
 	struct check *check = check_new(LIMIT);
 
-	check->config.role = role;
+	check->config.miss = role;
 	check->config.policy = POLICY_P2C;
+	check->config.outers = role == MISS_PLACE ? 3 : 1;
 	check->config.ask_vid = 4094;
 	check->config.lease_ms = 10000;
 	check->config.transit_ms = 2000;
 	for (int i = 0; i < PIN_STATES; i++)
 		check->config.tau_ms[i] = 10000;
 	for (__u16 i = 0; i < 4; i++) {
-		__u16 forward = 2 + 2 * i, reverse = 3 + 2 * i;
+		__u16 tx = 2 + 2 * i, rx = 3 + 2 * i;
 
-		check->slots[i] = (struct slot){ forward, reverse, 1, (__u16)(i ? i : SLOT_ACTIVE), 100, 100, 0 };
-		check->vids[forward] = (struct vid){ role == ROLE_MASTER ? VID_HINT : VID_CHAIN, i };
-		check->vids[reverse] = (struct vid){ role == ROLE_MASTER ? VID_CHAIN : VID_ANSWER, i };
+		check->slots[i] = (struct slot){ 0, tx, rx, 1, (__u16)(i ? i : SLOT_ACTIVE), 100, 100, 0 };
+		check->vids[rx] = (struct vid){ VID_CHAIN, i };
+		check->vids[tx] = (struct vid){ role == MISS_PLACE ? VID_HINT : VID_ANSWER, i };
 	}
-	check->vids[4094].kind = role == ROLE_MASTER ? VID_ASK : VID_OWN;
+	check->vids[4094].kind = role == MISS_PLACE ? VID_ASK : VID_OWN;
 	for (int i = 0; i < TABLE_SIZE; i++)
 		check->table.entries[i] = i % 2;
 	return check;
@@ -105,7 +106,7 @@ int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
 	memcpy(frame, data, length);
 	checks[choice >> 4 & 1]->config.affinity = affinity;
 	now += choice;
-	sent = check_frame(checks[choice >> 4 & 1], choice >> 5 & 1, frame, length, beside, now, &verdict);
+	sent = check_frame(checks[choice >> 4 & 1], choice >> 5 & 1, -1, frame, length, beside, now, &verdict);
 	must(verdict.port <= PORT_INNER && verdict.reason < REASONS);
 	must((verdict.port == PORT_NONE) == (sent == 0));
 	must(sent <= length + 8);

@@ -44,7 +44,7 @@ def keys(numbers: range, v6: bool = False) -> bytes:
 def word(slot: int, generation: int = 1, age_ms: int = 0) -> int:
     """A pin word of an established session."""
     seen = int(time.monotonic() * 1000) - age_ms & 0xFFFFFFFF
-    return 3 << 56 | generation << 44 | slot << 32 | seen
+    return 3 << 58 | generation << 48 | slot << 32 | seen
 
 
 def insert(segment: Segment, packed: bytes, value: int, thread: int = 0) -> int:
@@ -93,7 +93,7 @@ def test_of_threads_that_insert_one_key_at_once_one_wins(segment: Segment, v6: b
     for racer in threads:
         racer.join()
     assert sum(won.values()) == 2000
-    held = [find(segment, key(number, v6)) >> 32 & 0xFFF for number in range(2000)]
+    held = [find(segment, key(number, v6)) >> 32 & 0x3FF for number in range(2000)]
     assert {thread: held.count(thread) for thread in range(THREADS)} == won
     walk(segment)
     assert [segment.walked[slot].pins for slot in range(THREADS)] == [won[slot] for slot in range(THREADS)]

@@ -115,7 +115,7 @@ def met_a_rival(core: Core) -> None:
 
     splice.rival("swaps", 1, pin(1, 6))
     splice.outer(tcp("FA"), 6)
-    assert splice.word(raw) >> 60 & 3 == 1, "the FIN is there although another packet came between"
+    assert splice.word(raw) >> 61 & 3 == 1, "the FIN is there although another packet came between"
     splice.rival("swaps", 9, pin(1, 7))
     assert said(splice.outer(tcp("A"), 8)) == chain1, "who never wins still follows the pin"
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lb_adapter.core.check import Core
 from lb_adapter.core.oracle import coarsen, parse
 from lb_adapter.core.oracle_pin import State, Times
+from lb_adapter.core.setup import OUTER_SIZE, Slot
 from tests.frames import frames
 from tests.planes import ASK, PAIRS, Pairing, Step, Trio, choose, setup
 
@@ -43,10 +44,20 @@ PROFILE = settings(
 )
 
 
+# Half a lifetime of anything at most, and often nothing: sessions must both live and end.
+WAITS = st.sampled_from((0, 0, 0, 10, 150, 201, 250, 401, 700, 2100))
+BESIDE = st.none() | st.sampled_from((0, 5))
+
+
 def steps_of(size: int) -> st.SearchStrategy[list[Step]]:
-    # Half a lifetime of anything at most, and often nothing: sessions must both live and end.
-    waits = st.sampled_from((0, 0, 0, 10, 150, 201, 250, 401, 700, 2100))
-    step = st.builds(Step, frames(), st.sampled_from(VIDS), st.none() | st.sampled_from((0, 5)), waits)
+    step = st.builds(Step, frames(), st.sampled_from(VIDS), BESIDE, WAITS)
+    return st.lists(step, min_size=size, max_size=size)
+
+
+def plain_steps_of(size: int) -> st.SearchStrategy[list[Step]]:
+    """Between three plain interfaces outside and two inside."""
+    endpoint, slot = st.integers(0, 2), st.none() | st.integers(0, 1)
+    step = st.builds(Step, frames(), st.none(), BESIDE, WAITS, endpoint, slot)
     return st.lists(step, min_size=size, max_size=size)
 
 
@@ -119,6 +130,37 @@ def compare_over_time(
 def test_oracle_and_c_agree_over_time(core: Core) -> None:
     """With a clock that goes on, tables that overflow, and the walk in between."""
     compare_over_time(core)
+
+
+@settings(PROFILE, max_examples=max(1, FRAMES // PER_SEQUENCE // 5))
+@given(
+    policy=POLICIES,
+    capacity=st.sampled_from((5, 64)),
+    shift=st.integers(0, 2),
+    steps=plain_steps_of(2 * PER_SEQUENCE),
+)
+def _compare_cross(core: Core, policy: str, capacity: int, shift: int, steps: list[Step]) -> None:
+    made = setup("master", "session", policy)  # type: ignore[arg-type]
+    pairing = Pairing(
+        core,
+        replace(
+            made,
+            times=QUICK,
+            slots={0: Slot(0, 0), 1: Slot(0, 0)},
+            entries=[number % 2 for number in range(len(made.entries))],
+            capacity=capacity,
+            ask_id=None,
+            outers=3,
+            outer_entries=[(number + shift) % 3 for number in range(OUTER_SIZE)],
+        ),
+    )
+    for step in steps:
+        pairing.step(step)
+    pairing.check_state()
+
+
+def test_oracle_and_c_agree_on_sides_of_many_endpoints(core: Core) -> None:
+    _compare_cross(core)
 
 
 @settings(PROFILE, max_examples=max(1, FRAMES // 10))

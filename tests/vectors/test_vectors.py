@@ -75,7 +75,7 @@ def test_bpf(vector: Vector, bpf: dict[str, BpfSplice]) -> None:
             assert verdict == Verdict("inner", vid, "to_chain")
             assert out == tagged(vid, vector.frame)
         if vector.fragment:
-            assert plane.word(vector.fragment, fragment=True) >> 32 & 0xFFF == 1
+            assert plane.word(vector.fragment, fragment=True) >> 32 & 0x3FF == 1
     finally:
         plane.forget(keys, fragments)
 
@@ -91,6 +91,6 @@ def _beside(vector: Vector, plane: BpfSplice) -> None:
         assert verdict == Verdict("outer", 0, "to_outer" if vector.kind == "session" else "designated")
         assert out == vector.frame
         for key in keys:
-            assert plane.word(key) >> 32 & 0xFFF == 1, "the reverse tag taught it"
+            assert plane.word(key) >> 32 & 0x3FF == 1, "the reverse tag taught it"
     finally:
         plane.forget(keys, [])
