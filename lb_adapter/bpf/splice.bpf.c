@@ -410,10 +410,9 @@ int inner(struct __sk_buff *skb)
 	if (!e.c || !meaning)
 		return TC_ACT_SHOT;
 	endpoint = endpoint_of(skb, &e);
-	if (endpoint) {
-		class = parse_skb(skb, &f);
-		v = decide_inner(&e, &f, class, endpoint->kind, endpoint->slot);
-	} else if (!tag || bpf_skb_vlan_pop(skb)) {
+	if (endpoint)
+		meaning = endpoint;
+	if (!endpoint && (!tag || bpf_skb_vlan_pop(skb))) {
 		v = drop_for(tag ? drop_internal : drop_untagged);
 	} else {
 		class = parse_skb(skb, &f);

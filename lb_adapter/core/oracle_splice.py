@@ -6,53 +6,19 @@ that only grows. What two CPUs may do to one pin is the matter of tests/unit/tes
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
-from catenary.session import SessionKey
-from lb_adapter.core.oracle import ARP, ND, TAGS, FrameClass, Parsed, coarsen, lanes, outer_lane, parse
-from lb_adapter.core.oracle_pin import (
-    FIN,
-    FROM_CLIENT,
-    FROM_SERVER,
-    RST,
-    Pin,
-    State,
-    age,
-    expired,
-    first_state,
-    leased,
-    opens,
-    refreshed,
-    renewed,
-)
-from lb_adapter.core.setup import Setup, Slot, Verdict
-
-FRAGMENT_MS = 2000
+from lb_adapter.core.oracle import ARP, ND, TAGS, FrameClass, Parsed, coarsen, parse
+from lb_adapter.core.oracle_pin import FIN, FROM_CLIENT, FROM_SERVER, RST, State, opens, renewed
+from lb_adapter.core.oracle_table import Dropped, SessionTable
+from lb_adapter.core.setup import Setup, Verdict
 
 
-class _Dropped(Exception):
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Splice:
-    """One splice with its session table. `pins` and `fragments` are by the bytes of their keys."""
-
-    def __init__(self, setup: Setup) -> None:
-        self.configure(setup)
-        self.pins: dict[bytes, Pin] = {}
-        self.fragments: dict[bytes, Pin] = {}
-        self.loads: Counter[int] = Counter()
-        self.counts: Counter[str] = Counter()
-        self.overflow = False
-        self._outer = 0
-        self._from_inner = False
+class Splice(SessionTable):
+    """One splice: a frame in, a verdict and the frame as it is sent out."""
 
     def configure(self, setup: Setup) -> None:
-        """Set up anew; the sessions stay."""
-        self.setup = setup
+        super().configure(setup)
         master = setup.role == "master"
         self.vids: dict[int, tuple[str, int | None]] = {}
         for slot, row in setup.slots.items():
@@ -96,17 +62,6 @@ class Splice:
             return Verdict("", 0, "drop_unknown_tag")
         return self._decide(parsed, now, meaning, slot)
 
-    def walk(self, now: int) -> None:
-        """Reclaim what is not in force; in overflow also what the hash places alike (rule 7)."""
-        for raw, pin in list(self.pins.items()):
-            if self._evictable(SessionKey.unpack(raw), pin):
-                self.counts["evicted"] += 1
-                del self.pins[raw]
-            elif not self._in_force(pin, now):
-                del self.pins[raw]
-        live = Counter(pin.slot for pin in self.pins.values() if pin.state is not State.CLOSING)
-        self.loads = live
-
     def _emit(self, verdict: Verdict, frame: bytes, beside: int | None) -> tuple[Verdict, bytes]:
         self.counts[verdict.reason] += 1
         for vid in (beside, verdict.vid or None):
@@ -133,7 +88,7 @@ class Splice:
             if where == "answer" and tagged is not None:
                 return self._slave_answered(parsed, now, tagged)
             return self._master_asked(parsed, now, tagged)
-        except _Dropped as dropped:
+        except Dropped as dropped:
             return Verdict("", 0, dropped.reason)
 
     def _designated(self, where: str, slave: bool) -> Verdict:
@@ -144,135 +99,18 @@ class Splice:
             return Verdict("", 0, "drop_no_chain")
         return Verdict("inner", row.reverse if slave else row.forward, "designated", self.setup.designated)
 
-    def _open(self, slot: int | None) -> Slot | None:
-        return None if slot is None else self.setup.slots.get(slot)
-
-    def _in_force(self, pin: Pin, now: int) -> bool:
-        row = self._open(pin.slot)
-        return (
-            row is not None and row.generation == pin.generation and not expired(pin, now, self.setup.times)
-        )
-
-    def _evictable(self, key: SessionKey, pin: Pin) -> bool:
-        plain = self.setup.entries[lanes(key, len(self.setup.entries))[0]]
-        return (
-            self.overflow and self.setup.role == "master" and pin.state is State.OPENING and pin.slot == plain
-        )
-
-    def _may_move(self, pin: Pin, flags: int) -> bool:
-        """A SYN for a chain that takes no new sessions."""
-        row = self._open(pin.slot)
-        takes = row is not None and row.state == "active" and row.weight > 0
-        return opens(flags) and not takes
-
-    def _gives_way(self, pin: Pin, flags: int, now: int) -> bool:
-        """Rule 5: such a SYN is placed anew if the pin is closed and was quiet."""
-        # Packets up to 2 D after closing began leave no trace in the pin, so quiet for 2 D means 4 D.
-        quiet = age(pin, now) > 4 * self.setup.times.transit
-        return pin.state is State.CLOSING and quiet and self._may_move(pin, flags)
-
-    def _decides(self, pin: Pin, flags: int, now: int) -> bool:
-        """May the slave follow this lease? With a SYN that the master may have placed anew, it asks."""
-        return leased(pin, now, self.setup.times) and not self._may_move(pin, flags)
-
-    def _fresh(self, slot: int, parsed: Parsed, now: int) -> Pin:
-        assert parsed.key is not None
-        state = first_state(parsed.key.kind, parsed.tcp_flags)
-        return Pin(slot, self.setup.slots[slot].generation, state, now, outer=self._outer)
-
-    def _note_outer(self, pin: Pin) -> None:
-        """A frame from inside goes to the pin's outer endpoint; one from another one contradicts the pin."""
-        if self._from_inner:
-            self._outer = pin.outer
-        else:
-            self.counts["affinity_mismatch"] += pin.outer != self._outer
-
-    def _full(self, raw: bytes) -> bool:
-        """Has the table of this key no room for another one? IPv4 has a table of its own."""
-        most = self.setup.capacity
-        return len(self.pins) >= most and sum(_small(key) == _small(raw) for key in self.pins) >= most
-
-    def _choose(self, key: SessionKey) -> int | None:
-        """A new session's slot. In overflow the plain hash answers, with a pin and without one (rule 7)."""
-        first, second = (self.setup.entries[lane] for lane in lanes(key, len(self.setup.entries)))
-        if self.overflow:
-            self.counts["placed_in_overflow"] += 1
-            return first
-        if self.setup.policy == "maglev" or first == second:
-            return first
-        a, b = self._open(first), self._open(second)
-        if a is None or b is None or first is None or second is None:
-            return first if b is None else second
-        return first if self.loads[first] * b.placed <= self.loads[second] * a.placed else second
-
-    def _assign(self, parsed: Parsed, now: int, slot: int, reason: str) -> int:
-        """Rule 1: write key -> slot, in the place of what is expired. Drops what finds no room (rule 7)."""
-        assert parsed.key is not None
-        raw = parsed.key.pack()
-        if self._from_inner and self.setup.outers > 1:
-            self._outer = self.setup.outer_entries[outer_lane(parsed.key, len(self.setup.outer_entries))]
-        if raw in self.pins:
-            self.counts["session_revived"] += 1
-        elif self._full(raw):
-            self.overflow = True
-            self.counts["pin_table_full"] += 1
-            if self.setup.refuse_full:
-                raise _Dropped("drop_table_full")
-            plain = self.setup.entries[lanes(parsed.key, len(self.setup.entries))[0]]
-            if reason == "session_learned":
-                return slot
-            if plain is None:
-                raise _Dropped("drop_no_chain")
-            return plain
-        self.pins[raw] = self._fresh(slot, parsed, now)
-        self.counts[reason] += 1
-        self.loads[slot] += 1
-        return slot
-
-    def _look(self, parsed: Parsed, now: int) -> Pin | None:
-        assert parsed.key is not None
-        pin = self.pins.get(parsed.key.pack())
-        return pin if pin is not None and self._in_force(pin, now) else None
-
-    def _refresh(self, parsed: Parsed, now: int, flags: int, side: int) -> int | None:
-        pin = self._look(parsed, now)
-        if pin is None or parsed.key is None or (side == FROM_CLIENT and self._gives_way(pin, flags, now)):
-            return None
-        after = refreshed(pin, now, flags, side, self.setup.times.transit)
-        self.pins[parsed.key.pack()] = after
-        if after.state is State.CLOSING and pin.state is not State.CLOSING:
-            self.loads[pin.slot] = max(0, self.loads[pin.slot] - 1)
-        self._note_outer(pin)
-        return pin.slot
-
-    def _note_fragment(self, parsed: Parsed, now: int, slot: int) -> None:
-        row = self._open(slot)
-        if parsed.fragment is not None and row is not None:
-            pin = Pin(slot, row.generation, State.OTHER, now, outer=self._outer)
-            self.fragments[parsed.fragment.pack()] = pin
-
-    def _of_fragment(self, parsed: Parsed, now: int) -> int | None:
-        """A later fragment goes where its first one went, never elsewhere."""
-        assert parsed.fragment is not None
-        note = self.fragments.get(parsed.fragment.pack())
-        row = None if note is None else self._open(note.slot)
-        if note is None or row is None or row.generation != note.generation or age(note, now) >= FRAGMENT_MS:
-            return None
-        self._note_outer(note)
-        return note.slot
-
     def _place(self, parsed: Parsed, now: int, flags: int, side: int) -> int:
         """The master's slot for a frame, by its pin or by placing it; what only looks up is never placed."""
         if parsed.kind is FrameClass.FRAGMENT:
             slot = self._of_fragment(parsed, now)
             if slot is None:
-                raise _Dropped("drop_fragment_unknown")
+                raise Dropped("drop_fragment_unknown")
             self.counts["fragment_hit"] += 1
             return slot
         if parsed.kind is FrameClass.ERROR:
             pin = self._look(parsed, now)
             if pin is None:
-                raise _Dropped("drop_error_unknown")
+                raise Dropped("drop_error_unknown")
             self.counts["error_hit"] += 1
             self._note_outer(pin)
             return pin.slot
@@ -280,7 +118,7 @@ class Splice:
         if slot is None and parsed.key is not None:
             slot = self._choose(parsed.key)
             if slot is None or self._open(slot) is None:
-                raise _Dropped("drop_no_chain")
+                raise Dropped("drop_no_chain")
             slot = self._assign(parsed, now, slot, "session_placed")
         assert slot is not None
         self._note_fragment(parsed, now, slot)
@@ -308,11 +146,11 @@ class Splice:
     def _find_outer(self, parsed: Parsed, now: int) -> None:
         """Where a frame from inside goes that has no key of its own."""
         if parsed.kind is FrameClass.FRAGMENT and self._of_fragment(parsed, now) is None:
-            raise _Dropped("drop_fragment_unknown")
+            raise Dropped("drop_fragment_unknown")
         if parsed.kind is FrameClass.ERROR:
             pin = self._look(parsed, now)
             if pin is None:
-                raise _Dropped("drop_error_unknown")
+                raise Dropped("drop_error_unknown")
             self._note_outer(pin)
 
     def _check(self, parsed: Parsed, known: int | None, tagged: int) -> None:
@@ -406,10 +244,3 @@ class Splice:
     def _to_outer(self, parsed: Parsed, tagged: int) -> Verdict:
         reason = "designated" if parsed.kind is FrameClass.OTHER else "to_outer"
         return Verdict("outer", 0, reason, tagged, self._outer)
-
-
-def _small(raw: bytes) -> bool:
-    """Does the key of these bytes lie in the table of IPv4 keys?"""
-    mapped = bytes(10) + b"\xff\xff"
-    kind = int.from_bytes(raw[40:42], "little")
-    return raw[:12] == mapped and raw[16:28] == mapped and kind < 256

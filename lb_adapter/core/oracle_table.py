@@ -1,0 +1,184 @@
+"""The oracle's session table: what is remembered of each key, and how it changes (affinity rules 1, 5, 7).
+
+The pins of `pin.h` are in `oracle_pin`; who may ask for what is decided in `oracle_splice`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from catenary.session import SessionKey
+from lb_adapter.core.oracle import Parsed, lanes, outer_lane
+from lb_adapter.core.oracle_pin import (
+    FROM_CLIENT,
+    Pin,
+    State,
+    age,
+    expired,
+    first_state,
+    leased,
+    opens,
+    refreshed,
+)
+from lb_adapter.core.setup import Setup, Slot
+
+FRAGMENT_MS = 2000
+
+
+class Dropped(Exception):
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class SessionTable:
+    """Sessions and fragments of one splice, by the bytes of their keys."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.configure(setup)
+        self.pins: dict[bytes, Pin] = {}
+        self.fragments: dict[bytes, Pin] = {}
+        self.loads: Counter[int] = Counter()
+        self.counts: Counter[str] = Counter()
+        self.overflow = False
+        self._outer = 0
+        self._from_inner = False
+
+    def configure(self, setup: Setup) -> None:
+        """Set up anew; the sessions stay."""
+        self.setup = setup
+
+    def walk(self, now: int) -> None:
+        """Reclaim what is not in force; in overflow also what the hash places alike (rule 7)."""
+        for raw, pin in list(self.pins.items()):
+            if self._evictable(SessionKey.unpack(raw), pin):
+                self.counts["evicted"] += 1
+                del self.pins[raw]
+            elif not self._in_force(pin, now):
+                del self.pins[raw]
+        live = Counter(pin.slot for pin in self.pins.values() if pin.state is not State.CLOSING)
+        self.loads = live
+
+    def _open(self, slot: int | None) -> Slot | None:
+        return None if slot is None else self.setup.slots.get(slot)
+
+    def _in_force(self, pin: Pin, now: int) -> bool:
+        row = self._open(pin.slot)
+        return (
+            row is not None and row.generation == pin.generation and not expired(pin, now, self.setup.times)
+        )
+
+    def _evictable(self, key: SessionKey, pin: Pin) -> bool:
+        plain = self.setup.entries[lanes(key, len(self.setup.entries))[0]]
+        return (
+            self.overflow and self.setup.role == "master" and pin.state is State.OPENING and pin.slot == plain
+        )
+
+    def _may_move(self, pin: Pin, flags: int) -> bool:
+        """A SYN for a chain that takes no new sessions."""
+        row = self._open(pin.slot)
+        takes = row is not None and row.state == "active" and row.weight > 0
+        return opens(flags) and not takes
+
+    def _gives_way(self, pin: Pin, flags: int, now: int) -> bool:
+        """Rule 5: such a SYN is placed anew if the pin is closed and was quiet."""
+        # Packets up to 2 D after closing began leave no trace in the pin, so quiet for 2 D means 4 D.
+        quiet = age(pin, now) > 4 * self.setup.times.transit
+        return pin.state is State.CLOSING and quiet and self._may_move(pin, flags)
+
+    def _decides(self, pin: Pin, flags: int, now: int) -> bool:
+        """May the slave follow this lease? With a SYN that the master may have placed anew, it asks."""
+        return leased(pin, now, self.setup.times) and not self._may_move(pin, flags)
+
+    def _fresh(self, slot: int, parsed: Parsed, now: int) -> Pin:
+        assert parsed.key is not None
+        state = first_state(parsed.key.kind, parsed.tcp_flags)
+        return Pin(slot, self.setup.slots[slot].generation, state, now, outer=self._outer)
+
+    def _note_outer(self, pin: Pin) -> None:
+        """A frame from inside goes to the pin's outer endpoint; one from another one contradicts the pin."""
+        if self._from_inner:
+            self._outer = pin.outer
+        else:
+            self.counts["affinity_mismatch"] += pin.outer != self._outer
+
+    def _full(self, raw: bytes) -> bool:
+        """Has the table of this key no room for another one? IPv4 has a table of its own."""
+        most = self.setup.capacity
+        return len(self.pins) >= most and sum(_small(key) == _small(raw) for key in self.pins) >= most
+
+    def _choose(self, key: SessionKey) -> int | None:
+        """A new session's slot. In overflow the plain hash answers, with a pin and without one (rule 7)."""
+        first, second = (self.setup.entries[lane] for lane in lanes(key, len(self.setup.entries)))
+        if self.overflow:
+            self.counts["placed_in_overflow"] += 1
+            return first
+        if self.setup.policy == "maglev" or first == second:
+            return first
+        a, b = self._open(first), self._open(second)
+        if a is None or b is None or first is None or second is None:
+            return first if b is None else second
+        return first if self.loads[first] * b.placed <= self.loads[second] * a.placed else second
+
+    def _assign(self, parsed: Parsed, now: int, slot: int, reason: str) -> int:
+        """Rule 1: write key -> slot, in the place of what is expired. Drops what finds no room (rule 7)."""
+        assert parsed.key is not None
+        raw = parsed.key.pack()
+        if self._from_inner and self.setup.outers > 1:
+            self._outer = self.setup.outer_entries[outer_lane(parsed.key, len(self.setup.outer_entries))]
+        if raw in self.pins:
+            self.counts["session_revived"] += 1
+        elif self._full(raw):
+            self.overflow = True
+            self.counts["pin_table_full"] += 1
+            if self.setup.refuse_full:
+                raise Dropped("drop_table_full")
+            plain = self.setup.entries[lanes(parsed.key, len(self.setup.entries))[0]]
+            if reason == "session_learned":
+                return slot
+            if plain is None:
+                raise Dropped("drop_no_chain")
+            return plain
+        self.pins[raw] = self._fresh(slot, parsed, now)
+        self.counts[reason] += 1
+        self.loads[slot] += 1
+        return slot
+
+    def _look(self, parsed: Parsed, now: int) -> Pin | None:
+        assert parsed.key is not None
+        pin = self.pins.get(parsed.key.pack())
+        return pin if pin is not None and self._in_force(pin, now) else None
+
+    def _refresh(self, parsed: Parsed, now: int, flags: int, side: int) -> int | None:
+        pin = self._look(parsed, now)
+        if pin is None or parsed.key is None or (side == FROM_CLIENT and self._gives_way(pin, flags, now)):
+            return None
+        after = refreshed(pin, now, flags, side, self.setup.times.transit)
+        self.pins[parsed.key.pack()] = after
+        if after.state is State.CLOSING and pin.state is not State.CLOSING:
+            self.loads[pin.slot] = max(0, self.loads[pin.slot] - 1)
+        self._note_outer(pin)
+        return pin.slot
+
+    def _note_fragment(self, parsed: Parsed, now: int, slot: int) -> None:
+        row = self._open(slot)
+        if parsed.fragment is not None and row is not None:
+            pin = Pin(slot, row.generation, State.OTHER, now, outer=self._outer)
+            self.fragments[parsed.fragment.pack()] = pin
+
+    def _of_fragment(self, parsed: Parsed, now: int) -> int | None:
+        """A later fragment goes where its first one went, never elsewhere."""
+        assert parsed.fragment is not None
+        note = self.fragments.get(parsed.fragment.pack())
+        row = None if note is None else self._open(note.slot)
+        if note is None or row is None or row.generation != note.generation or age(note, now) >= FRAGMENT_MS:
+            return None
+        self._note_outer(note)
+        return note.slot
+
+
+def _small(raw: bytes) -> bool:
+    """Does the key of these bytes lie in the table of IPv4 keys?"""
+    mapped = bytes(10) + b"\xff\xff"
+    kind = int.from_bytes(raw[40:42], "little")
+    return raw[:12] == mapped and raw[16:28] == mapped and kind < 256
