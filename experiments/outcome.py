@@ -1,16 +1,37 @@
-"""The end of an experiment: `summary.json`, the table of all figures, and what was not reached."""
+"""An experiment as a command, and its end: exit status, `summary.json`, the table, what was not reached."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.table import Table
 
+from catenary.errors import CatenaryError
 from experiments import summary
 from experiments.summary import Claim, Figure
+
+
+def execute(name: str, console: Console, work: Callable[[], bool]) -> NoReturn:
+    """Exit with 0 if `work` kept all claims, 1 if not, 130 when interrupted, else with its error's status."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        ok = work()
+    except KeyboardInterrupt:
+        console.print("interrupted: nothing is left of it")
+        sys.exit(130)
+    except CatenaryError as error:
+        print(f"{name}: {error.detail}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    sys.exit(0 if ok else 1)
+
+
+def _terminated(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def conclude(

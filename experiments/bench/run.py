@@ -6,14 +6,12 @@ python -m experiments.bench.run [--only paths,asks] [--quick] [--rounds N] [--re
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +20,7 @@ from catenary.errors import CatenaryError, InvalidValue
 from experiments import summary
 from experiments.bench import asks, c_core, capacity, packet, paths, report, slowdown, switch
 from experiments.bench.plan import FULL, QUICK, Part, Plan, Result
+from experiments.outcome import execute
 from experiments.summary import Claim, Figure
 from topologies.namespaces import isolate
 
@@ -40,7 +39,8 @@ PARTS: dict[str, Part] = {
 def main() -> None:
     arguments = _arguments()
     console = Console(highlight=False)
-    try:
+
+    def work() -> bool:
         names = _names(arguments.only)
         plan = QUICK if arguments.quick else FULL
         if arguments.rounds is not None:
@@ -50,19 +50,9 @@ def main() -> None:
         results: Path = (arguments.results or RESULTS / part).resolve()
         page: Path | None = arguments.docs and arguments.docs.resolve()
         isolate()
-        signal.signal(signal.SIGTERM, _terminated)
-        ok = bench(names, plan, results, console, page)
-    except KeyboardInterrupt:
-        console.print("interrupted: nothing is left of it")
-        sys.exit(130)
-    except CatenaryError as error:
-        print(f"bench: {error.detail}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    sys.exit(0 if ok else 1)
+        return bench(names, plan, results, console, page)
 
-
-def _terminated(_number: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+    execute("bench", console, work)
 
 
 def _arguments() -> argparse.Namespace:

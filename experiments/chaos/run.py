@@ -6,21 +6,18 @@ python -m experiments.chaos.run [--sessions N] [--seed S] [--without RULE] [--re
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
-from catenary.errors import CatenaryError, InvalidValue
+from catenary.errors import InvalidValue
 from experiments import summary
 from experiments.chaos import model
 from experiments.chaos.rules import ALL_ON, BASELINE, CALM, RULES, Rule
 from experiments.chaos.world import Outcome
-from experiments.outcome import conclude
+from experiments.outcome import conclude, execute
 from experiments.summary import Claim, Figure
 
 RESULTS = Path("results/chaos")
@@ -33,23 +30,13 @@ SHOWN = 3
 def main() -> None:
     arguments = _arguments()
     console = Console(highlight=False)
-    signal.signal(signal.SIGTERM, _terminated)
-    try:
+
+    def work() -> bool:
         if arguments.without is not None:
-            ok = _without(arguments.without, arguments.seed, console)
-        else:
-            ok = _chaos(arguments.sessions, arguments.seed, arguments.results.resolve(), console)
-    except KeyboardInterrupt:
-        console.print("interrupted: nothing is left of it")
-        sys.exit(130)
-    except CatenaryError as error:
-        print(f"chaos: {error.detail}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    sys.exit(0 if ok else 1)
+            return _without(arguments.without, arguments.seed, console)
+        return _chaos(arguments.sessions, arguments.seed, arguments.results.resolve(), console)
 
-
-def _terminated(_number: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+    execute("chaos", console, work)
 
 
 def _arguments() -> argparse.Namespace:

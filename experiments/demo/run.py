@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import signal
-import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NoReturn
 
-from catenary.errors import CatenaryError, Unavailable
+from catenary.errors import Unavailable
 from catenary.wire import TimeoutsModel
 from experiments import summary
 from experiments.demo import figures, plot
@@ -25,7 +22,7 @@ from experiments.demo.judging import judgement, share_bins
 from experiments.demo.screen import Screen
 from experiments.demo.story import BRIEF, FULL, NF_OF, NF_RATE_MBIT, PAPER, STORY, TIMEOUTS, Plan
 from experiments.demo.telling import Told, tell
-from experiments.outcome import conclude
+from experiments.outcome import conclude, execute
 from topologies.namespaces import isolate
 from topologies.services import wait_until
 from topologies.testbed import Testbed
@@ -40,24 +37,14 @@ _DRAIN_TIMEOUT_S = 60.0
 
 def main() -> None:
     arguments = _arguments()
-    results: Path = arguments.results.resolve()
     screen = Screen()
-    try:
+
+    def work() -> bool:
         plan = _plan(arguments)
         isolate()
-        signal.signal(signal.SIGTERM, _terminated)
-        ok = _demo(plan, results, screen)
-    except KeyboardInterrupt:
-        screen.say("interrupted: the testbed is gone, nothing is left of it")
-        sys.exit(130)
-    except CatenaryError as error:
-        print(f"demo: {error.detail}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    sys.exit(0 if ok else 1)
+        return _demo(plan, arguments.results.resolve(), screen)
 
-
-def _terminated(_number: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+    execute("demo", screen.console, work)
 
 
 def _arguments() -> argparse.Namespace:
