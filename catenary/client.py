@@ -137,6 +137,15 @@ class ManagementClient(Client):
     def remove_chain(self, name: str, *, force: bool = False) -> wire.OperationView:
         return self.call("DELETE", f"/v1/chains/{name}", wire.OperationView, force=force)
 
+    def cancel_removal(self, name: str) -> wire.OperationView:
+        return self.call("POST", f"/v1/chains/{name}/cancel", wire.OperationView)
+
+    def cordon_chain(self, name: str, *, force: bool = False) -> wire.ChainView:
+        return self.call("POST", f"/v1/chains/{name}/cordon", wire.ChainView, force=force)
+
+    def uncordon_chain(self, name: str) -> wire.ChainView:
+        return self.call("POST", f"/v1/chains/{name}/uncordon", wire.ChainView)
+
     def rebalance(self, request: wire.Rebalance | None = None) -> wire.ChainSet:
         return self.call("POST", "/v1/rebalance", wire.ChainSet, request or wire.Rebalance())
 

@@ -85,12 +85,14 @@ class PairAdd(Tags):
 class Change(Model):
     """Several adds and removes in one epoch. All of it happens, or nothing.
 
-    `forget` frees pairs that are drained; `expect_epoch`, when given, must be the present one.
-    While the session table overflows the chain set may not change, unless `force`.
+    `cancel` takes back pairs that cool down, `forget` frees pairs that are drained; `expect_epoch`, when
+    given, must be the present one. While the session table overflows the chain set may not change, unless
+    `force`.
     """
 
     add: list[PairAdd] = []
     remove: list[Tags] = []
+    cancel: list[Tags] = []
     forget: list[Tags] = []
     expect_epoch: int | None = None
     force: bool = False
@@ -296,13 +298,17 @@ class ChainRequest(Model):
 
 
 class ChainView(Model):
-    """A chain as the management system knows it; `reason` says why it waits or failed."""
+    """A chain as the management system knows it; `reason` says why it waits or failed.
+
+    A `cordoned` chain has weight 0 until it is uncordoned.
+    """
 
     name: Name
     segment: Name
     nfs: list[Name]
     tags: Tags
     weight: Weight
+    cordoned: bool = False
     state: ChainState
     reason: str | None = None
     created: float
@@ -313,7 +319,7 @@ class OperationView(Model):
     """A call that takes time (the paper's asynchronous calls): poll it until it is not `running`."""
 
     id: str
-    kind: Literal["add", "remove"]
+    kind: Literal["add", "remove", "cancel"]
     chain: Name
     state: Literal["running", "succeeded", "failed"]
     reason: str | None = None

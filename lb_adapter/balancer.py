@@ -81,14 +81,16 @@ def change(
     *,
     add: Sequence[tuple[TagPair, int]] = (),
     remove: Sequence[TagPair] = (),
+    cancel: Sequence[TagPair] = (),
     forget: Sequence[TagPair] = (),
     ask_id: int,
     now: float,
     transit: float,
 ) -> ChainTable:
-    """Apply several adds, removes and forgets as one epoch, or raise and change nothing.
+    """Apply several adds, removes, cancels and forgets as one epoch, or raise and change nothing.
 
-    Adding a pair that is active with the same weight is no change, so that a request may be repeated.
+    Adding a pair that is active with the same weight is no change, nor is a cancel for an active one, so
+    that a request may be repeated.
     An ID that rests is `Unavailable`: the same call succeeds later.
     """
     result = table
@@ -96,6 +98,8 @@ def change(
         result = _forget(result, tags, now, transit)
     for tags in remove:
         result = _remove(result, tags, now)
+    for tags in cancel:
+        result = _cancel(result, tags, now)
     for tags, weight in add:
         result = _add(result, tags, weight, ask_id, now)
     return table if result == table else replace(result, epoch=table.epoch + 1)
@@ -134,6 +138,18 @@ def _remove(table: ChainTable, tags: TagPair, now: float) -> ChainTable:
     pairs = [replace(p, placed=p.weight) for p in table.pairs]
     cooling = replace(pair, placed=pair.weight, state=PairState.COOLING, since=now)
     return replace(table, pairs=tuple(cooling if p.tags == tags else p for p in pairs), skewed=False)
+
+
+def _cancel(table: ChainTable, tags: TagPair, now: float) -> ChainTable:
+    """Cooling -> active: only until it is closed, for then its pins are gone and late packets may be lost."""
+    pair = table.find(tags)
+    if pair.state is PairState.ACTIVE:
+        return table
+    if pair.state is not PairState.COOLING:
+        raise Conflict(f"tag pair {tags} is {pair.state}: only a cool-down can be cancelled; add it again")
+    pairs = [replace(p, placed=p.weight) for p in table.pairs]
+    active = replace(pair, placed=pair.weight, state=PairState.ACTIVE, since=now)
+    return replace(table, pairs=tuple(active if p.tags == tags else p for p in pairs), skewed=False)
 
 
 def _forget(table: ChainTable, tags: TagPair, now: float, transit: float) -> ChainTable:

@@ -157,6 +157,7 @@ class Master(Daemon):
                 self._table,
                 add=[(item.pair(), item.weight) for item in request.add],
                 remove=[item.pair() for item in request.remove],
+                cancel=[item.pair() for item in request.cancel],
                 forget=[item.pair() for item in request.forget],
                 ask_id=self._ask_id,
                 now=self._clock(),
@@ -166,7 +167,7 @@ class Master(Daemon):
                 warmed = balancer.warmed(table, self._clock(), self._slow_start)
                 table = replace(warmed, epoch=table.epoch)
             if table != self._table:
-                if request.add or request.remove:
+                if request.add or request.remove or request.cancel:
                     self._check_overflow(request.force)
                 self._require_peer()
                 self._commit(table)

@@ -85,6 +85,59 @@ def dismiss(name: str, records: Collection[ChainRecord], operation: str, *, forc
     return replace(record, goal=Goal.ABSENT, operation=operation)
 
 
+def recall(name: str, records: Collection[ChainRecord], operation: str, now: float) -> ChainRecord:
+    """The record of a chain whose removal is to be cancelled; `operation` is the ID of the cancel.
+
+    Raises `NotFound` (unknown) or `Conflict` (not on its way out, or too far on it).
+    """
+    record = find(name, records)
+    if record.goal is not Goal.ABSENT:
+        raise Conflict(f"chain {name!r} is {record.state}, and nobody is removing it")
+    if record.state in (ChainState.DRAINED, ChainState.FAILED):
+        raise Conflict(f"chain {name!r} is {record.state}: too late to cancel its removal; add it again")
+    if record.state is ChainState.ACTIVE:  # the master may have been told already
+        record = record.become(ChainState.COOLING, now)
+    return replace(record, goal=Goal.PRESENT, operation=operation)
+
+
+def cordon(name: str, records: Collection[ChainRecord], *, force: bool) -> ChainRecord:
+    """The record of a chain that takes no new sessions from now on, and keeps its live ones.
+
+    Raises `NotFound` (unknown) or `Conflict` (not active; the last one that takes sessions, unless `force`).
+    """
+    record = _serving(name, records)
+    if record.uncordoned is not None:
+        return record
+    others = [
+        other
+        for other in records
+        if other.serving and other.segment == record.segment and other.chain.weight and other.name != name
+    ]
+    if not others and not force:
+        raise Conflict(
+            f"chain {name!r} is the last of segment {record.segment!r} that takes sessions: without it new "
+            "ones are dropped; add another chain first, or use --force (?force=true)"
+        )
+    return replace(record, chain=replace(record.chain, weight=0), uncordoned=record.chain.weight)
+
+
+def uncordon(name: str, records: Collection[ChainRecord]) -> ChainRecord:
+    """The record of a chain that has its weight back; raises `NotFound` or `Conflict` (not active)."""
+    record = _serving(name, records)
+    if record.uncordoned is None:
+        return record
+    return replace(record, chain=replace(record.chain, weight=record.uncordoned), uncordoned=None)
+
+
+def _serving(name: str, records: Collection[ChainRecord]) -> ChainRecord:
+    record = find(name, records)
+    if not record.serving:
+        raise Conflict(
+            f"chain {name!r} is {record.state}: only an active chain can be cordoned or uncordoned"
+        )
+    return record
+
+
 def find(name: str, records: Collection[ChainRecord]) -> ChainRecord:
     """The chain of this name that is not removed; raises `NotFound`."""
     for record in records:

@@ -19,7 +19,7 @@ from mgmt_system import progress, tables
 M = TypeVar("M", bound=BaseModel)
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-chain_app = typer.Typer(no_args_is_help=True, help="Add, list, show and remove chains.")
+chain_app = typer.Typer(no_args_is_help=True, help="Add, list, show, cordon and remove chains.")
 ms_app = typer.Typer(no_args_is_help=True, help="The management system itself.")
 app.add_typer(chain_app, name="chain")
 app.add_typer(ms_app, name="ms")
@@ -100,6 +100,54 @@ def remove(
     with ManagementClient.from_environment() as client:
         operation = client.remove_chain(name, force=force)
         _follow(client, operation, no_wait, timeout, json)
+
+
+@chain_app.command("cancel")
+def cancel(
+    name: Annotated[str, typer.Argument(help="Name of the chain.")],
+    no_wait: NoWait = False,
+    timeout: Timeout = 60.0,
+    json: Json = False,
+) -> None:
+    """Cancel a chain's removal while it cools down: it takes new sessions again.
+
+    Example:
+
+        catenary chain cancel chain-2
+    """
+    with ManagementClient.from_environment() as client:
+        operation = client.cancel_removal(name)
+        _follow(client, operation, no_wait, timeout, json)
+
+
+@chain_app.command("cordon")
+def cordon(
+    name: Annotated[str, typer.Argument(help="Name of the chain.")],
+    force: Annotated[bool, typer.Option("--force", help="Even the last that takes sessions.")] = False,
+    json: Json = False,
+) -> None:
+    """Give a chain no new sessions; it keeps its live ones, and stays.
+
+    Example:
+
+        catenary chain cordon chain-2
+    """
+    with ManagementClient.from_environment() as client:
+        chain = client.cordon_chain(name, force=force)
+    tables.show(chain, json, tables.chain)
+
+
+@chain_app.command("uncordon")
+def uncordon(name: Annotated[str, typer.Argument(help="Name of the chain.")], json: Json = False) -> None:
+    """Give a cordoned chain its weight back.
+
+    Example:
+
+        catenary chain uncordon chain-2
+    """
+    with ManagementClient.from_environment() as client:
+        chain = client.uncordon_chain(name)
+    tables.show(chain, json, tables.chain)
 
 
 def _follow(

@@ -190,18 +190,21 @@ class Engine:
             for item in batch:
                 self._do([item], reasons)
             return
-        after = refused(batch[0].record, error)
-        if after is batch[0].record:
+        task = batch[0]
+        after = task.record
+        if isinstance(task.step, Do):
+            after = refused(after, task.step.action, error)
+        if after is task.record:
             reasons[after.id] = error.detail
         else:
-            self._write(batch[0].stored, after)
+            self._write(task.stored, after, error.detail)
 
-    def _write(self, before: StoredChain, after: ChainRecord) -> None:
+    def _write(self, before: StoredChain, after: ChainRecord, refusal: str | None = None) -> None:
         """Record progress. If a request changed the chain meanwhile, the next round decides afresh."""
         operation = self._ledger.operation(after.operation) if after.operation else None
         ended = None
         if operation is not None:
-            after, ended = conclude(after, operation, self._clock())
+            after, ended = conclude(after, operation, self._clock(), refusal)
         if after != before.record:
             self._ledger.advance(before, after, ended)
 
@@ -220,6 +223,8 @@ class Engine:
                 self._change(records, action, wire.Change(add=add))
             case Action.REMOVE_PAIR:
                 self._change(records, action, wire.Change(remove=[wire.Tags(**_tags(record))]))
+            case Action.CANCEL:
+                self._change(records, action, wire.Change(cancel=[wire.Tags(**_tags(record))]))
             case Action.FORGET_PAIR:
                 self._change(records, action, wire.Change(forget=[wire.Tags(**_tags(record))]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from catenary import wire
@@ -83,6 +83,48 @@ class Manager:
 
         return self._accept(accept)
 
+    def cancel(self, name: str) -> wire.OperationView:
+        """Accept that a removal is cancelled; raises `NotFound` or `Conflict`, then nothing has changed."""
+        operation_id = self._operation_id()
+
+        def accept(snapshot: Snapshot) -> tuple[list[ChainRecord], list[OperationRecord]]:
+            now = self._clock()
+            record = admission.recall(name, snapshot.chains, operation_id, now)
+            cancel = OperationRecord(operation_id, "cancel", name, "running", now)
+            before = admission.find(name, snapshot.chains).operation
+            removal = self._ledger.operation(before) if before else None
+            if removal is None:
+                return [record], [cancel]
+            return [record], [removal.finish("failed", now, f"the removal of {name!r} was cancelled"), cancel]
+
+        return self._accept(accept)
+
+    def cordon(self, name: str, *, force: bool) -> wire.ChainView:
+        """No new sessions for a chain from now on; its live ones stay, and so does the chain.
+
+        Raises `NotFound`, `Conflict`, or the master's own error.
+        """
+        return self._reweigh(lambda records: admission.cordon(name, records, force=force))
+
+    def uncordon(self, name: str) -> wire.ChainView:
+        """The chain gets its weight back."""
+        return self._reweigh(lambda records: admission.uncordon(name, records))
+
+    def _reweigh(self, decide: Callable[[Sequence[ChainRecord]], ChainRecord]) -> wire.ChainView:
+        """The master first: what it refuses is not written down."""
+        records = self._ledger.snapshot().chains
+        after = decide(records)
+        if after not in records:
+            tags = wire.Tags.of(after.chain.tags)
+            weight = wire.PairAdd(forward=tags.forward, reverse=tags.reverse, weight=after.chain.weight)
+            master = self._config.segments[after.segment].master
+            try:
+                self._peers.balancers[master].rebalance(wire.Rebalance(weights=[weight]))
+            finally:
+                self._crash_point(f"call to {master}: rebalance")
+            self._weigh(after, after.chain.weight, after.uncordoned)
+        return self.view(after)
+
     def _accept(
         self, accept: Callable[[Snapshot], tuple[list[ChainRecord], list[OperationRecord]]]
     ) -> wire.OperationView:
@@ -130,14 +172,14 @@ class Manager:
             self._weigh(by_tags[tags], weight)
         return chain_set
 
-    def _weigh(self, wanted: ChainRecord, weight: int) -> None:
+    def _weigh(self, wanted: ChainRecord, weight: int, uncordoned: int | None = None) -> None:
         """Record a weight, so that a master that lost its pairs gets this one back."""
         for _ in range(ATTEMPTS):
             found = [stored for stored in self._ledger.chains() if stored.record.id == wanted.id]
             if not found:
                 return
             record = found[0].record
-            after = replace(record, chain=replace(record.chain, weight=weight))
+            after = replace(record, chain=replace(record.chain, weight=weight), uncordoned=uncordoned)
             if after == record or self._ledger.advance(found[0], after, None):
                 return
         raise Unavailable("too many requests at once: try again")
@@ -177,6 +219,7 @@ class Manager:
             nfs=list(record.chain.nfs),
             tags=wire.Tags.of(record.chain.tags),
             weight=record.chain.weight,
+            cordoned=record.uncordoned is not None,
             state=record.state,
             reason=self._engine.reason(record),
             created=record.created,

@@ -2,6 +2,7 @@
 
     requested --steer--> steered --add pair--> active --remove pair--> cooling --poll--> drained
     drained --forget pair, unsteer--> removed        requested | steered --refused--> undo --> failed
+    cooling --cancel--> active
 
 It is level-triggered: a step follows from what is recorded and what was seen, never from what happened
 before, so a crash between a call and its record only repeats the call. Order (affinity rule 4): switch
@@ -27,6 +28,7 @@ class Action(StrEnum):
     STEER = "steer"
     ADD_PAIR = "add pair"
     REMOVE_PAIR = "remove pair"
+    CANCEL = "cancel cool-down"
     POLL = "poll cool-down"
     FORGET_PAIR = "forget pair"
     UNSTEER = "unsteer"
@@ -89,8 +91,21 @@ def _arrive(record: ChainRecord, seen: Seen) -> Step:
         case ChainState.STEERED:
             # A controller that restarted meanwhile has no rules: sessions would go into a black hole.
             return Do(Action.ADD_PAIR if seen.steered else Action.STEER)
+        case ChainState.COOLING:
+            return _come_back(seen)
         case _:
             return _keep(seen)
+
+
+def _come_back(seen: Seen) -> Step:
+    """A chain whose removal was cancelled while it cooled down."""
+    if seen.pair is Sight.UNKNOWN:
+        return Wait("the master load balancer has not said yet which tag pairs it has")
+    if seen.steered is False:
+        return Do(Action.STEER)
+    if seen.pair is PairState.ACTIVE:
+        return Become(ChainState.ACTIVE)
+    return Do(Action.ADD_PAIR if seen.pair is Sight.ABSENT else Action.CANCEL)
 
 
 def _keep(seen: Seen) -> Step:
@@ -135,7 +150,9 @@ def succeeded(record: ChainRecord, action: Action, now: float) -> ChainRecord:
     match action:
         case Action.STEER if record.state is ChainState.REQUESTED:
             return record.become(ChainState.STEERED, now)
-        case Action.ADD_PAIR if record.state is ChainState.STEERED:
+        case Action.ADD_PAIR if record.state in (ChainState.STEERED, ChainState.COOLING):
+            return record.become(ChainState.ACTIVE, now)
+        case Action.CANCEL:
             return record.become(ChainState.ACTIVE, now)
         case Action.REMOVE_PAIR:
             return record.become(ChainState.COOLING, now)
@@ -148,11 +165,14 @@ def succeeded(record: ChainRecord, action: Action, now: float) -> ChainRecord:
             return record
 
 
-def refused(record: ChainRecord, error: CatenaryError) -> ChainRecord:
+def refused(record: ChainRecord, action: Action, error: CatenaryError) -> ChainRecord:
     """The record after a call that failed: a new chain is given up if the error can't heal.
 
-    A chain that carries sessions is never given up: it stays, and its reason is shown.
+    A chain that carries sessions is never given up: it stays, and its reason is shown. One that can't be
+    taken back goes on leaving.
     """
+    if action is Action.CANCEL and isinstance(error, REFUSALS):
+        return replace(record, goal=Goal.ABSENT)
     new = record.goal is Goal.PRESENT and record.state in (ChainState.REQUESTED, ChainState.STEERED)
     if new and isinstance(error, REFUSALS):
         return replace(record, goal=Goal.FAILED, failure=error.detail)
@@ -160,9 +180,14 @@ def refused(record: ChainRecord, error: CatenaryError) -> ChainRecord:
 
 
 def conclude(
-    record: ChainRecord, operation: OperationRecord, now: float
+    record: ChainRecord, operation: OperationRecord, now: float, refusal: str | None = None
 ) -> tuple[ChainRecord, OperationRecord | None]:
-    """Ends the operation of a chain that has become what it shall be; None while it goes on."""
+    """Ends the operation of a chain that has become what it shall be; None while it goes on.
+
+    `refusal` says why the last call was refused: a cancel that came too late ends with it.
+    """
+    if operation.kind == "cancel" and record.goal is Goal.ABSENT:
+        return replace(record, operation=None), operation.finish("failed", now, refusal)
     if not record.settled:
         return record, None
     state: OperationState = "failed" if record.state is ChainState.FAILED else "succeeded"

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from catenary.chain import Chain, ChainState
 
-OperationKind = Literal["add", "remove"]
+OperationKind = Literal["add", "remove", "cancel"]
 OperationState = Literal["running", "succeeded", "failed"]
 
 
@@ -26,7 +26,8 @@ class ChainRecord:
 
     `id` tells it from earlier chains of its name: it is the ID of the operation that asked for it. `failure`
     says why it failed. `operation` is the ID of the operation that runs on it, if any. `created` and
-    `changed` are seconds since the epoch; `changed` moves with `state` only.
+    `changed` are seconds since the epoch; `changed` moves with `state` only. `uncordoned` is the weight that
+    a cordoned chain gets back.
     """
 
     id: str
@@ -38,6 +39,7 @@ class ChainRecord:
     changed: float
     failure: str | None = None
     operation: str | None = None
+    uncordoned: int | None = None
 
     @property
     def name(self) -> str:

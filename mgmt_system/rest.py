@@ -59,6 +59,21 @@ def _add_chain_routes(app: FastAPI, manager: Manager) -> None:
         """Remove a chain: it gets no new session, and goes when its last one has ended."""
         return accepted(manager.remove(name, force=force), response)
 
+    @app.post("/v1/chains/{name}/cancel", status_code=202, tags=["chains"])
+    def cancel_removal(name: str, response: Response) -> wire.OperationView:
+        """Take a chain back that is being removed, as long as it cools down: it takes new sessions again."""
+        return accepted(manager.cancel(name), response)
+
+    @app.post("/v1/chains/{name}/cordon", tags=["chains"])
+    def cordon_chain(name: str, force: bool = False) -> wire.ChainView:
+        """Give a chain no new session; its live ones stay, and so does the chain."""
+        return manager.cordon(name, force=force)
+
+    @app.post("/v1/chains/{name}/uncordon", tags=["chains"])
+    def uncordon_chain(name: str) -> wire.ChainView:
+        """Give a cordoned chain its weight back."""
+        return manager.uncordon(name)
+
 
 def _add_other_routes(app: FastAPI, running: Running) -> None:
     manager = running.manager

@@ -86,7 +86,8 @@ def _counters(view: wire.StatusView) -> RenderableType:
 
 
 def _chain_cells(item: wire.ChainView) -> tuple[str, str, str, str]:
-    return item.name, item.state, " ".join(item.nfs), f"{item.tags.forward},{item.tags.reverse}"
+    state = f"{item.state}, cordoned" if item.cordoned else item.state
+    return item.name, state, " ".join(item.nfs), f"{item.tags.forward},{item.tags.reverse}"
 
 
 def _table(*columns: str) -> Table:

@@ -39,8 +39,13 @@ class ChainChanges:
             free = [tags for tags in POOL if all(path.tags != tags for path in world.paths)]
             if free and len(active) < world.options.most_chains:
                 verbs += ["add"] * 3
+            cooling = self._in(PairState.COOLING)
+            if cooling:
+                verbs.append("cancel")
             verb = rng.choice(verbs)
-            if verb == "add":
+            if verb == "cancel":
+                yield from self._change(wire.Change(cancel=[_tags(rng.choice(cooling))]))
+            elif verb == "add":
                 yield from self._add(rng.choice(free))
             elif verb == "remove":
                 tags = rng.choice(active)

@@ -75,6 +75,26 @@ def test_removed_chain_keeps_its_sessions_and_is_drained_when_they_are_gone() ->
         assert generation[FIRST.forward] == 2
 
 
+@isolated
+def test_a_cancelled_removal_gives_the_chain_new_sessions_again() -> None:
+    wire_up()
+    with LoadBalancers() as lbs:
+        lbs.master_client.change(add(FIRST, SECOND))
+        held = [Session() for _ in range(8)]
+        lbs.master_client.change(remove(FIRST))
+        lbs.master_client.change(wire.Change(cancel=[wire.Tags.of(FIRST)]))
+        before = {row.forward: row.new_sessions for row in lbs.master_client.stats().pairs}
+        held += [Session() for _ in range(20)]
+        after = {row.forward: row.new_sessions for row in lbs.master_client.stats().pairs}
+        assert after[FIRST.forward] > before[FIRST.forward]
+        for session in held:
+            session.talk()
+        assert lbs.counter("master", "affinity_mismatch") == 0
+        assert lbs.counter("slave", "affinity_mismatch") == 0
+        for session in held:
+            session.close()
+
+
 def accepted(lbs: LoadBalancers, change: wire.Change) -> bool:
     try:
         lbs.master_client.change(change)

@@ -211,6 +211,13 @@ class FakeBalancer(Fake):
             table.clear()
 
 
+_ALLOWED = {
+    "remove": (PairState.ACTIVE,),
+    "cancel": (PairState.ACTIVE, PairState.COOLING),
+    "forget": (PairState.DRAINED,),
+}
+
+
 @dataclass
 class FakeMaster(FakeBalancer):
     role: wire.Role = "master"
@@ -224,6 +231,8 @@ class FakeMaster(FakeBalancer):
             self.weights[pair.pair()] = pair.weight
         for tags in change.remove:
             self.states[tags.pair()] = PairState.COOLING
+        for tags in change.cancel:
+            self.states[tags.pair()] = PairState.ACTIVE
         for tags in change.forget:
             for table in (self.states, self.weights, self.sessions):
                 table.pop(tags.pair(), None)
@@ -239,15 +248,13 @@ class FakeMaster(FakeBalancer):
                 same = other == pair.pair() and state is PairState.ACTIVE
                 if not same and set(other.ids) & set(pair.pair().ids):
                     raise Conflict(f"VLAN ID of tag pair {pair.pair()} is in use by {other}")
-        for tags in (*change.remove, *change.forget):
-            if tags.pair() not in self.states:
-                raise NotFound(f"unknown tag pair {tags.pair()}")
-        for tags in change.remove:
-            if self.states[tags.pair()] is not PairState.ACTIVE:
-                raise Conflict(f"tag pair {tags.pair()} is {self.states[tags.pair()]} already")
-        for tags in change.forget:
-            if self.states[tags.pair()] is not PairState.DRAINED:
-                raise Conflict(f"tag pair {tags.pair()} is {self.states[tags.pair()]}: not drained yet")
+        for verb, allowed in _ALLOWED.items():
+            for tags in getattr(change, verb):
+                state = self.states.get(tags.pair())
+                if state is None:
+                    raise NotFound(f"unknown tag pair {tags.pair()}")
+                if state not in allowed:
+                    raise Conflict(f"tag pair {tags.pair()} is {state}: {verb} is refused")
 
     def _tell_slave(self) -> None:
         self.epoch += 1

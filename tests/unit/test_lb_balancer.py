@@ -59,6 +59,7 @@ def test_same_add_again_is_no_change() -> None:
         ({"add": [(TagPair(8, 9), 1001)]}, InvalidValue, "weight 1001"),
         ({"remove": [TagPair(8, 9)]}, NotFound, r"\(8, 9\)"),
         ({"forget": [FIRST]}, Conflict, "active, not drained"),
+        ({"cancel": [TagPair(8, 9)]}, NotFound, r"\(8, 9\)"),
         ({"add": [(TagPair(8, 9), 100)], "remove": [FIRST, FIRST]}, Conflict, "already cooling"),
     ],
 )
@@ -156,3 +157,16 @@ def test_whatever_is_asked_the_set_stays_sound(steps: list[tuple[str, int, float
         assert len(set(ids)) == len(ids)
         for pair in table.pairs:
             assert seen.setdefault((pair.slot, pair.generation), pair.tags) == pair.tags
+
+
+def test_a_cool_down_can_be_cancelled_until_it_is_closed() -> None:
+    table = three()
+    assert change(table, cancel=[FIRST]) is table, "it may be asked for again"
+    cooling = change(table, now=10.0, remove=[FIRST])
+    back = change(cooling, now=11.0, cancel=[FIRST])
+    assert (state(back, FIRST), back.epoch) == (PairState.ACTIVE, cooling.epoch + 1)
+    assert back.find(FIRST).generation == table.find(FIRST).generation, "its sessions keep their pins"
+    assert back.placement() == table.placement()
+    closed = advance(cooling, 14.1)
+    with pytest.raises(Conflict, match=r"\(2, 3\) is closed: only a cool-down can be cancelled"):
+        change(closed, cancel=[FIRST])

@@ -66,6 +66,34 @@ def test_add_list_show_remove(run: Run) -> None:
     assert run("chain list")[1] == "no chain: add one with catenary chain add --nf NF\n"
 
 
+def test_cancel_a_removal(run: Run, site: Site) -> None:
+    for nf in ("n1", "n2"):
+        run(f"chain add --nf {nf}")
+    for balancer in (site.master, site.slave):
+        balancer.sessions = dict.fromkeys(balancer.states, 1)
+    code, out, _ = run("chain remove chain-1 --no-wait --json")
+    operation = json.loads(out)["id"]
+    code, out, _ = run("chain cancel chain-1 --json")
+    assert (code, json.loads(out)["state"]) == (0, "active")
+    removal = site.manager.operation(operation)
+    assert (removal.state, removal.reason) == ("failed", "the removal of 'chain-1' was cancelled")
+    assert run("chain cancel chain-1")[0] == 2
+
+
+def test_cordon_and_uncordon(run: Run, site: Site) -> None:
+    run("chain add --nf n1 --weight 70")
+    assert run("chain cordon chain-1")[0] == 2, "it is the last one"
+    run("chain add --nf n2")
+    code, out, _ = run("chain cordon chain-1")
+    assert (code, out.split()[-7:]) == (0, ["chain-1", "active,", "cordoned", "n1", "2,3", "0", "-"])
+    assert site.master.weights[TagPair(2, 3)] == 0
+    assert run("chain cordon chain-1")[0] == 0, "once more is no change"
+    code, out, _ = run("chain uncordon chain-1 --json")
+    assert (code, json.loads(out)["weight"], json.loads(out)["cordoned"]) == (0, 70, False)
+    assert site.master.weights[TagPair(2, 3)] == 70
+    assert run("chain cordon chain-2 --force")[0] == 0
+
+
 def test_without_waiting_the_operation_is_printed(run: Run, site: Site) -> None:
     site.master.down = True
     code, out, _ = run("chain add --nf n1 --no-wait --json")

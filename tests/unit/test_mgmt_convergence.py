@@ -82,6 +82,19 @@ class Life(RuleBasedStateMachine):
         names = [chain.name for chain in self.site.manager.chains()] or ["chain-1"]
         self.attempt(lambda: self.site.manager.remove(names[which % len(names)], force=force))
 
+    @rule(which=st.integers(0, 3))
+    def cancel(self, which: int) -> None:
+        names = [chain.name for chain in self.site.manager.chains()] or ["chain-1"]
+        self.attempt(lambda: self.site.manager.cancel(names[which % len(names)]))
+
+    @rule(which=st.integers(0, 3), force=st.booleans(), back=st.booleans())
+    def cordon(self, which: int, force: bool, back: bool) -> None:
+        names = [chain.name for chain in self.site.manager.chains()] or ["chain-1"]
+        name = names[which % len(names)]
+        manager = self.site.manager
+        with suppress(Unavailable):
+            self.attempt(lambda: manager.uncordon(name) if back else manager.cordon(name, force=force))
+
     @rule()
     def step(self) -> None:
         self.site.step()
@@ -147,6 +160,9 @@ class Life(RuleBasedStateMachine):
         assert set(self.site.controller.steered) == set(active)
         for balancer in (self.site.master, self.site.slave):
             assert balancer.states == dict.fromkeys(active.values(), PairState.ACTIVE)
+        for record in records:
+            if record.state == "active":
+                assert self.site.master.weights[record.chain.tags] == record.chain.weight
         running = [item for item in self.site.manager.operations() if item.state == "running"]
         assert running == []
 

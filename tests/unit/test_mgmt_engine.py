@@ -249,3 +249,91 @@ def test_two_requests_checked_against_the_same_records_are_not_both_accepted(sit
     with pytest.raises(Conflict, match=r"NF 'n1' is used by chain 'first'"):
         site.add("n1", name="second")
     assert site.states() == {"first": "requested"}
+
+
+def cooling(site: Site) -> None:
+    """chain-1 cools down beside chain-2; one session holds it."""
+    for nf in ("n1", "n2"):
+        site.add(nf)
+        site.settle()
+    for balancer in (site.master, site.slave):
+        balancer.sessions = dict.fromkeys(balancer.states, 1)
+    site.manager.remove("chain-1", force=False)
+    for _ in range(3):
+        site.step()
+    assert site.manager.chain("chain-1").state == "cooling"
+
+
+def test_a_cancelled_removal_leaves_everything_as_it_was(site: Site) -> None:
+    cooling(site)
+    operation = site.manager.cancel("chain-1")
+    site.settle()
+    assert site.manager.chain("chain-1").state == "active"
+    assert site.master.states[TagPair(2, 3)] is PairState.ACTIVE
+    assert site.manager.operation(operation.id).state == "succeeded"
+    assert [item.state for item in site.manager.operations()] == [
+        "succeeded",
+        "succeeded",
+        "failed",
+        "succeeded",
+    ]
+
+
+def test_a_cancel_that_comes_too_late_fails_and_the_chain_goes_on_leaving(site: Site) -> None:
+    cooling(site)
+    site.master.states[TagPair(2, 3)] = PairState.CLOSED
+    operation = site.manager.cancel("chain-1")
+    for _ in range(3):
+        site.step()
+    ended = site.manager.operation(operation.id)
+    assert (ended.state, ended.reason) == ("failed", "tag pair (2, 3) is closed: cancel is refused")
+    for balancer in (site.master, site.slave):
+        balancer.sessions.clear()
+    site.settle(20)
+    assert site.manager.chain("chain-1").state == "removed"
+
+
+def test_a_cancel_waits_for_the_master(site: Site) -> None:
+    cooling(site)
+    site.master.down = True
+    operation = site.manager.cancel("chain-1")
+    for _ in range(3):
+        site.step()
+    assert site.manager.operation(operation.id).state == "running"
+    site.master.down = False
+    site.restart()
+    site.settle()
+    assert site.manager.operation(operation.id).state == "succeeded"
+
+
+def test_a_cordon_that_the_master_refuses_is_not_written_down(site: Site) -> None:
+    for nf in ("n1", "n2"):
+        site.add(nf)
+        site.settle()
+    site.master.down = True
+    with pytest.raises(Unavailable):
+        site.manager.cordon("chain-1", force=False)
+    assert not site.manager.chain("chain-1").cordoned
+    site.master.down = False
+    assert site.manager.cordon("chain-1", force=False).cordoned
+
+
+def test_a_master_that_restarted_empty_gets_a_cordoned_chain_back_cordoned(site: Site) -> None:
+    for nf in ("n1", "n2"):
+        site.add(nf)
+        site.settle()
+    site.manager.cordon("chain-1", force=False)
+    site.master.restart_empty()
+    site.settle()
+    assert site.master.weights[TagPair(2, 3)] == 0
+
+
+def test_a_removal_that_was_not_passed_on_yet_can_be_cancelled(site: Site) -> None:
+    for nf in ("n1", "n2"):
+        site.add(nf)
+        site.settle()
+    site.manager.remove("chain-1", force=False)
+    operation = site.manager.cancel("chain-1")
+    site.settle()
+    assert site.manager.operation(operation.id).state == "succeeded"
+    assert site.manager.chain("chain-1").state == "active"

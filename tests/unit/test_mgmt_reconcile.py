@@ -44,6 +44,11 @@ def record(state: str, goal: str = "present") -> ChainRecord:
         ("active", "present", None, UNKNOWN, Wait()),
         ("active", "present", False, GONE, Do(Action.STEER)),
         ("active", "present", None, GONE, Do(Action.ADD_PAIR)),
+        ("cooling", "present", True, COOLING, Do(Action.CANCEL)),
+        ("cooling", "present", True, DRAINED, Do(Action.CANCEL)),
+        ("cooling", "present", True, ACTIVE, Become(ChainState.ACTIVE)),
+        ("cooling", "present", True, GONE, Do(Action.ADD_PAIR)),
+        ("cooling", "present", False, COOLING, Do(Action.STEER)),
         ("requested", "absent", None, UNKNOWN, Do(Action.UNSTEER)),
         ("requested", "failed", None, UNKNOWN, Do(Action.UNSTEER)),
         ("steered", "absent", True, GONE, Do(Action.UNSTEER)),
@@ -110,12 +115,12 @@ def test_the_state_after_a_step(state: str, goal: str, action: Action, after: st
 
 @pytest.mark.parametrize("error", [Unavailable("down"), Unauthorized("no token"), CatenaryError("bug")])
 def test_errors_that_may_heal_change_nothing(error: CatenaryError) -> None:
-    assert refused(record("requested"), error) == record("requested")
+    assert refused(record("requested"), Action.STEER, error) == record("requested")
 
 
 @pytest.mark.parametrize("state, failed", [("requested", True), ("steered", True), ("active", False)])
 def test_a_refusal_ends_a_new_chain_but_never_one_that_carries_sessions(state: str, failed: bool) -> None:
-    after = refused(record(state), Conflict("no path"))
+    after = refused(record(state), Action.STEER, Conflict("no path"))
     expected = replace(record(state), goal=Goal.FAILED, failure="no path") if failed else record(state)
     assert after == expected
 
@@ -136,3 +141,13 @@ def test_an_operation_ends_with_its_chain(state: str, goal: str, end: str | None
     after, ended = conclude(before, operation, now=9.0)
     assert (ended.state if ended else None) == end
     assert after.operation == (None if end else "op-1")
+
+
+def test_a_chain_that_cant_be_taken_back_goes_on_leaving() -> None:
+    cancel = OperationRecord("op-2", "cancel", "chain-1", "running", 1.0)
+    after = refused(replace(record("cooling"), operation="op-2"), Action.CANCEL, Conflict("it is closed"))
+    assert after.goal is Goal.ABSENT
+    chain, ended = conclude(after, cancel, 2.0, "it is closed")
+    assert chain.operation is None
+    assert ended is not None
+    assert (ended.state, ended.reason) == ("failed", "it is closed")

@@ -151,6 +151,9 @@ def test_the_openapi_page_names_every_call(client: TestClient) -> None:
     assert set(paths) == {
         "/v1/chains",
         "/v1/chains/{name}",
+        "/v1/chains/{name}/cancel",
+        "/v1/chains/{name}/cordon",
+        "/v1/chains/{name}/uncordon",
         "/v1/health",
         "/v1/operations",
         "/v1/operations/{operation_id}",
