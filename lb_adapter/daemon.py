@@ -68,6 +68,7 @@ class Daemon:
         self.instance = secrets.token_hex(8)
         plane.configure(config)
         self._table = plane.adopt()
+        self._mismatches = plane.counters()["affinity_mismatch"]
 
     def start(self) -> None:
         self._plane.attach()
@@ -96,6 +97,14 @@ class Daemon:
     def tick(self) -> None:
         with self._lock:
             self._load = self._plane.walk()
+            self._watch_affinity()
+
+    def _watch_affinity(self) -> None:
+        """The one alarm that needs no taps (affinity rule 2): a tag contradicted a live pin."""
+        now = self._plane.counters()["affinity_mismatch"]
+        if now > self._mismatches:
+            log.error("affinity mismatch", packets=now - self._mismatches, total=now)
+        self._mismatches = now
 
     def pairs(self) -> wire.ChainSet:
         with self._lock:

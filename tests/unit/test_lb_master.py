@@ -12,6 +12,7 @@ from lb_adapter.core.oracle_splice import Splice
 from lb_adapter.dataplane.base import SpliceConfig
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave
+from tests.vectors.acting import answer, tcp, with_tag
 
 FIRST, SECOND = {"forward": 2, "reverse": 3}, {"forward": 4, "reverse": 5}
 
@@ -44,6 +45,22 @@ class Pair:
 
     def _clock(self) -> float:
         return self.now / 1000
+
+
+def test_a_tag_that_contradicts_a_pin_raises_an_event_once(capsys: pytest.CaptureFixture[str]) -> None:
+    pair = Pair()
+    pair.master.change(wire.Change(add=[wire.PairAdd(**SECOND)]))
+    splice = pair.plane.splice
+    assert splice is not None
+    there, back = tcp("S"), answer("SA")
+    verdict, _ = splice.outer(there, pair.now)
+    other = {2: 5, 4: 3}[verdict.vid]
+    splice.inner(with_tag(back, other), pair.now)
+    capsys.readouterr()
+    pair.master.tick()
+    assert "affinity mismatch" in capsys.readouterr().out
+    pair.master.tick()
+    assert "affinity mismatch" not in capsys.readouterr().out
 
 
 def test_in_overflow_nothing_moves_what_the_hash_says() -> None:
