@@ -126,7 +126,11 @@ class Timeouts:
     neighbour: float = 60.0
     """ARP and IPv6 ND."""
     lease: float = 10.0
-    """How long the slave may use a pin that it has learned; longer means fewer asks by one-way streams."""
+    """How long the slave may use a pin that it has learned; longer means fewer asks by one-way streams.
+
+    Longer than `transit`: a packet comes out of the chain up to D after the master saw it, an ask that comes
+    tau later takes up to D again, and must still find the pin.
+    """
     transit: float = 2.0
     """D: the longest time that a packet may take through any chain or bypass path."""
 
@@ -134,6 +138,11 @@ class Timeouts:
         for name, value in self.__dict__.items():
             if not 0.05 <= value <= 86400:
                 raise InvalidValue(f"timeout {name} of {value} s is out of range: use 0.05..86400")
+        if self.lease < 1.25 * self.transit:
+            raise InvalidValue(
+                f"timeout lease of {self.lease} s is below 1.25 times the transit bound of {self.transit} s: "
+                "a packet and the ask that follows it may take that long twice"
+            )
         if self.tcp_closing < 2 * self.transit:
             raise InvalidValue(
                 f"timeout tcp_closing of {self.tcp_closing} s is below twice the transit bound of "

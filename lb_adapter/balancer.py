@@ -209,6 +209,15 @@ def reweigh(table: ChainTable, weights: Iterable[tuple[TagPair, int]], live: Map
     return replace(table, pairs=pairs, epoch=table.epoch + 1, skewed=not given)
 
 
+def adopted(table: ChainTable, now: float, slow_start: float) -> ChainTable:
+    """A set that the data plane kept: it does not say why a chain is placed other than it weighs.
+
+    One that has been there for longer than a slow start takes was rebalanced.
+    """
+    skewed = any(p.placed != p.weight and now - p.since > slow_start for p in table.pairs)
+    return replace(table, skewed=skewed)
+
+
 def warmed(table: ChainTable, now: float, slow_start: float) -> ChainTable:
     """Slow start: a new chain's weight grows in ten steps over `slow_start` seconds.
 

@@ -47,6 +47,7 @@ class Master(Daemon):
         self._known = peering.Peer()
         self._overflow = overflow.Overflow(active=plane.overflow(), since=self._clock())
         self._slow_start = slow_start
+        self._table = balancer.adopted(self._table, self._clock(), slow_start)
 
     @property
     def _ask_id(self) -> int:
@@ -132,13 +133,20 @@ class Master(Daemon):
             if table != self._table:
                 self._commit(table)
 
-    def _commit(self, table: ChainTable) -> None:
+    def _commit(self, table: ChainTable, *, force: bool = False) -> None:
         """Slave first, then our own data plane. An epoch that failed half-way is never used again."""
+        moves = table.placement() != self._table.placement() and not force
+        if moves:
+            self._check_overflow()
         try:
             self._peer.put_chain_set(to_wire(self._segment, table))
+            if moves:
+                self._check_overflow()  # it may have begun meanwhile
         except CatenaryError as error:
             self._table = replace(self._table, epoch=table.epoch)
             self._known = replace(self._known, reason=error.detail)
+            if isinstance(error, Conflict):
+                raise
             raise Unavailable(f"the slave did not take the change: {error.detail}") from error
         self._apply(table)
         log.info("chain set", epoch=table.epoch, pairs=[f"{p.tags} {p.state}" for p in table.pairs])
@@ -163,18 +171,16 @@ class Master(Daemon):
                 now=self._clock(),
                 transit=self._config.timeouts.transit,
             )
-            if table != self._table and self._slow_start:
+            if table != self._table and self._slow_start and not self._plane.overflow():
                 warmed = balancer.warmed(table, self._clock(), self._slow_start)
                 table = replace(warmed, epoch=table.epoch)
             if table != self._table:
-                if request.add or request.remove or request.cancel:
-                    self._check_overflow(request.force)
                 self._require_peer()
-                self._commit(table)
+                self._commit(table, force=request.force)
             return to_wire(self._segment, self._table)
 
-    def _check_overflow(self, force: bool) -> None:
-        if self._plane.overflow() and not force:
+    def _check_overflow(self) -> None:
+        if self._plane.overflow():
             raise Conflict(
                 f"the session table of {self._plane.capacity} is full: sessions without a pin live by the "
                 "hash, which a change of the chain set would move; wait until it is over, or force it"
@@ -186,9 +192,8 @@ class Master(Daemon):
             weights = [(item.pair(), item.weight) for item in request.weights]
             table = balancer.reweigh(self._table, weights, live)
             if table != self._table:
-                self._check_overflow(request.force)
                 self._require_peer()
-                self._commit(table)
+                self._commit(table, force=request.force)
             return to_wire(self._segment, self._table)
 
     def activity(self, tags: TagPair) -> wire.PairActivity:

@@ -76,8 +76,7 @@ def dismiss(name: str, records: Collection[ChainRecord], operation: str, *, forc
     record = find(name, records)
     if record.goal is not Goal.PRESENT and record.state is not ChainState.FAILED:
         raise Conflict(f"chain {name!r} is already being removed: it is {record.state}")
-    others = [other for other in records if other.serving and other.segment == record.segment]
-    if record.serving and others == [record] and not force:
+    if record.serving and record.chain.weight and not _others(record, records) and not force:
         raise Conflict(
             f"chain {name!r} is the last active one of segment {record.segment!r}: without it traffic is "
             "dropped; add another chain first, or use --force (?force=true)"
@@ -108,12 +107,7 @@ def cordon(name: str, records: Collection[ChainRecord], *, force: bool) -> Chain
     record = _serving(name, records)
     if record.uncordoned is not None:
         return record
-    others = [
-        other
-        for other in records
-        if other.serving and other.segment == record.segment and other.chain.weight and other.name != name
-    ]
-    if not others and not force:
+    if not _others(record, records) and not force:
         raise Conflict(
             f"chain {name!r} is the last of segment {record.segment!r} that takes sessions: without it new "
             "ones are dropped; add another chain first, or use --force (?force=true)"
@@ -129,12 +123,17 @@ def uncordon(name: str, records: Collection[ChainRecord]) -> ChainRecord:
     return replace(record, chain=replace(record.chain, weight=record.uncordoned), uncordoned=None)
 
 
+def _others(record: ChainRecord, records: Collection[ChainRecord]) -> list[ChainRecord]:
+    """The other chains of its segment that take new sessions."""
+    serving = [other for other in records if other.serving and other.chain.weight]
+    return [other for other in serving if other.segment == record.segment and other.id != record.id]
+
+
 def _serving(name: str, records: Collection[ChainRecord]) -> ChainRecord:
     record = find(name, records)
     if not record.serving:
-        raise Conflict(
-            f"chain {name!r} is {record.state}: only an active chain can be cordoned or uncordoned"
-        )
+        state = "being removed" if record.goal is Goal.ABSENT else record.state
+        raise Conflict(f"chain {name!r} is {state}: only an active chain can be cordoned or uncordoned")
     return record
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -48,6 +49,8 @@ class Manager:
         self._crash_point = crash_point
         self._clock = clock
         self._operation_id = operation_id
+        # Requests are decided one by one: two may each be the last but one chain that takes sessions.
+        self._deciding = threading.RLock()
 
     def add(self, request: wire.ChainRequest) -> wire.OperationView:
         """Accept a chain: its operation is on disk when this returns.
@@ -78,7 +81,8 @@ class Manager:
             adding = self._ledger.operation(before) if before else None
             if adding is None:
                 return [record], [removal]
-            reason = f"chain {name!r} was removed before it was active"
+            how = "again" if adding.kind == "cancel" else "before it was active"
+            reason = f"chain {name!r} was removed {how}"
             return [record], [adding.finish("failed", now, reason), removal]
 
         return self._accept(accept)
@@ -104,22 +108,24 @@ class Manager:
 
         Raises `NotFound`, `Conflict`, or the master's own error.
         """
-        return self._reweigh(lambda records: admission.cordon(name, records, force=force))
+        return self._reweigh(lambda records: admission.cordon(name, records, force=force), force=force)
 
     def uncordon(self, name: str) -> wire.ChainView:
         """The chain gets its weight back."""
         return self._reweigh(lambda records: admission.uncordon(name, records))
 
-    def _reweigh(self, decide: Callable[[Sequence[ChainRecord]], ChainRecord]) -> wire.ChainView:
-        """The master first: what it refuses is not written down."""
-        records = self._ledger.snapshot().chains
-        after = decide(records)
-        if after not in records:
-            tags = wire.Tags.of(after.chain.tags)
+    def _reweigh(
+        self, decide: Callable[[Sequence[ChainRecord]], ChainRecord], *, force: bool = False
+    ) -> wire.ChainView:
+        """The master first: what it refuses is not written down. It is told even what is on record already,
+        for the answer to an earlier call may have been lost."""
+        with self._deciding:
+            after = decide(self._ledger.snapshot().chains)
+            tags = after.chain.tags
             weight = wire.PairAdd(forward=tags.forward, reverse=tags.reverse, weight=after.chain.weight)
             master = self._config.segments[after.segment].master
             try:
-                self._peers.balancers[master].rebalance(wire.Rebalance(weights=[weight]))
+                self._peers.balancers[master].rebalance(wire.Rebalance(weights=[weight], force=force))
             finally:
                 self._crash_point(f"call to {master}: rebalance")
             self._weigh(after, after.chain.weight, after.uncordoned)
@@ -128,12 +134,13 @@ class Manager:
     def _accept(
         self, accept: Callable[[Snapshot], tuple[list[ChainRecord], list[OperationRecord]]]
     ) -> wire.OperationView:
-        for _ in range(ATTEMPTS):
-            snapshot = self._ledger.snapshot()
-            chains, operations = accept(snapshot)
-            if self._ledger.accept(snapshot, chains, operations):
-                self._engine.wake()
-                return operation_view(operations[-1])
+        with self._deciding:
+            for _ in range(ATTEMPTS):
+                snapshot = self._ledger.snapshot()
+                chains, operations = accept(snapshot)
+                if self._ledger.accept(snapshot, chains, operations):
+                    self._engine.wake()
+                    return operation_view(operations[-1])
         raise Unavailable("too many requests at once: try again")
 
     def _check_path(self, record: ChainRecord) -> None:

@@ -52,7 +52,7 @@ class ChainRecord:
 
     @property
     def serving(self) -> bool:
-        """Whether it takes new sessions and shall go on doing so."""
+        """Whether it is active and shall go on being so; it takes new sessions unless its weight is 0."""
         return self.state is ChainState.ACTIVE and self.goal is Goal.PRESENT
 
     @property

@@ -13,7 +13,7 @@ from lb_adapter.dataplane.ebpf import EbpfDataPlane
 
 _SPARE = 1000
 _SHORT = Timeouts(
-    tcp_opening=0.05, tcp_established=0.05, tcp_closing=0.1, udp=0.05, other=0.05, lease=0.05, transit=0.05
+    tcp_opening=0.05, tcp_established=0.05, tcp_closing=0.1, udp=0.05, other=0.05, lease=0.0625, transit=0.05
 )
 
 

@@ -195,7 +195,7 @@ def _placements(plane: EbpfDataPlane) -> tuple[npt.NDArray[np.int64], npt.NDArra
     hashes = _hashes(small)
     first, second = _index(hashes) % 2, _index(_second_lane(hashes)) % 2
     answers = np.stack([np.where(first == second, first, 1), np.where(first == second, first + 2, 2)], axis=1)
-    return (words >> np.uint64(32) & np.uint64(0xFFF)).astype(np.int64), answers.astype(np.int64)
+    return (words >> np.uint64(32) & np.uint64(0x3FF)).astype(np.int64), answers.astype(np.int64)
 
 
 def _hashes(small: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:

@@ -21,6 +21,8 @@ class ChainChanges:
         self._world = world
         self._forced = forced
         self._hasty = hasty
+        self._rest = round(2000 * world.options.timeouts.transit)
+        self._rests: dict[TagPair, int] = {}
         self._rng = world.rng
 
     def begin(self) -> Task:
@@ -36,7 +38,8 @@ class ChainChanges:
             verbs = ["weigh", "level"]
             if len(active) > 1:
                 verbs += ["remove"] * 3
-            free = [tags for tags in POOL if all(path.tags != tags for path in world.paths)]
+            used = {path.tags for path in world.paths}
+            free = [tags for tags in POOL if tags not in used and self._rests.get(tags, 0) <= world.now]
             if free and len(active) < world.options.most_chains:
                 verbs += ["add"] * 3
             cooling = self._in(PairState.COOLING)
@@ -61,6 +64,7 @@ class ChainChanges:
             for tags in self._in(PairState.DRAINED):
                 if (yield from self._change(wire.Change(forget=[_tags(tags)]))):
                     self._world.unsteer(tags)
+                    self._rests[tags] = self._world.now + self._rest
 
     def _in(self, state: PairState) -> list[TagPair]:
         return [pair.pair() for pair in self._world.master.pairs().pairs if pair.state is state]
@@ -87,7 +91,12 @@ class ChainChanges:
         return False
 
     def _weigh(self, pairs: list[TagPair]) -> None:
-        weights = [wire.PairAdd(**_ids(tags), weight=self._rng.choice((1, 50, 100, 300))) for tags in pairs]
+        drawn = [self._rng.choice((0, 1, 50, 100, 300)) for _ in pairs]
+        if drawn and not any(drawn):
+            drawn[:1] = [100]
+        weights = [
+            wire.PairAdd(**_ids(tags), weight=weight) for tags, weight in zip(pairs, drawn, strict=True)
+        ]
         try:
             self._world.master.rebalance(wire.Rebalance(weights=weights, force=self._forced))
             self._world.outcome.changes += 1

@@ -42,6 +42,7 @@ class Ticket:
 
     session: Session
     before: Session | None
+    flags: int
 
 
 class Arrival(NamedTuple):
@@ -112,7 +113,7 @@ class Line:
             self._go_on()
         self._used = True
         self._note(side, flags, now)
-        return Ticket(self.session, self._before if self._unaware == side else None)
+        return Ticket(self.session, self._before if self._unaware == side else None, flags)
 
     def _connect(self, opener: int) -> None:
         """A new connection; the other side doesn't know yet."""
@@ -174,6 +175,10 @@ class Line:
         return True
 
     def left(self, ticket: Ticket, now: int) -> None:
-        """A packet came out of a chain."""
-        if ticket.session is self.session:
-            self.crossed_at = now
+        """A packet came out of a chain. An ACK long enough after a RST shows that the session lives."""
+        if ticket.session is not self.session:
+            return
+        self.crossed_at = now
+        lives = ticket.flags & ACK and not ticket.flags & (FIN | RST)
+        if lives and self._reset and now - max(self._reset.values()) > 6 * self._times.transit:
+            self._reset.clear()

@@ -25,7 +25,7 @@ def options_of(seed: int, sessions: int = PER_WORLD) -> Options:
     rng = random.Random(seed)
     base = Options(seed)
     timeouts = replace(
-        base.timeouts, lease=rng.choice((0.1, 0.15, 0.15, 0.4)), tcp_closing=rng.choice((0.2, 0.3))
+        base.timeouts, lease=rng.choice((0.125, 0.15, 0.15, 0.4)), tcp_closing=rng.choice((0.2, 0.3))
     )
     crowded = rng.random() < 0.2
     return replace(
@@ -35,6 +35,7 @@ def options_of(seed: int, sessions: int = PER_WORLD) -> Options:
         policy=rng.choice(("maglev", "p2c", "p2c")),
         capacity=rng.choice((20, 40, 60)) if crowded else base.capacity,
         refuse_full=rng.random() < 0.3,
+        slow_start=rng.choice((0.0, 0.0, 0.5)),
         loss=rng.choice((0.0, 0.02, 0.1)),
         control_loss=rng.choice((0.0, 0.1, 0.4)),
         change_every=rng.choice((100, 300, 1000)),
@@ -51,11 +52,12 @@ def simulate(options: Options, rule: Rule = ALL_ON) -> Outcome:
 
     def live() -> Task:
         yield from changes.begin()
-        for task in (talks.keep_busy(), changes.run(), changes.reap(), faults(world)):
-            world.spawn(task)
+        world.spawn(talks.keep_busy())
+        for task in (changes.run(), changes.reap(), faults(world)):
+            world.spawn(task, control=True)
 
-    world.spawn(world.tick())
-    world.spawn(live())
+    world.spawn(world.tick(), control=True)
+    world.spawn(live(), control=True)
     world.run(until=lambda: talks.over)
     return world.outcome
 

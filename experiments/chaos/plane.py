@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 
 from catenary import maglev
@@ -36,7 +37,12 @@ class OraclePlane:
         self._set_up()
 
     def adopt(self) -> ChainTable:
-        return self._table
+        """As a real one has it: no resting IDs, and no difference between drained and closed."""
+        pairs = tuple(
+            replace(pair, state=PairState.CLOSED) if pair.state is PairState.DRAINED else pair
+            for pair in self._table.pairs
+        )
+        return ChainTable(self._table.epoch, pairs, self._table.generations)
 
     def apply(self, table: ChainTable) -> None:
         self._table = table

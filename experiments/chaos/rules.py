@@ -14,7 +14,7 @@ from typing import Any, Literal
 from experiments.chaos.plane import OraclePlane
 from experiments.chaos.world import Options
 from lb_adapter.core.oracle import FrameClass, Parsed
-from lb_adapter.core.oracle_pin import FROM_SERVER, RST, Pin, State, age
+from lb_adapter.core.oracle_pin import FROM_SERVER, RST, Pin, State, age, opens
 from lb_adapter.core.oracle_splice import Splice
 from lb_adapter.core.setup import Verdict
 from lb_adapter.dataplane.base import Load
@@ -103,7 +103,7 @@ class EternalLease(Splice):
     """The slave follows a lapsed lease without asking."""
 
     def _decides(self, pin: Pin, flags: int, now: int) -> bool:
-        return not self._may_move(pin, flags)
+        return not opens(flags)
 
 
 class ServerProves(Splice):
@@ -127,7 +127,7 @@ class BlindPlane(OraclePlane):
 
 _ROOMY = {"capacity": 1_000_000}
 _CALM = {**_ROOMY, "fault_every": 10**9}
-_SHORT = {**_ROOMY, "timeouts": replace(Options(0).timeouts, lease=0.1, tcp_closing=0.2)}
+_SHORT = {**_ROOMY, "timeouts": replace(Options(0).timeouts, lease=0.125, tcp_closing=0.2)}
 _CROWDED = {"capacity": 40, "refuse_full": False, "policy": "p2c", "change_every": 300}
 
 

@@ -43,6 +43,8 @@ TIMEOUTS = Timeouts(
 MakePlane = Callable[[str, Callable[[], int], int], OraclePlane]
 """From a role, a clock in ms and a capacity."""
 Task = Iterator[int]
+Event = tuple[int, int, Callable[[], None]]
+"""When, a number that keeps the order, and what."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Options:
     policy: Policy = "p2c"
     capacity: int = 1_000_000
     refuse_full: bool = False
+    slow_start: float = 0.0
     loss: float = 0.02
     control_loss: float = 0.1
     change_every: int = 300
@@ -115,11 +118,13 @@ class LossyPeer:
             world = self._world
             share = world.options.control_loss
             if name == "put_chain_set" and world.slow_slave:
-                world.later(2 * TICK, lambda: self._late(*arguments))
+                world.later(2 * TICK, lambda: self._late(*arguments), control=True)
                 return None
             if world.rng.random() < share / 2:
                 raise Unavailable("the call is lost")
             answer = getattr(world.slave, name)(*arguments)
+            if name == "put_chain_set":
+                world.go_on(world.rng.choice((0, 0, 5, 40)))  # the slave knows, and the master not yet
             if world.rng.random() < share / 2:
                 raise Unavailable("the answer is lost")
             return answer
@@ -143,7 +148,9 @@ class World:
         self.paths: list[Path] = []
         self._transit = round(options.timeouts.transit * 1000)
         self._bypass = {side: self._way() for side in (FROM_CLIENT, FROM_SERVER)}
-        self._events: list[tuple[int, int, Callable[[], None]]] = []
+        # Packets and hosts, and what the daemons and their management do.
+        self._traffic: list[Event] = []
+        self._control: list[Event] = []
         self._order = count()
         self._make = make
         self._times = Times.of(options.timeouts)
@@ -174,7 +181,14 @@ class World:
             policy=options.policy,
             refuse_full=options.refuse_full,
         )
-        return Master(self.planes["master"], config, "main", LossyPeer(self), clock=self.seconds)
+        return Master(
+            self.planes["master"],
+            config,
+            "main",
+            LossyPeer(self),
+            slow_start=options.slow_start,
+            clock=self.seconds,
+        )
 
     def restart_master(self) -> None:
         """The daemon is killed and comes back; its data plane went on."""
@@ -197,23 +211,36 @@ class World:
 
     # -- the loop ------------------------------------------------------------------------------------------
 
-    def later(self, delay: int, call: Callable[[], None]) -> None:
-        heapq.heappush(self._events, (self.now + delay, next(self._order), call))
+    def later(self, delay: int, call: Callable[[], None], *, control: bool = False) -> None:
+        events = self._control if control else self._traffic
+        heapq.heappush(events, (self.now + delay, next(self._order), call))
 
-    def spawn(self, task: Task) -> None:
+    def spawn(self, task: Task, *, control: bool = False) -> None:
         """Run a task: it yields the ms until it wants to go on."""
 
         def step() -> None:
             delay = next(task, None)
             if delay is not None:
-                self.later(delay, step)
+                self.later(delay, step, control=control)
 
         step()
 
     def run(self, until: Callable[[], bool]) -> None:
-        while self._events and not until():
-            self.now, _, call = heapq.heappop(self._events)
-            call()
+        while not until():
+            first = min((events for events in (self._traffic, self._control) if events), key=lambda e: e[0])
+            self._next(first)
+
+    def go_on(self, span: int) -> None:
+        """Let `span` ms of traffic pass in the middle of something that the daemons do."""
+        end = self.now + span
+        while self._traffic and self._traffic[0][0] <= end:
+            self._next(self._traffic)
+        self.now = max(self.now, end)
+
+    def _next(self, events: list[Event]) -> None:
+        at, _, call = heapq.heappop(events)
+        self.now = max(self.now, at)
+        call()
 
     # -- packets -------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ TIMEOUTS = Timeouts(
     udp=2.0,
     other=2.0,
     neighbour=2.0,
-    lease=1.0,
+    lease=1.25,
     transit=1.0,  # an NF's full queue alone takes 0.3 s
 )
 """Short, so that a removed chain is drained within a phase; a service on real networks keeps the defaults."""

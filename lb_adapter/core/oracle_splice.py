@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lb_adapter.core.oracle import ARP, ND, TAGS, FrameClass, Parsed, coarsen, parse
-from lb_adapter.core.oracle_pin import FIN, FROM_CLIENT, FROM_SERVER, RST, State, opens, renewed
-from lb_adapter.core.oracle_table import Dropped, SessionTable
+from lb_adapter.core.oracle import TAGS, FrameClass, Parsed, coarsen, parse
+from lb_adapter.core.oracle_pin import FIN, FROM_CLIENT, FROM_SERVER, RST, State, leased, opens, renewed
+from lb_adapter.core.oracle_table import Dropped, SessionTable, is_neighbour
 from lb_adapter.core.setup import Setup, Verdict
 
 
@@ -112,7 +112,7 @@ class Splice(SessionTable):
             if pin is None:
                 raise Dropped("drop_error_unknown")
             self.counts["error_hit"] += 1
-            self._note_outer(pin)
+            self._note_outer(parsed, pin)
             return pin.slot
         slot = self._refresh(parsed, now, flags, side)
         if slot is None and parsed.key is not None:
@@ -151,12 +151,11 @@ class Splice(SessionTable):
             pin = self._look(parsed, now)
             if pin is None:
                 raise Dropped("drop_error_unknown")
-            self._note_outer(pin)
+            self._note_outer(parsed, pin)
 
     def _check(self, parsed: Parsed, known: int | None, tagged: int) -> None:
-        """Several chains may answer one question of ARP or ND; all else that contradicts is an alarm."""
-        neighbour = parsed.key is not None and parsed.key.kind in (ARP, ND)
-        if known is not None and known != tagged and not neighbour:
+        """A tag that contradicts a live pin is an alarm."""
+        if known is not None and known != tagged and not is_neighbour(parsed):
             self.counts["affinity_mismatch"] += 1
 
     def _master_asked(self, parsed: Parsed, now: int, hint: int | None) -> Verdict:
@@ -208,10 +207,11 @@ class Splice(SessionTable):
         """Rule 2: the forward tag is the master's word: it proves the lease, and overwrites it."""
         if parsed.kind is FrameClass.SESSION and parsed.key is not None:
             old = self._look(parsed, now)
-            # A session that closed may have been placed anew by its SYN.
-            anew = old is not None and opens(parsed.tcp_flags) and old.state is State.CLOSING
-            if old is not None and self._decides(old, parsed.tcp_flags, now) and not anew:
-                self._check(parsed, old.slot, tagged)
+            if old is not None and leased(old, now, self.setup.times):
+                # A SYN may have been placed anew: its session had closed, or its chain takes none.
+                closed = opens(parsed.tcp_flags) and old.state is State.CLOSING
+                if not closed and not self._may_move(old, parsed.tcp_flags):
+                    self._check(parsed, old.slot, tagged)
             self._lease(parsed, now, tagged, "session_learned", "lease_renewed")
         return self._to_outer(parsed, tagged)
 

@@ -1,6 +1,7 @@
 """The oracle's session table: what is remembered of each key, and how it changes (affinity rules 1, 5, 7).
 
-The pins of `pin.h` are in `oracle_pin`; who may ask for what is decided in `oracle_splice`.
+The oracle of `place.h`. The pins of `pin.h` are in `oracle_pin`; who may ask for what is decided in
+`oracle_splice`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 
 from catenary.session import SessionKey
-from lb_adapter.core.oracle import Parsed, lanes, outer_lane
+from lb_adapter.core.oracle import ARP, ND, Parsed, lanes, outer_lane
 from lb_adapter.core.oracle_pin import (
     FROM_CLIENT,
     Pin,
@@ -29,6 +30,11 @@ class Dropped(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def is_neighbour(parsed: Parsed) -> bool:
+    """ARP or ND: several may ask and answer one question, which is no crossing."""
+    return parsed.key is not None and parsed.key.kind in (ARP, ND)
 
 
 class SessionTable:
@@ -70,9 +76,9 @@ class SessionTable:
 
     def _evictable(self, key: SessionKey, pin: Pin) -> bool:
         plain = self.setup.entries[lanes(key, len(self.setup.entries))[0]]
-        return (
-            self.overflow and self.setup.role == "master" and pin.state is State.OPENING and pin.slot == plain
-        )
+        # The hash tells the inner endpoint alone: with several outer ones, the pin knows more.
+        may = self.overflow and self.setup.role == "master" and self.setup.outers == 1
+        return may and pin.state is State.OPENING and pin.slot == plain
 
     def _may_move(self, pin: Pin, flags: int) -> bool:
         """A SYN for a chain that takes no new sessions."""
@@ -87,19 +93,19 @@ class SessionTable:
         return pin.state is State.CLOSING and quiet and self._may_move(pin, flags)
 
     def _decides(self, pin: Pin, flags: int, now: int) -> bool:
-        """May the slave follow this lease? With a SYN that the master may have placed anew, it asks."""
-        return leased(pin, now, self.setup.times) and not self._may_move(pin, flags)
+        """May the slave follow this lease? With a SYN it asks: the client's, at once, may be placed anew."""
+        return leased(pin, now, self.setup.times) and not opens(flags)
 
     def _fresh(self, slot: int, parsed: Parsed, now: int) -> Pin:
         assert parsed.key is not None
         state = first_state(parsed.key.kind, parsed.tcp_flags)
         return Pin(slot, self.setup.slots[slot].generation, state, now, outer=self._outer)
 
-    def _note_outer(self, pin: Pin) -> None:
+    def _note_outer(self, parsed: Parsed, pin: Pin) -> None:
         """A frame from inside goes to the pin's outer endpoint; one from another one contradicts the pin."""
         if self._from_inner:
             self._outer = pin.outer
-        else:
+        elif not is_neighbour(parsed):
             self.counts["affinity_mismatch"] += pin.outer != self._outer
 
     def _full(self, raw: bytes) -> bool:
@@ -157,7 +163,7 @@ class SessionTable:
         self.pins[parsed.key.pack()] = after
         if after.state is State.CLOSING and pin.state is not State.CLOSING:
             self.loads[pin.slot] = max(0, self.loads[pin.slot] - 1)
-        self._note_outer(pin)
+        self._note_outer(parsed, pin)
         return pin.slot
 
     def _note_fragment(self, parsed: Parsed, now: int, slot: int) -> None:
@@ -173,7 +179,7 @@ class SessionTable:
         row = None if note is None else self._open(note.slot)
         if note is None or row is None or row.generation != note.generation or age(note, now) >= FRAGMENT_MS:
             return None
-        self._note_outer(note)
+        self._note_outer(parsed, note)
         return note.slot
 
 

@@ -6,23 +6,26 @@
 
 What replicas of one network function send goes to replicas of the next, untagged. Nobody need ask: a key that
 is not known yet keeps the interface that it came in by, and is placed on the other side. The sides are fixed
-while it lives, and it goes with its process.
+while it lives. Replicas that share an address need static neighbours: one question has one answer here.
+It ends with `close`: what a killed process leaves goes on until its filters are deleted (`tc filter delete`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 from catenary import libbpf, maglev
-from catenary.errors import InvalidValue
+from catenary.errors import Conflict, InvalidValue
 from catenary.session import SessionKey, Timeouts
 from lb_adapter import abi
 from lb_adapter.dataplane import ports
 from lb_adapter.dataplane.base import PINS_DEFAULT, Load, Policy
 from lb_adapter.dataplane.ebpf import FLAGS, EbpfDataPlane, is_attached
 from lb_adapter.dataplane.tables import number, timing
+from lb_adapter.overflow import LOW_WATER
 
 GENERATION = 1
 
@@ -31,7 +34,8 @@ class CrossConnection:
     """Between `outers` and `inners`, names of interfaces; attached from entering the context until `close`.
 
     A full table refuses new sessions: the plain hash could not keep an interface that a session came in by.
-    Raises `InvalidValue` for an unknown interface, one named twice, one in use, too few or too many.
+    Raises `InvalidValue` for an unknown interface, one named twice, too few or too many; `Conflict` for one
+    that has a tc filter already.
     """
 
     def __init__(
@@ -50,7 +54,7 @@ class CrossConnection:
             if names.count(name) > 1:
                 raise InvalidValue(f"interface {name!r} is named twice: each is one endpoint")
             if is_attached(name):
-                raise InvalidValue(f"interface {name!r} carries another splice already")
+                raise Conflict(f"interface {name!r} is a port of a load balancer: detach that first")
         self._noted: dict[str, bytes] = {}
         self._plane = EbpfDataPlane(pins=pins)
         self._write(timing(timeouts), policy)
@@ -107,15 +111,21 @@ class CrossConnection:
     def close(self) -> None:
         """Give all interfaces back; may be called twice."""
         for name, noted in self._noted.items():
-            libbpf.detach(ports.interface_index(name))
+            with suppress(InvalidValue):  # it is gone, and our filter with it
+                libbpf.detach(ports.interface_index(name))
             ports.give_back(noted, FLAGS)
         self._noted.clear()
         self._plane.close()
 
     def walk(self) -> dict[str, Load]:
-        """Reclaim expired pins and count the rest, by inner interface."""
+        """Reclaim expired pins and count the rest, by inner interface.
+
+        A full table has refused sessions; with room again, it takes them as before.
+        """
         names = list(self._sides["inner"])
         loads = self._plane.walk_slots(range(len(names)))
+        if sum(load.pins for load in loads.values()) < LOW_WATER * self._plane.capacity:
+            self._plane.set_overflow(False)
         return {names[slot]: load for slot, load in loads.items()}
 
     def ends_of(self, key: SessionKey) -> tuple[str, str] | None:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * The leaf of core/splice.h for user space: session tables, fragments and counters in a segment.
+ * The leaf of core/place.h for user space: session tables, fragments and counters in a segment.
  *
  * Look-up takes no lock: the pin word of an entry is its flag, 0 while it is free, and its key does not change
  * while the word is neither 0 nor CLAIMED. Insertion holds the lock of the key's home bucket, so one key is

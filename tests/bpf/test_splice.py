@@ -166,9 +166,10 @@ def test_unknown_server_packet_asks_and_the_answer_becomes_a_lease(master: Bench
     assert (reason, port) == ("ask_answered", INNER)
     assert master.out == bytes(frame)
     assert slave.inner(reverse, frame) == ("to_chain", reverse, INNER)
-    assert slave.outer(frame) == ("to_chain", reverse, INNER), "the answer is a lease now"
-    assert master.inner(reverse, frame) == ("to_outer", 0, OUTER)
+    assert slave.outer(tcp(flags="A", reverse=True)) == ("to_chain", reverse, INNER), "it is a lease now"
     forward = next(pair.forward for pair in PAIRS if pair.reverse == reverse)
+    assert slave.outer(frame) == ("hint_sent", forward, INNER), "a SYN asks, whatever there is"
+    assert master.inner(reverse, frame) == ("to_outer", 0, OUTER)
     assert master.outer(tcp(flags="SA")) == ("to_chain", forward, INNER)
 
 
@@ -186,7 +187,7 @@ def test_answer_never_overwrites_a_valid_lease(slave: Bench) -> None:
 
 def test_lapsed_lease_goes_along_as_a_hint(master: Bench, slave: Bench) -> None:
     slave.inner(4, tcp())
-    slave.configure(Timeouts(lease=0.05, tcp_established=7200))
+    slave.configure(Timeouts(lease=0.0625, transit=0.05, tcp_established=7200))
     wait_until(lambda: slave.outer(tcp(flags="A", reverse=True)) == ("hint_sent", 4, INNER))
     assert master.inner(4, tcp(flags="A", reverse=True)) == ("ask_answered", 5, INNER)
     assert master.count("hint_honoured") == 1
@@ -194,7 +195,7 @@ def test_lapsed_lease_goes_along_as_a_hint(master: Bench, slave: Bench) -> None:
 
 
 def test_server_traffic_does_not_renew_a_lease(slave: Bench) -> None:
-    slave.configure(Timeouts(lease=0.2, tcp_established=7200))
+    slave.configure(Timeouts(lease=0.2, transit=0.1, tcp_established=7200))
     slave.inner(4, tcp())
     assert slave.outer(tcp(flags="A", reverse=True))[0] == "to_chain"
     wait_until(lambda: slave.outer(tcp(flags="A", reverse=True))[0] == "hint_sent", 2.0)
@@ -237,7 +238,7 @@ def test_contradicting_tag_is_counted_and_moves_nothing(master: Bench) -> None:
 
 
 def test_expired_pin_is_replaced_in_place(master: Bench) -> None:
-    master.configure(Timeouts(lease=0.05, transit=0.05, tcp_closing=0.1, tcp_opening=0.05))
+    master.configure(Timeouts(lease=0.0625, transit=0.05, tcp_closing=0.1, tcp_opening=0.05))
     master.outer(tcp())
     # No walk runs here, so the entry is still there when the next packet comes.
     deadline = time.monotonic() + 0.3
@@ -251,7 +252,7 @@ def test_walk_reclaims_what_expired(master: Bench) -> None:
     for port in range(1000, 1020):
         master.outer(tcp(port))
     assert sum(load.pins for load in master.plane.walk().values()) == 20
-    master.configure(Timeouts(lease=0.05, transit=0.05, tcp_closing=0.1, tcp_opening=0.05))
+    master.configure(Timeouts(lease=0.0625, transit=0.05, tcp_closing=0.1, tcp_opening=0.05))
     wait_until(lambda: sum(load.pins for load in master.plane.walk().values()) == 0)
     assert not list(master.plane.object.map("pins4").batches())
 

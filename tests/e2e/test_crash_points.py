@@ -28,7 +28,7 @@ SHORT = TimeoutsModel(
     udp=0.1,
     other=0.1,
     neighbour=0.1,
-    lease=0.05,
+    lease=0.0625,
     transit=0.05,
 )
 

@@ -267,6 +267,7 @@ class FakeMaster(FakeBalancer):
         for pair in request.weights:
             self.weights[pair.pair()] = pair.weight
         self.epoch += 1
+        self.leave("rebalance")
         return self.chain_set()
 
     def restart_empty(self) -> None:

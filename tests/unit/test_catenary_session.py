@@ -97,3 +97,9 @@ def test_a_key_reads_like_a_session() -> None:
 def test_a_timeout_out_of_range_is_refused_by_name(value: float) -> None:
     with pytest.raises(InvalidValue, match="timeout lease of"):
         Timeouts(lease=value)
+
+
+def test_a_lease_that_an_ask_may_outlast_is_refused() -> None:
+    with pytest.raises(InvalidValue, match=r"timeout lease of 2\.4 s is below 1\.25 times the transit bound"):
+        Timeouts(lease=2.4, transit=2.0)
+    Timeouts(lease=2.5, transit=2.0)

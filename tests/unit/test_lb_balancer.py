@@ -170,3 +170,12 @@ def test_a_cool_down_can_be_cancelled_until_it_is_closed() -> None:
     closed = advance(cooling, 14.1)
     with pytest.raises(Conflict, match=r"\(2, 3\) is closed: only a cool-down can be cancelled"):
         change(closed, cancel=[FIRST])
+
+
+def test_an_adopted_set_keeps_what_a_rebalance_skewed() -> None:
+    table = balancer.reweigh(three(), [], {0: 90, 1: 10, 2: 5})
+    assert table.skewed
+    found = balancer.adopted(replace(table, skewed=False), 100.0, 30.0)
+    assert balancer.warmed(found, 100.0, 30.0) is found
+    warming = balancer.warmed(change(three(), now=100.0, add=[(TagPair(8, 9), 100)]), 100.0, 30.0)
+    assert not balancer.adopted(warming, 110.0, 30.0).skewed

@@ -95,7 +95,7 @@ globals().update(
 
 
 def test_what_expired_is_replaced_in_place_and_then_reclaimed(master: Bench) -> None:
-    short = test_splice.Timeouts(lease=0.05, transit=0.05, tcp_closing=0.1, tcp_opening=0.05)
+    short = test_splice.Timeouts(lease=0.0625, transit=0.05, tcp_closing=0.1, tcp_opening=0.05)
     master.configure(short)
     master.outer(test_splice.tcp())
     begun = test_splice.time.monotonic()

@@ -337,3 +337,31 @@ def test_a_removal_that_was_not_passed_on_yet_can_be_cancelled(site: Site) -> No
     site.settle()
     assert site.manager.operation(operation.id).state == "succeeded"
     assert site.manager.chain("chain-1").state == "active"
+
+
+def test_a_cordon_whose_answer_was_lost_can_be_undone(site: Site) -> None:
+    for nf in ("n1", "n2"):
+        site.add(nf)
+        site.settle()
+
+    def lose_answer(call: str, done: bool) -> None:
+        if (call, done) == ("rebalance", True):
+            raise Unavailable("the answer is lost")
+
+    site.master.fault = lose_answer
+    with pytest.raises(Unavailable):
+        site.manager.cordon("chain-1", force=False)
+    site.master.fault = lambda call, done: None
+    assert site.master.weights[PAIR] == 0
+    site.manager.uncordon("chain-1")
+    assert site.master.weights[PAIR] == 100
+
+
+def test_a_cordoned_chain_does_not_stand_in_for_the_last_one(site: Site) -> None:
+    for nf in ("n1", "n2"):
+        site.add(nf)
+        site.settle()
+    site.manager.cordon("chain-2", force=False)
+    with pytest.raises(Conflict, match="last active one"):
+        site.manager.remove("chain-1", force=False)
+    site.manager.remove("chain-2", force=False)

@@ -48,7 +48,7 @@ MUTANTS = (
         "else if (slot == NO_SLOT && s && s->state",
         "else if (s && s->state",
     ),
-    Mutant("an ICMP error refreshes its pin", "splice.h", "side, class == FRAME_ERROR)", "side, 0)"),
+    Mutant("an ICMP error refreshes its pin", "place.h", "side, class == FRAME_ERROR)", "side, 0)"),
     Mutant("a pin expires without D", "pin.h", "tau + c->lease_ms + c->transit_ms", "tau + c->lease_ms"),
     Mutant("a closing pin forgets its late packets", "pin.h", "tau += 2 * c->transit_ms", "tau += 0"),
     Mutant(
@@ -59,7 +59,7 @@ MUTANTS = (
     ),
     Mutant(
         "in overflow p2c goes on",
-        "splice.h",
+        "place.h",
         "leaf_count(e, placed_in_overflow);\n\t\treturn slot;",
         "leaf_count(e, placed_in_overflow);",
     ),

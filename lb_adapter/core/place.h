@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * place: from a key to an endpoint of each side, by its pin or by choosing one.
+ *
+ * The session table as the rules of affinity see it. Where the tables lie is the leaf's business: before this page
+ * is included it defines `struct env` (with at least `c`, `now`, `no_slot`, `outer` and `from_inner`) and the
+ * functions named below with the prefix `leaf_`.
+ */
+#ifndef CATENARY_PLACE_H
+#define CATENARY_PLACE_H
+
+#include "key.h"
+#include "pin.h"
+
+#define CAS_TRIES 4
+#define FRAGMENT_MS 2000 /* how long a first fragment speaks for the later ones */
+
+/*
+ * The leaf:
+ *   struct pin *leaf_find(env, key)              a pin, valid until the packet is done; NULL if there is none
+ *   int leaf_insert(env, key, word)              insert if absent: 0, or not 0 (it is there, or no room)
+ *   __u64 leaf_swap(pin, old, new)               compare-and-swap; the value that was there
+ *   __u64 leaf_fragment(env, key)                the word of a fragment's key, or 0
+ *   void leaf_note_fragment(env, key, word)
+ *   const struct slot *leaf_slot(env, slot)      never NULL for slot < MAX_SLOTS
+ *   const struct place_table *leaf_table(env)    the present one, or NULL. Read it once for each choice: two
+ *                                                look-ups may see two epochs
+ *   __u32 leaf_outer(env, hash)                  the outer side's table, for a key that came in by the inner side
+ *   void leaf_count(env, reason); void leaf_new_session(env, slot); void leaf_ended(env, slot)
+ *   void leaf_overflow(env)                      enter overflow (rule 7)
+ *   __u32 leaf_live(env, slot)                   sessions of a slot, as p2c weighs them
+ */
+
+INLINE const struct slot *open_slot(struct env *e, __u32 slot)
+{
+	const struct slot *s = slot < MAX_SLOTS ? leaf_slot(e, slot) : 0;
+
+	return s && s->state != SLOT_FREE ? s : 0;
+}
+
+/* A pin of another generation names a chain that is gone: it is as good as expired. */
+INLINE int in_force(struct env *e, __u64 word)
+{
+	const struct slot *s = open_slot(e, pin_slot(word));
+
+	return s && s->generation == pin_generation(word) && !pin_expired(word, e->now, e->c);
+}
+
+/* A SYN for a chain that takes no new sessions: if the session before it closed, it may be placed anew. */
+INLINE int may_move(struct env *e, __u64 word, __u8 flags)
+{
+	const struct slot *s;
+
+	if (!opens(flags))
+		return 0;
+	s = open_slot(e, pin_slot(word));
+	return s && (s->state != SLOT_ACTIVE || !s->weight);
+}
+
+/*
+ * The master does so if the pin is closed and was quiet for 2 D (rule 5): else a session that uses its key again
+ * and again would keep a removed chain alive. Closing's word has the moment at which closing began, and packets
+ * up to 2 D after it leave no trace there.
+ */
+INLINE int gives_way(struct env *e, __u64 word, __u8 flags)
+{
+	return pin_state(word) == PIN_CLOSING && pin_age(word, e->now) > 4 * e->c->transit_ms &&
+	       may_move(e, word, flags);
+}
+
+/* Several chains, or several outer endpoints, may ask and answer one question of ARP or ND: that is no crossing. */
+INLINE int is_neighbour(const struct frame *f) { return f->key.kind == KIND_ARP || f->key.kind == KIND_ND; }
+
+/*
+ * The outer endpoint of a pin: that is where a frame from inside goes. One that came from another outer endpoint
+ * contradicts the pin.
+ */
+INLINE void note_outer(struct env *e, const struct frame *f, __u64 word)
+{
+	if (e->from_inner)
+		e->outer = pin_outer(word);
+	else if (pin_outer(word) != e->outer && !is_neighbour(f))
+		leaf_count(e, affinity_mismatch);
+}
+
+/* The table's answer for a hash. */
+INLINE __u32 entry_of(const struct place_table *t, __u64 hash)
+{
+	return t ? t->entries[table_index(hash)] : NO_SLOT;
+}
+
+/* Of two slots of the table, the one with fewer live sessions for its weight (power of two choices). */
+INLINE __u32 better_of(struct env *e, __u32 a, __u32 b)
+{
+	const struct slot *sa = open_slot(e, a), *sb = open_slot(e, b);
+
+	if (a == b || !sb)
+		return a;
+	if (!sa)
+		return b;
+	return (__u64)leaf_live(e, a) * sb->placed <= (__u64)leaf_live(e, b) * sa->placed ? a : b;
+}
+
+/*
+ * The chain of a new session, or NO_SLOT. In overflow the plain hash alone may answer, whatever the policy: a
+ * key must get one answer with and without a pin (rule 7).
+ */
+INLINE __u32 choose(struct env *e, const struct session_key *key)
+{
+	__u64 hash = hash_key(key);
+	const struct place_table *t = leaf_table(e);
+	__u32 slot = entry_of(t, hash);
+
+	if (e->c->overflow) {
+		leaf_count(e, placed_in_overflow);
+		return slot;
+	}
+	if (e->c->policy == POLICY_P2C)
+		return better_of(e, slot, entry_of(t, second_lane(hash)));
+	return slot;
+}
+
+/*
+ * Write key -> slot unless a pin in force is there, and say which slot holds now. An expired pin is replaced
+ * in place: delete-and-insert would leave a moment in which a second packet of the key is placed on its own.
+ */
+INLINE __u32 assign(struct env *e, struct frame *f, __u32 slot, __u32 reason)
+{
+	const struct slot *s = open_slot(e, slot);
+	struct pin *pin = 0;
+	__u64 word, fresh;
+
+	if (!s)
+		return NO_SLOT;
+	if (e->from_inner && e->c->outers > 1)
+		e->outer = leaf_outer(e, hash_key(&f->key));
+	fresh = pin_word(e->outer, slot, s->generation, first_state(f), e->now);
+	/* Twice: the walk may take an expired pin away between the two steps, and that is not a full table. */
+	for (int i = 0; i < 2 && !pin; i++) {
+		if (!leaf_insert(e, &f->key, fresh)) {
+			leaf_count(e, reason);
+			leaf_new_session(e, slot);
+			return slot;
+		}
+		pin = leaf_find(e, &f->key);
+	}
+	if (!pin) {
+		/*
+		 * No room. Only the plain hash agrees with a later packet that finds no pin either, and only as long
+		 * as no policy chooses otherwise: so this is overflow, from now on and for every CPU.
+		 */
+		leaf_overflow(e);
+		leaf_count(e, pin_table_full);
+		if (e->c->refuse_full) {
+			e->no_slot = drop_table_full;
+			return NO_SLOT;
+		}
+		return reason == session_learned ? slot : entry_of(leaf_table(e), hash_key(&f->key));
+	}
+	UNROLL
+	for (int i = 0; i < CAS_TRIES; i++) {
+		word = pin_read(pin);
+		if (word & PIN_DEAD) {
+			e->no_slot = drop_dead_pin;
+			return NO_SLOT;
+		}
+		if (in_force(e, word) && !(reason == session_placed && gives_way(e, word, f->tcp_flags))) {
+			leaf_count(e, insert_race_lost);
+			note_outer(e, f, word);
+			return pin_slot(word);
+		}
+		if (leaf_swap(pin, word, fresh) == word) {
+			leaf_count(e, session_revived);
+			leaf_count(e, reason);
+			leaf_new_session(e, slot);
+			return slot;
+		}
+	}
+	return NO_SLOT;
+}
+
+/* Look up a pin in force and refresh it, unless the frame only looks up; NO_SLOT if there is none. */
+INLINE __u32 refresh(struct env *e, struct frame *f, __u8 flags, __u32 side, int only_look)
+{
+	struct pin *pin = leaf_find(e, &f->key);
+	__u64 word, next;
+
+	if (!pin)
+		return NO_SLOT;
+	UNROLL
+	for (int i = 0; i < CAS_TRIES; i++) {
+		word = pin_read(pin);
+		if (word & PIN_DEAD || !in_force(e, word) || (side == SIDE_CLIENT && gives_way(e, word, flags)))
+			return NO_SLOT;
+		if (only_look)
+			break;
+		next = pin_next(word, e->now, flags, side, e->c);
+		if (next == word)
+			break;
+		if (leaf_swap(pin, word, next) == word) {
+			if (pin_state(next) == PIN_CLOSING && pin_state(word) != PIN_CLOSING)
+				leaf_ended(e, pin_slot(word));
+			break;
+		}
+		/* Another packet refreshed it meanwhile: try again, for a FIN must not be lost. */
+	}
+	note_outer(e, f, word);
+	return pin_slot(word);
+}
+
+/* A later fragment goes where its first one went; before that, nobody may guess. */
+INLINE __u32 fragment_slot(struct env *e, struct frame *f)
+{
+	__u64 word = leaf_fragment(e, &f->fragment);
+	const struct slot *s = open_slot(e, pin_slot(word));
+
+	if (!word || !s || s->generation != pin_generation(word) || pin_age(word, e->now) >= FRAGMENT_MS)
+		return NO_SLOT;
+	note_outer(e, f, word);
+	return pin_slot(word);
+}
+
+INLINE void note_first_fragment(struct env *e, struct frame *f, __u32 slot)
+{
+	const struct slot *s;
+
+	/* First what costs nothing: few frames are fragments, and looking up a slot is not free. */
+	if (!f->fragment.kind)
+		return;
+	s = open_slot(e, slot);
+	if (s)
+		leaf_note_fragment(e, &f->fragment, pin_word(e->outer, slot, s->generation, PIN_OTHER, e->now));
+}
+
+/* Master: the chain of a frame, by its pin or by placing it. What only looks up is never placed. */
+INLINE __u32 place(struct env *e, struct frame *f, int class, __u8 flags, __u32 side)
+{
+	__u32 slot;
+
+	if (class == FRAME_FRAGMENT) {
+		e->no_slot = drop_fragment_unknown;
+		return fragment_slot(e, f);
+	}
+	slot = refresh(e, f, flags, side, class == FRAME_ERROR);
+	if (class == FRAME_ERROR) {
+		e->no_slot = drop_error_unknown;
+		return slot;
+	}
+	if (slot == NO_SLOT) {
+		slot = choose(e, &f->key);
+		if (slot != NO_SLOT)
+			slot = assign(e, f, slot, session_placed);
+	}
+	note_first_fragment(e, f, slot);
+	return slot;
+}
+
+/*
+ * May the walk take away this pin, in overflow? Only one that the hash would place where it is, so that its key
+ * gets the same answer without it, and only a half-open one (a SYN flood). With several outer endpoints none is: the
+ * one that it came from would be lost.
+ */
+INLINE int evictable(struct env *e, const struct session_key *key, __u64 word)
+{
+	return e->c->overflow && e->c->miss == MISS_PLACE && e->c->outers < 2 && pin_state(word) == PIN_OPENING &&
+	       entry_of(leaf_table(e), hash_key(key)) == pin_slot(word);
+}
+
+#endif
