@@ -25,6 +25,7 @@ from experiments.summary import Claim, Figure
 from topologies.namespaces import isolate
 
 RESULTS = Path("results/bench")
+CHECKOUT = Path(__file__).resolve().parents[2]
 PARTS: dict[str, Part] = {
     "paths": paths.measure,
     "packet": packet.measure,
@@ -88,7 +89,12 @@ def bench(names: Sequence[str], plan: Plan, results: Path, console: Console, pag
     everything = figures | {key: figure for result in found for key, figure in result.ratios.items()}
     claims = [claim for result in found for claim in result.claims]
     runs = {key: values for result in found for key, values in result.runs.items()}
-    settings = {key: command for result in found for key, command in result.settings.items()}
+    # As a reader types them: from the checkout.
+    settings = {
+        key: command.replace(f"{CHECKOUT}/", "")
+        for result in found
+        for key, command in result.settings.items()
+    }
     broken = [claim for claim in claims if not claim.holds(everything)]
     ok = not broken and not failed
     facts = summary.environment(
