@@ -326,9 +326,6 @@ class World:
     def unsteer(self, tags: TagPair) -> None:
         self.paths = [path for path in self.paths if path.tags != tags]
 
-    def chain_set(self) -> wire.ChainSet:
-        return self.master.pairs()
-
     # -- counter-examples ----------------------------------------------------------------------------------
 
     def _tell(self, packet: Packet, role: str, vid: int | None, verdict: Verdict) -> None:
