@@ -41,7 +41,12 @@ MUTANTS = (
         "vid = load16(data + offset) & 0x0fff",
         "vid = load16(data + offset)",
     ),
-    Mutant("an answer overwrites a lease", "splice.h", "if (!overwrite) {", "if (0) {"),
+    Mutant(
+        "an answer overwrites a lease",
+        "splice.h",
+        "if (!overwrite && lease_decides(",
+        "if (0 && lease_decides(",
+    ),
     Mutant(
         "a hint beats the pin",
         "splice.h",
