@@ -125,19 +125,14 @@ def _add(table: ChainTable, tags: TagPair, weight: int, ask_id: int, now: float)
         raise Conflict(f"all {MAX_PAIRS} slots are in use: remove a chain first")
     generation = (table.generations.get(slot, 0) + 1) % GENERATIONS
     pair = Pair(tags, slot, generation, weight, weight, PairState.ACTIVE, now)
-    # What a rebalance skewed is over: the set that it was made for is no more.
-    pairs = [replace(p, placed=p.weight) for p in table.pairs]
-    generations = {**table.generations, slot: generation}
-    return replace(table, pairs=(*pairs, pair), generations=generations, skewed=False)
+    return _levelled(table, (*table.pairs, pair), {**table.generations, slot: generation})
 
 
 def _remove(table: ChainTable, tags: TagPair, now: float) -> ChainTable:
     pair = table.find(tags)
     if pair.state is not PairState.ACTIVE:
         raise Conflict(f"tag pair {tags} is already {pair.state}")
-    pairs = [replace(p, placed=p.weight) for p in table.pairs]
-    cooling = replace(pair, placed=pair.weight, state=PairState.COOLING, since=now)
-    return replace(table, pairs=tuple(cooling if p.tags == tags else p for p in pairs), skewed=False)
+    return _turned(table, pair, PairState.COOLING, now)
 
 
 def _cancel(table: ChainTable, tags: TagPair, now: float) -> ChainTable:
@@ -147,9 +142,18 @@ def _cancel(table: ChainTable, tags: TagPair, now: float) -> ChainTable:
         return table
     if pair.state is not PairState.COOLING:
         raise Conflict(f"tag pair {tags} is {pair.state}: only a cool-down can be cancelled; add it again")
-    pairs = [replace(p, placed=p.weight) for p in table.pairs]
-    active = replace(pair, placed=pair.weight, state=PairState.ACTIVE, since=now)
-    return replace(table, pairs=tuple(active if p.tags == tags else p for p in pairs), skewed=False)
+    return _turned(table, pair, PairState.ACTIVE, now)
+
+
+def _turned(table: ChainTable, pair: Pair, state: PairState, now: float) -> ChainTable:
+    turned = replace(pair, state=state, since=now)
+    return _levelled(table, tuple(turned if p is pair else p for p in table.pairs), table.generations)
+
+
+def _levelled(table: ChainTable, pairs: tuple[Pair, ...], generations: Mapping[int, int]) -> ChainTable:
+    """Another set of pairs: what a rebalance skewed is over, for the set that it was made for is no more."""
+    level = tuple(replace(p, placed=p.weight) for p in pairs)
+    return replace(table, pairs=level, generations=generations, skewed=False)
 
 
 def _forget(table: ChainTable, tags: TagPair, now: float, transit: float) -> ChainTable:

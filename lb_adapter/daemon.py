@@ -68,7 +68,7 @@ class Daemon:
         self.instance = secrets.token_hex(8)
         plane.configure(config)
         self._table = plane.adopt()
-        self._mismatches = plane.counters()["affinity_mismatch"]
+        self._counters = plane.counters()
 
     def start(self) -> None:
         self._plane.attach()
@@ -101,10 +101,10 @@ class Daemon:
 
     def _watch_affinity(self) -> None:
         """The one alarm that needs no taps (affinity rule 2): a tag contradicted a live pin."""
-        now = self._plane.counters()["affinity_mismatch"]
-        if now > self._mismatches:
-            log.error("affinity mismatch", packets=now - self._mismatches, total=now)
-        self._mismatches = now
+        before, self._counters = self._counters, self._plane.counters()
+        total = self._counters["affinity_mismatch"]
+        if total > before["affinity_mismatch"]:
+            log.error("affinity mismatch", packets=total - before["affinity_mismatch"], total=total)
 
     def pairs(self) -> wire.ChainSet:
         with self._lock:

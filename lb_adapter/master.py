@@ -76,7 +76,7 @@ class Master(Daemon):
 
     def _watch_capacity(self) -> None:
         with self._lock:
-            counters = self._plane.counters()
+            counters = self._counters
             self._overflow = overflow.observe(
                 self._overflow,
                 full=self._plane.overflow(),

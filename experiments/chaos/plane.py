@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 
-from catenary import maglev
 from catenary.chain import PairState
 from lb_adapter.balancer import ChainTable
 from lb_adapter.core.oracle_pin import State, Times, leased
 from lb_adapter.core.oracle_splice import Splice
 from lb_adapter.core.setup import Setup, Slot
+from lb_adapter.core.splices import entries_of
 from lb_adapter.dataplane.base import Load, SpliceConfig, Traffic
 
 SIZE = 509
@@ -65,7 +64,7 @@ class OraclePlane:
                 )
                 for pair in table.pairs
             },
-            entries=_entries(tuple(table.placement().items())),
+            entries=entries_of(tuple(table.placement().items()), SIZE),
             designated=table.designated,
             ask_id=config.ask_id,
             policy=config.policy,
@@ -109,9 +108,3 @@ class OraclePlane:
 
     def detach(self) -> None:
         """Nothing to do."""
-
-
-@cache
-def _entries(placement: tuple[tuple[int, tuple[str, int]], ...]) -> Sequence[int | None]:
-    filled = maglev.fill(dict(placement), SIZE).tolist()
-    return tuple(None if entry == maglev.EMPTY else entry for entry in filled)

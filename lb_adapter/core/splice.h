@@ -120,8 +120,8 @@ INLINE struct verdict master_from_chain(struct env *e, struct frame *f, int clas
 
 /*
  * Master: a packet that the slave could not place. Its own FIN or RST changes nothing yet: it has not been
- * through the chain. Its SYN does: the client's SYN at the same time must find the session there. A hint counts only for a key without a pin, only while its chain is open, and never in
- * overflow.
+ * through the chain. Its SYN does: the client's SYN at the same time must find the session there. A hint counts
+ * only for a key without a pin, only while its chain is open, and never in overflow.
  */
 INLINE struct verdict master_asked(struct env *e, struct frame *f, int class, int hinted, __u32 hint)
 {

@@ -51,7 +51,7 @@ class Choice:
     def setup(self, *, capacity: int = 4096) -> Setup:
         """The same for the oracle and the C core."""
         table = self.table()
-        entries = _entries(tuple(table.placement().items()) if self.role == "master" else ())
+        entries = entries_of(tuple(table.placement().items()) if self.role == "master" else ())
         slots = {row.slot: Slot(*row.tags.ids, row.generation, row.state.value) for row in table.pairs}
         return Setup(
             self.role,
@@ -67,8 +67,11 @@ class Choice:
 
 
 @cache
-def _entries(placement: tuple[tuple[int, tuple[str, int]], ...]) -> tuple[int | None, ...]:
-    filled = maglev.fill(dict(placement)).tolist()
+def entries_of(
+    placement: tuple[tuple[int, tuple[str, int]], ...], size: int = maglev.SIZE
+) -> tuple[int | None, ...]:
+    """The hash table of a placement's items, as the oracle has it: None where there is no chain."""
+    filled = maglev.fill(dict(placement), size).tolist()
     return tuple(None if entry == maglev.EMPTY else entry for entry in filled)
 
 
