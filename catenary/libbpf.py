@@ -220,6 +220,25 @@ class Map:
         check(code, f"delete from map {self.name}")
         return True
 
+    def update(self, keys: bytes, values: bytes) -> int:
+        """Set many entries of a hash map, given in rows; how many found room."""
+        ffi, lib, _ = library()
+        total, done = len(keys) // self.key_size, 0
+        while done < total:
+            count = ffi.new("uint32_t *", total - done)
+            code = lib.bpf_map_update_batch(
+                self.fd,
+                ffi.from_buffer(keys) + done * self.key_size,
+                ffi.from_buffer(values) + done * self.row_size,
+                count,
+                ffi.NULL,
+            )
+            done += int(count[0])
+            if code == -errno.E2BIG:
+                break  # the map is full
+            check(code, f"batch update of map {self.name}")
+        return done
+
     def batches(self, size: int = 16384) -> Iterator[tuple[bytes, bytes]]:
         """All entries of a hash map as (keys, values) in rows, `size` entries or fewer at a time."""
         ffi, lib, _ = library()

@@ -31,6 +31,7 @@ int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t fla
 int bpf_map_delete_elem(int fd, const void *key);
 struct batch_opts { size_t sz; uint64_t elem_flags; uint64_t flags; };
 int bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, uint32_t *count, void *opts);
+int bpf_map_update_batch(int fd, const void *keys, const void *values, uint32_t *count, const void *opts);
 struct tc_hook { size_t sz; int ifindex; int attach_point; uint32_t parent; };
 struct tc_opts { size_t sz; int prog_fd; uint32_t flags, prog_id, handle, priority; };
 int bpf_tc_hook_create(struct tc_hook *); int bpf_tc_hook_destroy(struct tc_hook *);

@@ -52,7 +52,26 @@ def enum(name: str) -> dict[str, int]:
 
 REASONS = enum("reason")
 SLOT_STATES = enum("slot_state")
+PIN_STATES = enum("pin_state")
 VID_KINDS = enum("vid_kind")
+
+
+PIN_FIELDS = {
+    "seen": (0, 32),
+    "slot": (32, 10),
+    "outer": (42, 6),
+    "generation": (48, 10),
+    "state": (58, 3),
+    "fins": (61, 2),
+    "dead": (63, 1),
+}
+"""The pin word of core/pin.h: how far each field is shifted, and its bits."""
+
+
+def mask(name: str) -> int:
+    """The bits of a pin word that are this field."""
+    shift, bits = PIN_FIELDS[name]
+    return ((1 << bits) - 1) << shift
 
 
 @dataclass(frozen=True)
@@ -70,15 +89,8 @@ class Pin:
     @classmethod
     def of(cls, raw: bytes) -> Pin:
         (word,) = struct.unpack("=Q", raw)
-        return cls(
-            word >> 42 & 0x3F,
-            word >> 32 & 0x3FF,
-            word >> 48 & 0x3FF,
-            word >> 58 & 7,
-            word >> 61 & 3,
-            bool(word >> 63),
-            word & 0xFFFFFFFF,
-        )
+        fields = {name: word >> shift & (1 << bits) - 1 for name, (shift, bits) in PIN_FIELDS.items()}
+        return cls(**{**fields, "dead": bool(fields["dead"])})
 
 
 def shrink(key: SessionKey) -> bytes | None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from catenary.chain import PairState
+from lb_adapter import abi, records
 from lb_adapter.balancer import ChainTable
-from lb_adapter.core.oracle_pin import State, Times, leased
+from lb_adapter.core.oracle_pin import Pin, State, Times, leased
 from lb_adapter.core.oracle_splice import Splice
 from lb_adapter.core.setup import Setup, Slot
 from lb_adapter.core.splices import entries_of
-from lb_adapter.dataplane.base import Load, SpliceConfig, Traffic
+from lb_adapter.dataplane.base import Load, SpliceConfig, TakeOver, Traffic
+from lb_adapter.records import PinRecords
 
 SIZE = 509
 """Of the hash table: small, since there are few chains and many switches."""
@@ -95,6 +98,28 @@ class OraclePlane:
     def set_overflow(self, overflow: bool) -> None:
         assert self.splice is not None
         self.splice.overflow = overflow
+
+    def take_over(self) -> TakeOver:
+        return TakeOver.NONE if self.splice is None else self.splice.take_over
+
+    def set_take_over(self, state: TakeOver) -> None:
+        assert self.splice is not None
+        self.splice.take_over = state
+
+    def now_ms(self) -> int:
+        return self._clock()
+
+    def export(self, since_ms: int | None) -> Iterator[PinRecords]:
+        pins = self.splice.pins if self.splice else {}
+        words = b"".join(struct.pack("=Q", pin.word()) for pin in pins.values())
+        batch = records.of(b"".join(pins), words)
+        yield batch if since_ms is None else records.seen_since(batch, since_ms)
+
+    def insert(self, pins: PinRecords) -> None:
+        assert self.splice is not None
+        for key, word in zip(pins["key"], pins["word"], strict=True):
+            pin = abi.Pin.of(int(word).to_bytes(8, "little"))
+            self.splice.pins[key.tobytes()] = Pin(pin.slot, pin.generation, State(pin.state), pin.seen)
 
     def traffic(self) -> dict[int, Traffic]:
         return {}

@@ -17,6 +17,12 @@
 /* What becomes of an unknown key: the master, and any cross-connection, places it; the slave asks its master. */
 enum miss { MISS_PLACE = 0, MISS_ASK = 1 };
 
+/*
+ * A master that lost its session table places nothing (hold) until it has copied its slave's, and then counts for a
+ * while what it places although it may have been somewhere before (watch).
+ */
+enum take_over { TAKE_OVER_NONE = 0, TAKE_OVER_HOLD = 1, TAKE_OVER_WATCH = 2 };
+
 /* What a key is of, beside the IP protocol numbers (RFC 5237). */
 #define KIND_ARP 256
 #define KIND_ND 257
@@ -73,6 +79,19 @@ struct pin {
 	__u64 word;
 };
 
+/* A pin on its way to the other load balancer (records.py). */
+struct pin_record {
+	struct session_key key;
+	__u64 word;
+};
+
+/* Pins that the daemon wants in a worker's table: it writes them here, and the worker takes them (native/copy.h). */
+struct staged {
+	__u32 count;
+	__u32 zero;
+	struct pin_record records[4096];
+};
+
 enum slot_state { SLOT_FREE = 0, SLOT_ACTIVE = 1, SLOT_COOLING = 2, SLOT_CLOSED = 3 };
 
 /*
@@ -118,6 +137,7 @@ struct config {
 	__u32 tau_ms[7];
 	__u32 overflow;     /* rule 7: above the high-water mark every new key goes by the plain hash */
 	__u32 refuse_full;  /* without room for its pin a new session is refused, not placed by the hash */
+	__u32 take_over;    /* rule 8: of enum take_over */
 };
 
 /* The outer endpoint of a key that came in by the inner side first, where there are several. */
@@ -198,7 +218,9 @@ enum reason {
 	drop_table_full = 34,   /* a new session without room for its pin, in a segment that refuses these */
 	evicted = 35,           /* rule 7: the walk took away a half-open session that the hash places alike */
 	drop_overrun = 36,      /* frames came faster than the worker took them (af_packet, pf_ring) */
-	REASONS = 37
+	drop_take_over = 37,    /* rule 8: the master's table is being copied: clients' packets and asks must wait */
+	orphaned = 38,          /* after that: TCP under way whose pin was lost with the table, placed anew */
+	REASONS = 39
 };
 
 #endif

@@ -201,7 +201,7 @@ EXPORT void check_clear(struct check *check)
 	}
 	memset(check->loads, 0, sizeof(check->loads));
 	memset(check->reasons, 0, sizeof(check->reasons));
-	check->config.overflow = 0;
+	check->config.overflow = check->config.take_over = 0;
 }
 
 EXPORT int check_parse(const __u8 *frame, __u32 length, __u16 beside, __u32 affinity, int forward, struct frame *f)

@@ -18,6 +18,7 @@ from catenary.errors import Unsupported
 from lb_adapter import abi
 from lb_adapter.core.oracle_pin import State
 from lb_adapter.core.setup import Setup, Verdict
+from lb_adapter.dataplane.base import TakeOver
 
 CORE = Path(__file__).parent
 FLAGS = ("-O2", "-Wall", "-Werror", "-Wno-unused-function")
@@ -225,6 +226,14 @@ class CSplice:
     @overflow.setter
     def overflow(self, value: bool) -> None:
         self._check.config.overflow = value
+
+    @property
+    def take_over(self) -> TakeOver:
+        return TakeOver(self._check.config.take_over)
+
+    @take_over.setter
+    def take_over(self, value: TakeOver) -> None:
+        self._check.config.take_over = value
 
     def load(self, slot: int) -> int:
         """Live sessions of a slot, as p2c weighs them."""

@@ -12,6 +12,7 @@ from lb_adapter.core.oracle import TAGS, FrameClass, Parsed, coarsen, parse
 from lb_adapter.core.oracle_pin import FIN, FROM_CLIENT, FROM_SERVER, RST, State, leased, opens, renewed
 from lb_adapter.core.oracle_table import Dropped, SessionTable, is_neighbour
 from lb_adapter.core.setup import Setup, Verdict
+from lb_adapter.dataplane.base import TakeOver
 
 
 class Splice(SessionTable):
@@ -83,6 +84,8 @@ class Splice(SessionTable):
                 return (self._slave_chain if slave else self._master_chain)(parsed, now, tagged)
             if parsed.kind is FrameClass.OTHER:
                 return self._designated(where, slave)
+            if self.take_over is TakeOver.HOLD and where != "answer":
+                return Verdict("", 0, "drop_take_over")
             if where == "outer":
                 return (self._slave_outer if slave else self._master_outer)(parsed, now)
             if where == "answer" and tagged is not None:
@@ -120,6 +123,7 @@ class Splice(SessionTable):
             if slot is None or self._open(slot) is None:
                 raise Dropped("drop_no_chain")
             slot = self._assign(parsed, now, slot, "session_placed")
+            self._count_orphan(parsed)
         assert slot is not None
         self._note_fragment(parsed, now, slot)
         return slot

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import Counter
 
 from catenary.session import SessionKey
-from lb_adapter.core.oracle import ARP, ND, Parsed, lanes, outer_lane
+from lb_adapter.core.oracle import ARP, ND, TCP, Parsed, lanes, outer_lane
 from lb_adapter.core.oracle_pin import (
     FROM_CLIENT,
+    RST,
     Pin,
     State,
     age,
@@ -22,6 +23,7 @@ from lb_adapter.core.oracle_pin import (
     refreshed,
 )
 from lb_adapter.core.setup import Setup, Slot
+from lb_adapter.dataplane.base import TakeOver
 
 FRAGMENT_MS = 2000
 
@@ -47,6 +49,7 @@ class SessionTable:
         self.loads: Counter[int] = Counter()
         self.counts: Counter[str] = Counter()
         self.overflow = False
+        self.take_over = TakeOver.NONE
         self._outer = 0
         self._from_inner = False
 
@@ -149,6 +152,12 @@ class SessionTable:
         self.counts[reason] += 1
         self.loads[slot] += 1
         return slot
+
+    def _count_orphan(self, parsed: Parsed) -> None:
+        """Rule 8: placed in the middle of a connection soon after a take-over."""
+        begun = parsed.key is not None and parsed.key.kind == TCP and not opens(parsed.tcp_flags)
+        lost = begun and not parsed.tcp_flags & RST
+        self.counts["orphaned"] += lost and self.take_over is TakeOver.WATCH
 
     def _look(self, parsed: Parsed, now: int) -> Pin | None:
         assert parsed.key is not None

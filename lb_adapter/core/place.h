@@ -232,6 +232,14 @@ INLINE void note_first_fragment(struct env *e, struct frame *f, __u32 slot)
 		leaf_note_fragment(e, &f->fragment, pin_word(e->outer, slot, s->generation, PIN_OTHER, e->now));
 }
 
+/* Placed in the middle of a connection soon after a take-over: what only the lost table knew (rule 8). */
+INLINE void count_orphan(struct env *e, const struct frame *f)
+{
+	if (e->c->take_over == TAKE_OVER_WATCH && f->key.kind == PROTO_TCP && !opens(f->tcp_flags) &&
+	    !(f->tcp_flags & TCP_RST))
+		leaf_count(e, orphaned);
+}
+
 /* Master: the chain of a frame, by its pin or by placing it. What only looks up is never placed. */
 INLINE __u32 place(struct env *e, struct frame *f, int class, __u8 flags, __u32 side)
 {
@@ -250,6 +258,8 @@ INLINE __u32 place(struct env *e, struct frame *f, int class, __u8 flags, __u32 
 		slot = choose(e, &f->key);
 		if (slot != NO_SLOT)
 			slot = assign(e, f, slot, session_placed);
+		if (slot != NO_SLOT)
+			count_orphan(e, f);
 	}
 	note_first_fragment(e, f, slot);
 	return slot;

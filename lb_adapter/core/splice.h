@@ -289,6 +289,8 @@ INLINE struct verdict decide_outer(struct env *e, struct frame *f, int class, in
 		return drop_for(f->reason);
 	if (class == FRAME_OTHER)
 		return by_designated(e, slave);
+	if (e->c->take_over == TAKE_OVER_HOLD)
+		return drop_for(drop_take_over);
 	return slave ? slave_outer(e, f, class) : master_outer(e, f, class);
 }
 
@@ -310,6 +312,8 @@ INLINE struct verdict decide_inner(struct env *e, struct frame *f, int class, __
 		return drop_for(drop_malformed);
 	if (kind == VID_ANSWER)
 		return slave_answered(e, f, class, slot);
+	if (e->c->take_over == TAKE_OVER_HOLD)
+		return drop_for(drop_take_over);
 	return master_asked(e, f, class, kind == VID_HINT, slot);
 }
 

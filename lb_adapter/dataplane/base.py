@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Literal, Protocol
 
 from catenary.session import Timeouts
 from lb_adapter.balancer import ChainTable
+from lb_adapter.records import PinRecords
 
 PINS_MIN, PINS_MAX, PINS_DEFAULT = 1024, 16_000_000, 1_000_000
 """Bounds of the size of a session table, in sessions."""
@@ -15,6 +18,17 @@ Role = Literal["master", "slave"]
 Affinity = Literal["session", "addresses", "client"]
 Policy = Literal["maglev", "p2c"]
 DataPlaneName = Literal["ebpf", "af_packet", "pf_ring"]
+
+
+class TakeOver(IntEnum):
+    """A master without its session table (affinity rule 8): `enum take_over` in core/abi.h.
+
+    HOLD: it places nothing until its slave's table is copied. WATCH: it counts what was lost all the same.
+    """
+
+    NONE = 0
+    HOLD = 1
+    WATCH = 2
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,21 @@ class DataPlane(Protocol):
 
     def set_overflow(self, overflow: bool) -> None:
         """Enter or leave overflow."""
+
+    def take_over(self) -> TakeOver:
+        """Is it without its session table, or was it lately?"""
+
+    def set_take_over(self, state: TakeOver) -> None:
+        """Hold, watch, or neither."""
+
+    def now_ms(self) -> int:
+        """The clock by which its pins age."""
+
+    def export(self, since_ms: int | None) -> Iterator[PinRecords]:
+        """All pins, or those seen since, in batches; some may be out of force. Any thread may call it."""
+
+    def insert(self, pins: PinRecords) -> None:
+        """Write these pins, in place of what is there; those that find no room are left out."""
 
     def traffic(self) -> dict[int, Traffic]:
         """Counters of all slots in use."""

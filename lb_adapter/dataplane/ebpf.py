@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ import numpy.typing as npt
 from catenary import libbpf
 from catenary.errors import CatenaryError, Conflict, InvalidValue, Unsupported
 from catenary.session import SessionKey
-from lb_adapter import abi
+from lb_adapter import abi, records
 from lb_adapter.dataplane import ports
-from lb_adapter.dataplane.base import PINS_DEFAULT, Load, SpliceConfig
+from lb_adapter.dataplane.base import PINS_DEFAULT, Load, SpliceConfig, TakeOver
 from lb_adapter.dataplane.tables import SpliceTables, check_pins, read_settings
 from lb_adapter.dataplane.tables import number as _key
+from lb_adapter.records import PinRecords
 
 OBJECT = Path(__file__).parent.parent / "bpf" / "splice.bpf.o"
 _ZERO = _key(0)
@@ -120,6 +121,28 @@ class EbpfDataPlane(SpliceTables):
         config = abi.unpack("config", self._config.get(_ZERO) or b"")
         config.overflow = overflow
         self._config.set(_ZERO, bytes(abi.ffi.buffer(config)))
+
+    def take_over(self) -> TakeOver:
+        return TakeOver(abi.unpack("config", self._config.get(_ZERO) or b"").take_over)
+
+    def set_take_over(self, state: TakeOver) -> None:
+        config = abi.unpack("config", self._config.get(_ZERO) or b"")
+        config.take_over = state
+        self._config.set(_ZERO, bytes(abi.ffi.buffer(config)))
+
+    def now_ms(self) -> int:
+        return self._object.program("clock").call() & 0xFFFFFFFF
+
+    def export(self, since_ms: int | None) -> Iterator[PinRecords]:
+        for name, records_of in (("pins4", records.of_small), ("pins6", records.of)):
+            for keys, words in self._object.map(name).batches(records.FRAME):
+                batch = records_of(keys, words)
+                yield batch if since_ms is None else records.seen_since(batch, since_ms)
+
+    def insert(self, pins: PinRecords) -> None:
+        fits, small = records.small_keys(pins)
+        self._object.map("pins4").update(small.tobytes(), pins["word"][fits].tobytes())
+        self._object.map("pins6").update(pins["key"][~fits].tobytes(), pins["word"][~fits].tobytes())
 
     def pin_of(self, key: SessionKey) -> abi.Pin | None:
         """What the table holds for a session, in force or not."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import structlog
@@ -11,12 +12,13 @@ from pyroute2 import IPRoute
 
 from catenary.errors import CatenaryError, Conflict, InvalidValue, Unavailable
 from catenary.session import SessionKey
-from lb_adapter import abi
+from lb_adapter import abi, records
 from lb_adapter.dataplane import ports, worker
-from lb_adapter.dataplane.base import PINS_DEFAULT, Load, SpliceConfig
+from lb_adapter.dataplane.base import PINS_DEFAULT, Load, SpliceConfig, TakeOver
 from lb_adapter.dataplane.segment import Segment, ffi
 from lb_adapter.dataplane.tables import FREE, SpliceTables, check_pins, read_settings
 from lb_adapter.dataplane.worker import Worker, device_interface
+from lb_adapter.records import PinRecords
 
 log = structlog.get_logger("lb_adapter")
 NativeName = Literal["af_packet", "pf_ring"]
@@ -166,6 +168,27 @@ class NativeDataPlane(SpliceTables):
                 self._worker.walk()
         rows = self.segment.walked
         return {slot: Load(int(rows[slot].pins), int(rows[slot].live)) for slot in self._applied}
+
+    def take_over(self) -> TakeOver:
+        return TakeOver(self.segment.config.take_over)
+
+    def set_take_over(self, state: TakeOver) -> None:
+        self.segment.config.take_over = state
+
+    def now_ms(self) -> int:
+        return self.segment.now_ms()
+
+    def export(self, since_ms: int | None) -> Iterator[PinRecords]:
+        for batch in self.segment.export():
+            yield batch if since_ms is None else records.seen_since(batch, since_ms)
+
+    def insert(self, pins: PinRecords) -> None:
+        """By way of the worker, for only it takes the table's locks."""
+        for part in self.segment.stage(pins):
+            if self._worker is None:
+                self.segment.lib.segment_insert(self.segment.pointer)
+            else:
+                self._worker.insert(part)
 
     def counters(self) -> dict[str, int]:
         return self.segment.reasons()

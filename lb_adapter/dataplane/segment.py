@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import secrets
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import numpy as np
 from cffi import FFI
 
 from catenary.errors import Unsupported
-from lb_adapter import abi
+from lb_adapter import abi, records
+from lb_adapter.records import PinRecords
 
 NATIVE = Path(__file__).parent.parent / "native"
 LIBRARY = NATIVE / "libsplice.so"
@@ -30,6 +32,8 @@ uint64_t *segment_reasons(void *, uint32_t thread);
 struct chain_counters *segment_chains(void *, uint32_t thread);
 struct place_table *segment_spare(void *); int segment_switch(void *, uint32_t timeout_ms);
 int segment_walk(void *); void segment_mend(void *); uint32_t segment_used(void *, int v6);
+struct staged *segment_staged(void *); void segment_insert(void *); uint32_t segment_now(void);
+uint32_t segment_export(void *, uint64_t *cursor, struct pin_record *, uint32_t most);
 uint64_t pin_find(void *, const struct session_key *);
 uint32_t pin_insert(void *, uint32_t thread, const struct session_key *, uint32_t count, uint64_t word);
 struct virtio_net_hdr { uint8_t flags, gso_type; uint16_t hdr_len, gso_size, csum_start, csum_offset; };
@@ -41,6 +45,7 @@ void splice_time(void *, const uint8_t *frame, uint32_t length, uint32_t session
 ffi: Any = FFI()
 ffi.include(abi.ffi)
 ffi.cdef(_CDEF)
+STAGED = len(ffi.new("struct staged *").records)
 _CHAIN_SIZE = ffi.sizeof("struct chain_counters")
 
 
@@ -138,6 +143,29 @@ class Segment:
         for thread in range(self.threads):
             row = ffi.buffer(self.lib.segment_chains(self.pointer, thread) + slot, _CHAIN_SIZE)
             row[:] = bytes(_CHAIN_SIZE)
+
+    def now_ms(self) -> int:
+        return int(self.lib.segment_now())
+
+    def export(self) -> Iterator[PinRecords]:
+        """All entries of the session tables, while the worker goes on."""
+        cursor = ffi.new("uint64_t *")
+        while True:
+            batch = np.zeros(records.FRAME, dtype=records.RECORD)
+            target = ffi.from_buffer("struct pin_record *", batch)
+            count = self.lib.segment_export(self.pointer, cursor, target, len(batch))
+            if not count:
+                return
+            yield batch[:count]
+
+    def stage(self, pins: PinRecords) -> Iterator[int]:
+        """Lay a part of the pins ready for `segment_insert`, then the next one; how many they are."""
+        staged = self.lib.segment_staged(self.pointer)
+        for first in range(0, len(pins), STAGED):
+            part = np.ascontiguousarray(pins[first : first + STAGED])
+            ffi.memmove(staged.records, part.tobytes(), part.nbytes)
+            staged.count = len(part)
+            yield len(part)
 
     def close(self) -> None:
         """Unmap it here; a worker keeps it."""

@@ -22,6 +22,7 @@ from lb_adapter.dataplane.base import (
     Affinity,
     Policy,
     SpliceConfig,
+    TakeOver,
     Traffic,
 )
 from lb_adapter.dataplane.ports import interface_name
@@ -52,6 +53,8 @@ class SpliceTables(ABC):
 
     @abstractmethod
     def overflow(self) -> bool: ...
+    @abstractmethod
+    def take_over(self) -> TakeOver: ...
     @abstractmethod
     def _write_config(self, row: bytes) -> None: ...
     @abstractmethod
@@ -88,6 +91,7 @@ class SpliceTables(ABC):
             ask_vid=config.ask_id or 0,
             **timing(config.timeouts),
             overflow=self.overflow(),
+            take_over=self.take_over(),
             refuse_full=config.refuse_full,
         )
         before, self._splice = self._splice, config

@@ -59,6 +59,11 @@ class Worker:
         if answer != b"ok":
             raise Unavailable(f"worker {self.pid} does not get through its session table: {answer.decode()}")
 
+    def insert(self, count: int) -> None:
+        """Have it take the `count` pins that are staged in the segment into its session table."""
+        if self._order(b"insert") != b"ok":
+            raise Unavailable(f"worker {self.pid} is gone: {count} pins were not taken")
+
     def alive(self) -> bool:
         try:
             return self.link.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""

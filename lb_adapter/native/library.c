@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* What the daemon and the tests call: the segment's parts by name, and the same code that the worker runs. */
 #define _GNU_SOURCE
+#include "copy.h"
 #include "packet.h"
 #include "walk.h"
 
@@ -52,6 +53,15 @@ EXPORT int segment_switch(struct segment *s, __u32 timeout)
 EXPORT int segment_walk(struct segment *s) { return walk(s); }
 EXPORT void segment_mend(struct segment *s) { mend(s); }
 EXPORT __u32 segment_used(struct segment *s, int v6) { return v6 ? s->v6.used : s->v4.used; }
+
+EXPORT __u32 segment_now(void) { return now_ms(); }
+EXPORT struct staged *segment_staged(struct segment *s) { return &s->staged; }
+EXPORT void segment_insert(struct segment *s) { insert_staged(s); }
+
+EXPORT __u32 segment_export(struct segment *s, __u64 *cursor, struct pin_record *records, __u32 most)
+{
+	return export_pins(s, cursor, records, most);
+}
 
 /* The pin word of a key, 0 if there is none. */
 EXPORT __u64 pin_find(struct segment *s, const struct session_key *key)

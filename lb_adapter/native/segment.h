@@ -88,6 +88,7 @@ struct segment {
 	struct vid vids[4096];
 	struct walk_result walked[MAX_SLOTS];
 	struct place_table placed[2] __attribute__((aligned(LINE)));
+	struct staged staged;
 };
 
 /* Changes with whatever lies in a segment, so that a daemon adopts no worker that it would misread. */

@@ -9,6 +9,7 @@
  *
  *   hello   answered by "PID" with the segment's descriptor beside it: how a new daemon adopts it
  *   walk    answered by "ok" or "stuck" when the walk is done; the results are in the segment
+ *   insert  answered by "ok" when the records staged in the segment are in its session table
  *   stop    answered by "ok"; the worker ends and gives the interfaces back
  */
 #define _GNU_SOURCE
@@ -24,6 +25,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "copy.h"
 #include "io.h"
 #include "walk.h"
 
@@ -125,6 +127,10 @@ static int obey(int caller)
 	}
 	if (!strcmp(order, "walk"))
 		answer = walk(segment) ? "stuck" : "ok";
+	if (!strcmp(order, "insert")) {
+		insert_staged(segment);
+		answer = "ok";
+	}
 	if (!strcmp(order, "stop")) {
 		stopping = 1;
 		return 1; /* answered by the end of the connection, when the interfaces are free */

@@ -17,6 +17,7 @@ from catenary.session import SessionKey
 from lb_adapter.core.oracle import parse
 from lb_adapter.core.oracle_pin import State, Times
 from lb_adapter.core.setup import Setup, Slot, Verdict
+from lb_adapter.dataplane.base import TakeOver
 
 A, B = "10.0.0.1", "10.0.0.2"
 D, L = 100, 1000
@@ -38,6 +39,7 @@ SIZE = 65537
 
 class AnySplice(Protocol):
     overflow: bool
+    take_over: TakeOver
 
     def configure(self, setup: Setup) -> None: ...
     def outer(

@@ -63,6 +63,13 @@ MUTANTS = (
         "< 0)\n\t\t\t\treturn word;",
     ),
     Mutant(
+        "a take-over answers asks",
+        "splice.h",
+        "f, class, slot);\n\tif (e->c->take_over == TAKE_OVER_HOLD)",
+        "f, class, slot);\n\tif (0)",
+    ),
+    Mutant("an orphan is not told", "place.h", "f->key.kind == PROTO_TCP && !opens", "0 && !opens"),
+    Mutant(
         "in overflow p2c goes on",
         "place.h",
         "leaf_count(e, placed_in_overflow);\n\t\treturn slot;",

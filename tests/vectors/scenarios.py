@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import ModuleType
 
-from tests.vectors import scenarios_places, scenarios_sessions, scenarios_sides
+from tests.vectors import scenarios_places, scenarios_sessions, scenarios_sides, scenarios_takeover
 from tests.vectors.acting import Make
 
 
@@ -14,4 +14,9 @@ def _of(module: ModuleType) -> list[Callable[[Make], None]]:
     return [value for value in found if list(value.__annotations__) == ["make", "return"]]
 
 
-SCENARIOS = [*_of(scenarios_places), *_of(scenarios_sessions), *_of(scenarios_sides)]
+SCENARIOS = [
+    *_of(scenarios_places),
+    *_of(scenarios_sessions),
+    *_of(scenarios_sides),
+    *_of(scenarios_takeover),
+]

@@ -15,6 +15,7 @@ from lb_adapter.core.check import Core
 from lb_adapter.core.oracle import coarsen, parse
 from lb_adapter.core.oracle_pin import State, Times
 from lb_adapter.core.setup import OUTER_SIZE, Slot
+from lb_adapter.dataplane.base import TakeOver
 from tests.frames import frames
 from tests.planes import ASK, PAIRS, Pairing, Step, Trio, choose, setup
 
@@ -85,6 +86,7 @@ def test_three_planes_agree(trios: dict[str, Trio]) -> None:
     capacity=st.sampled_from((2, 5, 64)),
     refuse=st.booleans(),
     overflow=st.booleans(),
+    take_over=st.sampled_from((*TakeOver, TakeOver.NONE, TakeOver.NONE)),
     asks=st.booleans(),
     designated=st.sampled_from((0, 0, None, 3)),
     walks=st.booleans(),
@@ -99,6 +101,7 @@ def compare_over_time(
     capacity: int,
     refuse: bool,
     overflow: bool,
+    take_over: TakeOver,
     asks: bool,
     designated: int | None,
     walks: bool,
@@ -120,6 +123,7 @@ def compare_over_time(
         ),
     )
     pairing.oracle.overflow = pairing.c.overflow = overflow
+    pairing.oracle.take_over = pairing.c.take_over = take_over
     for number, step in enumerate(steps):
         pairing.step(step)
         if walks and number % 7 == 6:

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Pins in and out of the session tables, for a load balancer that copies its peer's (affinity rule 8).
+ *
+ * Out: by the daemon, beside the worker's packets and without a lock. In: by the worker, for only it takes locks.
+ */
+#ifndef CATENARY_COPY_H
+#define CATENARY_COPY_H
+
+#include "walk.h"
+
+#define STEADY_TRIES 100
+
+/* Read one entry as it was at one moment. 0: there is none, or it never was the same for long enough. */
+INLINE int export_entry(struct shape shape, const __u64 *entry, struct pin_record *record)
+{
+	for (int i = 0; i < STEADY_TRIES; i++) {
+		__u64 word = __atomic_load_n(entry, __ATOMIC_ACQUIRE);
+
+		/* A dead one is about to be freed. */
+		if (!word || word & PIN_DEAD)
+			return 0;
+		entry_key(entry, shape, &record->key);
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		record->word = __atomic_load_n(entry, __ATOMIC_RELAXED);
+		/* Freed and taken by another key meanwhile, it would have another word; refreshed, too: look again. */
+		if (record->word == word)
+			return 1;
+	}
+	return 0;
+}
+
+INLINE __u32 export_table(struct segment *s, struct table *t, struct shape shape, __u64 *bucket, struct pin_record *records,
+			  __u32 most)
+{
+	__u32 count = 0;
+
+	for (; *bucket < t->buckets && count + shape.ways <= most; (*bucket)++)
+		for (__u32 way = 0; way < shape.ways; way++)
+			count += export_entry(shape, entry_at(bucket_at(s, t, shape, *bucket), shape, way), &records[count]);
+	return count;
+}
+
+/*
+ * Up to `most` records (8 at least) from `*cursor` on, which begins at 0 and counts the buckets of both tables. 0: that
+ * was all.
+ */
+static inline __u32 export_pins(struct segment *s, __u64 *cursor, struct pin_record *records, __u32 most)
+{
+	__u64 all = (__u64)s->v4.buckets + s->v6.buckets, bucket;
+	__u32 count = 0;
+
+	while (!count && *cursor < all) {
+		if (*cursor < s->v4.buckets) {
+			count = export_table(s, &s->v4, SHAPE4, cursor, records, most);
+		} else {
+			bucket = *cursor - s->v4.buckets;
+			count = export_table(s, &s->v6, SHAPE6, &bucket, records, most);
+			*cursor = bucket + s->v4.buckets;
+		}
+	}
+	return count;
+}
+
+/* Write the staged pins, in place of what is there; those that find no room are left out. */
+static inline void insert_staged(struct segment *s)
+{
+	for (__u32 i = 0; i < s->staged.count; i++) {
+		const struct pin_record *record = &s->staged.records[i];
+		struct env e = env_of(s, 0);
+		struct pin *pin;
+		__u64 word;
+
+		if (!leaf_insert(&e, &record->key, record->word))
+			continue;
+		pin = leaf_find(&e, &record->key);
+		do {
+			word = pin ? pin_read(pin) : 0;
+		} while (pin && !(word & PIN_DEAD) && leaf_swap(pin, word, record->word) != word);
+	}
+}
+
+#endif

@@ -1,0 +1,82 @@
+"""Pins out of a session table and into one: what a master that lost its own copies of its slave's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from ipaddress import ip_address
+
+import numpy as np
+import pytest
+
+from catenary.session import End, SessionKey, Timeouts
+from lb_adapter import records
+from lb_adapter.core.oracle_pin import Pin, State
+from lb_adapter.dataplane.base import SpliceConfig
+from lb_adapter.dataplane.ebpf import EbpfDataPlane
+from lb_adapter.dataplane.native import NativeDataPlane
+from lb_adapter.records import PinRecords
+
+SIZE = 4096
+Plane = EbpfDataPlane | NativeDataPlane
+
+
+def made(name: str, size: int) -> Plane:
+    plane: Plane
+    plane = EbpfDataPlane(pins=size) if name == "ebpf" else NativeDataPlane("af_packet", pins=size, threads=1)
+    config = SpliceConfig("master", "outer", "inner", 4094, Timeouts())
+    plane.configure(config, outer=11, inner=12)
+    return plane
+
+
+@pytest.fixture(params=["ebpf", "af_packet"])
+def planes(request: pytest.FixtureRequest) -> Iterator[tuple[Plane, Plane]]:
+    """A large one and a small one."""
+    with ExitStack() as stack:
+        both = made(request.param, SIZE), made(request.param, 1024)
+        for plane in both:
+            stack.callback(plane.close)
+        yield both
+
+
+def pins(count: int, seen: int, slot: int = 3) -> PinRecords:
+    """Every third one of IPv6."""
+    keys = []
+    for number in range(count):
+        client = f"fd00::{number:x}" if number % 3 == 0 else f"10.1.{number >> 8}.{number & 255}"
+        server = "fd00:1::1" if number % 3 == 0 else "10.9.0.1"
+        keys.append(SessionKey.of(End(ip_address(client), 1000), End(ip_address(server), 80), 6).pack())
+    word = Pin(slot, 1, State.ESTABLISHED, seen).word().to_bytes(8, "little")
+    return records.of(b"".join(keys), word * count)
+
+
+def rows(batches: Iterator[PinRecords]) -> set[bytes]:
+    return {row.tobytes() for batch in batches for row in batch}
+
+
+def test_what_goes_in_comes_out(planes: tuple[Plane, Plane]) -> None:
+    plane, _ = planes
+    assert rows(plane.export(None)) == set()
+    before = pins(SIZE // 2, seen=1000)
+    plane.insert(before)
+    assert rows(plane.export(None)) == {row.tobytes() for row in before}
+    again = pins(100, seen=2000, slot=4)
+    plane.insert(again)
+    assert rows(plane.export(2000)) == {row.tobytes() for row in again}, "it takes the place of what was there"
+    assert len(rows(plane.export(None))) == len(before)
+
+
+def test_what_finds_no_room_is_left_out(planes: tuple[Plane, Plane]) -> None:
+    large, small = planes
+    large.insert(pins(SIZE, seen=1000))
+    for batch in large.export(None):
+        small.insert(batch)
+    kept = rows(small.export(None))
+    assert kept < rows(large.export(None))
+    assert len(kept) >= 1024
+
+
+def test_the_clock_is_the_one_that_pins_age_by(planes: tuple[Plane, Plane]) -> None:
+    plane, _ = planes
+    first = plane.now_ms()
+    assert np.int32(np.uint32((plane.now_ms() - first) & 0xFFFFFFFF)) in range(10_000)
