@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -78,11 +78,26 @@ class Client:
                 params={key: value for key, value in query.items() if value is not None},
             )
         except httpx.HTTPError as error:
-            fault = str(error) or type(error).__name__
-            raise Unavailable(f"{self._what} at {self.url} can't be reached: {fault}") from error
+            raise self._unreachable(error) from error
         if response.is_error:
             raise _error(response)
         return response.content
+
+    def stream(self, path: str, **query: Any) -> Iterator[bytes]:
+        """The body of a GET, piece by piece as it comes."""
+        params = {key: value for key, value in query.items() if value is not None}
+        try:
+            with self._http.stream("GET", path, params=params) as response:
+                if response.is_error:
+                    response.read()
+                    raise _error(response)
+                yield from response.iter_bytes()
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: httpx.HTTPError) -> Unavailable:
+        fault = str(error) or type(error).__name__
+        return Unavailable(f"{self._what} at {self.url} can't be reached: {fault}")
 
 
 def _trust(url: str, ca: Path | None) -> ssl.SSLContext:
@@ -208,9 +223,13 @@ class BalancerClient(Client):
         """Master to slave only."""
         return self.call("POST", "/v1/handshake", wire.HandshakeReply, handshake)
 
-    def put_chain_set(self, chain_set: wire.ChainSet) -> None:
+    def put_chain_set(self, update: wire.ChainSetUpdate) -> None:
         """Master to slave only: the whole chain set; an older epoch is refused."""
-        self.send("PUT", "/v1/chain-set", chain_set)
+        self.send("PUT", "/v1/chain-set", update)
+
+    def pins(self, since_ms: int | None) -> Iterator[bytes]:
+        """Master to slave only: all its pins, or those seen since, as a stream (`lb_adapter.records`)."""
+        return self.stream("/v1/pins", since_ms=since_ms)
 
 
 class ControllerClient(Client):

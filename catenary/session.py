@@ -134,6 +134,12 @@ class Timeouts:
     transit: float = 2.0
     """D: the longest time that a packet may take through any chain or bypass path."""
 
+    @property
+    def longest_hold(self) -> float:
+        """T of the pin that the master holds for longest."""
+        tcp = max(self.tcp_opening, self.tcp_established, self.tcp_closing)
+        return max(tcp, self.udp, self.other, self.neighbour) + self.lease + self.transit
+
     def __post_init__(self) -> None:
         for name, value in self.__dict__.items():
             if not 0.05 <= value <= 86400:

@@ -19,12 +19,13 @@ from catenary import tags as _tags
 from catenary.chain import WEIGHT_DEFAULT, WEIGHT_MAX, ChainState, PairState, TagMode
 from catenary.errors import CatenaryError, InvalidValue
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of what master and slave say to each other; both refuse another one."""
 
 T = TypeVar("T")
 Name = Annotated[str, AfterValidator(lambda name: _checked(lambda: _chain.check_name(name)))]
 VlanId = Annotated[int, AfterValidator(lambda vid: _checked(lambda: _tags.check_vlan_id(vid)))]
+Epoch = Annotated[int, Field(ge=0, lt=2**32)]
 Weight = Annotated[int, Field(ge=0, le=WEIGHT_MAX)]
 Role = Literal["master", "slave"]
 Affinity = Literal["session", "addresses", "client"]
@@ -101,8 +102,8 @@ class Change(Model):
 class PairView(PairAdd):
     """A tag pair as an LB holds it. `slot` and `generation` are what pins store."""
 
-    slot: int
-    generation: int
+    slot: Annotated[int, Field(ge=0, lt=1024)]
+    generation: Annotated[int, Field(ge=0, lt=1024)]
     state: PairState
 
 
@@ -113,9 +114,16 @@ class ChainSet(Model):
     """
 
     segment: Name
-    epoch: int
+    epoch: Epoch
     designated: int | None
     pairs: list[PairView]
+
+
+class ChainSetUpdate(Model):
+    """Master to slave: the chain set of a new epoch. Only the master that greeted last is obeyed."""
+
+    master_id: str
+    chain_set: ChainSet
 
 
 class TimeoutsModel(Model):
@@ -153,7 +161,7 @@ class Handshake(Model):
 class HandshakeReply(Model):
     protocol: int = PROTOCOL
     slave_id: str
-    epoch: int
+    epoch: Epoch
 
 
 class PairActivity(Tags):
@@ -202,8 +210,11 @@ class Rebalance(Model):
 
 
 class PeerHealth(Model):
+    """`instance` is the process that the peer is, if it is known."""
+
     url: str | None
     connected: bool
+    instance: str | None = None
     reason: str | None = None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict
 
@@ -45,7 +46,7 @@ def from_wire(chain_set: wire.ChainSet, now: float) -> ChainTable:
     return ChainTable(chain_set.epoch, pairs, {p.slot: p.generation for p in pairs})
 
 
-class Daemon:
+class Daemon(ABC):
     """State and rules common to both roles; `Master` and `Slave` add theirs."""
 
     def __init__(
@@ -67,13 +68,21 @@ class Daemon:
         self._thread = threading.Thread(target=self._run, name="tick", daemon=True)
         self.instance = secrets.token_hex(8)
         plane.configure(config)
-        self._table = plane.adopt()
         self._counters = plane.counters()
+
+    @property
+    @abstractmethod
+    def table(self) -> ChainTable:
+        """The chain set in force."""
 
     def start(self) -> None:
         self._plane.attach()
+        self._attached()
         self._thread.start()
         log.info("attached", role=self._config.role, outer=self._config.outer, inner=self._config.inner)
+
+    def _attached(self) -> None:  # noqa: B027 - a slave has nothing to do then
+        """Called when frames begin to flow through the data plane."""
 
     def stop(self, *, detach: bool) -> None:
         self._stop.set()
@@ -92,7 +101,7 @@ class Daemon:
             self._wake.clear()
 
     def _busy(self) -> bool:
-        return self._table.cooling_down()
+        return self.table.cooling_down()
 
     def tick(self) -> None:
         with self._lock:
@@ -108,13 +117,7 @@ class Daemon:
 
     def pairs(self) -> wire.ChainSet:
         with self._lock:
-            return to_wire(self._segment, self._table)
-
-    def _apply(self, table: ChainTable) -> None:
-        """The data plane first: what could not be applied is not believed either."""
-        self._plane.apply(table)
-        self._table = table
-        self._wake.set()
+            return to_wire(self._segment, self.table)
 
     def _stats(self, peer: wire.BalancerStats | None) -> wire.BalancerStats:
         with self._lock:
@@ -129,12 +132,12 @@ class Daemon:
                     sessions=self._load.get(p.slot, Load()).live,
                     **asdict(traffic.get(p.slot, Traffic())),
                 )
-                for p in self._table.pairs
+                for p in self.table.pairs
             ]
             return wire.BalancerStats(
                 role=self._config.role,
                 segment=self._segment,
-                epoch=self._table.epoch,
+                epoch=self.table.epoch,
                 pins=sum(load.pins for load in self._load.values()),
                 capacity=self._plane.capacity,
                 overflow=self._plane.overflow(),
@@ -149,7 +152,7 @@ class Daemon:
             role=self._config.role,
             segment=self._segment,
             data_plane=self._plane.name,
-            epoch=self._table.epoch,
+            epoch=self.table.epoch,
             instance=self.instance,
             peer=peer,
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Protocol
 
@@ -11,10 +13,10 @@ from catenary import wire
 from catenary.chain import PairState
 from catenary.errors import CatenaryError, Conflict, Unavailable
 from catenary.tags import TagPair
-from lb_adapter import balancer, overflow, peering
+from lb_adapter import balancer, overflow, peering, records
 from lb_adapter.balancer import ChainTable
 from lb_adapter.daemon import Daemon, from_wire, log, to_wire
-from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig
+from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, TakeOver
 
 
 class Peer(Protocol):
@@ -24,13 +26,14 @@ class Peer(Protocol):
 
     def health(self) -> wire.BalancerHealth: ...
     def pairs(self) -> wire.ChainSet: ...
+    def pins(self, since_ms: int | None) -> Iterator[bytes]: ...
     def stats(self) -> wire.BalancerStats: ...
     def handshake(self, handshake: wire.Handshake) -> wire.HandshakeReply: ...
-    def put_chain_set(self, chain_set: wire.ChainSet) -> None: ...
+    def put_chain_set(self, update: wire.ChainSetUpdate) -> None: ...
 
 
 class Master(Daemon):
-    """The one writer. It passes every change to its slave, and uses it only when the slave has taken it."""
+    """The one writer. It carries out what `peering` decides, which passes every change to its slave first."""
 
     def __init__(
         self,
@@ -44,35 +47,57 @@ class Master(Daemon):
     ) -> None:
         super().__init__(plane, config, segment, clock=clock)
         self._peer = peer
-        self._known = peering.Peer()
+        self._turn = threading.RLock()
+        """One exchange with the slave at a time. Taken before `_lock`, which is free meanwhile."""
         self._overflow = overflow.Overflow(active=plane.overflow(), since=self._clock())
         self._slow_start = slow_start
-        self._table = balancer.adopted(self._table, self._clock(), slow_start)
+        self._leader = self._at_start()
+
+    def _at_start(self) -> peering.Leader:
+        """On from where the data plane is. One without a chain set has no sessions either: its slave may."""
+        now = self._clock()
+        table = balancer.adopted(self._plane.adopt(), now, self._slow_start)
+        if not table.epoch:
+            self._plane.set_take_over(TakeOver.HOLD)
+        state = self._plane.take_over()
+        return peering.Leader(
+            self.instance,
+            table,
+            self._config.timeouts.transit,
+            self._config.timeouts.longest_hold,
+            hold=now if state is TakeOver.HOLD else None,
+            watch=now if state is TakeOver.WATCH else None,
+        )
+
+    @property
+    def table(self) -> ChainTable:
+        return self._leader.table
 
     @property
     def _ask_id(self) -> int:
         assert self._config.ask_id is not None, "a master is made with an ask ID"
         return self._config.ask_id
 
+    def _attached(self) -> None:
+        """From now on nothing passes the lost table: what it let through is under way for D at most."""
+        if self._leader.hold is not None:
+            self._leader = replace(self._leader, hold=self._clock())
+
     def _busy(self) -> bool:
-        return (
-            super()._busy() or not self._known.connected or bool(self._slow_start and self._table.warming())
-        )
+        return self._leader.busy or bool(self._slow_start and self.table.warming())
 
     def tick(self) -> None:
         super().tick()
         self._watch_capacity()
-        self._keep_peer()
-        if self._known.connected and self._table.cooling_down():
-            self._advance()
-        if self._known.connected and self._slow_start and not self._plane.overflow():
-            self._warm_up()
+        self._drive(peering.Ticked(self._pins()))
+        if self._leader.connected and self._slow_start and not self._plane.overflow():
+            with self._turn:
+                table = balancer.warmed(self.table, self._clock(), self._slow_start)
+                if table != self.table:
+                    self._propose(table)
 
-    def _warm_up(self) -> None:
-        with self._lock:
-            table = balancer.warmed(self._table, self._clock(), self._slow_start)
-            if table != self._table:
-                self._commit(table)
+    def _pins(self) -> dict[int, int]:
+        return {slot: load.pins for slot, load in self._load.items()}
 
     def _watch_capacity(self) -> None:
         with self._lock:
@@ -90,79 +115,124 @@ class Master(Daemon):
                 self._plane.set_overflow(self._overflow.active)
                 log.warning("overflow", active=self._overflow.active, capacity=self._plane.capacity)
 
-    def _keep_peer(self) -> None:
-        """Shake hands when the slave is new, is back, or fell behind."""
-        try:
-            health = self._peer.health()
-            with self._lock:
-                if not peering.needs_handshake(self._known, health.instance, health.epoch, self._table.epoch):
-                    return
-                if self._table == ChainTable() and health.epoch:
-                    # This master lost its maps and its slave did not: go on with the slave's chain set.
-                    self._apply(from_wire(self._peer.pairs(), self._clock()))
-                self._table = replace(self._table, epoch=peering.epoch_after(self._table.epoch, health.epoch))
-                self._shake_hands()
-        except CatenaryError as error:
-            if self._known.connected:
-                log.warning("slave lost", url=self._peer.url, reason=error.detail)
-            self._known = replace(self._known, reason=error.detail)
+    # -- the pair's protocol -------------------------------------------------------------------------------
 
-    def _shake_hands(self) -> None:
-        reply = self._peer.handshake(
-            wire.Handshake(
-                master_id=self.instance,
-                ask_id=self._ask_id,
-                affinity=self._config.affinity,
-                timeouts=wire.TimeoutsModel(**asdict(self._config.timeouts)),
-                chain_set=to_wire(self._segment, self._table),
-            )
+    def _drive(self, said: peering.Said) -> CatenaryError | None:
+        """Have the protocol go on until there is nothing more to do; the first thing that failed."""
+        failure: CatenaryError | None = None
+        with self._turn:
+            waiting = deque([said])
+            while waiting:
+                before = self._leader
+                with self._lock:
+                    self._leader, acts = peering.step(before, waiting.popleft(), self._clock())
+                self._tell_log(before)
+                for act in acts:
+                    try:
+                        answer = self._carry_out(act)
+                    except CatenaryError as error:
+                        failure = failure or error
+                        answer = peering.Failed(error.detail)
+                    if answer is not None:
+                        waiting.append(answer)
+        return failure
+
+    def _tell_log(self, before: peering.Leader) -> None:
+        now = self._leader
+        if before.connected and not now.connected:
+            log.warning("slave lost", url=self._peer.url, reason=now.reason)
+        elif now.connected and not before.connected:
+            log.info("slave follows", url=self._peer.url, instance=now.slave, epoch=now.table.epoch)
+        elif now.reason != before.reason:
+            log.warning("no slave", url=self._peer.url, reason=now.reason)
+        if now.connected and now.table is not before.table:
+            pairs = [f"{p.tags} {p.state}" for p in now.table.pairs]
+            log.info("chain set", epoch=now.table.epoch, pairs=pairs)
+
+    def _carry_out(self, act: peering.Act) -> peering.Said | None:
+        match act:
+            case peering.Look():
+                health = self._peer.health()
+                return peering.Seen(health.instance, health.epoch, health.peer.instance)
+            case peering.FetchChains():
+                return peering.Chains(from_wire(self._peer.pairs(), self._clock()))
+            case peering.FetchPins():
+                return self._copy_pins(act.since_ms)
+            case peering.Greet():
+                reply = self._peer.handshake(self._greeting(act.table))
+                return peering.Accepted(reply.slave_id, reply.epoch)
+            case peering.Tell():
+                return self._tell(act)
+            case peering.Adopt():
+                with self._lock:
+                    self._plane.apply(act.table)
+                self._wake.set()
+                return peering.Adopted()
+            case peering.Count():
+                stats = self._peer.stats()
+                leases = {row.slot: row.sessions for row in stats.pairs}
+                return peering.Counted(stats.epoch, self._pins(), leases)
+            case peering.SetTakeOver():
+                with self._lock:
+                    self._plane.set_take_over(act.state)
+                log.info("take-over", state=act.state.name.lower())
+                return None
+
+    def _greeting(self, table: ChainTable) -> wire.Handshake:
+        return wire.Handshake(
+            master_id=self.instance,
+            ask_id=self._ask_id,
+            affinity=self._config.affinity,
+            timeouts=wire.TimeoutsModel(**asdict(self._config.timeouts)),
+            chain_set=to_wire(self._segment, table),
         )
-        peering.check_protocol(reply.protocol, wire.PROTOCOL)
-        self._plane.apply(self._table)
-        self._known = peering.Peer(reply.slave_id, reply.epoch, None)
-        log.info("handshake", slave=self._peer.url, instance=reply.slave_id, epoch=reply.epoch)
 
-    def _advance(self) -> None:
-        """Move cool-downs on; the slave's leases are read only when a pair may be drained."""
+    def _tell(self, act: peering.Tell) -> peering.Accepted:
+        chains = to_wire(self._segment, act.table)
+        self._peer.put_chain_set(wire.ChainSetUpdate(master_id=self.instance, chain_set=chains))
+        self._check_overflow(act.table, forced=act.forced)  # it may have begun meanwhile
+        return peering.Accepted(self._leader.slave or "", act.table.epoch)
+
+    def _copy_pins(self, since_ms: int | None) -> peering.Copied:
+        """Nothing is taken in before all of it has come and is whole."""
+        begun = self._clock()
+        copy = records.read(self._peer.pins(since_ms), protocol=wire.PROTOCOL)
+        generations = {pair.slot: pair.generation for pair in self.table.pairs}
         with self._lock:
-            pins = {slot: load.pins for slot, load in self._load.items()}
-            leases: dict[int, int] = {}
-            if any(p.state is PairState.CLOSED for p in self._table.pairs):
-                leases = {row.slot: row.sessions for row in self._peer.stats().pairs}
-            table = balancer.advance(self._table, pins, leases, self._clock(), self._config.timeouts.transit)
-            if table != self._table:
-                self._commit(table)
+            pins = records.taken_over(copy.records, generations, self._plane.now_ms())
+            for first in range(0, len(pins), records.FRAME):
+                self._plane.insert(pins[first : first + records.FRAME])
+        log.info(
+            "session table copied",
+            sessions=len(pins),
+            since_ms=since_ms,
+            seconds=round(self._clock() - begun, 3),
+        )
+        return peering.Copied(copy.now_ms)
 
-    def _commit(self, table: ChainTable, *, force: bool = False) -> None:
-        """Slave first, then our own data plane. An epoch that failed half-way is never used again."""
-        moves = table.placement() != self._table.placement() and not force
-        if moves:
-            self._check_overflow()
-        try:
-            self._peer.put_chain_set(to_wire(self._segment, table))
-            if moves:
-                self._check_overflow()  # it may have begun meanwhile
-        except CatenaryError as error:
-            self._table = replace(self._table, epoch=table.epoch)
-            self._known = replace(self._known, reason=error.detail)
-            if isinstance(error, Conflict):
-                raise
-            raise Unavailable(f"the slave did not take the change: {error.detail}") from error
-        self._apply(table)
-        log.info("chain set", epoch=table.epoch, pairs=[f"{p.tags} {p.state}" for p in table.pairs])
+    def _propose(self, table: ChainTable, *, force: bool = False) -> None:
+        """Make it the chain set of the pair, or raise why it is not."""
+        if not self._leader.connected:
+            raise Unavailable(f"no handshake with the slave at {self._peer.url}: {self._leader.reason}")
+        self._check_overflow(table, forced=force)
+        error = self._drive(peering.Propose(table, force))
+        if error is None or isinstance(error, Conflict):
+            if error is not None:
+                raise error
+            return
+        raise Unavailable(f"the slave did not take the change: {error.detail}") from error
 
-    def _require_peer(self) -> None:
-        if not self._known.connected:
-            raise Unavailable(f"no handshake with the slave at {self._peer.url}: {self._known.reason}")
+    # -- what the management system asks -------------------------------------------------------------------
 
     def change(self, request: wire.Change) -> wire.ChainSet:
-        with self._lock:
-            if request.expect_epoch not in (None, self._table.epoch):
+        self._refuse_while_copying()
+        with self._turn:
+            if request.expect_epoch not in (None, self.table.epoch):
                 raise Conflict(
-                    f"expected epoch {request.expect_epoch}, the present one is {self._table.epoch}"
+                    f"expected epoch {request.expect_epoch}, the present one is {self.table.epoch}"
                 )
             table = balancer.change(
-                self._table,
+                self.table,
                 add=[(item.pair(), item.weight) for item in request.add],
                 remove=[item.pair() for item in request.remove],
                 cancel=[item.pair() for item in request.cancel],
@@ -171,34 +241,43 @@ class Master(Daemon):
                 now=self._clock(),
                 transit=self._config.timeouts.transit,
             )
-            if table != self._table and self._slow_start and not self._plane.overflow():
+            if table != self.table and self._slow_start and not self._plane.overflow():
                 warmed = balancer.warmed(table, self._clock(), self._slow_start)
                 table = replace(warmed, epoch=table.epoch)
-            if table != self._table:
-                self._require_peer()
-                self._commit(table, force=request.force)
-            return to_wire(self._segment, self._table)
+            if table != self.table:
+                self._propose(table, force=request.force)
+            return to_wire(self._segment, self.table)
 
-    def _check_overflow(self) -> None:
-        if self._plane.overflow():
+    def _refuse_while_copying(self) -> None:
+        """A copy takes seconds: nobody should wait for its end."""
+        if self._leader.hold is not None:
+            raise Unavailable(
+                f"this master has no session table and copies that of its slave at {self._peer.url}: "
+                f"{self._leader.reason or 'it is under way'}"
+            )
+
+    def _check_overflow(self, table: ChainTable, *, forced: bool) -> None:
+        moves = table.placement() != self.table.placement()
+        if moves and not forced and self._plane.overflow():
             raise Conflict(
                 f"the session table of {self._plane.capacity} is full: sessions without a pin live by the "
                 "hash, which a change of the chain set would move; wait until it is over, or force it"
             )
 
     def rebalance(self, request: wire.Rebalance) -> wire.ChainSet:
-        with self._lock:
-            live = {slot: load.live for slot, load in self._plane.walk().items()}
+        self._refuse_while_copying()
+        with self._turn:
+            with self._lock:
+                live = {slot: load.live for slot, load in self._plane.walk().items()}
             weights = [(item.pair(), item.weight) for item in request.weights]
-            table = balancer.reweigh(self._table, weights, live)
-            if table != self._table:
-                self._require_peer()
-                self._commit(table, force=request.force)
-            return to_wire(self._segment, self._table)
+            table = balancer.reweigh(self.table, weights, live)
+            if table != self.table:
+                self._propose(table, force=request.force)
+            return to_wire(self._segment, self.table)
 
     def activity(self, tags: TagPair) -> wire.PairActivity:
         with self._lock:
-            pair = self._table.find(tags)
+            pair = self.table.find(tags)
             pins = self._plane.walk().get(pair.slot, Load()).pins
         return wire.PairActivity(
             forward=tags.forward,
@@ -217,7 +296,9 @@ class Master(Daemon):
         return self._stats(peer)
 
     def health(self) -> wire.BalancerHealth:
-        known = self._known
+        leader = self._leader
         return self._health(
-            wire.PeerHealth(url=self._peer.url, connected=known.connected, reason=known.reason)
+            wire.PeerHealth(
+                url=self._peer.url, connected=leader.connected, instance=leader.slave, reason=leader.reason
+            )
         )

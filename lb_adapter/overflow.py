@@ -37,6 +37,5 @@ def observe(
         if full or pins > HIGH_WATER * capacity:
             return replace(state, active=True, since=now)
         return state
-    longest = max(timeouts.tcp_established, timeouts.udp, timeouts.other, timeouts.tcp_opening)
-    over = now - state.since > longest + timeouts.lease + timeouts.transit
+    over = now - state.since > timeouts.longest_hold
     return replace(state, active=not (over and pins < LOW_WATER * capacity))

@@ -1,48 +1,311 @@
-"""What master and slave agree on, as pure rules: who accepts which message, and when to shake hands again."""
+"""The master's side of the pair's protocol, a pure state machine: what was said in, what to do out.
+
+Any message may be lost, doubled, late or out of order, and either side may restart at any point. What makes
+that harmless:
+
+- An epoch stands for one chain set for ever: one that was sent and not confirmed is never used again.
+- Only the master's present process is heard. A slave (`following`) obeys who greeted it last, and a new
+  process begins with an epoch above its slave's, so that all that an earlier one sent is old.
+- The slave first, then the master's own data plane. What either could not do is done again, by a greeting
+  that carries all there is to know.
+
+`now` is seconds of the data plane's monotonic clock.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from catenary.errors import Conflict
+from catenary.chain import PairState
+from lb_adapter import balancer
+from lb_adapter.balancer import ChainTable
+from lb_adapter.dataplane.base import TakeOver
+
+AHEAD = 1024
+"""Epochs that one side may be ahead of the other: lost messages make it a few; more is another pair's."""
+
+
+# --- what is said to a master ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Peer:
-    """What the master knows of its slave: the process it shook hands with, or why it could not."""
+class Ticked:
+    """Time goes on. `pins` are those in force here, by slot."""
 
-    instance: str | None = None
-    epoch: int = 0
+    pins: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The slave's health: which process it is, its epoch, and the master that it follows."""
+
+    slave: str
+    epoch: int
+    master: str | None
+
+
+@dataclass(frozen=True)
+class Chains:
+    """The slave's chain set."""
+
+    table: ChainTable
+
+
+@dataclass(frozen=True)
+class Copied:
+    """A copy of the slave's pins is in the table here; it was begun at `since_ms` of the slave's clock."""
+
+    since_ms: int
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The slave has this chain set in force."""
+
+    slave: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """Our own data plane has it in force."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Pins in force here, and valid leases at the slave, by slot; the slave counted under `epoch`."""
+
+    epoch: int
+    pins: Mapping[int, int]
+    leases: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class Propose:
+    """Make this the chain set of the pair; `forced` is passed on."""
+
+    table: ChainTable
+    forced: bool = False
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What was to be done could not be done, or nobody knows whether it was."""
+
+    reason: str
+
+
+Said = Ticked | Seen | Chains | Copied | Accepted | Adopted | Counted | Propose | Failed
+
+# --- what a master is to do ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Look:
+    """Ask for the slave's health: `Seen`."""
+
+
+@dataclass(frozen=True)
+class FetchChains:
+    """Ask for the slave's chain set: `Chains`."""
+
+
+@dataclass(frozen=True)
+class FetchPins:
+    """Copy the slave's pins, those seen at `since_ms` or later, or all: `Copied`."""
+
+    since_ms: int | None
+
+
+@dataclass(frozen=True)
+class Greet:
+    """Tell the slave who its master is, the settings, and this chain set: `Accepted`."""
+
+    table: ChainTable
+
+
+@dataclass(frozen=True)
+class Tell:
+    """Tell the slave this chain set: `Accepted`. `forced`: even if that moves what lives by the hash."""
+
+    table: ChainTable
+    forced: bool = False
+
+
+@dataclass(frozen=True)
+class Adopt:
+    """Put it in force in the own data plane: `Adopted`."""
+
+    table: ChainTable
+
+
+@dataclass(frozen=True)
+class Count:
+    """Ask for the slave's leases: `Counted`."""
+
+
+@dataclass(frozen=True)
+class SetTakeOver:
+    """Have the own data plane hold, watch, or neither."""
+
+    state: TakeOver
+
+
+Act = Look | FetchChains | FetchPins | Greet | Tell | Adopt | Count | SetTakeOver
+
+# --- the master ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Leader:
+    """What a master knows of its pair.
+
+    `table` is in force in its data plane; `proposed` is under way, to the slave and then to the data plane.
+    `slave` is the process that follows, `reason` why there is none. Since `hold` nothing is placed, for want
+    of a session table; its first copy was begun at `copied_ms`; it was complete at `watch`.
+    """
+
+    instance: str
+    table: ChainTable
+    transit: float
+    longest: float
+    """T of the pin that lives longest, s."""
+    proposed: ChainTable | None = None
+    slave: str | None = None
     reason: str | None = "no handshake yet"
+    hold: float | None = None
+    copied_ms: int | None = None
+    watch: float | None = None
 
     @property
     def connected(self) -> bool:
         return self.reason is None
 
-
-def needs_handshake(peer: Peer, instance: str, epoch: int, own_epoch: int) -> bool:
-    """Shake hands with a process that is new, and with one that fell behind."""
-    return not peer.connected or peer.instance != instance or epoch != own_epoch
-
-
-def epoch_after(own_epoch: int, peer_epoch: int) -> int:
-    """The epoch to go on with: epochs only grow, also over the restart of a master that lost its own."""
-    return max(own_epoch, peer_epoch + 1) if peer_epoch > own_epoch else own_epoch
+    @property
+    def busy(self) -> bool:
+        """Is there something that should not wait for long?"""
+        return not self.connected or self.table.cooling_down()
 
 
-def check_protocol(theirs: int, ours: int) -> None:
-    if theirs != ours:
-        raise Conflict(
-            f"the master speaks protocol {theirs}, this slave speaks {ours}: run the same release on both"
-        )
+Step = tuple[Leader, tuple[Act, ...]]
+_TICK_MS = 20
+"""Clocks go in steps of a tick: what was written at the moment that a copy began may carry the one before."""
 
 
-def check_segment(theirs: str, ours: str) -> None:
-    if theirs != ours:
-        raise Conflict(f"message is for segment {theirs!r}, this load balancer serves {ours!r}")
+def step(leader: Leader, said: Said, now: float) -> Step:
+    """The next state of a master, and what it is to do, in this order."""
+    match said:
+        case Ticked():
+            return _ticked(leader, said.pins, now)
+        case Seen():
+            return _seen(leader, said, now)
+        case Chains():
+            return replace(leader, proposed=said.table), (Adopt(said.table),)
+        case Copied():
+            return _copied(leader, said, now)
+        case Accepted():
+            if leader.proposed is None or said.epoch != leader.proposed.epoch:
+                return leader, ()  # the late answer to something that was given up
+            return replace(leader, slave=said.slave), (Adopt(leader.proposed),)
+        case Adopted():
+            return _adopted(leader)
+        case Counted():
+            return _counted(leader, said, now)
+        case Propose():
+            return replace(leader, proposed=said.table), (Tell(said.table, said.forced),)
+        case Failed():
+            return _failed(leader, said.reason), ()
 
 
-def check_epoch(theirs: int, ours: int) -> None:
-    """The same epoch again is fine (a repeated message); an older one is a late one, and refused."""
-    if theirs < ours:
-        raise Conflict(f"epoch {theirs} is older than the present one, {ours}: refused")
+def _ticked(leader: Leader, pins: Mapping[int, int], now: float) -> Step:
+    acts: tuple[Act, ...] = (Look(),)
+    if leader.watch is not None and now - leader.watch > leader.longest:
+        leader, acts = replace(leader, watch=None), (SetTakeOver(TakeOver.NONE), *acts)
+    if leader.connected and leader.table.cooling_down():
+        if any(pair.state is PairState.CLOSED for pair in leader.table.pairs):
+            return leader, (*acts, Count())
+        leader, more = _advanced(leader, pins, {}, now)
+        return leader, (*more, *acts)
+    return leader, acts
+
+
+def _seen(leader: Leader, seen: Seen, now: float) -> Step:
+    own = leader.table.epoch
+    if leader.hold is not None and seen.epoch:
+        return _take_over(leader, now)
+    if leader.hold is not None:
+        # Nobody ever placed anything here: there is nothing to be copied.
+        leader = replace(leader, hold=None)
+        return _greet(leader, seen.epoch, SetTakeOver(TakeOver.NONE))
+    if own and seen.epoch > own + AHEAD:
+        return _failed(leader, f"the slave says epoch {seen.epoch}, the present one is {own}: {_FOREIGN}"), ()
+    same = leader.slave == seen.slave and seen.master == leader.instance and seen.epoch == own
+    if leader.proposed is not None or (leader.connected and same):
+        return leader, ()
+    return _greet(leader, seen.epoch)
+
+
+_FOREIGN = "it may be another pair's; `catenary lb detach` there makes it forget"
+
+
+def _greet(leader: Leader, theirs: int, *before: Act) -> Step:
+    """With an epoch above all that the slave ever took from somebody else."""
+    own = leader.table.epoch
+    proposed = replace(leader.table, epoch=own if own > theirs else theirs + 1)
+    return replace(leader, proposed=proposed), (*before, Greet(proposed))
+
+
+def _take_over(leader: Leader, now: float) -> Step:
+    """Rule 8: the slave's chain set, then its pins; a second time what was still under way at the first.
+
+    Whatever the lost table let into a chain has come out of it D after the hold began, and taught the slave.
+    """
+    if not leader.table.epoch:
+        return leader, (FetchChains(),)
+    if leader.copied_ms is None:
+        return leader, (FetchPins(None),)
+    if leader.hold is not None and now - leader.hold > leader.transit:
+        return leader, (FetchPins(leader.copied_ms - _TICK_MS),)
+    return leader, ()
+
+
+def _copied(leader: Leader, copied: Copied, now: float) -> Step:
+    if leader.hold is None:
+        return leader, ()
+    if leader.copied_ms is None:
+        return _take_over(replace(leader, copied_ms=copied.since_ms), now)
+    leader = replace(leader, hold=None, copied_ms=None, watch=now)
+    return _greet(leader, leader.table.epoch, SetTakeOver(TakeOver.WATCH))
+
+
+def _adopted(leader: Leader) -> Step:
+    if leader.proposed is None:
+        return leader, ()
+    leader = replace(leader, table=leader.proposed, proposed=None)
+    if leader.hold is not None:
+        return leader, (FetchPins(None),)
+    return replace(leader, reason=None), ()
+
+
+def _counted(leader: Leader, counted: Counted, now: float) -> Step:
+    """Generations make stale counts harmless only if they are not taken for those of another epoch."""
+    if not leader.connected or leader.proposed is not None or counted.epoch != leader.table.epoch:
+        return leader, ()
+    return _advanced(leader, counted.pins, counted.leases, now)
+
+
+def _advanced(leader: Leader, pins: Mapping[int, int], leases: Mapping[int, int], now: float) -> Step:
+    table = balancer.advance(leader.table, pins, leases, now, leader.transit)
+    if table == leader.table:
+        return leader, ()
+    return replace(leader, proposed=table), (Tell(table),)
+
+
+def _failed(leader: Leader, reason: str) -> Leader:
+    """The slave may or may not have it: that epoch is used up, and a greeting will tell."""
+    table, proposed = leader.table, leader.proposed
+    if proposed is not None and leader.hold is None:
+        greeting = replace(proposed, epoch=table.epoch) == table
+        table = replace(table, epoch=proposed.epoch if greeting else proposed.epoch + 1)
+    return replace(leader, table=table, proposed=None, slave=None, reason=reason, copied_ms=None)

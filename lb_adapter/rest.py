@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 
 from catenary import wire
 from catenary.service import create_app
@@ -60,7 +61,12 @@ def _add_slave(app: FastAPI, slave: Slave) -> None:
         """From the master: all that its slave must know."""
         return slave.handshake(request)
 
+    @app.get("/v1/pins")
+    def pins(since_ms: int | None = None) -> StreamingResponse:
+        """To the master: all pins as binary records, or those seen at `since_ms` of its clock or later."""
+        return StreamingResponse(slave.pins(since_ms), media_type="application/octet-stream")
+
     @app.put("/v1/chain-set", status_code=204)
-    def put_chain_set(request: wire.ChainSet) -> None:
+    def put_chain_set(request: wire.ChainSetUpdate) -> None:
         """From the master: the chain set of a new epoch."""
         slave.put_chain_set(request)

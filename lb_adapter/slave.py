@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from catenary import wire
 from catenary.chain import PairState
 from catenary.errors import Conflict
-from catenary.session import Timeouts
 from catenary.tags import TagPair
-from lb_adapter import peering
+from lb_adapter import following, records
+from lb_adapter.balancer import ChainTable
 from lb_adapter.daemon import Daemon, from_wire, log
 from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig
 
 
 class Slave(Daemon):
-    """Follows its master: takes chain sets, never makes one."""
+    """Follows its master: takes chain sets, never makes one. What is accepted is decided in `following`."""
 
     def __init__(
         self,
@@ -28,37 +28,68 @@ class Slave(Daemon):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(plane, config, segment, clock=clock)
-        self._master: str | None = None
+        self._follower = following.Follower(segment, plane.adopt())
+
+    @property
+    def table(self) -> ChainTable:
+        return self._follower.table
 
     def handshake(self, request: wire.Handshake) -> wire.HandshakeReply:
-        peering.check_protocol(request.protocol, wire.PROTOCOL)
-        timeouts: Timeouts = request.timeouts.timeouts()
+        chains = request.chain_set
         with self._lock:
-            self._check(request.chain_set)
+            hello = following.Hello(
+                request.protocol, chains.segment, request.master_id, request.ask_id, self._read(chains)
+            )
+            follower = self._judged(lambda: following.greeted(self._follower, hello, wire.PROTOCOL))
             self._config = replace(
-                self._config, ask_id=request.ask_id, affinity=request.affinity, timeouts=timeouts
+                self._config,
+                ask_id=request.ask_id,
+                affinity=request.affinity,
+                timeouts=request.timeouts.timeouts(),
             )
             self._plane.configure(self._config)
-            self._apply(from_wire(request.chain_set, self._clock()))
-            self._master = request.master_id
-        log.info("handshake", master=request.master_id, epoch=request.chain_set.epoch)
-        return wire.HandshakeReply(slave_id=self.instance, epoch=request.chain_set.epoch)
+            self._follow(follower)
+        log.info("handshake", master=request.master_id, epoch=chains.epoch)
+        return wire.HandshakeReply(slave_id=self.instance, epoch=chains.epoch)
 
-    def put_chain_set(self, chain_set: wire.ChainSet) -> None:
+    def put_chain_set(self, update: wire.ChainSetUpdate) -> None:
+        chains = update.chain_set
         with self._lock:
-            if self._master is None:
-                raise Conflict("no handshake yet: a chain set needs one first")
-            self._check(chain_set)
-            self._apply(from_wire(chain_set, self._clock()))
+            table, asks = self._read(chains), self._config.ask_id
+            self._follow(
+                self._judged(
+                    lambda: following.told(self._follower, chains.segment, update.master_id, table, asks)
+                )
+            )
 
-    def _check(self, chain_set: wire.ChainSet) -> None:
-        peering.check_segment(chain_set.segment, self._segment)
-        peering.check_epoch(chain_set.epoch, self._table.epoch)
+    def _read(self, chains: wire.ChainSet) -> ChainTable:
+        return from_wire(chains, self._clock())
+
+    def _judged(self, judge: Callable[[], following.Follower]) -> following.Follower:
+        try:
+            return judge()
+        except Conflict as refusal:
+            log.warning("refused", reason=refusal.detail)
+            raise
+
+    def _follow(self, follower: following.Follower) -> None:
+        """The data plane first: what could not be applied is not believed either."""
+        self._plane.apply(follower.table)
+        self._follower = follower
+        self._wake.set()
+
+    def pins(self, since_ms: int | None) -> Iterator[bytes]:
+        """Its session table for a master that lost its own, as a stream (`records`). Packets go on."""
+        with self._lock:
+            self._plane.walk()
+            now_ms, epoch = self._plane.now_ms(), self.table.epoch
+        log.info("session table copied", since_ms=since_ms, epoch=epoch)
+        return records.write(self._plane.export(since_ms), protocol=wire.PROTOCOL, epoch=epoch, now_ms=now_ms)
 
     def activity(self, tags: TagPair) -> wire.PairActivity:
         """Active while the pair takes sessions or a valid lease of it is left."""
         with self._lock:
-            pair = self._table.find(tags)
+            pair = self.table.find(tags)
             leases = self._plane.walk().get(pair.slot, Load()).live
         return wire.PairActivity(
             forward=tags.forward,
@@ -72,7 +103,10 @@ class Slave(Daemon):
         return self._stats(None)
 
     def health(self) -> wire.BalancerHealth:
-        met = self._master is not None
+        master = self._follower.master
+        met = master is not None
         return self._health(
-            wire.PeerHealth(url=None, connected=met, reason=None if met else "no handshake yet")
+            wire.PeerHealth(
+                url=None, connected=met, instance=master, reason=None if met else "no handshake yet"
+            )
         )

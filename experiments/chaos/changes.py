@@ -113,8 +113,9 @@ def _tags(tags: TagPair) -> wire.Tags:
 
 
 def faults(world: World) -> Task:
-    """Daemons are killed and come back, over the data plane that went on; slaves lose their tables, too."""
+    """Daemons are killed and come back, over the data plane that went on; some lose their tables, too."""
     while True:
         yield max(1, round(world.rng.expovariate(1 / world.options.fault_every)))
-        world.rng.choice((world.restart_master, world.restart_slave, world.lose_slave))()
+        losses = (world.lose_slave, world.lose_master) if world.whole else ()
+        world.rng.choice((world.restart_master, world.restart_slave, *losses))()
         world.outcome.faults += 1

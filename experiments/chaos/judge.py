@@ -42,6 +42,7 @@ class Ticket:
 
     session: Session
     before: Session | None
+    side: int
     flags: int
 
 
@@ -113,7 +114,7 @@ class Line:
             self._go_on()
         self._used = True
         self._note(side, flags, now)
-        return Ticket(self.session, self._before if self._unaware == side else None, flags)
+        return Ticket(self.session, self._before if self._unaware == side else None, side, flags)
 
     def _connect(self, opener: int) -> None:
         """A new connection; the other side doesn't know yet."""
@@ -143,8 +144,6 @@ class Line:
         }
 
     def _note(self, side: int, flags: int, now: int) -> None:
-        if flags & ACK:
-            self._acked |= side
         if flags & FIN:
             self._finished[side] = now
         if flags & RST:
@@ -165,6 +164,9 @@ class Line:
         """A packet went into a chain: True if that breaks a session that was whole until now."""
         if ticket.session is self.session:
             self.crossed_at = now
+            # A handshake is over when its ACK has gone in: before, no load balancer could know.
+            if ticket.flags & ACK:
+                self._acked |= ticket.side
         session = ticket.session
         if any(other is not None and chain in other.chains for other in (ticket.before, session.after)):
             return False

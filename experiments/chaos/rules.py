@@ -6,7 +6,7 @@ rise: `crossed` sessions, or `cut` packets of sessions under way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from lb_adapter.core.oracle_pin import FROM_SERVER, RST, Pin, State, age, opens
 from lb_adapter.core.oracle_splice import Splice
 from lb_adapter.core.setup import Verdict
 from lb_adapter.dataplane.base import Load
+from lb_adapter.records import PinRecords
 
 Symptom = Literal["crossed", "cut"]
 
@@ -125,9 +126,24 @@ class BlindPlane(OraclePlane):
         return {}
 
 
+class NoCopyPlane(OraclePlane):
+    """A master that lost its session table copies the chain set alone."""
+
+    def export(self, since_ms: int | None) -> Iterator[PinRecords]:
+        return iter(())
+
+
+class OneCopyPlane(OraclePlane):
+    """What was still under way when the slave's table was copied is not copied after it."""
+
+    def export(self, since_ms: int | None) -> Iterator[PinRecords]:
+        return super().export(None) if since_ms is None else iter(())
+
+
 _ROOMY = {"capacity": 1_000_000}
 _CALM = {**_ROOMY, "fault_every": 10**9}
 _SHORT = {**_ROOMY, "timeouts": replace(Options(0).timeouts, lease=0.125, tcp_closing=0.2)}
+_LOSING = {**_ROOMY, "fault_every": 300, "control_loss": 0.0}
 _CROWDED = {"capacity": 40, "refuse_full": False, "policy": "p2c", "change_every": 300}
 
 
@@ -173,6 +189,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "overflow": Rule("p2c goes on without pins", master=PolicyInOverflow, world=_CROWDED),
         "overflow-frozen": Rule("chains change during overflow", forced=True, world=_CROWDED),
         "drained": Rule("pins don't hold up a removal", plane=BlindPlane, world=_CALM),
+        "copy": Rule("a master that lost its pins goes on without", plane=NoCopyPlane),
+        "second-copy": Rule("a copy misses what is under way", plane=OneCopyPlane, world=_LOSING),
         "rules-last": Rule("switch rules go when a removal begins", "cut", hasty=True, world=_CALM),
         "slave-first": Rule("the master does not wait for its slave", "cut", slow_slave=True, world=_CALM),
     }

@@ -14,16 +14,15 @@ from dataclasses import dataclass, field, fields
 from itertools import count
 from typing import Any, Self
 
-from catenary import wire
 from catenary.errors import CatenaryError, Unavailable
 from catenary.session import End, SessionKey, Timeouts
 from catenary.tags import TagPair
 from experiments.chaos.judge import Arrival, Line, Ticket
 from experiments.chaos.plane import OraclePlane
 from lb_adapter.core.oracle import TCP, FrameClass, Parsed
-from lb_adapter.core.oracle_pin import FROM_CLIENT, FROM_SERVER, Times
+from lb_adapter.core.oracle_pin import FROM_CLIENT, FROM_SERVER, Pin, State, Times
 from lb_adapter.core.setup import Verdict
-from lb_adapter.dataplane.base import Policy, SpliceConfig
+from lb_adapter.dataplane.base import Policy, SpliceConfig, TakeOver
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave
 
@@ -79,13 +78,17 @@ class Path:
 
 @dataclass
 class Outcome:
-    """What a world saw. `cut`: packets of sessions under way that were dropped, by reason; random loss is not
+    """What a world saw. `orphaned`: sessions that crossed since a master that lost its tables alone knew them
+    (affinity rule 8), counted apart.
+
+    `cut`: packets of sessions under way that were dropped, by reason; random loss is not
     among them. `refused` is the same for sessions that never got into a chain."""
 
     sessions: int = 0
     packets: int = 0
     changes: int = 0
     faults: int = 0
+    orphaned: int = 0
     broken: list[str] = field(default_factory=list)
     cut: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
@@ -105,6 +108,9 @@ class Packet:
     ticket: Ticket
 
 
+_TELLING = ("handshake", "put_chain_set")
+
+
 class LossyPeer:
     """The control link: a call may be lost on its way, or its answer may."""
 
@@ -118,11 +124,17 @@ class LossyPeer:
             world = self._world
             share = world.options.control_loss
             if name == "put_chain_set" and world.slow_slave:
-                world.later(2 * TICK, lambda: self._late(*arguments), control=True)
+                world.later(2 * TICK, lambda: self._again(name, *arguments), control=True)
                 return None
+            if name in _TELLING and world.rng.random() < share:
+                # A copy of it comes again, late and after others: it must do no harm.
+                delay = world.rng.randint(1, 20 * TICK)
+                world.later(delay, lambda: self._again(name, *arguments), control=True)
             if world.rng.random() < share / 2:
                 raise Unavailable("the call is lost")
             answer = getattr(world.slave, name)(*arguments)
+            if name == "pins":
+                return self._cut(answer)
             if name == "put_chain_set":
                 world.go_on(world.rng.choice((0, 0, 5, 40)))  # the slave knows, and the master not yet
             if world.rng.random() < share / 2:
@@ -131,9 +143,18 @@ class LossyPeer:
 
         return call
 
-    def _late(self, chain_set: wire.ChainSet) -> None:
+    def _cut(self, stream: Iterator[bytes]) -> Iterator[bytes]:
+        """A copy of the session table, which traffic goes on beside, and which may end in the middle."""
+        world = self._world
+        whole = b"".join(stream)
+        if world.rng.random() < world.options.control_loss:
+            whole = whole[: world.rng.randint(0, len(whole) - 1)]
+        world.go_on(world.rng.choice((0, 5, 40)))
+        yield whole
+
+    def _again(self, name: str, *arguments: Any) -> None:
         with suppress(CatenaryError):
-            self._world.slave.put_chain_set(chain_set)
+            getattr(self._world.slave, name)(*arguments)
 
 
 class World:
@@ -146,6 +167,8 @@ class World:
         self.now = 1000
         self.outcome = Outcome()
         self.paths: list[Path] = []
+        self._lost: dict[bytes, tuple[int, Pin]] = {}
+        self._orphans: dict[bytes, int] = {}
         self._transit = round(options.timeouts.transit * 1000)
         self._bypass = {side: self._way() for side in (FROM_CLIENT, FROM_SERVER)}
         # Packets and hosts, and what the daemons and their management do.
@@ -194,6 +217,19 @@ class World:
         """The daemon is killed and comes back; its data plane went on."""
         self.master = self._master()
 
+    def lose_master(self) -> None:
+        """The master loses its tables, too."""
+        lost = self.planes["master"].splice
+        assert lost is not None
+        self._lost.update((key, (self.now, pin)) for key, pin in lost.pins.items())
+        self.planes["master"] = self._plane("master")
+        self.master = self._master()
+
+    @property
+    def whole(self) -> bool:
+        """Has each of the two what the other would need? Both at once can't be lost."""
+        return self.slave.table.epoch > 0 and self.planes["master"].take_over() is not TakeOver.HOLD
+
     def restart_slave(self) -> None:
         self.slave = self._slave()
 
@@ -207,7 +243,19 @@ class World:
             self.slave.tick()
             with suppress(CatenaryError):  # the control link; the next tick tries again
                 self.master.tick()
+            self._find_orphans()
             yield TICK
+
+    def _find_orphans(self) -> None:
+        """Of what the master lost, that which its slave does not know either, or knows otherwise."""
+        if self.planes["master"].take_over() is TakeOver.HOLD:
+            return
+        slave = self.planes["slave"].splice
+        known = slave.pins if slave else {}
+        for key, (when, pin) in self._lost.items():
+            if not _knows(known.get(key), pin):
+                self._orphans[key] = when
+        self._lost.clear()
 
     # -- the loop ------------------------------------------------------------------------------------------
 
@@ -288,7 +336,12 @@ class World:
     def _enter(self, packet: Packet, path: Path, way: int, other: str, vid: int) -> None:
         line = packet.line
         if line.entered(packet.ticket, path.name, self.now):
-            self.outcome.broken.append(self._counter_example(line, packet.ticket))
+            self._find_orphans()
+            begun = min(packet.ticket.session.chains.values())
+            if begun <= self._orphans.get(line.key.pack(), -1):
+                self.outcome.orphaned += 1
+            else:
+                self.outcome.broken.append(self._counter_example(line, packet.ticket))
         if path.deaf == way or self.rng.random() < self.options.loss:
             return
 
@@ -335,3 +388,10 @@ class World:
         chains = ", ".join(f"{name} at {when} ms" for name, when in ticket.session.chains.items())
         rows = [str(arrival) for arrival in line.story]
         return "\n".join([f"seed {self.options.seed}: {line.key} crossed {chains}", *rows])
+
+
+def _knows(pin: Pin | None, lost: Pin) -> bool:
+    """Does a slave's pin say what the lost one said? A handshake's last ACK may have got lost in between."""
+    if pin is None or (pin.slot, pin.generation) != (lost.slot, lost.generation):
+        return False
+    return pin.state is not State.OPENING or lost.state is State.OPENING

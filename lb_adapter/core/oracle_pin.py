@@ -138,4 +138,6 @@ def renewed(old: Pin, fresh: Pin, flags: int, transit: int) -> Pin:
         and old.state is State.CLOSING
         and age(old, fresh.seen) <= 2 * transit
     )
+    if fresh.state is State.OPENING and old.state in (State.ESTABLISHED, State.REOPENING):
+        return replace(fresh, state=State.REOPENING)  # it may be a copy of its own SYN, or forged
     return replace(fresh, state=State.CLOSING) if closing or lingers else fresh

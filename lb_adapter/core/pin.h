@@ -133,16 +133,18 @@ INLINE __u64 pin_next(__u64 word, __u32 now, __u8 flags, __u32 side, const struc
 
 /*
  * The slave's word after a forward packet, which always proves the lease. Closing only shortens the life of
- * the hint; the client's last ACK right after its FIN leaves it closing.
+ * the hint; the client's last ACK right after its FIN leaves it closing. A SYN takes nothing from its life.
  */
 INLINE __u64 lease_next(__u64 word, __u32 slot, __u32 generation, __u32 now, const struct frame *f,
 			const struct config *c)
 {
-	__u32 state = first_state(f);
+	__u32 state = first_state(f), before = pin_state(word);
 
 	if (f->tcp_flags & (TCP_FIN | TCP_RST))
 		state = PIN_CLOSING;
-	else if (state == PIN_ESTABLISHED && pin_state(word) == PIN_CLOSING &&
+	else if (state == PIN_OPENING && (before == PIN_ESTABLISHED || before == PIN_REOPENING))
+		state = PIN_REOPENING;
+	else if (state == PIN_ESTABLISHED && before == PIN_CLOSING &&
 		 pin_age(word, now) <= 2 * c->transit_ms)
 		state = PIN_CLOSING;
 	return pin_word(0, slot, generation, state, now);

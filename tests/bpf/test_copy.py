@@ -62,7 +62,9 @@ def test_what_goes_in_comes_out(planes: tuple[Plane, Plane]) -> None:
     assert rows(plane.export(None)) == {row.tobytes() for row in before}
     again = pins(100, seen=2000, slot=4)
     plane.insert(again)
-    assert rows(plane.export(2000)) == {row.tobytes() for row in again}, "it takes the place of what was there"
+    assert rows(plane.export(2000)) == {row.tobytes() for row in again}, (
+        "it takes the place of what was there"
+    )
     assert len(rows(plane.export(None))) == len(before)
 
 

@@ -146,6 +146,7 @@ class LoadBalancers:
         self._timeouts = timeouts
         self._plane = plane or setting.plane
         self._stack = ExitStack()
+        self._roles: dict[int, ExitStack] = {}
         self.master_client = BalancerClient("http://127.0.0.1:8082", what="master")
         self.slave_client = BalancerClient("http://127.0.0.1:8083", what="slave")
         self._with_slave = with_slave
@@ -153,21 +154,29 @@ class LoadBalancers:
     def __enter__(self) -> Self:
         if self._with_slave:
             self.start_slave()
-        config = SpliceConfig("master", "l1o", "l1i", ASK, self._timeouts)
-        self.master = Master(self._plane(), config, "main", self.slave_client)
-        self._serve(self.master, 8082, self.master_client)
+        self.start_master()
         if self._with_slave:
             wait_until(lambda: self.master_client.health().peer.connected, "handshake")
         return self
 
+    def start_master(self) -> None:
+        config = SpliceConfig("master", "l1o", "l1i", ASK, self._timeouts)
+        self.master = Master(self._plane(), config, "main", self.slave_client)
+        self._serve(self.master, 8082)
+
+    def lose_master(self) -> None:
+        """Its daemon, its programs and its tables."""
+        self._roles.pop(8082).close()
+
     def start_slave(self) -> None:
         config = SpliceConfig("slave", "l2o", "l2i", None, self._timeouts)
         self.slave = Slave(self._plane(), config, "main")
-        self._serve(self.slave, 8083, self.slave_client)
+        self._serve(self.slave, 8083)
 
-    def _serve(self, daemon: Master | Slave, port: int, client: BalancerClient) -> None:
+    def _serve(self, daemon: Master | Slave, port: int) -> None:
+        role = self._roles[port] = self._stack.enter_context(ExitStack())
         daemon.start()
-        self._stack.callback(daemon.stop, detach=True)
+        role.callback(daemon.stop, detach=True)
         rest = server(build(daemon, None), Listen(port=port))
         thread = threading.Thread(target=rest.run)
         thread.start()
@@ -175,15 +184,16 @@ class LoadBalancers:
         def stop() -> None:
             rest.should_exit = True
             thread.join()
-            client.close()
 
-        self._stack.callback(stop)
+        role.callback(stop)
         wait_until(lambda: rest.started, "REST")
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+        self.master_client.close()
+        self.slave_client.close()
 
     def counter(self, role: str, name: str) -> int:
         client = self.master_client if role == "master" else self.slave_client

@@ -186,10 +186,20 @@ def test_bad_input_is_refused_and_changes_nothing() -> None:
         raw = httpx.post(lbs.master_client.url + "/v1/changes", content="{", timeout=5)
         assert raw.status_code == 422
         assert raw.headers["content-type"] == "application/problem+json"
-        with pytest.raises(Conflict, match="epoch 0 is older"):
-            lbs.slave_client.put_chain_set(before.model_copy(update={"epoch": 0}))
-        with pytest.raises(Conflict, match="segment 'other'"):
-            lbs.slave_client.put_chain_set(before.model_copy(update={"segment": "other", "epoch": 99}))
+        epoch = lbs.slave_client.pairs().epoch
+        for wrong, text in (
+            ({"epoch": 0}, "epoch 0 is older"),
+            ({"epoch": epoch + 5000}, "from the future"),
+            ({"segment": "other", "epoch": epoch + 1}, "segment 'other'"),
+        ):
+            chains = before.model_copy(update=wrong)
+            with pytest.raises(Conflict, match=text):
+                lbs.slave_client.put_chain_set(
+                    wire.ChainSetUpdate(master_id=lbs.master.instance, chain_set=chains)
+                )
+        with pytest.raises(Conflict, match="greeted last, not somebody"):
+            lbs.slave_client.put_chain_set(wire.ChainSetUpdate(master_id="somebody", chain_set=before))
+        assert lbs.slave_client.pairs().epoch == epoch
 
 
 @isolated

@@ -1,34 +1,321 @@
-"""What master and slave accept of each other."""
+"""The pair's protocol: two pure machines, and a network that loses, doubles, delays and reorders."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from catenary.chain import PairState
 from catenary.errors import Conflict
-from lb_adapter import peering
-from lb_adapter.peering import Peer
+from catenary.tags import TagPair
+from lb_adapter import balancer, following, peering
+from lb_adapter.balancer import ChainTable
+from lb_adapter.dataplane.base import TakeOver
+
+PROTOCOL, ASK, D = 2, 4094, 2.0
+TAGS = (TagPair(2, 3), TagPair(4, 5), TagPair(6, 7))
 
 
-def test_handshake_with_whom() -> None:
-    met = Peer("a", 3, None)
-    assert peering.needs_handshake(Peer(), "a", 0, 0), "never met"
-    assert not peering.needs_handshake(met, "a", 3, 3)
-    assert peering.needs_handshake(met, "b", 3, 3), "another process"
-    assert peering.needs_handshake(met, "a", 2, 3), "it fell behind"
-    assert peering.needs_handshake(Peer("a", 3, "lost"), "a", 3, 3), "it was lost"
+def added(table: ChainTable, tags: TagPair, now: float = 0.0) -> ChainTable:
+    return balancer.change(table, add=[(tags, 100)], ask_id=ASK, now=now, transit=D)
 
 
-def test_epochs_only_grow() -> None:
-    assert peering.epoch_after(5, 3) == 5
-    assert peering.epoch_after(3, 3) == 3
-    assert peering.epoch_after(0, 7) == 8
+ONE = added(ChainTable(), TAGS[0])
+FOLLOWER = following.Follower("main", ChainTable())
 
 
-def test_refusals_name_both_values() -> None:
-    peering.check_epoch(4, 4)
-    with pytest.raises(Conflict, match="epoch 3 is older than the present one, 4"):
-        peering.check_epoch(3, 4)
-    with pytest.raises(Conflict, match="protocol 2, this slave speaks 1"):
-        peering.check_protocol(2, 1)
-    with pytest.raises(Conflict, match="segment 'b'"):
-        peering.check_segment("b", "a")
+def leader(**fields: Any) -> peering.Leader:
+    return replace(peering.Leader("m1", ChainTable(), D, 7452.0), **fields)
+
+
+def hello(**fields: Any) -> following.Hello:
+    return replace(following.Hello(PROTOCOL, "main", "m1", ASK, ONE), **fields)
+
+
+def said(state: peering.Leader, *messages: peering.Said, now: float = 10.0) -> peering.Leader:
+    for message in messages:
+        state, _ = peering.step(state, message, now)
+    return state
+
+
+def acts(state: peering.Leader, message: peering.Said, now: float = 10.0) -> tuple[peering.Act, ...]:
+    return peering.step(state, message, now)[1]
+
+
+def test_a_change_goes_to_the_slave_first() -> None:
+    state = leader(table=ONE, slave="s", reason=None)
+    two = added(ONE, TAGS[1])
+    state, told = peering.step(state, peering.Propose(two), 0)
+    assert told == (peering.Tell(two),)
+    assert state.table == ONE
+    state, adopt = peering.step(state, peering.Accepted("s", two.epoch), 0)
+    assert adopt == (peering.Adopt(two),)
+    assert state.table == ONE, "not before our own data plane has it"
+    assert said(state, peering.Adopted()).table == two
+
+
+def test_an_epoch_that_failed_is_never_another_chain_set() -> None:
+    state = leader(table=ONE, slave="s", reason=None)
+    two = added(ONE, TAGS[1])
+    state = said(state, peering.Propose(two), peering.Failed("no answer"))
+    assert not state.connected
+    (greeting,) = acts(state, peering.Seen("s", ONE.epoch, "m1"))
+    assert isinstance(greeting, peering.Greet)
+    assert greeting.table == replace(ONE, epoch=two.epoch + 1)
+
+
+def test_a_greeting_that_failed_is_repeated_as_it_was() -> None:
+    state = leader(table=ONE)
+    seen = peering.Seen("s", 0, None)
+    state, first = peering.step(state, seen, 0)
+    assert acts(said(state, peering.Failed("no answer")), seen) == first
+
+
+def test_a_new_master_begins_above_its_slave() -> None:
+    (greeting,) = acts(leader(table=ONE), peering.Seen("s", ONE.epoch, "m0"))
+    assert greeting == peering.Greet(replace(ONE, epoch=ONE.epoch + 1))
+
+
+def test_a_slave_from_the_future_is_not_greeted() -> None:
+    state, todo = peering.step(leader(table=ONE), peering.Seen("s", 5000, None), 0)
+    assert not todo
+    assert state.reason is not None
+    assert "epoch 5000, the present one is 1: it may be another pair's" in state.reason
+
+
+def test_late_answers_change_nothing() -> None:
+    state = leader(table=ONE, slave="s", reason=None)
+    for late in (peering.Accepted("s", 7), peering.Adopted(), peering.Copied(5), peering.Counted(0, {}, {})):
+        assert peering.step(state, late, 0) == (state, ())
+
+
+def cooling(state: PairState) -> ChainTable:
+    pairs = (replace(ONE.pairs[0], state=state, since=0.0),)
+    return replace(ONE, pairs=pairs)
+
+
+def test_a_pair_is_drained_by_counts_of_its_own_epoch() -> None:
+    state = leader(table=cooling(PairState.CLOSED), slave="s", reason=None)
+    assert peering.Count() in acts(state, peering.Ticked({}), now=5)
+    assert not acts(state, peering.Counted(0, {}, {}), now=5), "counts of another epoch"
+    assert not acts(state, peering.Counted(1, {}, {0: 1}), now=5), "a lease is left"
+    (told,) = acts(state, peering.Counted(1, {}, {}), now=5)
+    assert isinstance(told, peering.Tell)
+    assert told.table.pairs[0].state is PairState.DRAINED
+
+
+def test_a_master_without_its_table_copies_it_twice() -> None:
+    """Rule 8: the second time what was still under way when the first copy began."""
+    state = leader(hold=100.0)
+    seen = peering.Seen("s", 1, "m0")
+    assert acts(state, seen, 100) == (peering.FetchChains(),)
+    state = said(state, seen, peering.Chains(ONE), now=100)
+    state, fetch = peering.step(state, peering.Adopted(), 100)
+    assert fetch == (peering.FetchPins(None),)
+    state, wait = peering.step(state, peering.Copied(5000), 101)
+    assert wait == ()
+    assert acts(state, seen, 102) == (), "D is not over"
+    assert acts(state, seen, 102.1) == (peering.FetchPins(4980),)
+    state, go_on = peering.step(state, peering.Copied(7000), 102.2)
+    assert go_on == (peering.SetTakeOver(TakeOver.WATCH), peering.Greet(replace(ONE, epoch=2)))
+    assert state.hold is None
+    assert peering.SetTakeOver(TakeOver.NONE) in acts(state, peering.Ticked({}), 102.2 + 7453)
+
+
+def test_a_copy_that_took_long_is_followed_by_the_second_one_at_once() -> None:
+    state = said(leader(hold=100.0), peering.Chains(ONE), peering.Adopted(), now=100)
+    assert acts(state, peering.Copied(5000), 103) == (peering.FetchPins(4980),)
+
+
+def test_a_copy_that_failed_begins_anew() -> None:
+    state = said(leader(hold=100.0), peering.Chains(ONE), peering.Adopted(), peering.Copied(5), now=100)
+    state = said(state, peering.Failed("the copy ends after 7 bytes, in the middle"))
+    assert (state.hold, state.table) == (100.0, ONE)
+    assert acts(state, peering.Seen("s", 1, "m0"), 200) == (peering.FetchPins(None),)
+
+
+def test_the_first_master_of_all_has_nothing_to_copy() -> None:
+    state, todo = peering.step(leader(hold=100.0), peering.Seen("s", 0, None), 100)
+    assert todo[0] == peering.SetTakeOver(TakeOver.NONE)
+    assert state.hold is None
+
+
+FUTURE = replace(ONE, epoch=5000)
+CLASH = replace(ONE, pairs=(*ONE.pairs, replace(ONE.pairs[0], slot=1, tags=TagPair(8, 3))))
+MET = following.greeted(FOLLOWER, hello(), PROTOCOL)
+
+
+@pytest.mark.parametrize(
+    ("refused", "reason"),
+    [
+        (lambda: following.greeted(FOLLOWER, hello(protocol=9), PROTOCOL), "protocol 9, this slave speaks 2"),
+        (lambda: following.greeted(FOLLOWER, hello(segment="b"), PROTOCOL), "for segment 'b', this load"),
+        (lambda: following.greeted(MET, hello(table=ChainTable()), PROTOCOL), "epoch 0 is older than"),
+        (lambda: following.greeted(MET, hello(master="m2"), PROTOCOL), "epoch 1 is another master's"),
+        (lambda: following.greeted(MET, hello(table=FUTURE), PROTOCOL), "5000 is from the future"),
+        (
+            lambda: following.greeted(FOLLOWER, hello(ask_id=3), PROTOCOL),
+            "VLAN ID 3 of tag pair .* the ask ID",
+        ),
+        (
+            lambda: following.greeted(FOLLOWER, hello(table=CLASH), PROTOCOL),
+            "VLAN ID 3 of tag pair .* in use",
+        ),
+        (lambda: following.told(FOLLOWER, "main", "m1", ONE, ASK), "no handshake yet"),
+        (lambda: following.told(MET, "main", "m2", ONE, ASK), "m1 greeted last, not m2"),
+        (lambda: following.told(MET, "b", "m1", ONE, ASK), "for segment 'b'"),
+        (lambda: following.told(MET, "main", "m1", ChainTable(), ASK), "epoch 0 is older"),
+        (lambda: following.told(MET, "main", "m1", FUTURE, ASK), "from the future"),
+    ],
+)
+def test_what_a_slave_refuses(refused: Callable[[], object], reason: str) -> None:
+    with pytest.raises(Conflict, match=reason):
+        refused()
+
+
+def test_the_same_message_again_is_taken_again() -> None:
+    assert following.greeted(MET, hello(), PROTOCOL) == MET
+    assert following.told(MET, "main", "m1", ONE, ASK) == MET
+
+
+class Protocol(RuleBasedStateMachine):
+    """A master and a slave that restart at any point; every message is kept, and may come again."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.now = 0.0
+        self.masters = 1
+        self.plane = ChainTable()
+        self.leader = leader(instance="m1")
+        self.follower = following.Follower("main", ChainTable())
+        self.slaves = 1
+        self.sent: list[Callable[[], object]] = []
+        self.author: str | None = None
+        self.contents: dict[tuple[str | None, int], object] = {}
+
+    def carry_out(self, act: peering.Act, arrives: bool, answered: bool) -> peering.Said | None:
+        match act:
+            case peering.Look():
+                seen = peering.Seen(f"s{self.slaves}", self.follower.table.epoch, self.follower.master)
+                return seen if arrives and answered else peering.Failed("lost")
+            case peering.Greet() | peering.Tell():
+                deliver = self.delivery(act)
+                self.sent.append(deliver)
+                if not arrives:
+                    return peering.Failed("lost")
+                try:
+                    deliver()
+                except Conflict as refusal:
+                    return peering.Failed(refusal.detail)
+                return (
+                    peering.Accepted(f"s{self.slaves}", act.table.epoch) if answered else peering.Failed("")
+                )
+            case peering.Adopt():
+                self.plane, self.author = act.table, self.leader.instance
+                return peering.Adopted()
+            case peering.Count():
+                return peering.Counted(self.follower.table.epoch, {}, {})
+        return None
+
+    def delivery(self, act: peering.Greet | peering.Tell) -> Callable[[], None]:
+        master, table = self.leader.instance, act.table
+
+        def deliver() -> None:
+            if isinstance(act, peering.Greet):
+                greeting = hello(master=master, table=table)
+                self.follower = following.greeted(self.follower, greeting, PROTOCOL)
+            else:
+                self.follower = following.told(self.follower, "main", master, table, ASK)
+
+        return deliver
+
+    def drive(self, message: peering.Said, fates: list[tuple[bool, bool]]) -> None:
+        waiting = [message]
+        while waiting:
+            self.leader, todo = peering.step(self.leader, waiting.pop(0), self.now)
+            for act in todo:
+                arrives, answered = fates.pop() if fates else (True, True)
+                answer = self.carry_out(act, arrives, answered)
+                waiting += [answer] if answer is not None else []
+
+    FATES = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=4)
+
+    @rule(fates=FATES, wait=st.sampled_from((0.1, 5.0)))
+    def tick(self, fates: list[tuple[bool, bool]], wait: float) -> None:
+        self.now += wait
+        self.drive(peering.Ticked({}), list(fates))
+
+    @precondition(lambda self: self.leader.connected)
+    @rule(fates=FATES, tags=st.sampled_from(TAGS))
+    def change(self, fates: list[tuple[bool, bool]], tags: TagPair) -> None:
+        table, now = self.leader.table, self.now
+        pair = next((pair for pair in table.pairs if pair.tags == tags), None)
+        verb = {None: "add", PairState.ACTIVE: "remove", PairState.DRAINED: "forget"}
+        state = None if pair is None else pair.state
+        what: Any = {verb[state]: [(tags, 100)] if pair is None else [tags]} if state in verb else {}
+        changed = balancer.change(replace(table, resting={}), **what, ask_id=ASK, now=now, transit=D)
+        if changed.epoch != table.epoch:
+            self.drive(peering.Propose(changed), list(fates))
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data())
+    def an_old_message_arrives(self, data: st.DataObject) -> None:
+        deliver = data.draw(st.sampled_from(self.sent))
+        try:
+            deliver()
+        except Conflict:
+            return
+
+    @rule()
+    def the_master_restarts(self) -> None:
+        self.masters += 1
+        self.leader = leader(instance=f"m{self.masters}", table=self.plane)
+
+    @rule()
+    def the_slave_restarts(self) -> None:
+        self.slaves += 1
+        self.follower = following.Follower("main", self.follower.table)
+        self.contents.pop((None, self.follower.table.epoch), None)  # whose it is, it forgot
+
+    @rule()
+    def the_slave_loses_its_table(self) -> None:
+        self.slaves += 1
+        self.follower = following.Follower("main", ChainTable())
+
+    @invariant()
+    def an_epoch_of_a_master_is_one_chain_set(self) -> None:
+        both = ((self.author, self.plane), (self.follower.master, self.follower.table))
+        for master, table in both:
+            content = tuple((pair.tags, pair.slot, pair.generation, pair.state) for pair in table.pairs)
+            assert self.contents.setdefault((master, table.epoch), content) == content
+
+    @invariant()
+    def the_slave_knows_what_the_master_uses(self) -> None:
+        """Each generation that the master places on is known to a slave that follows it."""
+        if self.leader.connected and self.follower.master == self.leader.instance:
+            used = {(pair.slot, pair.generation) for pair in self.plane.pairs}
+            known = {(pair.slot, pair.generation) for pair in self.follower.table.pairs}
+            behind = self.follower.table.epoch < self.plane.epoch
+            assert behind or used <= known | self.forgotten()
+
+    def forgotten(self) -> set[tuple[int, int]]:
+        """What the slave forgot already, and the master was to forget next."""
+        return {(p.slot, p.generation) for p in self.plane.pairs if p.state is PairState.DRAINED}
+
+    def teardown(self) -> None:
+        """Without losses they agree within two ticks, whatever was before."""
+        for _ in range(2):
+            self.drive(peering.Ticked({}), [])
+        assert self.leader.connected, self.leader.reason
+        assert self.follower.table.epoch == self.plane.epoch == self.leader.table.epoch
+        assert self.follower.master == self.leader.instance
+
+
+TestProtocol = Protocol.TestCase
+TestProtocol.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

@@ -1,12 +1,13 @@
-"""A master that lost its session table: affinity rule 8, spelled out."""
+"""A master that lost its session table, and what its slave keeps for it: affinity rules 5 and 8."""
 
 from __future__ import annotations
 
 from scapy.layers.inet import UDP
 from scapy.layers.l2 import Ether
 
+from lb_adapter.core.oracle_pin import State
 from lb_adapter.dataplane.base import TakeOver
-from tests.vectors.acting import CHAIN1, Make, answer, said, setup, tcp, to_server
+from tests.vectors.acting import CHAIN1, TIMES, L, Make, answer, said, setup, tcp, to_server
 
 
 def a_take_over_places_nothing_until_the_copy_is_there(make: Make) -> None:
@@ -41,3 +42,15 @@ def what_a_take_over_lost_is_counted(make: Make) -> None:
     splice.take_over = TakeOver.NONE
     splice.outer(tcp("A", port=5), 2)
     assert splice.counts["orphaned"] == 2
+
+
+def a_syn_takes_nothing_from_a_hint(make: Make) -> None:
+    """Rule 5, at the slave: a late copy of its SYN, or a forged one, does not shorten a hint."""
+    splice = make(setup("slave"))
+    splice.inner(tcp("A", 4), 0)
+    splice.inner(tcp("S", 4), 1)
+    late = TIMES.tau[State.ESTABLISHED] + L
+    assert said(splice.outer(answer("A"), late)) == ("inner", 4, "hint_sent")
+    splice.inner(tcp("A", 4), late)
+    splice.inner(answer("S", 5), late + 1)
+    assert said(splice.outer(answer("A"), 2 * late)) == ("inner", 4, "hint_sent")

@@ -1,0 +1,85 @@
+"""The slave's side of the pair's protocol, pure: what it accepts of whom. The master's side is `peering`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from catenary.errors import Conflict
+from lb_adapter.balancer import ChainTable
+from lb_adapter.peering import AHEAD
+
+
+@dataclass(frozen=True)
+class Hello:
+    """A master's greeting, without the settings that go along with it."""
+
+    protocol: int
+    segment: str
+    master: str
+    ask_id: int
+    table: ChainTable
+
+
+@dataclass(frozen=True)
+class Follower:
+    """What a slave knows of its pair: the chain set in force, and the process that it obeys, if any."""
+
+    segment: str
+    table: ChainTable
+    master: str | None = None
+
+
+def greeted(follower: Follower, hello: Hello, protocol: int) -> Follower:
+    """The slave after a greeting; `protocol` is its own. `Conflict` if it is refused."""
+    if hello.protocol != protocol:
+        raise Conflict(
+            f"the master speaks protocol {hello.protocol}, this slave speaks {protocol}: "
+            "run the same release on both"
+        )
+    _check_segment(follower, hello.segment)
+    own, new = follower.table.epoch, hello.table.epoch
+    if own and new == own and hello.master != follower.master:
+        raise Conflict(f"epoch {new} is another master's: a new one begins above its slave's")
+    _check_epoch(own, new)
+    _check_tags(hello.table, hello.ask_id)
+    return replace(follower, table=hello.table, master=hello.master)
+
+
+def told(follower: Follower, segment: str, master: str, table: ChainTable, ask_id: int | None) -> Follower:
+    """The slave after a chain set; `ask_id` is that of the greeting. `Conflict` if it is refused."""
+    if follower.master is None:
+        raise Conflict("no handshake yet: a chain set needs one first")
+    if master != follower.master:
+        raise Conflict(f"{follower.master} greeted last, not {master}: shake hands first")
+    _check_segment(follower, segment)
+    _check_epoch(follower.table.epoch, table.epoch)
+    _check_tags(table, ask_id)
+    return replace(follower, table=table)
+
+
+def _check_segment(follower: Follower, theirs: str) -> None:
+    if theirs != follower.segment:
+        raise Conflict(
+            f"message is for segment {theirs!r}, this load balancer serves {follower.segment!r}: "
+            "check --peer of the master, and --segment of both"
+        )
+
+
+def _check_epoch(own: int, new: int) -> None:
+    """The same epoch again is the same message again; an older one is late."""
+    if new < own:
+        raise Conflict(f"epoch {new} is older than the present one, {own}: refused")
+    if own and new > own + AHEAD:
+        raise Conflict(
+            f"epoch {new} is from the future, the present one is {own}: refused; if its master was replaced, "
+            "`catenary lb detach` here makes it forget"
+        )
+
+
+def _check_tags(table: ChainTable, ask_id: int | None) -> None:
+    seen: dict[int, str] = {} if ask_id is None else {ask_id: "the ask ID"}
+    for pair in table.pairs:
+        for vid in pair.tags.ids:
+            if vid in seen:
+                raise Conflict(f"VLAN ID {vid} of tag pair {pair.tags} is in use already: it is {seen[vid]}")
+            seen[vid] = f"of tag pair {pair.tags}"
