@@ -22,9 +22,10 @@ SLAVE = f"lb run --role slave --outer l2o --inner l2i --port {SLAVE_PORT}"
 
 
 class Pair:
-    """REST clients of both, and what the benchmarks ask of them."""
+    """The processes and REST clients of both, and what the benchmarks ask of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, services: Services) -> None:
+        self.services = services
         self.master = BalancerClient(f"http://127.0.0.1:{MASTER_PORT}", what="master")
         self.slave = BalancerClient(SLAVE_URL, what="slave")
 
@@ -50,9 +51,9 @@ def pair(
     network: Network, *, master: str = "", slave: str = "", chains: Sequence[TagPair] = CHAINS
 ) -> Iterator[Pair]:
     """Both load balancers on the network's bumps, with `chains`; `master` and `slave` are more options."""
-    pair = Pair()
-    slave_line, master_line = commands(master, slave)
     services = Services()
+    pair = Pair(services)
+    slave_line, master_line = commands(master, slave)
     with ExitStack() as undo:
         undo.callback(pair.master.close)
         undo.callback(pair.slave.close)

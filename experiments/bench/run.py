@@ -18,7 +18,7 @@ from rich.table import Table
 
 from catenary.errors import CatenaryError, InvalidValue
 from experiments import summary
-from experiments.bench import asks, c_core, capacity, packet, paths, report, slowdown, switch
+from experiments.bench import asks, c_core, capacity, packet, paths, report, resync, slowdown, switch
 from experiments.bench.plan import FULL, QUICK, Part, Plan, Result
 from experiments.outcome import execute
 from experiments.summary import Claim, Figure
@@ -33,6 +33,7 @@ PARTS: dict[str, Part] = {
     "capacity": capacity.measure,
     "switch": switch.measure,
     "asks": asks.measure,
+    "resync": resync.measure,
     "slowdown": slowdown.measure,
 }
 

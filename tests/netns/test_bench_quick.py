@@ -24,6 +24,7 @@ KEYS = {
     "capacity": {"insert_4m_ns", "hit_4m_ns", "map_4m_mb", "ageing_4m_ms", "reclaim_4m_ms"},
     "switch": {"switch_256_ms"},
     "asks": {"ask_per_s", "ask_extra_rtt"},
+    "resync": {"resync_1m_s"},
     "slowdown": {"slowdown_ratio"},
 }
 
