@@ -7,6 +7,7 @@ import signal
 import socket
 from typing import Any
 
+import structlog
 import uvicorn
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,9 +15,13 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from catenary import __version__
-from catenary.errors import CatenaryError, InvalidValue, Unauthorized, from_problem
+from catenary.errors import CatenaryError, Conflict, InvalidValue, Unauthorized, from_problem
 from catenary.listen import Listen
 from catenary.wire import Problem, explain
+
+_log = structlog.get_logger("rest")
+_REFUSALS = {Unauthorized.status, Conflict.status, InvalidValue.status}
+"""What goes into the log: a caller that has no right to ask, or asks for what can't be."""
 
 
 def create_app(title: str, token: str | None, lifespan: Any = None) -> FastAPI:
@@ -52,6 +57,9 @@ def create_app(title: str, token: str | None, lifespan: Any = None) -> FastAPI:
 
 
 def _problem(request: Request, status: int, title: str, detail: str) -> JSONResponse:
+    if status in _REFUSALS:
+        caller = request.client.host if request.client else None
+        _log.warning("refused", call=request.url.path, caller=caller, status=status, reason=detail)
     body = Problem(title=title, status=status, detail=detail, instance=request.url.path)
     return JSONResponse(body.model_dump(), status, media_type="application/problem+json")
 

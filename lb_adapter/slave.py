@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from catenary import wire
 from catenary.chain import PairState
-from catenary.errors import Conflict
 from catenary.tags import TagPair
 from lb_adapter import following, records
 from lb_adapter.balancer import ChainTable
@@ -40,7 +39,7 @@ class Slave(Daemon):
             hello = following.Hello(
                 request.protocol, chains.segment, request.master_id, request.ask_id, self._read(chains)
             )
-            follower = self._judged(lambda: following.greeted(self._follower, hello, wire.PROTOCOL))
+            follower = following.greeted(self._follower, hello, wire.PROTOCOL)
             self._config = replace(
                 self._config,
                 ask_id=request.ask_id,
@@ -56,21 +55,10 @@ class Slave(Daemon):
         chains = update.chain_set
         with self._lock:
             table, asks = self._read(chains), self._config.ask_id
-            self._follow(
-                self._judged(
-                    lambda: following.told(self._follower, chains.segment, update.master_id, table, asks)
-                )
-            )
+            self._follow(following.told(self._follower, chains.segment, update.master_id, table, asks))
 
     def _read(self, chains: wire.ChainSet) -> ChainTable:
         return from_wire(chains, self._clock())
-
-    def _judged(self, judge: Callable[[], following.Follower]) -> following.Follower:
-        try:
-            return judge()
-        except Conflict as refusal:
-            log.warning("refused", reason=refusal.detail)
-            raise
 
     def _follow(self, follower: following.Follower) -> None:
         """The data plane first: what could not be applied is not believed either."""

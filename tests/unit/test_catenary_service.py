@@ -166,3 +166,22 @@ def test_waiting_polls_until_the_operation_is_over(monkeypatch: pytest.MonkeyPat
         done = client.wait(view("running"), 1.0, sleep=naps.append, clock=lambda: 0.0)
     assert done.state == "succeeded"
     assert len(naps) == 2
+
+
+def test_a_refusal_is_an_event_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    app = create_app("test", TOKEN)
+
+    @app.get("/v1/taken")
+    def taken() -> None:
+        raise errors.Conflict("VLAN ID 7 is in use")
+
+    client = TestClient(app)
+    client.get("/v1/taken", headers={"Authorization": "Bearer wrong-and-secret"})
+    client.get("/v1/taken", headers={"Authorization": f"Bearer {TOKEN}"})
+    said = capsys.readouterr().out
+    assert said.count("refused") == 2
+    assert "status=401" in said
+    assert "status=409" in said
+    assert "VLAN ID 7 is in use" in said
+    assert "wrong-and-secret" not in said
+    assert TOKEN not in said

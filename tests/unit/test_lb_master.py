@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from catenary import wire
-from catenary.errors import Conflict
+from catenary.errors import Conflict, Unavailable
 from catenary.session import Timeouts
 from experiments.chaos.plane import OraclePlane
 from lb_adapter.core.oracle_splice import Splice
-from lb_adapter.dataplane.base import SpliceConfig
+from lb_adapter.dataplane.base import SpliceConfig, TakeOver
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave
 from tests.vectors.acting import answer, tcp, with_tag
@@ -22,23 +22,25 @@ class Pair:
 
     def __init__(self, slow_start: float = 0.0) -> None:
         self.now = 1000
-        self.plane = self._plane()
-        timeouts = Timeouts()
-        slave = Slave(
-            self._plane(), SpliceConfig("slave", "outer", "inner", None, timeouts), "main", clock=self._clock
-        )
+        config = SpliceConfig("slave", "outer", "inner", None, Timeouts())
+        self.slave = Slave(self._plane(), config, "main", clock=self._clock)
         # What the master asks of its slave goes through a client elsewhere; here it is the slave itself.
-        slave.url = "here"  # type: ignore[attr-defined]
+        self.slave.url = "here"  # type: ignore[attr-defined]
+        self.start_master(slow_start)
+        self.master.change(wire.Change(add=[wire.PairAdd(**FIRST)]))
+
+    def start_master(self, slow_start: float = 0.0) -> None:
+        """One with empty tables, as the first one is, or one that lost them."""
+        self.plane = self._plane()
         self.master = Master(
             self.plane,
-            SpliceConfig("master", "outer", "inner", 4094, timeouts),
+            SpliceConfig("master", "outer", "inner", 4094, Timeouts()),
             "main",
-            slave,  # type: ignore[arg-type]
+            self.slave,  # type: ignore[arg-type]
             slow_start=slow_start,
             clock=self._clock,
         )
         self.master.tick()
-        self.master.change(wire.Change(add=[wire.PairAdd(**FIRST)]))
 
     def _plane(self) -> OraclePlane:
         return OraclePlane(lambda: self.now, Splice, 1000)
@@ -93,3 +95,28 @@ def test_a_slow_start_rests_during_overflow() -> None:
     pair.master.tick()
     assert pair.master.pairs().epoch > epoch
     assert set(pair.plane.adopt().placement().values()) == {("2-3", 100), ("4-5", 100)}
+
+
+def test_a_copy_that_is_cut_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = Pair()
+    splice = pair.plane.splice
+    assert splice is not None
+    verdict, frame = splice.outer(tcp("S"), pair.now)
+    assert pair.slave._plane.splice is not None  # type: ignore[attr-defined]
+    pair.slave._plane.splice.inner(frame, pair.now)  # type: ignore[attr-defined]
+    whole = pair.slave.pins
+    monkeypatch.setattr(pair.slave, "pins", lambda since: iter([b"".join(whole(since))[:-20]]))
+    pair.start_master()
+    assert "in the middle" in capsys.readouterr().out
+    assert "in the middle" in (pair.master.health().peer.reason or "")
+    assert (list(pair.plane.export(None))[0].size, pair.plane.take_over()) == (0, TakeOver.HOLD)
+    with pytest.raises(Unavailable, match="no session table"):
+        pair.master.change(wire.Change(add=[wire.PairAdd(**SECOND)]))
+    monkeypatch.setattr(pair.slave, "pins", whole)
+    pair.now += 5000
+    pair.master.tick()
+    assert pair.plane.take_over() is TakeOver.WATCH
+    assert pair.plane.splice is not None
+    assert pair.plane.splice.outer(tcp("A"), pair.now)[0].vid == verdict.vid
