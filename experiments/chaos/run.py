@@ -82,6 +82,7 @@ def _chaos(sessions: int, first: int, results: Path, console: Console) -> bool:
         "simulated_changes": Figure(seen.changes, "changes of the chain set"),
         "simulated_faults": Figure(seen.faults, "faults"),
         "simulated_violations": Figure(len(seen.broken), "sessions"),
+        "simulated_orphaned": Figure(seen.orphaned, "sessions"),
         "cut_without_faults": Figure(calm.cut.total(), "packets"),
         "baseline_violations": Figure(len(lost[BASELINE].broken), f"of {lost[BASELINE].sessions} sessions"),
     }

@@ -111,7 +111,7 @@ def test_a_copy_that_is_cut_changes_nothing(
     pair.start_master()
     assert "in the middle" in capsys.readouterr().out
     assert "in the middle" in (pair.master.health().peer.reason or "")
-    assert (list(pair.plane.export(None))[0].size, pair.plane.take_over()) == (0, TakeOver.HOLD)
+    assert (next(pair.plane.export(None)).size, pair.plane.take_over()) == (0, TakeOver.HOLD)
     with pytest.raises(Unavailable, match="no session table"):
         pair.master.change(wire.Change(add=[wire.PairAdd(**SECOND)]))
     monkeypatch.setattr(pair.slave, "pins", whole)
