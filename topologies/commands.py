@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from catenary.wire import TimeoutsModel
+from catenary.wire import SegmentConfig
 from topologies import wiring
+from topologies.blueprint import balancer_address
 from topologies.credentials import Credentials
 
 CONTROLLER_PORT = 8081
@@ -24,21 +25,24 @@ def management(network: Path, run_dir: Path, made: Credentials) -> tuple[str, ..
 
 
 def master(
-    name: str, pins: Path, made: Credentials, slave_url: str, timeouts: TimeoutsModel
+    segment: str, config: SegmentConfig, pins: Path, made: Credentials, slave_url: str
 ) -> tuple[str, ...]:
     peer = ("--peer", slave_url, "--peer-token-file", str(made.token_file), "--peer-ca", str(made.ca))
-    times = [(f"--{key.replace('_', '-')}", f"{value:g}") for key, value in timeouts.model_dump().items()]
+    times = [
+        (f"--{key.replace('_', '-')}", f"{value:g}") for key, value in config.timeouts.model_dump().items()
+    ]
     options = [text for option in times for text in option]
-    return (*_balancer("master", name, pins, made), *peer, "--ask-id", str(wiring.ASK_ID), *options)
+    balancer = _balancer("master", config.master, segment, pins, made)
+    return (*balancer, *peer, "--ask-id", str(config.ask_id), *options)
 
 
-def slave(name: str, pins: Path, made: Credentials) -> tuple[str, ...]:
-    return _balancer("slave", name, pins, made)
+def slave(segment: str, config: SegmentConfig, pins: Path, made: Credentials) -> tuple[str, ...]:
+    return _balancer("slave", config.slave, segment, pins, made)
 
 
-def _balancer(role: str, name: str, pins: Path, made: Credentials) -> tuple[str, ...]:
-    command = ("lb", "run", "--role", role, "--segment", wiring.SEGMENT, "--pin", str(pins))
+def _balancer(role: str, name: str, segment: str, pins: Path, made: Credentials) -> tuple[str, ...]:
+    command = ("lb", "run", "--role", role, "--segment", segment, "--pin", str(pins))
     ports = ("--outer", f"{name}-outer", "--inner", f"{name}-inner")
-    listen = ("--host", wiring.BALANCER_ADDRESSES[name], "--port", str(wiring.BALANCER_PORT))
+    listen = ("--host", balancer_address(name), "--port", str(wiring.BALANCER_PORT))
     tls = ("--tls-cert", str(made.certificate(name)), "--tls-key", str(made.key(name)))
     return (*command, *ports, *listen, *tls, "--token-file", str(made.token_file))

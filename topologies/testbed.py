@@ -29,46 +29,62 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import socket
-import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 import typer
 import yaml
 
 from catenary.client import BalancerClient, ControllerClient, ManagementClient
-from catenary.errors import CatenaryError, Conflict, InvalidValue, Unavailable
+from catenary.errors import Conflict, Unavailable
 from catenary.token import read_token
-from catenary.wire import ChainRequest, ChainView, NetworkConfig, SteerRequest, Tags, TimeoutsModel
-from topologies import commands, credentials, namespaces, wiring
+from catenary.wire import (
+    ChainRequest,
+    ChainView,
+    NetworkConfig,
+    SegmentConfig,
+    SteerRequest,
+    Tags,
+    TimeoutsModel,
+)
+from topologies import commands, credentials, hold, namespaces
+from topologies.blueprint import Blueprint
 from topologies.credentials import Credentials
 from topologies.hosts import Host
+from topologies.machine import check_links, links, processes
 from topologies.nfs.firewall import Firewall
-from topologies.ovs import OpenVSwitch, alive
+from topologies.ovs import OpenVSwitch
 from topologies.services import Service, Services, wait_until
 from topologies.wiring import Attachment, Wiring
 
 CONTROLLER_URL = f"http://127.0.0.1:{commands.CONTROLLER_PORT}"
 MANAGEMENT_URL = f"http://127.0.0.1:{commands.MANAGEMENT_PORT}"
+FIG4 = Blueprint(
+    switches={"s1": 1, "s2": 2, "s3": 3, "s4": 4, "s5": 5},
+    trunks=(("s1", "s3"), ("s3", "s2"), ("s1", "s4"), ("s4", "s2"), ("s1", "s5"), ("s5", "s2")),
+    hosts={"h1": ("s1", 1), "h2": ("s2", 2), "h3": ("s1", 3)},
+    nfs={"n1": "s3", "n2": "s4", "n3": "s5"},
+    balancers={"l1": "s1", "l2": "s2"},
+    segments={"main": SegmentConfig(master="l1", slave="l2")},
+)
 
 
 class Testbed:
-    """The testbed as a context manager: up and ready inside, gone after it.
+    """A network with Catenary on it, as a context manager: up and ready inside, gone after it.
 
     Needs `namespaces.isolate()` before. Every file goes into `run_dir` (made if need be; by default one that
     ends with the namespace). With `services=False` only wires, NFs and switches are there. `nf_rate_mbit` is
-    each NF's capacity (None: unlimited), `timeouts` the segment's.
+    each NF's capacity (None: unlimited), `timeouts` those of every segment.
 
-    `hosts` are h1 h2 h3 n1 n2 n3 l1 l2 and `root` (the namespace of switches, controller and management
-    system); `firewalls` n1 n2 n3; `management`, `controller` and `balancers` are clients of the services.
+    `hosts` are all nodes of the blueprint (h1 h2 h3 n1 n2 n3 l1 l2) and `root` (the namespace of switches,
+    controller and management system); `firewalls` are its NFs; `management`, `controller` and `balancers` are
+    clients of the services.
     """
 
     __test__ = False  # its name looks like one to pytest
@@ -83,6 +99,7 @@ class Testbed:
     def __init__(
         self,
         *,
+        blueprint: Blueprint = FIG4,
         run_dir: Path | None = None,
         services: bool = True,
         nf_rate_mbit: float | None = 40.0,
@@ -91,12 +108,14 @@ class Testbed:
         control_port: str | None = None,
     ) -> None:
         namespaces.require_isolated()
-        _check_links([port for item in attach for port in (item.outer, item.inner)], control_port)
+        check_links([port for item in attach for port in (item.outer, item.inner)], control_port)
         self.run_dir = run_dir or Path(tempfile.mkdtemp(prefix="testbed-", dir=namespaces.PRIVATE))
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self.ovs = OpenVSwitch(self.run_dir / "ovs")
         self.services = Services()
+        self.blueprint = blueprint
         self.wiring = Wiring(
+            blueprint,
             self.run_dir,
             datapath=self.ovs.datapath,
             attached={item.balancer: item for item in attach},
@@ -107,8 +126,8 @@ class Testbed:
         self._timeouts = timeouts or TimeoutsModel()
         self._undo = ExitStack()
         self._baseline: set[str] = set()
-        self._links_before = _links()
-        self._processes_before = _processes()
+        self._links_before = links()
+        self._processes_before = processes()
 
     def __enter__(self) -> Self:
         try:
@@ -143,7 +162,7 @@ class Testbed:
             self._start_services()
         self.firewalls = {
             name: Firewall(self.hosts[name], f"{name}-eth0", f"{name}-eth1", rate_mbit=self._nf_rate_mbit)
-            for name in wiring.NFS
+            for name in self.blueprint.nfs
         }
         for firewall in self.firewalls.values():
             firewall.start()
@@ -160,10 +179,17 @@ class Testbed:
         return self.run_dir / "network.yaml"
 
     def add_chain(
-        self, nfs: Sequence[str], *, name: str | None = None, tags: Tags | None = None, timeout: float = 10.0
+        self,
+        nfs: Sequence[str],
+        *,
+        name: str | None = None,
+        tags: Tags | None = None,
+        segment: str | None = None,
+        timeout: float = 10.0,
     ) -> ChainView:
         """Ask the management system for a chain and wait until it is active."""
-        operation = self.management.add_chain(ChainRequest(nfs=list(nfs), name=name, tags=tags))
+        request = ChainRequest(nfs=list(nfs), name=name, tags=tags, segment=segment)
+        operation = self.management.add_chain(request)
         done = self.management.wait(operation, timeout, poll=0.02)
         if done.state == "failed":
             raise Unavailable(f"chain {done.chain} could not be added: {done.reason}")
@@ -201,7 +227,7 @@ class Testbed:
         lines = [f"run directory      {self.run_dir}", f"get inside by      {namespaces.enter()}"]
         lines += [f"management system  {MANAGEMENT_URL}", f"controller         {CONTROLLER_URL}"]
         lines += [f"load balancer {name}   {config.url}" for name, config in self.network.balancers.items()]
-        for name in wiring.HOSTS:
+        for name in self.blueprint.hosts:
             host = self.hosts[name]
             lines.append(
                 f"host {name}            {host.ipv4}  {host.ipv6}  (inside: nsenter -t {host.pid} -n)"
@@ -214,8 +240,8 @@ class Testbed:
         While up: rules, tags and pins of chains. After `stop`: processes and network interfaces.
         """
         if not self.ovs.running():
-            links = [f"network interface {link}" for link in sorted(_links() - self._links_before)]
-            return links + [f"process {name}" for name in sorted(_processes() - self._processes_before)]
+            left = [f"network interface {link}" for link in sorted(links() - self._links_before)]
+            return left + [f"process {name}" for name in sorted(processes() - self._processes_before)]
         left = [f"OpenFlow rule on {rule}" for rule in sorted(self._rules() - self._baseline)]
         if self._with_services:
             left += [f"steered chain {chain.name}" for chain in self.controller.chains()]
@@ -263,7 +289,7 @@ class Testbed:
         for client in (self.management, self.controller, *self.balancers.values()):
             self._undo.callback(client.close)
         self.services.start(self._controller_service())
-        for name in wiring.BALANCERS:
+        for name in self.blueprint.balancers:
             if name in self.wiring.hosts:
                 self.services.start(self._balancer_service(name, made, bpffs / name))
         self.services.start(self._management_service(made))
@@ -280,14 +306,16 @@ class Testbed:
         )
 
     def _balancer_service(self, name: str, made: Credentials, pins: Path) -> Service:
-        if name == wiring.MASTER:
-            slave_url = self.network.balancers[wiring.SLAVE].url
-            command = commands.master(name, pins, made, slave_url, self._timeouts)
+        segment = self.blueprint.segment_of(name)
+        config = self.network.segments[segment]
+        if name == config.master:
+            slave_url = self.network.balancers[config.slave].url
+            command = commands.master(segment, config, pins, made, slave_url)
         else:
-            command = commands.slave(name, pins, made)
+            command = commands.slave(segment, config, pins, made)
         client = self.balancers[name]
         # Half a pair is never well: when the other half is outside, answering is all that can be waited for.
-        paired = wiring.BALANCERS.keys() <= self.wiring.hosts.keys()
+        paired = {config.master, config.slave} <= self.wiring.hosts.keys()
         ready = partial(_healthy, client) if paired else lambda: bool(client.health().status)
         return Service(name, self.hosts[name], "lb_adapter", command, ready)
 
@@ -295,10 +323,16 @@ class Testbed:
         """All switches and links are there, and a chain could be steered (discovery has settled)."""
         health = self.controller.health()
         seen = {frozenset((link.a.switch, link.b.switch)) for link in self.controller.topology().links}
-        if health.switches_connected != len(wiring.SWITCHES) or seen != set(map(frozenset, wiring.TRUNKS)):
+        if health.switches_connected != len(self.blueprint.switches):
             return False
-        probe = SteerRequest(segment=wiring.SEGMENT, tags=Tags(forward=4092, reverse=4093), nfs=["n1"])
-        with suppress(Conflict):  # n1 serves a chain already: as good an answer
+        if seen != set(map(frozenset, self.blueprint.trunks)):
+            return False
+        probe = SteerRequest(
+            segment=next(iter(self.blueprint.segments)),
+            tags=Tags(forward=4090, reverse=4091),
+            nfs=[next(iter(self.blueprint.nfs))],
+        )
+        with suppress(Conflict):  # the NF serves a chain already: as good an answer
             self.controller.check("probe", probe)
         return health.status == "ok"
 
@@ -307,7 +341,7 @@ class Testbed:
         volatile = re.compile(r"(duration|n_packets|n_bytes|idle_age|hard_age)=[^,]*, ")
         return {
             f"{switch}: {volatile.sub('', flow)}"
-            for switch in wiring.SWITCHES
+            for switch in self.blueprint.switches
             for flow in self.ovs.flows(switch)
         }
 
@@ -319,62 +353,5 @@ def _healthy(balancer: BalancerClient) -> bool:
     return True
 
 
-def _check_links(ports: list[str], control_port: str | None) -> None:
-    for port in (*ports, *([control_port] if control_port else [])):
-        if port not in _links():
-            raise InvalidValue(f"no network interface {port!r} here: there are {', '.join(sorted(_links()))}")
-
-
-def _links() -> set[str]:
-    """The network interfaces of this namespace."""
-    return {name for _, name in socket.if_nameindex()}
-
-
-def _processes() -> set[str]:
-    """Every process that this PID namespace shows, but for zombies and this process: "PID COMMAND"."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid() and alive(int(entry.name)):
-            with suppress(FileNotFoundError, ProcessLookupError):
-                found.add(f"{entry.name} {(entry / 'cmdline').read_text().replace(chr(0), ' ').strip()}")
-    return found
-
-
-def main(
-    attach: Annotated[
-        list[str] | None, typer.Option(help="External load balancer: l1=OUTER,INNER[,URL]; may be repeated.")
-    ] = None,
-    control: Annotated[str | None, typer.Option(help="Interface that joins the control network.")] = None,
-    run_dir: Annotated[Path | None, typer.Option(help="Directory for logs, certificates and token.")] = None,
-    nf_rate: Annotated[
-        float, typer.Option(help="Capacity of each NF in Mbit/s; 0 is unlimited.", min=0)
-    ] = 40.0,
-    shell: Annotated[bool, typer.Option(help="Mininet's shell; leaving it ends the testbed.")] = False,
-) -> None:
-    """Bring the testbed up and hold it until Ctrl-C or SIGTERM."""
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    try:
-        attachments = [Attachment.parse(text) for text in attach or ()]
-        ports = [port for item in attachments for port in (item.outer, item.inner)]
-        namespaces.isolate([*ports, *([control] if control else [])])
-        options: dict[str, Any] = {"run_dir": run_dir, "attach": attachments, "control_port": control}
-        with Testbed(nf_rate_mbit=nf_rate or None, **options) as testbed:
-            typer.echo(testbed.describe())
-            if shell:
-                testbed.wiring.shell()
-            else:
-                _hold()
-    except CatenaryError as error:
-        typer.echo(f"testbed: {error.detail}", err=True)
-        raise typer.Exit(error.exit_code) from error
-
-
-def _hold() -> None:
-    typer.echo("Up. Ctrl-C or SIGTERM ends it.")
-    with suppress(KeyboardInterrupt):
-        while True:
-            signal.pause()
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    typer.run(hold.command(Testbed))

@@ -1,4 +1,4 @@
-"""The wires of the paper's Fig. 4 in Mininet: nodes, links, addresses, and the network file of it."""
+"""The wires of a network in Mininet: nodes, links, addresses, and its network file."""
 
 from __future__ import annotations
 
@@ -19,20 +19,14 @@ from catenary.wire import (
     HostAttachment,
     NetworkConfig,
     NfAttachment,
-    SegmentConfig,
     TimeoutsModel,
 )
+from topologies.blueprint import Blueprint, balancer_address
 from topologies.hosts import Host
 
-SWITCHES = {"s1": 1, "s2": 2, "s3": 3, "s4": 4, "s5": 5}
-TRUNKS = (("s1", "s3"), ("s3", "s2"), ("s1", "s4"), ("s4", "s2"), ("s1", "s5"), ("s5", "s2"))
-HOSTS = {"h1": ("s1", 1), "h2": ("s2", 2), "h3": ("s1", 3)}
-NFS = {"n1": "s3", "n2": "s4", "n3": "s5"}
-BALANCERS = {"l1": "s1", "l2": "s2"}
-SEGMENT, MASTER, SLAVE, ASK_ID = "main", "l1", "l2", 4094
 CONTROL_BRIDGE, CONTROL_ADDRESS = "ctl", "10.255.0.1"
-BALANCER_ADDRESSES = {"l1": "10.255.0.11", "l2": "10.255.0.12"}
 BALANCER_PORT = 8082
+ATTACHABLE = ("l1", "l2")
 OPENFLOW_PORT = 6653
 _TARGETS = ("tcp:127.0.0.1", f"tcp:127.0.0.1:{OPENFLOW_PORT}")  # the same: this is the standard port
 
@@ -59,11 +53,17 @@ class Attachment:
         name, _, rest = text.partition("=")
         outer, _, tail = rest.partition(",")
         inner, _, url = tail.partition(",")
-        if name not in BALANCERS:
-            raise InvalidValue(f"--attach {text!r}: no load balancer {name!r} here, use l1 or l2")
+        if name not in ATTACHABLE:
+            raise InvalidValue(
+                f"--attach {text!r}: no load balancer {name!r} here, use {' or '.join(ATTACHABLE)}"
+            )
         if not outer or not inner or outer == inner:
             raise InvalidValue(f"--attach {text!r}: name two interfaces, as in {name}=em1,em2")
-        return cls(name, outer, inner, url or f"https://{BALANCER_ADDRESSES[name]}:{BALANCER_PORT}")
+        return cls(name, outer, inner, url or balancer_url(name))
+
+
+def balancer_url(name: str) -> str:
+    return f"https://{balancer_address(name)}:{BALANCER_PORT}"
 
 
 class Wiring:
@@ -71,6 +71,7 @@ class Wiring:
 
     def __init__(
         self,
+        blueprint: Blueprint,
         logs: Path,
         *,
         datapath: str,
@@ -79,6 +80,7 @@ class Wiring:
     ) -> None:
         setLogLevel("warning")
         Mininet.inited = True  # or it would raise limits and sysctls of the whole machine
+        self._blueprint = blueprint
         self._logs = logs
         self._attached = attached
         self._control_port = control_port
@@ -91,30 +93,31 @@ class Wiring:
     def start(self) -> None:
         """Make nodes and links and start the switches. Returns when the hosts have their addresses."""
         _shell("sysctl -qw net.ipv6.conf.default.disable_ipv6=1")  # the switches' ends of all links
-        for name, dpid in SWITCHES.items():
+        for name, dpid in self._blueprint.switches.items():
             self._nodes[name] = self._net.addSwitch(
                 name, dpid=f"{dpid:016x}", datapath=self._datapath, protocols="OpenFlow13", batch=True
             )
         self._add_hosts()
-        for name, switch in NFS.items():
+        for name, switch in self._blueprint.nfs.items():
             self._add_bump(name, switch, ("eth0", "eth1"))
-        for name, switch in BALANCERS.items():
+        for name, switch in self._blueprint.balancers.items():
             if name in self._attached:
                 self._take_ports(self._attached[name], switch)
             else:
                 self._add_bump(name, switch, ("outer", "inner"))
-        for a, b in TRUNKS:
+        for a, b in self._blueprint.trunks:
             self._net.addLink(self._nodes[a], self._nodes[b])
         self._net.build()
         self._make_control_network()
         self._net.start()
-        for name in HOSTS:
+        for name in self._blueprint.hosts:
             self._finish_host(name)
 
     def stop(self) -> None:
         # Before the nodes: the kernel takes its time over the links of a namespace that has ended.
         legs = "".join(
-            f"ip link del {CONTROL_BRIDGE}-{name}\n" for name in BALANCERS.keys() - self._attached.keys()
+            f"ip link del {CONTROL_BRIDGE}-{name}\n"
+            for name in self._blueprint.balancers.keys() - self._attached.keys()
         )
         _shell(f"{legs}ip link del {CONTROL_BRIDGE}")
         self._net.stop()
@@ -126,7 +129,10 @@ class Wiring:
         when the target is spelled anew. It must never be without one: that would flush the rules.
         """
         self._target = next(target for target in _TARGETS if target != self._target)
-        _shell("ovs-vsctl " + " ".join(f"-- set-controller {switch} {self._target}" for switch in SWITCHES))
+        _shell(
+            "ovs-vsctl "
+            + " ".join(f"-- set-controller {switch} {self._target}" for switch in self._blueprint.switches)
+        )
 
     def shell(self) -> None:
         """Mininet's own command line, until its user leaves it."""
@@ -136,7 +142,7 @@ class Wiring:
     def config(self, timeouts: TimeoutsModel) -> NetworkConfig:
         """The network file of this wiring."""
         hosts = {}
-        for name, (switch, number) in HOSTS.items():
+        for name, (switch, number) in self._blueprint.hosts.items():
             mac = f"00:00:00:00:00:{number:02x}"
             hosts[name] = HostAttachment(switch=switch, port=self.port(name, f"{name}-eth0"), mac=mac)
         nfs = {
@@ -145,14 +151,19 @@ class Wiring:
                 ingress=self.port(name, f"{name}-eth0"),
                 egress=self.port(name, f"{name}-eth1"),
             )
-            for name, switch in NFS.items()
+            for name, switch in self._blueprint.nfs.items()
         }
         return NetworkConfig(
-            switches=SWITCHES,
+            switches=dict(self._blueprint.switches),
             hosts=hosts,
             nfs=nfs,
-            balancers={name: self._balancer(name, switch) for name, switch in BALANCERS.items()},
-            segments={SEGMENT: SegmentConfig(master=MASTER, slave=SLAVE, ask_id=ASK_ID, timeouts=timeouts)},
+            balancers={
+                name: self._balancer(name, switch) for name, switch in self._blueprint.balancers.items()
+            },
+            segments={
+                name: segment.model_copy(update={"timeouts": timeouts})
+                for name, segment in self._blueprint.segments.items()
+            },
         )
 
     def port(self, node: str, interface: str) -> str:
@@ -170,11 +181,11 @@ class Wiring:
             switch=switch,
             outer=self.port(name, f"{name}-outer"),
             inner=self.port(name, f"{name}-inner"),
-            url=f"https://{BALANCER_ADDRESSES[name]}:{BALANCER_PORT}",
+            url=balancer_url(name),
         )
 
     def _add_hosts(self) -> None:
-        for name, (switch, number) in HOSTS.items():
+        for name, (switch, number) in self._blueprint.hosts.items():
             node = self._net.addHost(name, ip=f"10.0.0.{number}/24", mac=f"00:00:00:00:00:{number:02x}")
             self._register(name, node, f"10.0.0.{number}", f"fd00:ca7e::{number:x}")
             self._net.addLink(node, self._nodes[switch])
@@ -183,7 +194,8 @@ class Wiring:
         """A node without addresses whose two ports hang on one switch."""
         node = self._net.addHost(name, ip=None)
         node.cmd(_NO_IPV6)  # before its links are there: their own MLD would be tagged and steered
-        self._register(name, node, BALANCER_ADDRESSES.get(name), None)
+        balancer = name in self._blueprint.balancers
+        self._register(name, node, balancer_address(name) if balancer else None, None)
         for port in ports:
             self._net.addLink(node, self._nodes[switch], intfName1=f"{name}-{port}")
 
@@ -211,12 +223,12 @@ class Wiring:
         ]
         if self._control_port is not None:
             lines.append(f"ip link set {self._control_port} master {bridge} up")
-        for name in BALANCERS.keys() - self._attached.keys():
+        for name in self._blueprint.balancers.keys() - self._attached.keys():
             pid = self.hosts[name].pid
             lines.append(f"ip link add {bridge}-{name} type veth peer name {name}-ctl netns {pid}")
             lines.append(f"ip link set {bridge}-{name} master {bridge} up")
             lines.append(
-                f"nsenter --net=/proc/{pid}/ns/net ip addr add {BALANCER_ADDRESSES[name]}/24 dev {name}-ctl"
+                f"nsenter --net=/proc/{pid}/ns/net ip addr add {balancer_address(name)}/24 dev {name}-ctl"
             )
             lines.append(f"nsenter --net=/proc/{pid}/ns/net ip link set {name}-ctl up")
         _shell("\n".join(lines))

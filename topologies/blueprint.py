@@ -1,0 +1,35 @@
+"""What a network is made of, as data: `Wiring` builds it, `Testbed` runs Catenary on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from catenary.wire import SegmentConfig
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """One network. `switches` are datapath IDs, `trunks` the links between them.
+
+    `hosts` are (switch, number): host number 7 has the addresses 10.0.0.7 and fd00:ca7e::7. Every NF is a
+    firewall on two ports of its switch, every load balancer (`l1`, `l2`, ...) a bump on two ports of its own.
+    """
+
+    switches: Mapping[str, int]
+    trunks: tuple[tuple[str, str], ...]
+    hosts: Mapping[str, tuple[str, int]]
+    nfs: Mapping[str, str]
+    balancers: Mapping[str, str]
+    segments: Mapping[str, SegmentConfig]
+
+    def segment_of(self, balancer: str) -> str:
+        """The segment that a load balancer belongs to."""
+        return next(
+            name for name, segment in self.segments.items() if balancer in (segment.master, segment.slave)
+        )
+
+
+def balancer_address(name: str) -> str:
+    """The address of load balancer `l1`, `l2`, ... on the control network."""
+    return f"10.255.0.{10 + int(name.removeprefix('l'))}"

@@ -1,0 +1,60 @@
+"""`python -m topologies.NAME`: bring a network up and hold it until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from catenary.errors import CatenaryError
+from topologies import namespaces
+from topologies.wiring import Attachment
+
+
+def command(bring_up: Callable[..., Any]) -> Callable[..., None]:
+    """The command line of a network, for `typer.run`; `bring_up` is `Testbed`, with its blueprint."""
+
+    def main(
+        attach: Annotated[
+            list[str] | None,
+            typer.Option(help="External load balancer: l1=OUTER,INNER[,URL]; may be repeated."),
+        ] = None,
+        control: Annotated[str | None, typer.Option(help="Interface that joins the control network.")] = None,
+        run_dir: Annotated[
+            Path | None, typer.Option(help="Directory for logs, certificates and token.")
+        ] = None,
+        nf_rate: Annotated[
+            float, typer.Option(help="Capacity of each NF in Mbit/s; 0 is unlimited.", min=0)
+        ] = 40.0,
+        shell: Annotated[bool, typer.Option(help="Mininet's shell; leaving it ends the testbed.")] = False,
+    ) -> None:
+        """Bring the testbed up and hold it until Ctrl-C or SIGTERM."""
+        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+        try:
+            attachments = [Attachment.parse(text) for text in attach or ()]
+            ports = [port for item in attachments for port in (item.outer, item.inner)]
+            namespaces.isolate([*ports, *([control] if control else [])])
+            options: dict[str, Any] = {"run_dir": run_dir, "attach": attachments, "control_port": control}
+            with bring_up(nf_rate_mbit=nf_rate or None, **options) as testbed:
+                typer.echo(testbed.describe())
+                if shell:
+                    testbed.wiring.shell()
+                else:
+                    _hold()
+        except CatenaryError as error:
+            typer.echo(f"testbed: {error.detail}", err=True)
+            raise typer.Exit(error.exit_code) from error
+
+    return main
+
+
+def _hold() -> None:
+    typer.echo("Up. Ctrl-C or SIGTERM ends it.")
+    with suppress(KeyboardInterrupt):
+        while True:
+            signal.pause()
