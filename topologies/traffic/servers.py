@@ -57,8 +57,8 @@ http {{
 """
 
 
-class _Server:
-    """What both servers share: one process on a host that answers on a port."""
+class Server:
+    """What all servers share: one process on a host that answers on a port."""
 
     def __init__(self, host: Host, port: int) -> None:
         self.host = host
@@ -104,7 +104,7 @@ class _Server:
             time.sleep(0.02)
 
 
-class WebServer(_Server):
+class WebServer(Server):
     """nginx on `host`, port 80, with the files of `FILES`: `url("500k")`. It closes after each answer."""
 
     def __init__(self, host: Host, port: int = 80) -> None:
@@ -128,7 +128,7 @@ class WebServer(_Server):
         self._wait_listening(self._process, errors)
 
 
-class ByteServer(_Server):
+class ByteServer(Server):
     """A small server on `host` that answers `url("N")` with N bytes; the server side opens sessions to it."""
 
     def __init__(self, host: Host, port: int = 8000) -> None:

@@ -1,0 +1,64 @@
+"""The witness on one segment of a network that has more than that segment."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from ipaddress import ip_address
+
+from catenary.session import End, SessionKey
+from catenary.wire import TimeoutsModel
+from topologies.testbed import Testbed
+from topologies.traffic import Talks
+from witness.checker import judge
+from witness.places import places_of
+from witness.recording import Recording
+from witness.taps import Limits, Taps
+from witness.verdict import Verdict
+
+TCP = 6
+SHORT = TimeoutsModel(
+    tcp_opening=2, tcp_established=4, tcp_closing=1, udp=2, other=2, neighbour=2, lease=1, transit=0.5
+)
+
+
+def watch(testbed: Testbed, segment: str, nfs: Collection[str]) -> Taps:
+    """Taps at the outer ports of a segment's pair and at these NFs."""
+    places = [place for place in places_of(testbed.network, segment) if not place.nf or place.nf in nfs]
+    return Taps(places, Limits.of(testbed.network.segments[segment].timeouts.timeouts()))
+
+
+def wait_quiet(*taps: Taps) -> None:
+    """Until nothing has passed any tap for 0.3 s, or 5 s have gone by."""
+    deadline, before = time.monotonic() + 5, None
+    while before != (now := [some.totals() for some in taps]) and time.monotonic() < deadline:
+        before = now
+        time.sleep(0.3)
+
+
+def judged(taps: Taps, chains: Mapping[str, Sequence[str]]) -> tuple[Recording, Verdict]:
+    """All that was seen, and the verdict; nothing may be under way any more."""
+    recording = taps.snapshot(chains)
+    return recording, judge(recording, in_flight_s=0.0)
+
+
+def nfs_of(recording: Recording) -> dict[SessionKey, set[str]]:
+    """The NFs at which each key was seen."""
+    found: dict[SessionKey, set[str]] = defaultdict(set)
+    for session, place in {(int(key["session"]), int(key["place"])) for key in recording.records["key"]}:
+        if recording.places[place].nf:
+            found[recording.key(session)].add(recording.places[place].nf)
+    return found
+
+
+def keys_of(talks: Talks) -> set[SessionKey]:
+    """The session keys of all its sessions."""
+    state = talks.state()
+    assert state is not None
+    ends = zip(state.ends, talks.peers, strict=True)
+    return {SessionKey.of(_end(*end), _end(*peer), TCP) for end, peer in ends if end is not None}
+
+
+def _end(address: str, port: int) -> End:
+    return End(ip_address(address), port)
