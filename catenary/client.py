@@ -161,8 +161,16 @@ class ManagementClient(Client):
     def uncordon_chain(self, name: str) -> wire.ChainView:
         return self.call("POST", f"/v1/chains/{name}/uncordon", wire.ChainView)
 
-    def rebalance(self, request: wire.Rebalance | None = None) -> wire.ChainSet:
-        return self.call("POST", "/v1/rebalance", wire.ChainSet, request or wire.Rebalance())
+    def insert(self, segment: str) -> wire.SegmentView:
+        """Put the pair of a segment around the chain that carries its traffic. Idempotent."""
+        return self.call("POST", f"/v1/segments/{segment}/insert", wire.SegmentView)
+
+    def rebalance(
+        self, request: wire.Rebalance | None = None, *, segment: str | None = None
+    ) -> wire.ChainSet:
+        """Spread new sessions afresh; `segment` is needed if there are several and no weights are given."""
+        body = request or wire.Rebalance()
+        return self.call("POST", "/v1/rebalance", wire.ChainSet, body, segment=segment)
 
     def operations(self) -> list[wire.OperationView]:
         return self.call("GET", "/v1/operations", list[wire.OperationView])
@@ -258,6 +266,13 @@ class ControllerClient(Client):
     def unsteer(self, name: str) -> None:
         """Remove every rule of a chain; a chain that is not steered is `NotFound`."""
         self.send("DELETE", f"/v1/chains/{name}")
+
+    def segments(self) -> list[wire.SegmentView]:
+        return self.call("GET", "/v1/segments", list[wire.SegmentView])
+
+    def insert(self, segment: str) -> wire.SegmentView:
+        """Lead a segment's traffic through its pair, which knows the chain already. Idempotent."""
+        return self.call("PUT", f"/v1/segments/{segment}/inserted", wire.SegmentView)
 
     def rules(self, name: str) -> list[wire.RuleView]:
         return self.call("GET", f"/v1/chains/{name}/rules", list[wire.RuleView])

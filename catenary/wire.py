@@ -288,6 +288,17 @@ class TopologyView(Model):
     attachments: dict[str, PortRef]
 
 
+class SegmentView(Model):
+    """Whether a segment's pair is in the way of the traffic.
+
+    `ago` are the seconds since it was inserted; None if it is not, or stood there from the beginning.
+    """
+
+    name: Name
+    inserted: bool
+    ago: float | None = None
+
+
 class ControllerHealth(Model):
     status: Literal["ok", "degraded"]
     switches_connected: int
@@ -354,10 +365,24 @@ class ChainStatus(ChainView):
     share: float | None = None
 
 
+class SegmentStatus(Model):
+    """A segment: its pair, whether that is in the way of the traffic, and its epoch (None: it says nothing).
+
+    `adopting` are the seconds for which no other chain may come, since it was inserted.
+    """
+
+    name: Name
+    master: Name
+    slave: Name
+    inserted: bool = True
+    adopting: float = 0.0
+    epoch: int | None = None
+
+
 class StatusView(Model):
     services: list[ServiceStatus]
+    segments: list[SegmentStatus]
     chains: list[ChainStatus]
-    epoch: int | None
     counters: dict[str, dict[str, int]]
 
 
@@ -395,9 +420,18 @@ class BalancerAttachment(Model):
 
 
 class SegmentConfig(Model):
+    """A pair, with the fixed NFs that everything crosses `before` its master and `after` its slave.
+
+    Both are in forward order, on the switch of that LB. `inserted: false`: the pair is not in the way yet,
+    and the segment's one chain carries everything, until it is inserted.
+    """
+
     master: Name
     slave: Name
     ask_id: VlanId = 4094
+    before: list[Name] = []
+    after: list[Name] = []
+    inserted: bool = True
     timeouts: TimeoutsModel = TimeoutsModel()
 
 
@@ -419,13 +453,45 @@ class NetworkConfig(Model):
         for what, switch in attached:
             if switch not in self.switches:
                 raise ValueError(f"{what} hangs on unknown switch {switch!r}")
-        for name, segment in self.segments.items():
-            for lb in (segment.master, segment.slave):
-                if lb not in self.balancers:
-                    raise ValueError(f"segment {name!r} names unknown load balancer {lb!r}")
         for name, nf in self.nfs.items():
             _checked(partial(nf.nf, name))
         return self
+
+    @model_validator(mode="after")
+    def _segments(self) -> Self:
+        owners: dict[str, str] = {}
+        for name, segment in self.segments.items():
+            if segment.master == segment.slave:
+                raise ValueError(f"segment {name!r} has {segment.master!r} as master and as slave")
+            fixed = [(segment.master, nf) for nf in segment.before]
+            fixed += [(segment.slave, nf) for nf in segment.after]
+            for lb in (segment.master, segment.slave):
+                if lb not in self.balancers:
+                    raise ValueError(f"segment {name!r} names unknown load balancer {lb!r}")
+            for lb, nf in fixed:
+                self._check_fixed(name, self.balancers[lb].switch, nf)
+            claims = [f"load balancer {lb!r}" for lb in (segment.master, segment.slave)]
+            claims += [*(f"fixed NF {nf!r}" for _, nf in fixed), f"ask ID {segment.ask_id}"]
+            for claim in claims:
+                if claim in owners:
+                    raise ValueError(
+                        f"{claim} is used by segment {owners[claim]!r} and by segment {name!r}: "
+                        "give each its own"
+                    )
+                owners[claim] = name
+        return self
+
+    def _check_fixed(self, segment: str, switch: str, name: str) -> None:
+        if name not in self.nfs:
+            raise ValueError(f"segment {segment!r} names unknown NF {name!r}")
+        nf = self.nfs[name]
+        if nf.switch != switch:
+            raise ValueError(
+                f"fixed NF {name!r} of segment {segment!r} hangs on switch {nf.switch!r}: "
+                f"attach it to that of its load balancer, {switch!r}"
+            )
+        if nf.ingress == nf.egress:
+            raise ValueError(f"fixed NF {name!r} of segment {segment!r} has one port: it needs two")
 
     @classmethod
     def load(cls, text: str, where: str = "network file") -> Self:

@@ -1,4 +1,4 @@
-"""What the REST interface calls: steer, unsteer, and views of chains, rules and topology.
+"""What the REST interface calls: steer, unsteer, insert, and views of chains, rules and topology.
 
 A chain counts from the moment that its rules are about to be sent, so that a switch which reconnects
 meanwhile gets them too; when a switch refuses, everything is taken back and nothing is remembered.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import structlog
@@ -17,7 +17,9 @@ from catenary import wire
 from catenary.chain import Chain
 from catenary.errors import CatenaryError, Conflict, NotFound, Unavailable
 from controller import statefile
+from controller.edge import Way, edge_rules
 from controller.fabric import Fabric
+from controller.insertion import check_ends, ends, outers, plain_rules
 from controller.network import Network, Port
 from controller.pipeline import BASE_COOKIE, CountedFlow, Flow, Rule, describe, resolve
 from controller.steering import (
@@ -40,12 +42,18 @@ class Conductor:
     """The steered chains of a network. Changes are one at a time; views never wait for a change."""
 
     def __init__(
-        self, network: Network, state: Path | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        network: Network,
+        state: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         saved = statefile.load(state, network) if state else statefile.Saved()
         self._network, self._state = network, state
         self._plans = {plan.chain.name: plan for plan in saved.chains}
         self._asks = {ask.segment: ask for ask in saved.asks}
+        self._inserted = dict(saved.inserted)
+        self._wall = wall
         self._removing: set[str] = set()
         self._one_change = threading.Lock()
         self._data = threading.Lock()
@@ -55,9 +63,41 @@ class Conductor:
         with self._data:
             plans = [plan for name, plan in self._plans.items() if name not in self._removing]
             asks = [self._asks[segment] for segment in {plan.segment for plan in plans}]
-        rules = [rule for plan in plans for rule in chain_rules(self._network, plan)]
+            edges = edge_rules(self._network, switch, self._ends(plans))
+            rules = [rule for plan in plans for rule in self._rules_of(plan)]
         rules += [rule for ask in asks for rule in ask_rules(self._network, ask)]
-        return [rule for rule in rules if rule.switch == switch]
+        return edges + [rule for rule in rules if rule.switch == switch]
+
+    def _plain(self, segment: str) -> bool:
+        """Is the segment's pair not in the way of the traffic yet?"""
+        return not self._network.segments[segment].inserted and segment not in self._inserted
+
+    def _rules_of(self, plan: Plan) -> list[Rule]:
+        plain = self._plain(plan.segment)
+        return plain_rules(self._network, plan) if plain else chain_rules(self._network, plan)
+
+    def _ends(self, plans: Iterable[Plan]) -> dict[Port, Way | None]:
+        """What the edges have in place of outer ports: the ends of plain chains, or nothing."""
+        plain = [segment for segment in self._network.segments if self._plain(segment)]
+        found: dict[Port, Way | None] = {}
+        for segment in plain:
+            found |= dict.fromkeys(outers(self._network, segment))
+        for plan in plans:
+            if plan.segment in plain:
+                found |= ends(self._network, plan)
+        return found
+
+    def _edge_rules(self, segment: str) -> list[Rule]:
+        """The edges of both sides of a segment."""
+        with self._data:
+            found = self._ends(self._plans.values())
+        switches = sorted({outer.switch for outer in outers(self._network, segment)})
+        return [rule for switch in switches for rule in edge_rules(self._network, switch, found)]
+
+    def _all_rules(self, plan: Plan) -> list[Rule]:
+        """What must be there for a chain to carry traffic. The edges come first: a frame that meets a new
+        rule of the chain finds them."""
+        return [*self._edge_rules(plan.segment), *self._rules_of(plan), *self._ask_rules(plan.segment)]
 
     # --- changes -------------------------------------------------------------------------------------
 
@@ -70,7 +110,7 @@ class Conductor:
         with self._one_change:
             plan = self._present(name, request)
             if plan is not None:
-                self.fabric.install([*chain_rules(self._network, plan), *self._ask_rules(plan.segment)])
+                self.fabric.install(self._all_rules(plan))
                 return self._view(plan)
             plan, ask = self._plan(name, request)
             self._add(plan, ask)
@@ -104,8 +144,52 @@ class Conductor:
                 self._removing.discard(name)
                 if last:
                     del self._asks[plan.segment]
+            self._refresh_edges(plan.segment)
             self._save()
             log.info("chain unsteered", chain=name)
+
+    def insert(self, segment: str) -> wire.SegmentView:
+        """Lead the traffic of a plain segment through its pair; done when both sides' switches answered.
+
+        The pair must know the chain before. Raises `NotFound`, `Conflict` when nothing is steered there or
+        this controller would forget it, `Unavailable` when a switch is missing; then nothing has changed.
+        Again is answered alike.
+        """
+        with self._one_change:
+            if segment not in self._network.segments:
+                known = ", ".join(sorted(self._network.segments))
+                raise NotFound(f"unknown segment {segment!r}: this network has {known}")
+            if not self._plain(segment):
+                return self._segment_view(segment)
+            plan = next((plan for plan in self._plans.values() if plan.segment == segment), None)
+            if plan is None:
+                raise Conflict(f"segment {segment!r} has no chain: steer the one that carries its traffic")
+            if self._state is None:
+                raise Conflict(
+                    f"segment {segment!r} can't be inserted: a controller without --state would forget it"
+                )
+            self._insert(plan)
+            log.info("segment inserted", segment=segment, chain=plan.chain.name)
+            return self._segment_view(segment)
+
+    def _insert(self, plan: Plan) -> None:
+        with self._data:
+            self._inserted[plan.segment] = self._wall()
+        try:
+            self.fabric.install(self._all_rules(plan))
+            with self._data:  # only now nothing goes past the pair any more
+                self._inserted[plan.segment] = self._wall()
+            self._save()
+        except CatenaryError:
+            with self._data:
+                del self._inserted[plan.segment]
+            raise
+        finally:
+            self._refresh_edges(plan.segment)
+
+    def _refresh_edges(self, segment: str) -> None:
+        for outer in outers(self._network, segment):
+            self.fabric.refresh(outer.switch)
 
     def _present(self, name: str, request: wire.SteerRequest) -> Plan | None:
         plan = self._plans.get(name)
@@ -126,6 +210,7 @@ class Conductor:
         try:
             others = list(self._plans.values())
             plan = plan_chain(self._network, topology, chain, request.segment, others)
+            self._check_plain(plan)
             ask = self._asks.get(plan.segment) or plan_asks(self._network, topology, plan.segment)
         except NoPath as conflict:
             # The missing path may lead over a switch or a link that is not there yet.
@@ -140,15 +225,26 @@ class Conductor:
             raise Unavailable(f"chain {name!r} can't be steered yet: waiting for {', '.join(waits)}")
         return plan, None if plan.segment in self._asks else ask
 
+    def _check_plain(self, plan: Plan) -> None:
+        if not self._plain(plan.segment):
+            return
+        plain = [other for other in self._plans.values() if self._plain(other.segment)]
+        for other in plain:
+            if other.segment == plan.segment:
+                raise Conflict(
+                    f"the pair of segment {plan.segment!r} is not in the way of its traffic, which chain "
+                    f"{other.chain.name!r} carries alone: insert it first (catenary segment insert)"
+                )
+        check_ends(self._network, plan, plain)
+
     def _add(self, plan: Plan, ask: AskPlan | None) -> None:
-        name = plan.chain.name
         rules = chain_rules(self._network, plan)
         with self._data:
-            self._plans[name] = plan
+            self._plans[plan.chain.name] = plan
             if ask is not None:
                 self._asks[ask.segment] = ask
         try:
-            self.fabric.install([*rules, *self._ask_rules(plan.segment)])
+            self.fabric.install(self._all_rules(plan))
             self._save()
         except CatenaryError:
             self._take_back(plan, ask, rules)
@@ -168,7 +264,9 @@ class Conductor:
     def _save(self) -> None:
         if self._state is not None:
             with self._data:
-                saved = statefile.Saved(tuple(self._plans.values()), tuple(self._asks.values()))
+                saved = statefile.Saved(
+                    tuple(self._plans.values()), tuple(self._asks.values()), dict(self._inserted)
+                )
             statefile.save(self._state, saved)
 
     # --- views ---------------------------------------------------------------------------------------
@@ -184,7 +282,7 @@ class Conductor:
         return wire.SteerRequest(segment=plan.segment, tags=tags, nfs=list(plan.chain.nfs))
 
     def _view(self, plan: Plan) -> wire.SteeredChain:
-        name, rules = plan.chain.name, chain_rules(self._network, plan)
+        name, rules = plan.chain.name, self._rules_of(plan)
         waits = ["its removal"] if name in self._removing else self.fabric.waiting_for(rules)
         return wire.SteeredChain(
             **self._request(plan).model_dump(),
@@ -201,12 +299,21 @@ class Conductor:
             plans = sorted(self._plans.values(), key=lambda plan: plan.chain.name)
         return [self._view(plan) for plan in plans]
 
+    def segments(self) -> list[wire.SegmentView]:
+        return [self._segment_view(name) for name in self._network.segments]
+
+    def _segment_view(self, name: str) -> wire.SegmentView:
+        with self._data:
+            plain, since = self._plain(name), self._inserted.get(name)
+        ago = None if since is None else max(0.0, self._wall() - since)
+        return wire.SegmentView(name=name, inserted=not plain, ago=ago)
+
     def rules(self, name: str) -> list[wire.RuleView]:
         """The rules of a chain with the counters of the switches; a rule that is not there says so."""
         with self._data:
             plan = self._known(name)
         views = []
-        rules = chain_rules(self._network, plan)
+        rules = self._rules_of(plan)
         for switch in sorted({rule.switch for rule in rules}):
             there = self._counted(switch)
             ports = {port: live.number for port, live in self.fabric.ports(switch).items()}
@@ -258,7 +365,7 @@ class Conductor:
             plans = list(self._plans.values())
         # A missing switch explains its lost links and rules; they are told once all switches are there.
         for plan in plans if not faults else []:
-            waits = self.fabric.waiting_for(chain_rules(self._network, plan))
+            waits = self.fabric.waiting_for(self._rules_of(plan))
             waits += [f"link {link}" for link in sorted(plan.links() - links)]
             if waits:
                 faults.append(f"chain {plan.chain.name} waits for {', '.join(waits)}")

@@ -33,7 +33,14 @@ def network_of(config: NetworkConfig) -> Network:
             for name, lb in config.balancers.items()
         },
         segments={
-            name: Segment(segment.master, segment.slave, segment.ask_id)
+            name: Segment(
+                segment.master,
+                segment.slave,
+                segment.ask_id,
+                tuple(segment.before),
+                tuple(segment.after),
+                segment.inserted,
+            )
             for name, segment in config.segments.items()
         },
     )

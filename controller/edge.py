@@ -1,4 +1,4 @@
-"""The rules that every switch has whatever is steered: classification, misses, hosts and outer ports.
+"""The rules that a switch has besides those of chains: classification, misses, hosts, fixed NFs, outer ports.
 
 Broadcast and multicast go out by explicit ports, never by a flood: an outer port that saw the frames of the
 inner one would send them round for ever.
@@ -6,7 +6,8 @@ inner one would send them round for ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from controller.network import Network, Port
 from controller.pipeline import (
@@ -20,6 +21,7 @@ from controller.pipeline import (
     LLDP,
     TABLES,
     UNTAGGED,
+    Action,
     Goto,
     Match,
     Output,
@@ -29,7 +31,7 @@ from controller.pipeline import (
 
 
 def base_rules(network: Network, switch: str, ports: Iterable[str]) -> list[Rule]:
-    """Everything on `switch` that no chain asks for. `ports` are the names of its present ports.
+    """Classification and misses, whatever is steered. `ports` are the names of its present ports.
 
     LLDP reaches the controller only from ports that the network file gives to nothing: a pair of load
     balancers looks like a wire between two switches, and a host must not be able to make up links.
@@ -46,38 +48,71 @@ def base_rules(network: Network, switch: str, ports: Iterable[str]) -> list[Rule
         _classify(switch, 20, Match(in_port=port.name, vlan=UNTAGGED), Goto(CHAINS.id))
         for port in network.stripped_ports(switch)
     ]
-    rules += [
+    outers = network.outers(switch)
+    fixed = [port for outer in outers for nf in network.fixed_before(outer) for port in nf]
+    return rules + [
         _classify(switch, 20, Match(in_port=port.name, vlan=UNTAGGED), Goto(EDGE.id))
-        for port in [*network.host_ports(switch), *network.outers(switch)]
+        for port in [*network.host_ports(switch), *outers, *fixed]
     ]
-    return rules + edge_rules(network, switch)
 
 
 def _classify(switch: str, priority: int, match: Match, action: Punt | Goto) -> Rule:
     return Rule(switch, CLASSIFY.id, priority, match, (action,), BASE_COOKIE)
 
 
-def edge_rules(network: Network, switch: str) -> list[Rule]:
-    """Untagged traffic among the hosts and outer ports of one switch.
+@dataclass(frozen=True)
+class Way:
+    """One side of an edge: frames come in by `port` (its classification done), and `out` sends them there."""
 
-    From a host: to a host of this switch directly, to anything else by the outer port. From an outer port:
-    to hosts, and to a second outer port (two segments in a row meet here), never back.
+    port: Port
+    out: tuple[Action, ...]
+
+    @classmethod
+    def of(cls, port: Port) -> Way:
+        return cls(port, (Output(port.name),))
+
+
+def edge_rules(network: Network, switch: str, ends: Mapping[Port, Way | None] | None = None) -> list[Rule]:
+    """Untagged traffic among the hosts, fixed NFs and outer ports of one switch.
+
+    Every outer port looks towards the hosts through the fixed NFs on its side of the pair, so they stand in a
+    line: outer port, NF, NF, hosts, or the outer port of the next segment. `ends` says what takes the place
+    of the outer ports of pairs that are not inserted (None: nothing does).
     """
-    hosts, outers = network.host_ports(switch), network.outers(switch)
+    replaced = ends or {}
     rules: list[Rule] = []
-    for source in [*hosts, *outers]:
+    faces = []
+    for outer in network.outers(switch):
+        face = replaced[outer] if outer in replaced else Way.of(outer)
+        for near, far in network.fixed_before(outer):
+            rules += _joint({}, [way for way in (face, Way.of(near)) if way])
+            face = Way.of(far)
+        faces += [face] if face else []
+    return rules + _joint(network.host_ports(switch), faces)
+
+
+def _joint(hosts: Mapping[Port, Sequence[str]], ends: Sequence[Way]) -> list[Rule]:
+    """Traffic where hosts and one end, or two ends, meet.
+
+    From a host: to a host that is here directly, to anything else by the end. From an end: to the hosts, or
+    to the other end, never back.
+    """
+    rules: list[Rule] = []
+    here = [Way.of(port) for port in hosts]
+    for source in [*here, *ends]:
         for port, macs in hosts.items():
-            out = (port,) if port != source else ()
-            rules += [_edge(source, 30, mac, out) for mac in macs]
-        others = [port for port in [*hosts, *outers] if port != source]
-        rules.append(_edge(source, 20, GROUP, others))
-        beyond = [port for port in outers if port != source]
+            out = (Way.of(port),) if port != source.port else ()
+            rules += [_edge(source.port, 30, mac, out) for mac in macs]
+        # Ends come last: one of them may put a tag on.
+        others = [way for way in [*here, *ends] if way.port != source.port]
+        rules.append(_edge(source.port, 20, GROUP, others))
+        beyond = [way for way in ends if way.port != source.port]
         if beyond:
-            rules.append(_edge(source, 10, None, beyond))
+            rules.append(_edge(source.port, 10, None, beyond))
     return rules
 
 
-def _edge(source: Port, priority: int, eth_dst: str | None, out: Iterable[Port]) -> Rule:
-    actions = tuple(Output(port.name) for port in out)
+def _edge(source: Port, priority: int, eth_dst: str | None, out: Iterable[Way]) -> Rule:
+    actions = tuple(action for way in out for action in way.out)
     match = Match(in_port=source.name, eth_dst=eth_dst)
     return Rule(source.switch, EDGE.id, priority, match, actions, EDGE_COOKIE)

@@ -61,11 +61,21 @@ class Balancer:
 
 @dataclass(frozen=True)
 class Segment:
-    """A pair of load balancers, by name, and the VLAN ID of in-band asks."""
+    """A pair of load balancers, by name, the VLAN ID of in-band asks, and the fixed NFs around the pair.
+
+    `inserted`: the pair is in the way of the traffic from the beginning.
+    """
 
     master: str
     slave: str
     ask_id: int
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    inserted: bool = True
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        return self.before + self.after
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,6 @@ class Network:
     def __post_init__(self) -> None:
         self._check_datapaths()
         self._check_ports()
-        self._check_asks()
         self._check_edges()
 
     def _check_datapaths(self) -> None:
@@ -110,18 +119,6 @@ class Network:
             yield balancer.outer, f"the outer port of {name!r}"
             yield balancer.inner, f"the inner port of {name!r}"
 
-    def _check_asks(self) -> None:
-        owners: dict[int, str] = {}
-        for name, segment in self.segments.items():
-            if segment.master == segment.slave:
-                raise InvalidValue(f"segment {name!r} has {segment.master!r} as master and as slave")
-            if segment.ask_id in owners:
-                raise InvalidValue(
-                    f"segments {owners[segment.ask_id]!r} and {name!r} share ask ID {segment.ask_id}: "
-                    "give each its own ask_id"
-                )
-            owners[segment.ask_id] = name
-
     def _check_edges(self) -> None:
         for switch in self.switches:
             outers = self.outers(switch)
@@ -137,13 +134,29 @@ class Network:
         """The outer ports of load balancers on this switch, sorted."""
         return sorted(lb.outer for lb in self.balancers.values() if lb.outer.switch == switch)
 
+    def fixed(self) -> dict[str, str]:
+        """The NFs that are no part of a chain, each with its segment."""
+        return {nf: name for name, segment in self.segments.items() for nf in segment.fixed}
+
+    def fixed_before(self, outer: Port) -> list[tuple[Port, Port]]:
+        """The fixed NFs that a frame out of this outer port crosses: (port in, port out) of each."""
+        crossed = []
+        for segment in self.segments.values():
+            if self.balancers[segment.master].outer == outer:
+                nfs = [self.nfs[name] for name in reversed(segment.before)]
+                crossed += [(Port(nf.switch, nf.egress), Port(nf.switch, nf.ingress)) for nf in nfs]
+            if self.balancers[segment.slave].outer == outer:
+                nfs = [self.nfs[name] for name in segment.after]
+                crossed += [(Port(nf.switch, nf.ingress), Port(nf.switch, nf.egress)) for nf in nfs]
+        return crossed
+
     def stripped_ports(self, switch: str) -> list[Port]:
-        """The ports on this switch whose NF sees no tag, sorted."""
+        """The ports on this switch whose NF is for chains and sees no tag, sorted."""
         return sorted(
-            Port(switch, name)
-            for nf in self.nfs.values()
-            if nf.switch == switch and nf.tags is TagMode.STRIPPED
-            for name in (nf.ingress, nf.egress)
+            Port(switch, port)
+            for name, nf in self.nfs.items()
+            if nf.switch == switch and nf.tags is TagMode.STRIPPED and name not in self.fixed()
+            for port in (nf.ingress, nf.egress)
         )
 
     def host_ports(self, switch: str) -> dict[Port, list[str]]:

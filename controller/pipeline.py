@@ -1,9 +1,9 @@
 """The tables of every switch, as data: what each may match and do. A rule that no table declares is refused.
 
-    0 classify   LLDP of link ports -> controller; tagged, or from the port of an NF without tags -> 1;
-                 untagged from hosts and outer ports -> 2
-    1 chains     (in_port, vlan): chains, bypass, asks
-    2 edge       (in_port, eth_dst): hosts and the outer ports of load balancers
+    0 classify   LLDP of link ports -> controller; tagged, or from the port of a chain's NF without tags -> 1;
+                 untagged from hosts, fixed NFs and outer ports -> 2
+    1 chains     (in_port, vlan): chains, bypass, asks; what a chain without load balancers delivers -> 2
+    2 edge       (in_port, eth_dst): hosts, fixed NFs and the outer ports of load balancers
 
 What a table has no rule for meets its `miss`: a rule of priority 0 without action, which drops and counts.
 """
@@ -95,8 +95,10 @@ class Table:
 CLASSIFY = Table(
     0, "classify", frozenset({"in_port", "vlan", "eth_type"}), frozenset({Goto, Punt}), frozenset({1, 2})
 )
-CHAINS = Table(1, "chains", frozenset({"in_port", "vlan"}), frozenset({Output, PushTag, PopTag}))
-EDGE = Table(2, "edge", frozenset({"in_port", "eth_dst"}), frozenset({Output}))
+CHAINS = Table(
+    1, "chains", frozenset({"in_port", "vlan"}), frozenset({Output, PushTag, PopTag, Goto}), frozenset({2})
+)
+EDGE = Table(2, "edge", frozenset({"in_port", "eth_dst"}), frozenset({Output, PushTag}))
 TABLES = (CLASSIFY, CHAINS, EDGE)
 
 

@@ -13,6 +13,8 @@ from controller.conductor import Conductor
 
 ChainName = Annotated[wire.Name, PathParam(description="name of the chain")]
 
+SegmentName = Annotated[wire.Name, PathParam(description="name of the segment")]
+
 
 def build(conductor: Conductor, token: str | None) -> FastAPI:
     """The app; its OpenAPI page is at /docs."""
@@ -49,5 +51,15 @@ def build(conductor: Conductor, token: str | None) -> FastAPI:
     def rules(name: ChainName) -> list[wire.RuleView]:
         """The rules of a chain with the switches' counters."""
         return conductor.rules(name)
+
+    @app.get("/v1/segments")
+    def segments() -> list[wire.SegmentView]:
+        """Which pairs are in the way of the traffic."""
+        return conductor.segments()
+
+    @app.put("/v1/segments/{name}/inserted")
+    def insert(name: SegmentName) -> wire.SegmentView:
+        """Lead a segment's traffic through its pair; answered when both sides' switches confirmed."""
+        return conductor.insert(name)
 
     return app

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,17 @@ from controller.network import Network, Port
 from controller.steering import AskPlan, Hop, Plan, ask_rules, chain_rules
 from controller.steering import Path as Hops
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What outlives the controller: the chains, and the asks of the segments that have chains."""
+    """What outlives the controller: the chains, the asks of the segments that have chains, and when pairs
+    were inserted (seconds since the epoch)."""
 
     chains: tuple[Plan, ...] = ()
     asks: tuple[AskPlan, ...] = ()
+    inserted: Mapping[str, float] = field(default_factory=dict)
 
 
 def save(path: Path, saved: Saved) -> None:
@@ -46,6 +48,7 @@ def save(path: Path, saved: Saved) -> None:
             for plan in saved.chains
         ],
         "asks": [{"segment": ask.segment, "bypass": _hops_out(ask.bypass)} for ask in saved.asks],
+        "inserted": dict(saved.inserted),
     }
     fresh = path.with_name(path.name + ".new")
     try:
@@ -70,6 +73,7 @@ def load(path: Path, network: Network) -> Saved:
         saved = Saved(
             tuple(_plan_in(item) for item in body["chains"]),
             tuple(AskPlan(item["segment"], _hops_in(item["bypass"])) for item in body["asks"]),
+            {str(segment): float(since) for segment, since in body["inserted"].items()},
         )
         for plan in saved.chains:
             chain_rules(network, plan)

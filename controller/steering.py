@@ -267,6 +267,12 @@ def _check_tags(network: Network, chain: Chain, others: Collection[Plan]) -> Non
 
 
 def _check_nfs(network: Network, chain: Chain, others: Collection[Plan]) -> None:
+    fixed = network.fixed()
+    for name in chain.nfs:
+        if name in fixed:
+            raise Conflict(
+                f"NF {name!r} stands fixed at segment {fixed[name]!r}: it can't be part of a chain too"
+            )
     users = {nf: plan.chain.name for plan in others for nf in plan.chain.nfs}
     for name in chain.nfs:
         if name in users and network.nfs[name].tags is TagMode.STRIPPED:

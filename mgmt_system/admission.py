@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from catenary.chain import WEIGHT_DEFAULT, Chain, ChainState, NetworkFunction, TagMode
 from catenary.errors import Conflict, InvalidValue, NotFound
-from catenary.tags import TagPair, allocate, check_free
+from catenary.tags import TagPair, allocate
 from mgmt_system.records import ChainRecord, Goal
 
 _MADE_UP = re.compile(r"chain-([1-9][0-9]{0,8})")
@@ -28,10 +28,11 @@ class Segment:
 
 @dataclass(frozen=True)
 class Network:
-    """The NFs and segments of the network file."""
+    """The NFs and segments of the network file; `fixed` NFs stand around the pair of a segment."""
 
     nfs: Mapping[str, NetworkFunction]
     segments: Mapping[str, Segment]
+    fixed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,16 @@ def uncordon(name: str, records: Collection[ChainRecord]) -> ChainRecord:
     return replace(record, chain=replace(record.chain, weight=record.uncordoned), uncordoned=None)
 
 
+def adopter(segment: str, records: Collection[ChainRecord]) -> ChainRecord:
+    """The chain that carries all of a segment whose pair is to be inserted; raises `Conflict` without one."""
+    for record in records:
+        if record.segment == segment and record.serving and record.chain.weight:
+            return record
+    raise Conflict(
+        f"segment {segment!r} has no active chain to go on with: add the one that carries its traffic"
+    )
+
+
 def _others(record: ChainRecord, records: Collection[ChainRecord]) -> list[ChainRecord]:
     """The other chains of its segment that take new sessions."""
     serving = [other for other in records if other.serving and other.chain.weight]
@@ -160,6 +171,10 @@ def choose_segment(name: str | None, network: Network) -> Segment:
 def _check_nfs(nfs: tuple[str, ...], live: Collection[ChainRecord], network: Network) -> None:
     """Without the tag the switch can't tell two chains apart behind an NF: such an NF serves one chain."""
     for nf in nfs:
+        if nf in network.fixed:
+            raise Conflict(
+                f"NF {nf!r} stands fixed at segment {network.fixed[nf]!r}: it can't be part of a chain too"
+            )
         for record in live:
             if nf in record.chain.nfs and network.nfs[nf].tags is TagMode.STRIPPED:
                 raise Conflict(
@@ -175,22 +190,29 @@ def _choose_tags(
 
     The IDs of a removed chain rest for 2 D, so that no late packet meets a new chain (affinity rule 6).
     """
-    asks = {segment.ask_id for segment in network.segments.values()}
-    used = asks | {vid for record in records if record.live for vid in record.chain.tags.ids}
+    used = {segment.ask_id: f"segment {segment.name!r} (its ask ID)" for segment in network.segments.values()}
+    used |= {
+        vid: f"chain {record.name!r} of segment {record.segment!r}"
+        for record in records
+        if record.live
+        for vid in record.chain.tags.ids
+    }
     resting: dict[int, float] = {}
     for record in records:
         over = record.changed + network.segments[record.segment].rest if _known(record, network) else now
         if record.state is ChainState.REMOVED and over > now:
             resting |= dict.fromkeys(record.chain.tags.ids, over)
     if wanted is None:
-        return allocate(used | resting.keys())
+        return allocate(used.keys() | resting.keys())
     for vid in wanted.ids:
         if vid in resting and vid not in used:
             raise Conflict(
                 f"VLAN ID {vid} of tag pair {wanted} was in use until just now and rests for another "
                 f"{resting[vid] - now:.1f} s: wait, or choose another"
             )
-    return check_free(wanted, used)
+        if vid in used:
+            raise Conflict(f"VLAN ID {vid} of tag pair {wanted} is in use by {used[vid]}: choose another")
+    return wanted
 
 
 def _known(record: ChainRecord, network: Network) -> bool:

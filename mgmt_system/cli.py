@@ -22,6 +22,8 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 chain_app = typer.Typer(no_args_is_help=True, help="Add, list, show, cordon and remove chains.")
 ms_app = typer.Typer(no_args_is_help=True, help="The management system itself.")
 app.add_typer(chain_app, name="chain")
+segment_app = typer.Typer(no_args_is_help=True, help="List segments, and put a pair into the way of traffic.")
+app.add_typer(segment_app, name="segment")
 app.add_typer(ms_app, name="ms")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -47,6 +49,8 @@ def add(
         catenary chain add --nf n2
 
         catenary chain add --nf firewall-2 --nf ids-2 --name second --tags 4,5
+
+        catenary chain add --segment first --nf n3
     """
     pair = _tags(tags) if tags is not None else None
     request = _request(wire.ChainRequest, nfs=nf, name=name, tags=pair, weight=weight, segment=segment)
@@ -160,6 +164,32 @@ def _follow(
     tables.show(chain, json, tables.chain)
 
 
+@segment_app.command("list")
+def list_segments(json: Json = False) -> None:
+    """List all segments.
+
+    Example:
+
+        catenary segment list
+    """
+    with ManagementClient.from_environment() as client:
+        segments = client.status().segments
+    tables.show(segments, json, tables.segments)
+
+
+@segment_app.command("insert")
+def insert(name: Annotated[str, typer.Argument(help="Name of the segment.")], json: Json = False) -> None:
+    """Put a segment's pair around the chain that carries its traffic: live sessions stay on that chain.
+
+    Example:
+
+        catenary segment insert main
+    """
+    with ManagementClient.from_environment() as client:
+        segment = client.insert(name)
+    tables.show(segment, json, tables.segment)
+
+
 @app.command()
 def status(json: Json = False) -> None:
     """Show the parts, the chains with their load, and what the load balancers counted.
@@ -179,6 +209,9 @@ def rebalance(
         list[str] | None,
         typer.Option("--weight", help="New weight of a tag pair: FORWARD,REVERSE=WEIGHT; may be repeated."),
     ] = None,
+    segment: Annotated[
+        str | None, typer.Option(help="Segment; needed if there are several and no weights.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Also while the session table overflows: may break sessions.")
     ] = False,
@@ -194,7 +227,7 @@ def rebalance(
     """
     request = _request(wire.Rebalance, weights=[_weight(text) for text in weight or []], force=force)
     with ManagementClient.from_environment() as client:
-        chain_set = client.rebalance(request)
+        chain_set = client.rebalance(request, segment=segment)
     tables.show(chain_set, json, tables.chain_set)
 
 

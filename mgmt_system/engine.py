@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from catenary import wire
 from catenary.chain import ChainState
 from catenary.errors import CatenaryError, InvalidValue, NotFound
+from mgmt_system import adoption
 from mgmt_system.cooldown import Activity, judge
 from mgmt_system.peers import CONTROLLER, Balancer, Peers
 from mgmt_system.reconcile import (
@@ -154,10 +155,26 @@ class Engine:
             return None
         if isinstance(step, Do):
             faults = (self._world.fault(service) for service in self._services(record, step.action))
-            return next((fault for fault in faults if fault is not None), None)
+            fault = next((fault for fault in faults if fault is not None), None)
+            return fault or self._adoption(record, step.action)
         if step.reason is not None and self._world.seen(record).pair is Sight.UNKNOWN:
             return self._world.faults().get(self._segment(record).master, step.reason)
         return step.reason
+
+    def _adoption(self, record: ChainRecord, action: Action) -> str | None:
+        """A new chain waits while the one that the pair was inserted around may miss a session that rests."""
+        if action is not Action.ADD_PAIR or record.state is not ChainState.STEERED:
+            return None
+        view = self._world.segment(record.segment)
+        if view is None:
+            return "the controller has not said yet whether the pair is inserted"
+        seconds = adoption.left(self._segment(record), view)
+        if not seconds:
+            return None
+        return (
+            f"segment {record.segment!r} adopts the sessions that its pair was inserted into for another "
+            f"{seconds:.1f} s: one that rests would go to either chain"
+        )
 
     def _services(self, record: ChainRecord, action: Action) -> list[str]:
         segment = self._segment(record)

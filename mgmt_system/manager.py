@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from catenary import wire
+from catenary.chain import PairState
 from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Unavailable
 from catenary.tags import TagPair
 from mgmt_system import admission
@@ -131,6 +132,40 @@ class Manager:
             self._weigh(after, after.chain.weight, after.uncordoned)
         return self.view(after)
 
+    def insert(self, segment: str) -> wire.SegmentView:
+        """Put a segment's pair around the chain that carries its traffic; its live sessions stay on it.
+
+        First both load balancers know the chain, then the switches lead through them: so no packet meets one
+        that can't place it. Raises `NotFound`, `Conflict`, or the others' own errors, and then nothing is led
+        through the pair; again is answered alike.
+        """
+        config = self._config.segments.get(segment)
+        if config is None:
+            raise NotFound(
+                f"unknown segment {segment!r}: this network has {', '.join(self._config.segments)}"
+            )
+        with self._deciding:
+            [view] = [view for view in self._peers.controller.segments() if view.name == segment]
+            if view.inserted:
+                return view
+            chain = admission.adopter(segment, self._ledger.snapshot().chains).chain
+            add = wire.PairAdd(**wire.Tags.of(chain.tags).model_dump(), weight=chain.weight)
+            try:
+                known = self._peers.balancers[config.master].change(wire.Change(add=[add]))
+            finally:
+                self._crash_point(f"call to {config.master}: add pair {chain.name}")
+            for pair in known.pairs:
+                if pair.pair() != chain.tags and pair.state is PairState.ACTIVE:
+                    raise Conflict(
+                        f"load balancer {config.master} has tag pair {pair.pair()} too: live sessions could "
+                        "go there; remove it from the load balancer, or start that one afresh"
+                    )
+            try:
+                return self._peers.controller.insert(segment)
+            finally:
+                self._crash_point(f"call to {CONTROLLER}: insert {segment}")
+                self._engine.wake()
+
     def _accept(
         self, accept: Callable[[Snapshot], tuple[list[ChainRecord], list[OperationRecord]]]
     ) -> wire.OperationView:
@@ -154,10 +189,11 @@ class Manager:
         finally:
             self._crash_point(f"call to {CONTROLLER}: check {record.name}")
 
-    def rebalance(self, request: wire.Rebalance) -> wire.ChainSet:
-        """Have the master re-balance; given weights are the chains' from now on.
+    def rebalance(self, request: wire.Rebalance, segment: str | None = None) -> wire.ChainSet:
+        """Have a segment's master re-balance; given weights are the chains' from now on.
 
-        Raises `NotFound` for a pair that no active chain has, or the master's own error.
+        Without `segment`, that of the weights' chains is meant, or the only one. Raises `NotFound` for a pair
+        that no active chain has, `InvalidValue` for an unknown segment or several, or the master's own error.
         """
         records = [record for record in self._ledger.snapshot().chains if record.serving]
         by_tags = {record.chain.tags: record for record in records}
@@ -167,10 +203,11 @@ class Manager:
                 known = ", ".join(str(tags) for tags in by_tags) or "none"
                 raise NotFound(f"no active chain has tag pair {pair.pair()}: active pairs are {known}")
             weights[pair.pair()] = pair.weight
-        segments = {by_tags[tags].segment for tags in weights} or set(self._config.segments)
+        segments = {by_tags[tags].segment for tags in weights} | ({segment} if segment else set())
         if len(segments) > 1:
             raise InvalidValue(f"rebalance one segment at a time: these are {', '.join(sorted(segments))}")
-        master = self._config.segments[segments.pop()].master
+        chosen = admission.choose_segment(next(iter(segments), None), self._network)
+        master = self._config.segments[chosen.name].master
         try:
             chain_set = self._peers.balancers[master].rebalance(request)
         finally:
@@ -244,4 +281,5 @@ def facts(network: wire.NetworkConfig) -> Network:
         name: Segment(name, segment.ask_id, rest=2 * segment.timeouts.transit)
         for name, segment in network.segments.items()
     }
-    return Network({name: nf.nf(name) for name, nf in network.nfs.items()}, segments)
+    fixed = {nf: name for name, segment in network.segments.items() for nf in segment.before + segment.after}
+    return Network({name: nf.nf(name) for name, nf in network.nfs.items()}, segments, fixed)

@@ -3,6 +3,7 @@
     requested --steer--> steered --add pair--> active --remove pair--> cooling --poll--> drained
     drained --forget pair, unsteer--> removed        requested | steered --refused--> undo --> failed
     cooling --cancel--> active
+    in a segment whose pair is not inserted:  requested --steer--> steered --> active --unsteer--> removed
 
 It is level-triggered: a step follows from what is recorded and what was seen, never from what happened
 before, so a crash between a call and its record only repeats the call. Order (affinity rule 4): switch
@@ -45,12 +46,14 @@ class Sight(StrEnum):
 class Seen:
     """What the other parts last said of a chain; the default is that nothing is known.
 
-    `waiting_for` are the switches that the controller still waits for.
+    `waiting_for` are the switches that the controller still waits for. `plain`: the pair of its segment is
+    not in the way of the traffic, which the chain carries as soon as it is steered.
     """
 
     steered: bool | None = None
     pair: PairState | Sight = Sight.UNKNOWN
     waiting_for: tuple[str, ...] = ()
+    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ def _arrive(record: ChainRecord, seen: Seen) -> Step:
     match record.state:
         case ChainState.REQUESTED:
             return Do(Action.STEER)
+        case ChainState.STEERED if seen.plain and seen.steered:
+            return Become(ChainState.ACTIVE)
         case ChainState.STEERED:
             # A controller that restarted meanwhile has no rules: sessions would go into a black hole.
             return Do(Action.ADD_PAIR if seen.steered else Action.STEER)
@@ -112,9 +117,9 @@ def _keep(seen: Seen) -> Step:
     """An active chain: give back what a part that restarted empty has lost."""
     if seen.steered is False:
         return Do(Action.STEER)
-    if seen.pair is Sight.ABSENT:
+    if seen.pair is Sight.ABSENT and not seen.plain:
         return Do(Action.ADD_PAIR)
-    if seen.pair not in (PairState.ACTIVE, Sight.UNKNOWN):
+    if seen.pair not in (PairState.ACTIVE, Sight.UNKNOWN, Sight.ABSENT):
         return Wait(f"the master load balancer says {seen.pair}: remove the chain and add it again")
     if seen.waiting_for:
         return Wait(f"the controller waits for switch {', '.join(seen.waiting_for)}")
@@ -126,6 +131,9 @@ def _leave(record: ChainRecord, seen: Seen) -> Step:
         return Do(Action.UNSTEER)
     if record.state is ChainState.COOLING:
         return _cool(seen)
+    if seen.plain and not isinstance(seen.pair, PairState):
+        # No load balancer knows of it: there is nothing to wait for.
+        return Do(Action.UNSTEER)
     if seen.pair is Sight.UNKNOWN:
         return Wait("the master load balancer has not said yet which tag pairs it has")
     if record.state is ChainState.ACTIVE:

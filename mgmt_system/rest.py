@@ -93,9 +93,14 @@ def _add_other_routes(app: FastAPI, running: Running) -> None:
         return running.status.gather(manager.chains())
 
     @app.post("/v1/rebalance", tags=["chains"])
-    def rebalance(request: wire.Rebalance) -> wire.ChainSet:
+    def rebalance(request: wire.Rebalance, segment: str | None = None) -> wire.ChainSet:
         """Spread new sessions afresh, with new weights if any are given; sessions stay where they are."""
-        return manager.rebalance(request)
+        return manager.rebalance(request, segment)
+
+    @app.post("/v1/segments/{name}/insert", tags=["segments"])
+    def insert(name: str) -> wire.SegmentView:
+        """Put a segment's pair around the chain that carries its traffic; live sessions stay there."""
+        return manager.insert(name)
 
     @app.get("/v1/health", tags=["status"])
     def health() -> wire.ManagementHealth:

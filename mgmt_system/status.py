@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from catenary import wire
 from catenary.errors import CatenaryError
 from catenary.tags import TagPair
+from mgmt_system import adoption
 from mgmt_system.peers import CONTROLLER, Peers
 
 T = TypeVar("T")
@@ -43,8 +44,9 @@ class StatusPage:
 
     def gather(self, chains: Collection[wire.ChainView]) -> wire.StatusView:
         controller = self._pool.submit(_try, self._peers.controller.health)
+        views = self._pool.submit(_try, self._segments)
         balancers = {name: self._pool.submit(_try, self._looker(name)) for name in self._peers.balancers}
-        questions: list[Future[Any]] = [controller, *balancers.values()]
+        questions: list[Future[Any]] = [controller, views, *balancers.values()]
         wait(questions, PATIENCE)
         health = _answer(controller)
         looks = {name: _answer(future) for name, future in balancers.items()}
@@ -52,12 +54,35 @@ class StatusPage:
         services += [self._balancer_status(name, look) for name, look in looks.items()]
         stats = {name: look.stats for name, look in looks.items() if isinstance(look, _Look)}
         masters = {name: stats.get(segment.master) for name, segment in self._network.segments.items()}
-        epochs = [master.epoch for master in masters.values() if master]
+        inserted = _answer(views)
         return wire.StatusView(
             services=services,
+            segments=[
+                self._segment(name, masters[name], {} if isinstance(inserted, CatenaryError) else inserted)
+                for name in self._network.segments
+            ],
             chains=[_load(chain, masters.get(chain.segment)) for chain in chains],
-            epoch=epochs[0] if len(epochs) == 1 else None,
             counters={name: dict(balancer.counters) for name, balancer in stats.items()},
+        )
+
+    def _segments(self) -> dict[str, wire.SegmentView]:
+        """Which pairs are in the way; where all are from the beginning there is nothing to ask."""
+        if all(segment.inserted for segment in self._network.segments.values()):
+            return {}
+        return {view.name: view for view in self._peers.controller.segments()}
+
+    def _segment(
+        self, name: str, master: wire.BalancerStats | None, views: Mapping[str, wire.SegmentView]
+    ) -> wire.SegmentStatus:
+        config = self._network.segments[name]
+        view = views.get(name, wire.SegmentView(name=name, inserted=config.inserted))
+        return wire.SegmentStatus(
+            name=name,
+            master=config.master,
+            slave=config.slave,
+            inserted=view.inserted,
+            adopting=adoption.left(config, view),
+            epoch=master.epoch if master else None,
         )
 
     def _looker(self, name: str) -> Callable[[], _Look]:

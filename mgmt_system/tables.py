@@ -31,7 +31,7 @@ def show(value: T, json: bool, render: Callable[[T], RenderableType]) -> None:
 def chains(items: Sequence[wire.ChainView]) -> RenderableType:
     if not items:
         return Text("no chain: add one with catenary chain add --nf NF")
-    table = _table("chain", "state", "NFs", "tags", "weight", "reason")
+    table = _table("chain", "segment", "state", "NFs", "tags", "weight", "reason")
     for item in items:
         table.add_row(*_chain_cells(item), str(item.weight), _cell(item.reason))
     return table
@@ -58,14 +58,29 @@ def status(view: wire.StatusView) -> RenderableType:
     services = _table("service", "url", "well", "reason")
     for service in view.services:
         services.add_row(service.name, service.url, "yes" if service.ok else "NO", _cell(service.reason))
-    epoch = Text("" if view.epoch is None else f"\nepoch {view.epoch}")
-    return Group(services, epoch, _loads(view), Text(), _counters(view))
+    return Group(services, Text(), segments(view.segments), Text(), _loads(view), Text(), _counters(view))
+
+
+def segments(items: Sequence[wire.SegmentStatus]) -> RenderableType:
+    table = _table("segment", "master", "slave", "pair", "epoch")
+    for item in items:
+        pair = "inserted" if item.inserted else "not in the way"
+        if item.adopting:
+            pair = f"adopting for {item.adopting:.0f} s"
+        table.add_row(item.name, item.master, item.slave, pair, _cell(item.epoch))
+    return table
+
+
+def segment(item: wire.SegmentView) -> RenderableType:
+    table = _table("segment", "pair")
+    table.add_row(item.name, "inserted" if item.inserted else "not in the way")
+    return table
 
 
 def _loads(view: wire.StatusView) -> RenderableType:
     if not view.chains:
         return chains([])
-    columns = ("chain", "state", "NFs", "tags", "sessions", "share", "new", "carried", "reason")
+    columns = ("chain", "segment", "state", "NFs", "tags", "sessions", "share", "new", "carried", "reason")
     table = _table(*columns)
     for item in view.chains:
         share = None if item.share is None else f"{item.share:.0%}"
@@ -85,9 +100,9 @@ def _counters(view: wire.StatusView) -> RenderableType:
     return table if table.rows else Text("nothing counted yet")
 
 
-def _chain_cells(item: wire.ChainView) -> tuple[str, str, str, str]:
+def _chain_cells(item: wire.ChainView) -> tuple[str, ...]:
     state = f"{item.state}, cordoned" if item.cordoned else item.state
-    return item.name, state, " ".join(item.nfs), f"{item.tags.forward},{item.tags.reverse}"
+    return item.name, item.segment, state, " ".join(item.nfs), f"{item.tags.forward},{item.tags.reverse}"
 
 
 def _table(*columns: str) -> Table:

@@ -48,6 +48,7 @@ class World:
         self._clock = clock
         self._steered: dict[str, wire.SteeredChain | None] = {}
         self._steered_all = False
+        self._segments: dict[str, wire.SegmentView] = {}
         self._pairs: dict[str, dict[TagPair, wire.PairView]] = {}
         self._faults: dict[str, tuple[str, float]] = {}
 
@@ -94,12 +95,16 @@ class World:
             chains = self.call(service, "chains", self._peers.controller.chains)
             self._steered = {chain.name: chain for chain in chains}
             self._steered_all = True
+            # Where all pairs are in the way from the beginning there is nothing to ask.
+            if not all(segment.inserted for segment in self._network.segments.values()):
+                segments = self.call(service, "segments", self._peers.controller.segments)
+                self._segments = {segment.name: segment for segment in segments}
         else:
             self.learn(service, self.call(service, "pairs", self._peers.balancers[service].pairs))
 
     def _forget(self, service: str) -> None:
         if service == CONTROLLER:
-            self._steered, self._steered_all = {}, False
+            self._steered, self._steered_all, self._segments = {}, False, {}
         self._pairs.pop(service, None)
 
     def learn(self, master: str, chain_set: wire.ChainSet) -> None:
@@ -120,9 +125,16 @@ class World:
         """A chain's steering after a call that changed it; None: it is not steered."""
         self._steered[name] = steered
 
+    def segment(self, name: str) -> wire.SegmentView | None:
+        """Whether a segment's pair is in the way; None while the controller has not said."""
+        if self._network.segments[name].inserted:
+            return wire.SegmentView(name=name, inserted=True)
+        return self._segments.get(name)
+
     def seen(self, record: ChainRecord) -> Seen:
         """What is known of a chain."""
-        seen = self._steering(record)
+        segment = self.segment(record.segment)
+        seen = replace(self._steering(record), plain=segment is not None and not segment.inserted)
         pairs = self._pairs.get(self._network.segments[record.segment].master)
         if pairs is None:
             return seen

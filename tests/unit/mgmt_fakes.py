@@ -72,6 +72,8 @@ class Fake:
 @dataclass
 class FakeController(Fake):
     steered: dict[str, wire.SteeredChain] = field(default_factory=dict)
+    inserted: dict[str, float | None] = field(default_factory=dict)
+    """Segments whose pair was not in the way at first: seconds since it was inserted, None if it is not."""
 
     def health(self) -> wire.ControllerHealth:
         self.enter("health")
@@ -86,6 +88,8 @@ class FakeController(Fake):
         self._check(name, request)
 
     def _check(self, name: str, request: wire.SteerRequest) -> None:
+        if self.inserted.get(request.segment, 0.0) is None and self.steered.keys() - {name}:
+            raise Conflict(f"the pair of segment {request.segment!r} is not in the way of its traffic")
         if "lonely" in request.nfs:
             raise Conflict(f"chain {name!r} has no path: NF 'lonely' can't be reached from l1")
 
@@ -109,6 +113,19 @@ class FakeController(Fake):
             raise NotFound(f"unknown chain {name!r}")
         del self.steered[name]
         self.leave("unsteer")
+
+    def segments(self) -> list[wire.SegmentView]:
+        self.enter("segments")
+        return [
+            wire.SegmentView(name=name, inserted=ago is not None, ago=ago)
+            for name, ago in self.inserted.items()
+        ]
+
+    def insert(self, segment: str) -> wire.SegmentView:
+        self.enter("insert")
+        self.inserted[segment] = 0.0
+        self.leave("insert")
+        return self.segments()[0]
 
     def restart_empty(self) -> None:
         self.steered.clear()
@@ -278,8 +295,8 @@ class FakeMaster(FakeBalancer):
 class Site:
     """Fakes, a store, and a management system on them that can crash and restart."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.network = wire.NetworkConfig.load(network_text())
+    def __init__(self, path: Path | None = None, network: str = "") -> None:
+        self.network = wire.NetworkConfig.load(network or network_text())
         self.slave = FakeBalancer("l2")
         self.master = FakeMaster("l1", slave=self.slave)
         self.controller = FakeController("controller")

@@ -90,6 +90,13 @@ def test_the_network_file_is_read() -> None:
         ("egress: s3-eth2", "egress: s3-eth1", "NF 'n1' has one port (s3-eth1)"),
         ("00:00:00:00:00:01", "00:00:00:00:00:0G", "hosts.h1.mac: "),
         ("segments:", "segments: [", "net.yaml is not YAML: "),
+        ("slave: l2", "slave: l1", "segment 'main' has 'l1' as master and as slave"),
+        ("slave: l2", "slave: l2, before: [n9]", "segment 'main' names unknown NF 'n9'"),
+        (
+            "slave: l2",
+            "slave: l2, after: [n1]",
+            "fixed NF 'n1' of segment 'main' hangs on switch 's3': attach it to that of its load balancer",
+        ),
     ],
 )
 def test_a_fault_in_the_network_file_is_named(old: str, new: str, text: str) -> None:
@@ -97,3 +104,40 @@ def test_a_fault_in_the_network_file_is_named(old: str, new: str, text: str) -> 
         NetworkConfig.load(NETWORK.replace(old, new), "net.yaml")
     assert text in caught.value.detail
     assert caught.value.detail.startswith("net.yaml")
+
+
+FOUR = NETWORK.replace(
+    "segments:",
+    """  l3: {switch: s2, outer: l3-outer, inner: l3-inner, url: "https://10.255.0.13:8082"}
+  l4: {switch: s3, outer: l4-outer, inner: l4-inner, url: "https://10.255.0.14:8082"}
+segments:""",
+).replace("nfs:", "nfs:\n  f: {switch: s2, ingress: f-in, egress: f-out}")
+
+
+@pytest.mark.parametrize(
+    "main,other,text",
+    [
+        ("", "", "ask ID 4094 is used by segment 'main' and by segment 'other': give each its own"),
+        ("", ", ask_id: 4094", "ask ID 4094 is used by segment 'main' and by segment 'other'"),
+        (
+            ", ask_id: 9",
+            ", master: l2",
+            "load balancer 'l2' is used by segment 'main' and by segment 'other'",
+        ),
+        (
+            ", ask_id: 9, after: [f]",
+            ", before: [f]",
+            "fixed NF 'f' is used by segment 'main' and by segment 'other'",
+        ),
+        (", ask_id: 9, after: [f]", "", None),
+    ],
+)
+def test_what_two_segments_both_claim_is_named_with_both(main: str, other: str, text: str | None) -> None:
+    second = "master: l2, slave: l4" if "master" in other else "master: l3, slave: l4" + other
+    file = FOUR.replace("slave: l2}", f"slave: l2{main}}}\n  other: {{{second}}}")
+    if text is None:
+        assert NetworkConfig.load(file).segments["main"].after == ["f"]
+        return
+    with pytest.raises(InvalidValue) as caught:
+        NetworkConfig.load(file)
+    assert text in caught.value.detail

@@ -79,9 +79,9 @@ class Switch:
 class World:
     """A conductor with three switches, a clock to be set, and the links s1-s3-s2."""
 
-    def __init__(self, state: Path | None = None) -> None:
+    def __init__(self, state: Path | None = None, config: wire.NetworkConfig = CONFIG) -> None:
         self.now = 100.0
-        self.conductor = Conductor(network_of(CONFIG), state, clock=lambda: self.now)
+        self.conductor = Conductor(network_of(config), state, clock=lambda: self.now)
         self.switches = {dpid: Switch(dpid) for dpid in PORTS}
         self.conductor.fabric.start()
 
@@ -217,8 +217,11 @@ def test_a_restart_wants_the_same_rules_and_touches_none(tmp_path: Path) -> None
     [
         ("{", "does not fit"),
         ('{"version": 9}', "version 9"),
-        ('{"version": 1, "chains": [], "asks": [{"segment": "x", "bypass": []}]}', "segment 'x'"),
-        ('{"version": 1, "chains": [{"name": "c"}], "asks": []}', "does not fit"),
+        (
+            '{"version": 2, "chains": [], "asks": [{"segment": "x", "bypass": []}], "inserted": {}}',
+            "segment 'x'",
+        ),
+        ('{"version": 2, "chains": [{"name": "c"}], "asks": [], "inserted": {}}', "does not fit"),
     ],
 )
 def test_a_state_file_that_does_not_fit_is_refused(tmp_path: Path, text: str, fault: str) -> None:
@@ -245,3 +248,77 @@ def test_a_network_file_that_does_not_fit_is_refused(tmp_path: Path, text: str |
     with pytest.raises(InvalidValue, match=fault) as refused:
         load_network(path)
     assert str(path) in str(refused.value)
+
+
+# --- a pair that is inserted -----------------------------------------------------------------------------
+
+
+def plain_world(state: Path | None) -> World:
+    main = CONFIG.segments["main"].model_copy(update={"inserted": False})
+    world = World(state, CONFIG.model_copy(update={"segments": {"main": main}}))
+    world.connect(1, 2, 3)
+    return world
+
+
+def leads(world: World) -> str:
+    """Where the edge of s1 sends what h1 says to the world: "plain", "pair" or nowhere."""
+    [flow] = [
+        flow
+        for flow in world.switches[1].held.values()
+        if flow.cookie == EDGE_COOKIE
+        and flow.match.in_port == 1
+        and (flow.match.eth_dst or "").startswith("01")
+    ]
+    return {(): "", (("push", 2), ("output", 4)): "plain", (("output", 2),): "pair"}[flow.actions]
+
+
+def test_a_pair_is_inserted_once_and_stays_so_over_a_restart(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    world = plain_world(state)
+    assert leads(world) == ""
+    with pytest.raises(Conflict, match="'main' has no chain"):
+        world.conductor.insert("main")
+    world.conductor.steer("one", ONE)
+    assert leads(world) == "plain"
+    with pytest.raises(Conflict, match="chain 'one' carries alone: insert it first"):
+        world.conductor.steer("two", TWO)
+    [before] = world.conductor.segments()
+    assert (before.inserted, before.ago) == (False, None)
+
+    after = world.conductor.insert("main")
+    assert after.inserted
+    assert after.ago is not None
+    assert leads(world) == "pair"
+    assert world.conductor.insert("main").inserted
+    world.conductor.steer("two", TWO)
+    world.conductor.fabric.stop()
+
+    again = plain_world(state)
+    assert [view.inserted for view in again.conductor.segments()] == [True]
+    assert leads(again) == "pair"
+    again.conductor.fabric.stop()
+
+
+def test_an_insertion_that_a_switch_refuses_changes_nothing(tmp_path: Path) -> None:
+    world = plain_world(tmp_path / "state.json")
+    world.conductor.steer("one", ONE)
+    world.switches[2].refuses = "table full"
+    with pytest.raises(Unavailable, match="table full"):
+        world.conductor.insert("main")
+    assert [view.inserted for view in world.conductor.segments()] == [False]
+    world.switches[2].refuses = ""
+    deadline = time.monotonic() + 5
+    while leads(world) != "plain":
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    world.conductor.fabric.stop()
+
+
+def test_an_insertion_that_would_be_forgotten_is_refused() -> None:
+    world = plain_world(None)
+    world.conductor.steer("one", ONE)
+    with pytest.raises(Conflict, match="without --state would forget it"):
+        world.conductor.insert("main")
+    with pytest.raises(NotFound, match="unknown segment 'x': this network has main"):
+        world.conductor.insert("x")
+    world.conductor.fabric.stop()

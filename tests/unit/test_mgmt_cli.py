@@ -52,7 +52,7 @@ def run(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 def test_add_list_show_remove(run: Run) -> None:
     code, out, _ = run("chain add --nf n1")
     assert code == 0
-    assert out.split()[-6:] == ["chain-1", "active", "n1", "2,3", "100", "-"]
+    assert out.split()[-7:] == ["chain-1", "main", "active", "n1", "2,3", "100", "-"]
     assert run("chain add --nf n2 --name second --tags 6,7 --weight 50")[0] == 0
     code, out, _ = run("chain list --json")
     assert [chain["name"] for chain in json.loads(out)] == ["chain-1", "second"]
@@ -85,7 +85,7 @@ def test_cordon_and_uncordon(run: Run, site: Site) -> None:
     assert run("chain cordon chain-1")[0] == 2, "it is the last one"
     run("chain add --nf n2")
     code, out, _ = run("chain cordon chain-1")
-    assert (code, out.split()[-7:]) == (0, ["chain-1", "active,", "cordoned", "n1", "2,3", "0", "-"])
+    assert (code, out.split()[-8:]) == (0, ["chain-1", "main", "active,", "cordoned", "n1", "2,3", "0", "-"])
     assert site.master.weights[TagPair(2, 3)] == 0
     assert run("chain cordon chain-1")[0] == 0, "once more is no change"
     code, out, _ = run("chain uncordon chain-1 --json")

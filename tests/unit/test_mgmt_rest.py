@@ -85,7 +85,7 @@ def test_status_shows_parts_chains_and_their_load(
         (3, 0.75, 1000),
         (1, 0.25, 1000),
     ]
-    assert view.epoch == 2
+    assert [(item.name, item.epoch, item.inserted) for item in view.segments] == [("main", 2, True)]
     assert view.counters == {"l1": {"passed": 7}, "l2": {"passed": 7}}
 
 
@@ -98,7 +98,7 @@ def test_status_does_without_a_part_that_is_down(client: TestClient, site: Site)
         ("l2", True),
     ]
     assert "can't be reached" in str(view.services[0].reason)
-    assert (view.epoch, view.counters) == (None, {"l2": {"passed": 7}})
+    assert ([item.epoch for item in view.segments], view.counters) == ([None], {"l2": {"passed": 7}})
 
 
 def test_status_does_not_wait_for_a_part_that_hangs(
@@ -158,5 +158,6 @@ def test_the_openapi_page_names_every_call(client: TestClient) -> None:
         "/v1/operations",
         "/v1/operations/{operation_id}",
         "/v1/rebalance",
+        "/v1/segments/{name}/insert",
         "/v1/status",
     }

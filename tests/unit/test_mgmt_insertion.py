@@ -1,0 +1,117 @@
+"""A segment whose pair is not in the way at first: one chain carries it, and later ones wait."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from catenary import wire
+from catenary.chain import PairState
+from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
+from mgmt_system import adoption
+from tests.unit.mgmt_fakes import Site, network_text
+
+TIMEOUTS = {"tcp_established": 30.0, "udp": 5.0, "other": 5.0, "neighbour": 5.0, "tcp_opening": 5.0}
+PLAIN = network_text().replace(
+    "timeouts: {", "inserted: false, timeouts: {" + ", ".join(f"{k}: {v}" for k, v in TIMEOUTS.items()) + ", "
+)
+
+
+def plain_site() -> Site:
+    """The load balancers are down at first."""
+    site = Site(network=PLAIN)
+    site.controller.inserted = {"main": None}
+    site.master.down = site.slave.down = True
+    return site
+
+
+def test_a_chain_carries_its_segment_without_load_balancers() -> None:
+    site = plain_site()
+    site.add("n1", name="first")
+    site.settle()
+    assert site.states() == {"first": "active"}
+    with pytest.raises(Conflict, match="not in the way"):
+        site.add("n2")
+    site.manager.remove("first", force=True)
+    site.settle()
+    assert site.states() == {"first": "removed"}
+    assert "change" not in site.master.calls
+
+
+def test_an_insertion_tells_the_pair_before_the_switches() -> None:
+    site = plain_site()
+    with pytest.raises(Conflict, match="'main' has no active chain to go on with"):
+        site.manager.insert("main")
+    site.add("n1", name="first")
+    site.settle()
+    with pytest.raises(Unavailable, match="l1 can't be reached"):
+        site.manager.insert("main")
+    assert site.controller.inserted == {"main": None}
+    site.master.down = site.slave.down = False
+    order: list[str] = []
+    site.master.fault = lambda call, after: order.append(call) if after else None
+    site.controller.fault = lambda call, after: order.append(call) if after else None
+    assert site.manager.insert("main").inserted
+    assert order == ["change", "insert"]
+    assert list(site.slave.states.values()) == [PairState.ACTIVE]
+    assert site.manager.insert("main").inserted
+    site.settle()
+    assert order == ["change", "insert"]
+    with pytest.raises(NotFound, match="unknown segment 'x': this network has main"):
+        site.manager.insert("x")
+
+
+def test_a_load_balancer_that_has_another_chain_is_not_inserted() -> None:
+    site = plain_site()
+    site.add("n1", name="first")
+    site.settle()
+    site.master.down = site.slave.down = False
+    site.master.change(wire.Change(add=[wire.PairAdd(forward=8, reverse=9)]))
+    with pytest.raises(Conflict, match=re.escape("l1 has tag pair (8, 9) too")):
+        site.manager.insert("main")
+    assert site.controller.inserted == {"main": None}
+
+
+def test_a_second_chain_waits_until_every_session_is_adopted() -> None:
+    site = plain_site()
+    site.add("n1", name="first")
+    site.settle()
+    site.master.down = site.slave.down = False
+    site.manager.insert("main")
+    adding = site.add("n2", name="second")
+    whole = TIMEOUTS["tcp_established"] + 0.05
+    assert adoption.adoption(site.network.segments["main"].timeouts) == pytest.approx(whole)
+    for ago in (0.0, whole - 0.1):
+        site.controller.inserted["main"] = ago
+        site.step()
+        second = site.manager.chain("second")
+        assert second.state == "steered"
+        assert f"adopts the sessions that its pair was inserted into for another {whole - ago:.1f} s" in str(
+            second.reason
+        )
+    # What the pair has lost comes back at once: it is the only chain.
+    site.master.restart_empty()
+    site.step()
+    assert len(site.master.states) == 1
+    site.controller.inserted["main"] = whole
+    site.settle()
+    assert site.manager.operation(adding.id).state == "succeeded"
+    assert len(site.master.states) == 2
+
+
+def test_a_fixed_nf_is_no_part_of_a_chain() -> None:
+    text = (
+        network_text()
+        .replace("n3: {switch: s5, ", "n3: {switch: s1, ")
+        .replace("main: {", "main: {before: [n3], ")
+    )
+    with pytest.raises(Conflict, match="NF 'n3' stands fixed at segment 'main'"):
+        Site(network=text).add("n3")
+
+
+def test_rebalance_of_a_segment_by_name() -> None:
+    site = Site()
+    assert site.manager.rebalance(wire.Rebalance(), "main").segment == "main"
+    with pytest.raises(InvalidValue, match="unknown segment 'x'"):
+        site.manager.rebalance(wire.Rebalance(), "x")
