@@ -49,12 +49,12 @@ def test_each_of_two_segments_scales_by_itself() -> None:
                 add(testbed, "second", "b-2", "b2")
                 with talk(h2, h1, name="last", port=7003, sessions=40) as last:
                     everyone = (early, opened_by_server, later, last)
-                    assert [talks.wait_rounds(5).failures for talks in everyone] == [()] * 4
+                    assert [talks.wait_rounds(3).failures for talks in everyone] == [()] * 4
 
                     before = chain_set(testbed, "second")
                     removal = testbed.management.remove_chain("a-1")
                     wait_until(lambda: testbed.management.chain("a-1").state == "cooling", "cooling", 10)
-                    assert [talks.wait_rounds(5).failures for talks in everyone] == [()] * 4
+                    assert [talks.wait_rounds(3).failures for talks in everyone] == [()] * 4
                     keys = [keys_of(talks) for talks in everyone]
             early.end()
             opened_by_server.end()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 
 from catenary.session import End, SessionKey
@@ -24,9 +25,15 @@ SHORT = TimeoutsModel(
 
 
 def watch(testbed: Testbed, segment: str, nfs: Collection[str]) -> Taps:
-    """Taps at the outer ports of a segment's pair and at these NFs."""
-    places = [place for place in places_of(testbed.network, segment) if not place.nf or place.nf in nfs]
-    return Taps(places, Limits.of(testbed.network.segments[segment].timeouts.timeouts()))
+    """Taps at these NFs of a segment's chains and at its far ends: fixed NFs, or else its pair."""
+    config = testbed.network.segments[segment]
+    inside = [place for place in places_of(testbed.network, segment) if place.nf in nfs]
+    ends = [place for place in places_of(testbed.network, segment) if not place.nf]
+    for number, name in ((0, config.before[:1]), (1, config.after[-1:])):
+        for nf in name:
+            port = testbed.network.nfs[nf].egress if number else testbed.network.nfs[nf].ingress
+            ends[number] = replace(ends[number], name=f"{nf}.outer", interface=port)
+    return Taps([*ends, *inside], Limits.of(config.timeouts.timeouts()))
 
 
 def wait_quiet(*taps: Taps) -> None:

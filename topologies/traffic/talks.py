@@ -57,7 +57,7 @@ class Talks(Load):
         sessions: int = 16,
         port: int = 7000,
         size: int = 1000,
-        interval: float = 0.1,
+        interval: float = 0.2,
         timeout: float = 20.0,
     ) -> None:
         super().__init__(opener, name)
