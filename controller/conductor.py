@@ -21,7 +21,7 @@ from controller.edge import Way, edge_rules
 from controller.fabric import Fabric
 from controller.insertion import check_ends, ends, outers, plain_rules
 from controller.network import Network, Port
-from controller.pipeline import BASE_COOKIE, CountedFlow, Flow, Rule, describe, resolve
+from controller.pipeline import BASE_COOKIE, CountedFlow, Flow, Rule, resolve
 from controller.steering import (
     AskPlan,
     NoPath,
@@ -34,6 +34,7 @@ from controller.steering import (
     route,
     segment_cookie,
 )
+from controller.views import attachments, link_view, rule_view
 
 log = structlog.get_logger("controller")
 
@@ -319,7 +320,7 @@ class Conductor:
             ports = {port: live.number for port, live in self.fabric.ports(switch).items()}
             for rule in (rule for rule in rules if rule.switch == switch):
                 flow = resolve(rule, ports)
-                views.append(_rule_view(rule, there.get(flow) if flow else None))
+                views.append(rule_view(rule, there.get(flow) if flow else None))
         return views
 
     def _counted(self, switch: str) -> dict[Flow, CountedFlow]:
@@ -329,19 +330,11 @@ class Conductor:
 
     def topology(self) -> wire.TopologyView:
         """Switches with what their table misses dropped, links as discovered, and what is attached."""
-        network = self._network
-        attachments = {name: _ref(host.port) for name, host in network.hosts.items()}
-        for name, nf in network.nfs.items():
-            attachments[f"{name}.ingress"] = wire.PortRef(switch=nf.switch, port=nf.ingress)
-            attachments[f"{name}.egress"] = wire.PortRef(switch=nf.switch, port=nf.egress)
-        for name, balancer in network.balancers.items():
-            attachments[f"{name}.outer"] = _ref(balancer.outer)
-            attachments[f"{name}.inner"] = _ref(balancer.inner)
         links = sorted(self.fabric.topology().links)
         return wire.TopologyView(
-            switches=[self._switch_view(name, dpid) for name, dpid in network.switches.items()],
-            links=[wire.LinkView(a=_ref(link.a), b=_ref(link.b)) for link in links],
-            attachments=attachments,
+            switches=[self._switch_view(name, dpid) for name, dpid in self._network.switches.items()],
+            links=[link_view(link) for link in links],
+            attachments=attachments(self._network),
         )
 
     def _switch_view(self, name: str, dpid: int) -> wire.SwitchView:
@@ -375,21 +368,3 @@ class Conductor:
             switches_expected=len(expected),
             reason="; ".join(faults) or None,
         )
-
-
-def _ref(port: Port) -> wire.PortRef:
-    return wire.PortRef(switch=port.switch, port=port.name)
-
-
-def _rule_view(rule: Rule, counted: CountedFlow | None) -> wire.RuleView:
-    return wire.RuleView(
-        switch=rule.switch,
-        table=rule.table,
-        priority=rule.priority,
-        cookie=rule.cookie,
-        match=rule.match.given(),
-        actions=[describe(action) for action in rule.actions],
-        packets=counted.packets if counted else 0,
-        bytes=counted.bytes if counted else 0,
-        installed=counted is not None,
-    )

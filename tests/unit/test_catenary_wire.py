@@ -114,6 +114,12 @@ segments:""",
 ).replace("nfs:", "nfs:\n  f: {switch: s2, ingress: f-in, egress: f-out}")
 
 
+def test_a_fixed_nf_needs_two_ports() -> None:
+    file = FOUR.replace("ingress: f-in, egress: f-out", "ingress: f-in, egress: f-in, tags: kept")
+    with pytest.raises(InvalidValue, match="fixed NF 'f' of segment 'main' has one port: it needs two"):
+        NetworkConfig.load(file.replace("slave: l2}", "slave: l2, after: [f]}"))
+
+
 @pytest.mark.parametrize(
     "main,other,text",
     [
