@@ -6,7 +6,6 @@ broken past all of them, by hand: OpenFlow rules above the controller's, or a dr
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from catenary.wire import Tags
+from tests.e2e.watching import wait_quiet
 from topologies.testbed import Testbed
 from topologies.traffic import ByteServer, TransferResult, Transfers, WebServer
 from witness.checker import judge
@@ -73,19 +73,11 @@ def experiment(testbed: Testbed) -> Iterator[Experiment]:
                 for load in loads:
                     load.start()
                 client, server = (load.wait(30.0) for load in loads)
-                _wait_quiet(taps)
+                wait_quiet(taps)
                 verdict = judge(taps.snapshot(CHAINS), thresholds=Thresholds(min_share=0.2), in_flight_s=0.0)
             return Outcome(verdict, client, server)
 
         yield run
-
-
-def _wait_quiet(taps: Taps) -> None:
-    """Until nothing has passed any tap for 0.3 s, or 5 s have gone by."""
-    deadline, before = time.monotonic() + 5, None
-    while before != (now := taps.totals()) and time.monotonic() < deadline:
-        before = now
-        time.sleep(0.3)
 
 
 def _link(testbed: Testbed, source: str, target: str) -> str:

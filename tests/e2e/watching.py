@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
+from socket import IPPROTO_TCP
 
 from catenary.session import End, SessionKey
 from catenary.wire import TimeoutsModel
@@ -18,7 +19,6 @@ from witness.recording import Recording
 from witness.taps import Limits, Taps
 from witness.verdict import Verdict
 
-TCP = 6
 SHORT = TimeoutsModel(
     tcp_opening=2, tcp_established=4, tcp_closing=1, udp=2, other=2, neighbour=2, lease=1, transit=0.5
 )
@@ -64,7 +64,7 @@ def keys_of(talks: Talks) -> set[SessionKey]:
     state = talks.state()
     assert state is not None
     ends = zip(state.ends, talks.peers, strict=True)
-    return {SessionKey.of(_end(*end), _end(*peer), TCP) for end, peer in ends if end is not None}
+    return {SessionKey.of(_end(*end), _end(*peer), IPPROTO_TCP) for end, peer in ends if end is not None}
 
 
 def _end(address: str, port: int) -> End:

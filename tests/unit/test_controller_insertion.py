@@ -109,6 +109,17 @@ def test_a_pair_is_inserted_with_any_mix_of_old_and_new_rules(switch: str, mode:
         assert walk.go(l1, 3) == [(l2, 3)]
 
 
+def test_fixed_nfs_stand_before_a_plain_chain_too() -> None:
+    made = fixed_network()
+    plan = plan_chain(made, PAPER_TOPOLOGY, chain("c", 2, "n1"), "main", [])
+    walk = walker_of(made, PAPER_TOPOLOGY, mixed(made, plan, {}))
+    f1, f2 = ((Port("s1", f"{name}-in"), Port("s1", f"{name}-out")) for name in ("f1", "f2"))
+    f3, n1 = (Port("s2", "f3-in"), Port("s2", "f3-out")), (Port("s3", "n1-in"), Port("s3", "n1-out"))
+    assert through(walk, H1, MACS[H2], f1, f2, n1, f3) == [(H2, UNTAGGED)]
+    back = [pair[::-1] for pair in (f3, n1, f2, f1)]
+    assert through(walk, H2, MACS[H1], *back) == [(H1, UNTAGGED)]
+
+
 def mixed(made: Network, plan: Plan, inserted: dict[str, bool]) -> list[Rule]:
     """The rules of switches whose pair is inserted, and of others."""
     plain: dict[Port, Way | None] = dict(ends(made, plan))
