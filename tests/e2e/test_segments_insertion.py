@@ -32,7 +32,7 @@ def test_live_sessions_are_adopted_by_the_first_chain() -> None:
     with Testbed(blueprint=INSERTION, timeouts=TIMEOUTS) as testbed:
         h1, h2, h3 = (testbed.hosts[name] for name in ("h1", "h2", "h3"))
         for balancer in ("l1", "l2"):
-            testbed.services.stop(balancer)
+            testbed.kill(balancer)
         testbed.add_chain(["n1"], name="first")
         for address in (h2.address(), h2.address(6), h3.address(), h3.address(6)):
             assert ping(h1, address) == 3, address
