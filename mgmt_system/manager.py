@@ -144,10 +144,14 @@ class Manager:
             raise NotFound(
                 f"unknown segment {segment!r}: this network has {', '.join(self._config.segments)}"
             )
+        if config.inserted:
+            return wire.SegmentView(name=segment, inserted=True)
         with self._deciding:
-            [view] = [view for view in self._peers.controller.segments() if view.name == segment]
-            if view.inserted:
-                return view
+            views = {view.name: view for view in self._peers.controller.segments()}
+            if segment not in views:
+                raise Conflict(f"the controller has no segment {segment!r}: give both one network file")
+            if views[segment].inserted:
+                return views[segment]
             chain = admission.adopter(segment, self._ledger.snapshot().chains).chain
             add = wire.PairAdd(**wire.Tags.of(chain.tags).model_dump(), weight=chain.weight)
             try:

@@ -146,6 +146,18 @@ def test_rebalance(run: Run) -> None:
     assert run("rebalance")[0] == 0
     code, out, _ = run("rebalance --weight 2,3=50 --json")
     assert (code, json.loads(out)["pairs"][0]["weight"]) == (0, 50)
+    assert run("rebalance --segment main")[0] == 0
+    assert "unknown segment 'x': this network has main" in run("rebalance --segment x")[2]
+
+
+def test_segments(run: Run) -> None:
+    run("chain add --nf n1 --segment main")
+    code, out, _ = run("segment list")
+    assert (code, out.split()[-5:]) == (0, ["main", "l1", "l2", "inserted", "1"])
+    assert json.loads(run("segment list --json")[1])[0]["epoch"] == 1
+    assert run("segment insert main")[1].split()[-2:] == ["main", "inserted"]  # it stood there all along
+    code, _, err = run("segment insert x")
+    assert (code, "unknown segment 'x': this network has main" in err) == (2, True)
 
 
 def test_an_unreachable_service_is_exit_code_3(
@@ -157,7 +169,18 @@ def test_an_unreachable_service_is_exit_code_3(
 
 
 @pytest.mark.parametrize(
-    "words", ["chain add", "chain list", "chain show", "chain remove", "status", "rebalance", "ms run"]
+    "words",
+    [
+        "chain add",
+        "chain list",
+        "chain show",
+        "chain remove",
+        "segment list",
+        "segment insert",
+        "status",
+        "rebalance",
+        "ms run",
+    ],
 )
 def test_help_has_an_example(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str

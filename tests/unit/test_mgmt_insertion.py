@@ -62,6 +62,13 @@ def test_an_insertion_tells_the_pair_before_the_switches() -> None:
         site.manager.insert("x")
 
 
+def test_a_controller_with_another_network_file_is_named() -> None:
+    site = plain_site()
+    site.controller.inserted = {}
+    with pytest.raises(Conflict, match="the controller has no segment 'main'"):
+        site.manager.insert("main")
+
+
 def test_a_load_balancer_that_has_another_chain_is_not_inserted() -> None:
     site = plain_site()
     site.add("n1", name="first")
