@@ -135,10 +135,15 @@ class Timeouts:
     """D: the longest time that a packet may take through any chain or bypass path."""
 
     @property
+    def longest(self) -> float:
+        """The longest tau."""
+        tcp = max(self.tcp_opening, self.tcp_established, self.tcp_closing)
+        return max(tcp, self.udp, self.other, self.neighbour)
+
+    @property
     def longest_hold(self) -> float:
         """T of the pin that the master holds for longest."""
-        tcp = max(self.tcp_opening, self.tcp_established, self.tcp_closing)
-        return max(tcp, self.udp, self.other, self.neighbour) + self.lease + self.transit
+        return self.longest + self.lease + self.transit
 
     def __post_init__(self) -> None:
         for name, value in self.__dict__.items():

@@ -13,9 +13,7 @@ from catenary import wire
 
 def adoption(timeouts: wire.TimeoutsModel) -> float:
     """Seconds: the longest that a session may rest, and D for packets that went past the pair just before."""
-    states = ("tcp_opening", "tcp_established", "tcp_closing", "udp", "other", "neighbour")
-    times = timeouts.model_dump(include=set(states))
-    return float(max(times.values())) + timeouts.transit
+    return timeouts.timeouts().longest + timeouts.transit
 
 
 def left(segment: wire.SegmentConfig, view: wire.SegmentView) -> float:

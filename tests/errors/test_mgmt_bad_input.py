@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from fastapi.testclient import TestClient
+from structlog.testing import capture_logs
 
 from catenary.client import ManagementClient
 from catenary.listen import Listen
@@ -96,9 +97,11 @@ def test_the_command_says_the_same_and_exits_with_2(
     url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: dict[str, Any]
 ) -> None:
     monkeypatch.setenv("CATENARY_URL", url)
-    code = run_command(monkeypatch, *shlex.split(case["cli"]))
+    with capture_logs() as events:  # the service runs in this process, too
+        code = run_command(monkeypatch, *shlex.split(case["cli"]))
     captured = capsys.readouterr()
     assert (captured.err, captured.out, code) == (f"catenary: {case['text']}\n", "", 2)
+    assert [event["reason"] for event in events if event["event"] == "refused"] in ([case["text"]], [])
 
 
 @pytest.mark.usefixtures("unchanged")
