@@ -7,7 +7,6 @@ not for how long.
 from __future__ import annotations
 
 import os
-import struct
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 from catenary.chain import PairState
 from catenary.errors import InvalidValue, Unsupported
+from catenary.pcap import FRAME_MAX, Pcap
 from catenary.session import SessionKey, Timeouts
 from catenary.tags import TagPair
 from lb_adapter.core.check import Core, build
@@ -29,42 +29,14 @@ from lb_adapter.core.splices import BpfSplice, Choice, runnable, without_slot
 PLANES = ("oracle", "c", "ebpf")
 SESSIONS = 65536
 _NOW = 1_000_000
-_MAGIC = {
-    b"\xd4\xc3\xb2\xa1": "<",
-    b"\xa1\xb2\xc3\xd4": ">",
-    b"\x4d\x3c\xb2\xa1": "<",
-    b"\xa1\xb2\x3c\x4d": ">",
-}
-_PCAPNG = b"\x0a\x0d\x0d\x0a"
-_ETHERNET = 1
-_FRAME_MAX = 262144
 Send = Callable[[bytes], tuple[Verdict, bytes] | None]
 
 
 def read_pcap(path: Path) -> Iterator[bytes]:
     """The frames of a classic pcap file. What the recording cut off is zeros; raises `InvalidValue`."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InvalidValue(f"can't read {path}: {error.strerror}") from None
-    if data[:4] == _PCAPNG:
-        raise InvalidValue(f"{path} is pcapng: convert it with `editcap -F pcap {path} OUT.pcap`")
-    order = _MAGIC.get(data[:4])
-    if order is None or len(data) < 24:
-        raise InvalidValue(f"{path} is no pcap file: it begins with {data[:4].hex() or 'nothing'}")
-    link = struct.unpack(f"{order}I", data[20:24])[0] & 0x0FFFFFFF
-    if link != _ETHERNET:
-        raise InvalidValue(f"{path} has frames of link type {link}: only Ethernet (1) can be replayed")
-    at, number = 24, 0
-    while at < len(data):
-        number += 1
-        header = data[at : at + 16]
-        kept, length = struct.unpack(f"{order}II", header[8:16]) if len(header) == 16 else (0, 0)
-        frame = data[at + 16 : at + 16 + kept]
-        if len(header) < 16 or len(frame) < kept or kept > _FRAME_MAX:
-            raise InvalidValue(f"{path} ends within frame {number}: it was cut off, or is damaged")
-        yield frame + bytes(max(0, min(length, _FRAME_MAX) - kept))
-        at += 16 + kept
+    pcap = Pcap(path)
+    for _, at, kept, length in pcap.frames():
+        yield pcap.data[at : at + kept] + bytes(max(0, min(length, FRAME_MAX) - kept))
 
 
 @dataclass

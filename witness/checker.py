@@ -10,19 +10,23 @@ Times are compared only with times: all taps read one clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from catenary.errors import InvalidValue
+from witness.events import CHANGE, FAULT, Pin
 from witness.places import PlaceKind, Side
 from witness.recording import INTO, OUT_OF, Array, Recording
+from witness.sides import per_side, rewriting_nfs
 from witness.sightings import DIRECTIONS, FORWARD, REVERSE, read
+from witness.stories import Stories, stop_name
 from witness.verdict import NO_CHAIN, Finding, History, Loss, Thresholds, Verdict
 
 IN_FLIGHT_S = 2.0
-"""Sessions with a packet this short before the snapshot are not balanced: it may still be on its way."""
+"""Sessions with a packet this short before the snapshot are not balanced: it may still be on its way. Nor are
+those judged for their way, but only for crossing, that were under way as the recording began."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +42,25 @@ def judge(
     chains: Mapping[str, Sequence[str]] | None = None,
     thresholds: Thresholds | None = None,
     in_flight_s: float = IN_FLIGHT_S,
+    rewrites: Collection[str] | None = None,
+    pins: Sequence[Pin] = (),
 ) -> Verdict:
-    """Judge a run. `chains` (name -> NFs in forward order) default to those of the recording.
+    """Judge a run. `chains` (name -> NFs in forward order) and `rewrites` (chains or NFs) default to those of
+    the recording; `pins` are told with the counter-example.
 
     Raises `InvalidValue` when there is no chain, or a chain's NF has no taps.
     """
     table = {name: tuple(nfs) for name, nfs in (recording.chains if chains is None else chains).items()}
     if not table:
-        raise InvalidValue("the recording names no chains: say which NFs each chain has")
+        raise InvalidValue(
+            "the recording names no chains: say which NFs each has, by --chain NAME=NF[,NF...]"
+        )
     for name, nfs in table.items():
         if not nfs:
             raise InvalidValue(f"chain {name!r} has no NF: name at least one")
-    return _Court(recording, table, in_flight_s).verdict(thresholds or Thresholds())
+    rewriting = rewriting_nfs(recording.rewrites if rewrites is None else rewrites, table)
+    court = _Court(per_side(recording, table, rewriting), table, in_flight_s)
+    return court.verdict(thresholds or Thresholds(), pins)
 
 
 class _Court:
@@ -61,9 +72,11 @@ class _Court:
         self.recording = recording
         self.chains = chains
         self.names = tuple(chains)
-        self.settled_before = recording.taken_ns - int(in_flight_s * 1e9)
+        self.gap_ns = int(in_flight_s * 1e9)
+        self.settled_before = recording.taken_ns - self.gap_ns
         self.kinds = np.array([place.kind for place in recording.places])
-        self.rows = read(recording, int(in_flight_s * 1e9))
+        self.rows = read(recording, self.gap_ns)
+        self.stories = Stories(recording, chains, self.rows)
         self.size = len(recording.origins)
         self.nfs = tuple(dict.fromkeys(place.nf for place in recording.places if place.nf))
         self.paths = {
@@ -73,33 +86,47 @@ class _Court:
         self.seen = self._seen()
         self.chain, self.crossing = self._assign()
 
-    def verdict(self, thresholds: Thresholds) -> Verdict:
+    def verdict(self, thresholds: Thresholds, pins: Sequence[Pin]) -> Verdict:
         faults: dict[int, str] = {}
         balance = _Balance()
+        judged = self.rows.outside & ~self.crossing & ~self.rows.partial
         for number, name in enumerate((*self.names, None)):
-            members = (
-                self.rows.outside & ~self.crossing & (self.chain == (NO_CHAIN if name is None else number))
-            )
+            members = judged & (self.chain == (NO_CHAIN if name is None else number))
             for direction in (FORWARD, REVERSE):
                 self._walk(np.flatnonzero(members), name, direction, faults, balance)
         self._misplaced(faults)
+        violations, killed = self._crossed()
+        bypassed = tuple(sorted(self.stories.finding(*fault) for fault in faults.items()))
+        worst = (*violations, *bypassed)[:1]
         first, last = self.rows.begin_ns, self.rows.end_ns
         outside = np.flatnonzero(self.rows.outside)
+        kinds = [event.kind for event in self.recording.events]
         return Verdict(
             chains=self.names,
             history=History(
                 first[outside], last[outside], self.chain[outside], self.rows.server_opened[outside]
             ),
-            violations=self._findings(
-                {int(n): self._crossing_text(int(n)) for n in np.flatnonzero(self.crossing)}
-            ),
-            bypassed=self._findings(faults),
+            violations=violations,
+            killed=killed,
+            bypassed=bypassed,
+            example=self.stories.example(worst[0], pins) if worst else None,
             losses=balance.losses(),
             unsettled=int((last[outside] > self.settled_before).sum()),
+            partial=int(self.rows.partial[outside].sum()),
             strays=int((self.seen.any(axis=1) & ~self.rows.outside).sum()),
+            changes=kinds.count(CHANGE),
+            faults=kinds.count(FAULT),
             dropped=self.recording.dropped,
             thresholds=thresholds,
+            wall_ns=self.recording.wall_ns,
         )
+
+    def _crossed(self) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+        """Sessions that no one chain explains, and apart those whose chain a fault had killed."""
+        found: tuple[list[Finding], list[Finding]] = [], []
+        for session in map(int, np.flatnonzero(self.crossing)):
+            found[self.stories.outlived(session, self.gap_ns)].append(self.stories.crossed(session))
+        return tuple(sorted(found[0])), tuple(sorted(found[1]))
 
     # -- which chain ---------------------------------------------------------------------------------------
 
@@ -218,47 +245,16 @@ class _Court:
                         allowed[NO_CHAIN, direction, stop.place, stop.way] = True
         rows = self.rows
         fine = allowed[self.chain[rows.session], rows.direction, rows.place, rows.way]
-        for row in np.flatnonzero(rows.known & ~fine & ~self.crossing[rows.session]):
+        judged = rows.known & ~self.crossing[rows.session] & ~rows.partial[rows.session]
+        for row in np.flatnonzero(judged & ~fine):
             stop = Stop(int(rows.place[row]), int(rows.way[row]))
             faults.setdefault(
                 int(rows.session[row]),
                 f"{DIRECTIONS[rows.direction[row]]}, seen {self._at(stop)}, which is not on its way",
             )
 
-    # -- words ---------------------------------------------------------------------------------------------
-
     def _at(self, stop: Stop) -> str:
-        return f"{'into' if stop.way == INTO else 'out of'} {self.recording.places[stop.place].name}"
-
-    def _crossing_text(self, session: int) -> str:
-        """The two earliest sightings that no one chain explains."""
-        sightings = list(self._nf_sightings(session))
-        nf, when, words = sightings[0]
-        for other, later, other_words in sightings[1:]:
-            if not any(nf in nfs and other in nfs for nfs in self.chains.values()):
-                after = f"{(later - when) / 1e6:.3f} ms later"
-                return f"{words} {self._owner(nf)}; {after} {other_words} {self._owner(other)}"
-        return f"{words} {self._owner(nf)}; seen at {', '.join(sorted({s[0] for s in sightings}))}"
-
-    def _nf_sightings(self, session: int) -> Iterator[tuple[str, int, str]]:
-        rows = self.rows
-        for row in range(*rows.of(session).indices(len(rows.session))):
-            place = self.recording.places[rows.place[row]]
-            if place.nf:
-                way = DIRECTIONS[rows.direction[row]] if rows.known[row] else "a packet"
-                yield place.nf, int(rows.first_ns[row]), f"{way} at {place.nf}"
-
-    def _owner(self, nf: str) -> str:
-        owners = [name for name, nfs in self.chains.items() if nf in nfs]
-        return f"({', '.join(owners)})" if owners else "(of no chain)"
-
-    def _findings(self, texts: Mapping[int, str]) -> tuple[Finding, ...]:
-        found = []
-        for session, text in texts.items():
-            rows = self.rows.of(session)
-            size = int(self.rows.loaded[rows].sum() + self.rows.bare[rows].sum())
-            found.append(Finding(session, self.recording.key(session), size, text))
-        return tuple(sorted(found, key=lambda finding: (finding.size, finding.session)))
+        return stop_name(self.recording.places[stop.place].name, stop.way)
 
 
 class _Balance:

@@ -1,21 +1,41 @@
-"""`catenary verify`: judge a recorded run."""
+"""`catenary verify`: judge a run, be it live, in pcaps or recorded."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from catenary.errors import InvalidValue
-from witness.checker import judge
+from catenary.session import Timeouts
+from catenary.wire import NetworkConfig
+from witness.checker import IN_FLIGHT_S, judge
+from witness.events import read_events, read_pins
+from witness.pcaps import Tap, read_pcaps
+from witness.places import Place, check_places, place_named, places_of
 from witness.recording import Recording
-from witness.verdict import Thresholds, Verdict
+from witness.report import show
+from witness.verdict import Thresholds
 
 app = typer.Typer()
+_HELP = """Judge a run: did every session cross exactly one chain? Exit 1 if not, 2 if there is no telling.
+
+\b
+catenary verify results/demo/recording.npz
+catenary verify --chain chain-1=n1 --chain chain-2=n2 pcaps/        (master.outer.pcap, n1.ingress.pcap, ...)
+catenary verify --chain chain-1=n1 --tap master.outer=a.pcap --tap n1.ingress=b.pcap ...
+catenary verify --live --for 30s --chain chain-1=n1 --tap master.outer=s1-eth3 --tap n1.ingress=s3-eth1 ...
+catenary verify --live --for 5m --network network.yaml --chain chain-1=n1 --save run.npz
+
+Places are master.outer, slave.outer, and NF.ingress, NF.egress or NF.both; with --network those of the
+network. A pcap of one way only is of PLACE.into or PLACE.out-of.
+"""
 
 
 @app.callback()
@@ -23,13 +43,39 @@ def _group() -> None:
     """Keeps `verify` a command of its own when this app stands alone."""
 
 
-@app.command()
+@app.command(help=_HELP)
 def verify(
-    file: Annotated[Path, typer.Argument(help="A recording of the witness (.npz).")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="A recording (.npz), or pcaps named after their places, or a folder of them."),
+    ] = None,
     chain: Annotated[
         list[str] | None,
         typer.Option(help="NAME=NF[,NF...] in forward order; repeat it. Default: as recorded."),
     ] = None,
+    rewrites: Annotated[
+        list[str] | None,
+        typer.Option(help="An NF that changes session keys (NAT, proxy), or a chain of them; repeat it."),
+    ] = None,
+    tap: Annotated[
+        list[str] | None, typer.Option(help="PLACE=FILE, or PLACE=INTERFACE with --live; repeat it.")
+    ] = None,
+    network: Annotated[Path | None, typer.Option(help="Network file: its places and timeouts.")] = None,
+    segment: Annotated[str, typer.Option(help="The segment of the network file.")] = "main",
+    events: Annotated[Path | None, typer.Option(help="What happened meanwhile, as JSON lines.")] = None,
+    pins: Annotated[Path | None, typer.Option(help="What load balancers held, as JSON lines.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Tap interfaces of this network namespace.")] = False,
+    duration: Annotated[
+        str, typer.Option("--for", help="How long to tap: 30s, 5m, 1h. Ctrl-C ends it sooner.")
+    ] = "30s",
+    save: Annotated[Path | None, typer.Option(help="Keep the recording in this file (.npz).")] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Judge pcaps that are cut off, until the first one ends.")
+    ] = False,
+    in_flight: Annotated[
+        float,
+        typer.Option(min=0, help="Seconds that a packet may be on its way as a recording begins or ends."),
+    ] = IN_FLIGHT_S,
     min_share: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the new sessions that each chain must carry.")
     ] = 0.0,
@@ -38,13 +84,35 @@ def verify(
     ] = Thresholds().max_loss,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
-    """Judge a recorded run: did every packet cross exactly one chain? Exit code 1 if not."""
     chains = dict(parse_chain(text) for text in chain) if chain else None
-    verdict = judge(Recording.load(file), chains, Thresholds(min_share, max_loss))
+    taps = [_named(text) for text in tap or ()]
+    config = _network(network)
+    if live:
+        if files:
+            raise InvalidValue(f"--live taps interfaces: it reads no file such as {files[0]}")
+        recording = _live(taps, config, segment, chains, seconds(duration))
+    elif len(files or ()) == 1 and files is not None and files[0].suffix == ".npz" and not taps:
+        recording = Recording.load(files[0])
+    else:
+        recording = _pcaps(_taps(files or (), taps), config, segment, in_flight, partial)
+    recording = replace(
+        recording, chains=chains or recording.chains, rewrites=tuple(rewrites or recording.rewrites)
+    )
+    if events:
+        told = read_events(_lines(events), str(events), recording.wall_ns)
+        recording = replace(
+            recording, events=tuple(sorted((*recording.events, *told), key=lambda e: e.time_ns))
+        )
+    if save:
+        recording.save(save)
+    held = read_pins(_lines(pins), str(pins), recording.wall_ns) if pins else ()
+    verdict = judge(recording, None, Thresholds(min_share, max_loss), in_flight, pins=held)
     if as_json:
         typer.echo(json.dumps(verdict.summary(), indent=2))
     else:
         show(verdict, Console())
+    if not verdict.sessions and not verdict.violations:
+        raise typer.Exit(InvalidValue.exit_code)
     raise typer.Exit(0 if verdict.ok else 1)
 
 
@@ -57,30 +125,94 @@ def parse_chain(text: str) -> tuple[str, tuple[str, ...]]:
     return name.strip(), names
 
 
-def show(verdict: Verdict, console: Console, findings: int = 10) -> None:
-    """Print a verdict: figures, shares, losses, the shortest counter-examples, and the outcome."""
-    table = Table("figure", "value", title="Verdict")
-    for name in ("sessions", "server_opened", "unsettled", "strays", "witness_dropped"):
-        table.add_row(name, str(getattr(verdict, name)))
-    table.add_row("violations", str(len(verdict.violations)))
-    table.add_row("bypassed", str(len(verdict.bypassed)))
-    table.add_row("lost", f"{verdict.lost_bytes} bytes, {verdict.lost_packets} bare packets")
-    shares = verdict.shares()
-    for name, count in verdict.new_sessions().items():
-        table.add_row(f"new sessions of {name}", f"{count} ({shares[name]:.1%})")
-    console.print(table)
-    for loss in verdict.losses[:findings]:
-        console.print(
-            f"lost {loss.share:.3%} from {loss.source} to {loss.target} ({loss.direction}): {loss.bytes} of "
-            f"{loss.of_bytes} bytes, {loss.bare} of {loss.of_bare} bare packets, {loss.sessions} sessions",
-            soft_wrap=True,
+def seconds(text: str) -> float:
+    """Read a duration such as `30s`, `1.5m`, `1h`; raises `InvalidValue` that quotes it."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if not found or not float(found[1]):
+        raise InvalidValue(f"{text!r} is no duration: write seconds, minutes or hours such as 30s, 5m, 1h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, _, target = text.partition("=")
+    if not name or not target:
+        raise InvalidValue(f"{text!r} is no tap: write PLACE=FILE, or PLACE=INTERFACE with --live")
+    return name, target
+
+
+def _network(path: Path | None) -> NetworkConfig | None:
+    if path is None:
+        return None
+    return NetworkConfig.load("\n".join(_lines(path)), str(path))
+
+
+def _lines(path: Path) -> Sequence[str]:
+    try:
+        return path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _places(names: Mapping[str, str], config: NetworkConfig | None, segment: str) -> tuple[Place, ...]:
+    """Of the network, or, without one, as named."""
+    if config:
+        return places_of(config, segment)
+    return tuple(place_named(name, interface) for name, interface in names.items())
+
+
+def _timeouts(config: NetworkConfig | None, segment: str) -> Timeouts:
+    return config.segments[segment].timeouts.timeouts() if config else Timeouts()
+
+
+def _taps(files: Sequence[Path], named: Sequence[tuple[str, str]]) -> list[Tap]:
+    """The pcaps of files, folders and --tap."""
+    found = [Tap.named(name, Path(path)) for name, path in named]
+    for file in files:
+        pcaps = sorted(file.glob("*.pcap")) if file.is_dir() else [file]
+        if not pcaps:
+            raise InvalidValue(f"the folder {file} has no *.pcap")
+        found += [Tap.named(path.name.removesuffix(".pcap"), path) for path in pcaps]
+    if not found:
+        raise InvalidValue(
+            "nothing to judge: name a recording (.npz), pcaps or a folder of them, or give --live"
         )
-    for title, found in (("violation", verdict.violations), ("bypass", verdict.bypassed)):
-        for finding in found[:findings]:
-            console.print(f"{title}: {finding}", soft_wrap=True, markup=False)
-        if len(found) > findings:
-            console.print(f"... and {len(found) - findings} more of this kind")
-    for line in verdict.failures:
-        console.print(f"FAILED: {line}", soft_wrap=True)
-    if verdict.ok:
-        console.print("OK: every session crossed exactly one chain")
+    return found
+
+
+def _pcaps(
+    taps: Sequence[Tap], config: NetworkConfig | None, segment: str, in_flight_s: float, partial: bool
+) -> Recording:
+    places = _places({tap.place: tap.place for tap in taps}, config, segment)
+    timeouts = _timeouts(config, segment)
+    reading = read_pcaps(taps, places, timeouts, skew_s=in_flight_s, partial=partial)
+    for fault in reading.broken:
+        typer.echo(fault, err=True)
+    return reading.recording
+
+
+def _live(
+    taps: Sequence[tuple[str, str]],
+    config: NetworkConfig | None,
+    segment: str,
+    chains: Mapping[str, Sequence[str]] | None,
+    duration: float,
+) -> Recording:
+    from witness.live import record
+    from witness.taps import Limits
+
+    if not chains:
+        raise InvalidValue("say which NFs each chain has, by --chain NAME=NF[,NF...]")
+    if config and taps:
+        raise InvalidValue("--network names the interfaces already: leave --tap or --network out")
+    places = check_places(_places(dict(taps), config, segment))
+    limits = Limits.of(_timeouts(config, segment))
+    console = Console(stderr=True)
+    with console.status("attaching the taps") as status:
+
+        def progress(gone: float, frames: int) -> None:
+            line = f"{gone:.0f} of {duration:g} s, {frames} frames seen; Ctrl-C ends and judges"
+            status.update(line)
+            if not console.is_terminal and gone == 0:
+                console.print(line)
+
+        return record(places, limits, chains, duration, progress)

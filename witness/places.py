@@ -24,6 +24,9 @@ class Side(StrEnum):
     BOTH = "both"
 
 
+_OUTER = {"master.outer": PlaceKind.OUTER_MASTER, "slave.outer": PlaceKind.OUTER_SLAVE}
+
+
 @dataclass(frozen=True)
 class Place:
     """A tapped port. `interface` is its switch-side end; `nf` and `side` belong to kind `NF` only."""
@@ -50,6 +53,22 @@ def check_places(places: Sequence[Place]) -> tuple[Place, ...]:
         if sum(place.kind is kind for place in places) != 1:
             raise InvalidValue(f"a run is judged between two load balancers: name one place of kind {kind}")
     return tuple(places)
+
+
+def place_named(name: str, interface: str) -> Place:
+    """The place that a name stands for: `master.outer`, `slave.outer`, `NF.ingress`, `NF.egress`, `NF.both`.
+
+    Raises `InvalidValue` that quotes any other.
+    """
+    owner, _, port = name.rpartition(".")
+    if name in _OUTER:
+        return Place(name, _OUTER[name], interface)
+    if not owner or port not in list(Side):
+        raise InvalidValue(
+            f"{name!r} is no place: use {', '.join(_OUTER)}, or NF.ingress, NF.egress, NF.both "
+            "such as n1.ingress"
+        )
+    return Place(name, PlaceKind.NF, interface, owner, Side(port))
 
 
 def places_of(network: NetworkConfig, segment: str = "main") -> tuple[Place, ...]:

@@ -18,24 +18,43 @@ import numpy.typing as npt
 
 from catenary.errors import CatenaryError, InvalidValue
 from catenary.session import End, SessionKey
+from witness.events import Event
 from witness.places import Place, PlaceKind, Side, check_places
 
 Array = npt.NDArray[Any]
-VERSION = 1
+VERSION = 2
 INTO, OUT_OF = 0, 1
 
 SESSION = np.dtype(
-    [("low", "V16"), ("high", "V16"), ("low_port", ">u2"), ("high_port", ">u2"), ("protocol", "u4")]
+    [
+        ("low", "V16"),
+        ("high", "V16"),
+        ("low_port", ">u2"),
+        ("high_port", ">u2"),
+        ("protocol", "u2"),
+        ("side", "u2"),  # 0 from the taps; see witness/sides.py
+    ]
 )
 ORIGIN = np.dtype([("key", SESSION), ("first_ns", "u8")])
 RECORD_KEY = np.dtype([("session", "u4"), ("place", "u2"), ("way", "u1"), ("from_high", "u1")])
-COUNTS = np.dtype([("first_ns", "u8"), ("last_ns", "u8"), ("loaded", "u8"), ("bare", "u8"), ("bytes", "u8")])
+COUNTS = np.dtype(
+    [
+        ("first_ns", "u8"),
+        ("last_ns", "u8"),
+        ("loaded", "u8"),
+        ("bare", "u8"),
+        ("bytes", "u8"),
+        ("first_flags", "u1"),
+        ("last_flags", "u1"),
+        ("spare", "V6"),
+    ]
+)
 RECORD = np.dtype([("key", RECORD_KEY), ("counts", COUNTS)])
 _SIZES = {
     "SESSION": (SESSION, 40),
     "ORIGIN": (ORIGIN, 48),
     "RECORD_KEY": (RECORD_KEY, 8),
-    "RECORD": (COUNTS, 40),
+    "RECORD": (COUNTS, 48),
 }
 for _name, (_dtype, _size) in _SIZES.items():
     assert _dtype.itemsize == _size, _name
@@ -57,8 +76,11 @@ class Recording:
     """All that was seen until `taken_ns` (monotonic clock, ns).
 
     `origins[n]` (`ORIGIN`) tells which session, and which incarnation of it, number n is; n = 0 is unused.
-    `records` (`RECORD`) are in any order: one for each session, place, way and sender. `dropped` counts, by
-    reason, packets that the witness did not note rightly. `chains` are NF names in forward order.
+    `records` (`RECORD`) are in any order: packets of one session at one place, one way and from one sender.
+    The taps make one record of all of them, pcaps one of each packet. `dropped` counts, by reason, packets
+    that the witness did not note rightly. `chains` are NF names in forward order; `rewrites` names NFs that
+    change session keys. `begun_ns`: when all taps stood. `wall_ns`: Unix time minus this clock, 0 if it is
+    Unix time.
     """
 
     places: tuple[Place, ...]
@@ -67,6 +89,10 @@ class Recording:
     taken_ns: int
     dropped: Mapping[str, int] = field(default_factory=dict)
     chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rewrites: tuple[str, ...] = ()
+    events: tuple[Event, ...] = ()
+    begun_ns: int = 0
+    wall_ns: int = 0
 
     @property
     def witness_dropped(self) -> int:
@@ -83,6 +109,10 @@ class Recording:
             "dropped": dict(self.dropped),
             "chains": {name: list(nfs) for name, nfs in self.chains.items()},
             "places": [asdict(place) for place in self.places],
+            "rewrites": list(self.rewrites),
+            "events": [asdict(event) for event in self.events],
+            "begun_ns": self.begun_ns,
+            "wall_ns": self.wall_ns,
         }
         with path.open("wb") as file:
             np.savez_compressed(
@@ -111,6 +141,10 @@ class Recording:
                     int(about["taken_ns"]),
                     about["dropped"],
                     {name: tuple(nfs) for name, nfs in about["chains"].items()},
+                    tuple(about["rewrites"]),
+                    tuple(Event(**item) for item in about["events"]),
+                    int(about["begun_ns"]),
+                    int(about["wall_ns"]),
                 )
         except CatenaryError:
             raise

@@ -75,6 +75,7 @@ class Taps:
         limits = limits or Limits()
         self.places = check_places(places)
         self._indices: dict[int, int] = {}
+        self._begun = time.monotonic_ns()
         self._object = libbpf.Object(
             OBJECT,
             max_entries={
@@ -114,6 +115,7 @@ class Taps:
             for point, name in _POINTS:
                 self.program(name).attach(index, point, handle=HANDLE)
                 self._indices[index] = number
+        self._begun = time.monotonic_ns()
 
     def bind(self, ifindex: int, place: int) -> None:
         """Let packets of interface `ifindex` count for `places[place]`."""
@@ -159,6 +161,8 @@ class Taps:
             taken,
             self.dropped,
             {name: tuple(nfs) for name, nfs in (chains or {}).items()},
+            begun_ns=self._begun,
+            wall_ns=time.time_ns() - time.monotonic_ns(),
         )
 
     def _origins(self) -> Array:

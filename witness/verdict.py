@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from catenary.session import SessionKey
+from witness.example import Example
 from witness.recording import Array
 
 NO_CHAIN = -1
@@ -16,15 +17,26 @@ NO_CHAIN = -1
 
 @dataclass(frozen=True)
 class Finding:
-    """One session that broke the promise; `size` is how many packets it took to see it."""
+    """One session that broke the promise. `told`: how many packets show that; `size`: how many were seen,
+    each as often as it was. They sort the findings: the shortest first. `side`: of an NF that rewrites
+    keys."""
 
     session: int
     key: SessionKey
     size: int
     text: str
+    told: int = 0
+    side: str = ""
+
+    def __lt__(self, other: Finding) -> bool:
+        return (self.told, self.size, self.session) < (other.told, other.size, other.session)
+
+    @property
+    def name(self) -> str:
+        return f"{self.key} ({self.side})" if self.side else str(self.key)
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.text}"
+        return f"{self.name}: {self.text}"
 
 
 @dataclass(frozen=True)
@@ -68,17 +80,37 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the checker found; findings are sorted, the shortest counter-example first."""
+    """What the checker found; findings are sorted, the shortest counter-example first.
+
+    `killed` crossed because a fault had killed their chain: no violations. `partial` sessions were under way
+    as the recording began, or began as it ended: they are judged for crossing only.
+    """
 
     chains: tuple[str, ...]
     history: History
     violations: tuple[Finding, ...] = ()
+    killed: tuple[Finding, ...] = ()
     bypassed: tuple[Finding, ...] = ()
+    example: Example | None = None
     losses: tuple[Loss, ...] = ()
     unsettled: int = 0
+    partial: int = 0
     strays: int = 0
+    changes: int = 0
+    faults: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
     thresholds: Thresholds = Thresholds()
+    wall_ns: int = 0
+
+    @property
+    def headline(self) -> str:
+        """The report in one line."""
+        line = (
+            f"{self.sessions} sessions, {self.changes} changes, {self.faults} faults, "
+            f"{len(self.violations)} violations"
+        )
+        others = (len(self.bypassed), "bypassed"), (len(self.killed), "crossed as their chain was killed")
+        return line + "".join(f", {count} {what}" for count, what in others if count)
 
     @property
     def sessions(self) -> int:
@@ -130,6 +162,8 @@ class Verdict:
     def failures(self) -> tuple[str, ...]:
         """Why the run does not pass, one line each; empty when it does."""
         lines = []
+        if not self.sessions:
+            lines.append("nothing to judge: no session was seen at an outer port of the load balancers")
         if self.violations:
             lines.append(f"{len(self.violations)} sessions crossed more than one chain")
         if self.bypassed:
@@ -159,10 +193,14 @@ class Verdict:
         """Plain data for JSON, with the first `findings` of each kind."""
         return {
             "ok": self.ok,
+            "report": self.headline,
             "failures": list(self.failures),
             "sessions": self.sessions,
             "server_opened": self.server_opened,
+            "changes": self.changes,
+            "faults": self.faults,
             "violations": len(self.violations),
+            "killed": len(self.killed),
             "bypassed": len(self.bypassed),
             "witness_dropped": self.witness_dropped,
             "dropped": dict(self.dropped),
@@ -170,6 +208,7 @@ class Verdict:
             "lost_packets": self.lost_packets,
             "loss_share": self.loss_share,
             "unsettled": self.unsettled,
+            "partial": self.partial,
             "strays": self.strays,
             "new_sessions": self.new_sessions(),
             "shares": self.shares(),
@@ -177,4 +216,5 @@ class Verdict:
             "findings": [
                 str(finding) for finding in (*self.violations[:findings], *self.bypassed[:findings])
             ],
+            "example": self.example.plain(self.wall_ns) if self.example else None,
         }

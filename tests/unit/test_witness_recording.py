@@ -47,10 +47,14 @@ def crossing() -> Run:
 
 
 def test_a_recording_survives_the_disk(tmp_path: Path) -> None:
-    before = crossing().recording(dropped={"unparsed": 3})
+    run = crossing()
+    run.tell("fault", "n1 killed", "chain-1")
+    before = replace(run.recording(dropped={"unparsed": 3}), rewrites=("n1",), begun_ns=5, wall_ns=7)
     before.save(tmp_path / "run.npz")
     after = Recording.load(tmp_path / "run.npz")
     assert (after.places, after.chains, after.taken_ns) == (before.places, before.chains, before.taken_ns)
+    assert (after.events, after.rewrites) == (tuple(run.events), ("n1",))
+    assert (after.begun_ns, after.wall_ns) == (5, 7)
     assert after.witness_dropped == 3
     assert np.array_equal(after.records, before.records)
     assert np.array_equal(after.origins, before.origins)
@@ -87,6 +91,7 @@ def test_verify_passes_a_clean_run(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["verify", str(tmp_path / "run.npz")])
     assert result.exit_code == 0
     assert "OK: every session crossed exactly one chain" in result.output
+    assert result.output.splitlines()[-1] == "10 sessions, 0 changes, 0 faults, 0 violations"
 
 
 def test_verify_fails_a_broken_run_and_shows_why(tmp_path: Path) -> None:
@@ -95,6 +100,8 @@ def test_verify_fails_a_broken_run_and_shows_why(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "violation: 10.0.0.1:5000 <-> 10.0.0.2:80/tcp: client to server at n1 (chain-1)" in result.output
     assert "FAILED: 1 sessions crossed more than one chain" in result.output
+    assert "The shortest counter-example (* marks what tells it):" in result.output
+    assert result.output.splitlines()[-1] == "11 sessions, 0 changes, 0 faults, 1 violations"
 
 
 def test_verify_prints_json(tmp_path: Path) -> None:

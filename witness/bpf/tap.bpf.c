@@ -28,11 +28,11 @@ enum { FLAG_FIN = 0x01, FLAG_SYN = 0x02, FLAG_RST = 0x04, FLAG_ACK = 0x10 };
 enum { SENT_ACK = 1, SENT_FIN = 4, SENT_RST = 16 };
 enum { INTO = 0, OUT_OF = 1 };
 
-/* The layouts below are read by witness/records.py; the asserts are its numbers. */
+/* The layouts below are read by witness/recording.py; the asserts are its numbers. */
 struct session {
 	__be32 low[4], high[4]; /* IPv4 as ::ffff:a.b.c.d; (address, port) of low <= of high, as bytes */
 	__be16 low_port, high_port;
-	__u32 protocol;
+	__u16 protocol, side; /* side: always 0, the checker's for NFs that rewrite keys */
 };
 struct origin { /* one incarnation of a session: what its number stands for */
 	struct session key;
@@ -54,6 +54,8 @@ struct record {
 	__u64 loaded; /* frames with payload */
 	__u64 bare;   /* packets without */
 	__u64 bytes;  /* of L4 payload */
+	__u8 first_flags, last_flags; /* of TCP, of the packets at first_ns and last_ns */
+	__u8 spare[6];
 };
 struct total {
 	__u64 frames, octets; /* octets: as skb->len, headers once per GSO frame */
@@ -74,7 +76,7 @@ struct config {
 _Static_assert(sizeof(struct session) == 40, "SESSION");
 _Static_assert(sizeof(struct origin) == 48, "ORIGIN");
 _Static_assert(sizeof(struct record_key) == 8, "RECORD_KEY");
-_Static_assert(sizeof(struct record) == 40, "RECORD");
+_Static_assert(sizeof(struct record) == 48, "RECORD");
 _Static_assert(sizeof(struct total) == 32, "TOTAL");
 _Static_assert(sizeof(struct place) == 4, "PLACE");
 _Static_assert(sizeof(struct missed) == 32, "MISSED");
@@ -372,13 +374,14 @@ static __always_inline int note(__u32 number, __u32 place, __u8 way, const struc
 	struct record *record = bpf_map_lookup_elem(&records, &key);
 
 	if (!record) {
-		struct record fresh = {.first_ns = now};
+		struct record fresh = {.first_ns = now, .first_flags = packet->flags};
 		bpf_map_update_elem(&records, &key, &fresh, BPF_NOEXIST);
 		record = bpf_map_lookup_elem(&records, &key);
 		if (!record)
 			return -1;
 	}
 	record->last_ns = now;
+	record->last_flags = packet->flags;
 	if (packet->payload) {
 		__sync_fetch_and_add(&record->loaded, 1);
 		__sync_fetch_and_add(&record->bytes, packet->payload);
