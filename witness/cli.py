@@ -208,11 +208,14 @@ def _live(
     limits = Limits.of(_timeouts(config, segment))
     console = Console(stderr=True)
     with console.status("attaching the taps") as status:
+        ready = False
 
         def progress(gone: float, frames: int) -> None:
+            nonlocal ready
             line = f"{gone:.0f} of {duration:g} s, {frames} frames seen; Ctrl-C ends and judges"
             status.update(line)
-            if not console.is_terminal and gone == 0:
-                console.print(line)
+            if not ready and not console.is_terminal:
+                console.print(line, soft_wrap=True)  # for scripts, which may send their traffic now
+            ready = True
 
         return record(places, limits, chains, duration, progress)

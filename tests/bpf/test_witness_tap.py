@@ -157,6 +157,13 @@ def test_sessions(bench: Bench, frame: Packet, name: str, payload: int) -> None:
     assert bench.rows() == [(name, "l1.outer", INTO, 1, 0, payload)]
 
 
+def test_tcp_flags_of_the_first_and_the_last_packet_are_kept(bench: Bench) -> None:
+    for flags in ("S", "A", "PA", "FA"):
+        bench.feed(tcp4(flags))
+    [counts] = bench.taps.snapshot().records["counts"]
+    assert (counts["first_flags"], counts["last_flags"]) == (0x02, 0x11)
+
+
 def test_padding_is_no_payload(bench: Bench) -> None:
     bench.feed(bytes(tcp4("A")).ljust(60, b"\0"))
     assert [row[3:] for row in bench.rows()] == [(0, 1, 0)]
