@@ -85,16 +85,18 @@ class Stories:
         return Example(finding.name, finding.text, rows, finding.size - len(shown))
 
     @cached_property
-    def _sorted(self) -> Array:
-        """The records that are judged, by session."""
+    def _sorted(self) -> tuple[Array, Array]:
+        """The records that are judged, by session, and the session of each."""
         records = self._recording.records
         records = records[records["counts"]["first_ns"] <= self._recording.taken_ns]
-        return records[np.argsort(records["key"]["session"], kind="stable")]
+        records = records[np.argsort(records["key"]["session"], kind="stable")]
+        return records, np.ascontiguousarray(records["key"]["session"].astype(np.int64))
 
     def _packets(self, session: int) -> tuple[Array, Array, Array]:
         """(times, records, TCP flags) of all packets of a session that are known, in order of time."""
-        low, high = np.searchsorted(self._sorted["key"]["session"], [session, session + 1])
-        records = self._sorted[low:high]
+        sorted_records, sessions = self._sorted
+        low, high = np.searchsorted(sessions, [session, session + 1])
+        records = sorted_records[low:high]
         counts = records["counts"]
         more = counts["loaded"] + counts["bare"] > 1
         times = np.concatenate((counts["first_ns"], counts["last_ns"][more]))
