@@ -23,7 +23,9 @@ PARSED = np.dtype(
 )
 OF_SESSION, OTHER, UNPARSED = 0, 1, 2
 _IPV4, _IPV6, _CTAG, _STAG = 0x0800, 0x86DD, 0x8100, 0x88A8
-_TCP, _UDP = 6, 17
+_ICMP, _TCP, _UDP, _ICMPV6, _SCTP = 1, 6, 17, 58, 132
+_HEADER = {_UDP: 8, _SCTP: 12, _ICMP: 8, _ICMPV6: 8}
+_ECHO = {_ICMP: (0, 8), _ICMPV6: (128, 129)}
 _FRAGMENT, _EXTENSIONS = 44, (0, 43, 44, 60)
 _MOST_TAGS, _MOST_EXTENSIONS = 3, 8
 _ROOM = 64  # zeros behind the last frame, so that no look ahead leaves the array
@@ -121,21 +123,28 @@ class _Parser:
         return rows, here, end - here, protocol
 
     def _transport(self, rows: Array, at: Array, left: Array, protocol: Array) -> None:
-        tcp, udp = protocol == _TCP, protocol == _UDP
-        header = np.where(tcp, (self._byte(at + 12) >> 4) * 4, 8)
-        good = (left >= header) & (header >= np.where(tcp, 20, 8))
-        good &= self._fits(rows, at, np.where(tcp, 14, 4))
-        self._drop(rows[~(tcp | udp)], OTHER)
-        self._drop(rows[(tcp | udp) & ~good], UNPARSED)
-        good &= tcp | udp
-        rows, at, left, protocol, header, tcp = (
-            column[good] for column in (rows, at, left, protocol, header, tcp)
-        )
+        """TCP, UDP and SCTP have ports, an ICMP echo an identifier; others have only their addresses."""
+        tcp, icmp = protocol == _TCP, np.isin(protocol, tuple(_ECHO))
+        ports = tcp | np.isin(protocol, (_UDP, _SCTP))
+        header = np.where(tcp, (self._byte(at + 12) >> 4) * 4, 0)
+        for number, size in _HEADER.items():
+            header[protocol == number] = size
+        good = (left >= header) & ~(tcp & (header < 20))
+        good &= self._fits(rows, at, np.select([tcp, ports, icmp], [14, 4, 6], 0))
+        kinds = self._byte(at)
+        echo = np.any([(protocol == number) & np.isin(kinds, some) for number, some in _ECHO.items()], axis=0)
+        self._drop(rows[icmp & good & ~echo], OTHER)
+        self._drop(rows[~good], UNPARSED)
+        good &= ~icmp | echo
+        columns = (rows, at, left, protocol, header, tcp, ports, echo)
+        rows, at, left, protocol, header, tcp, ports, echo = (column[good] for column in columns)
         found = self.parsed
         found["payload"][rows] = left - header
         found["flags"][rows] = np.where(tcp, self._byte(at + 13), 0)
         found["isn"][rows] = np.where(tcp, self._short(at + 4) << 16 | self._short(at + 6), 0)
-        self._keys(rows, self._short(at), self._short(at + 2), protocol)
+        identifier = np.where(echo, self._short(at + 4), 0)
+        source, target = (np.where(ports, self._short(at + offset), identifier) for offset in (0, 2))
+        self._keys(rows, source, target, protocol)
 
     def _keys(self, rows: Array, source_port: Array, target_port: Array, protocol: Array) -> None:
         """The (address, port) ends, sorted as bytes."""

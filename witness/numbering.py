@@ -10,7 +10,7 @@ from witness.recording import ORIGIN, SESSION, Array
 from witness.sightings import ACK, SYN
 
 FIN, RST = 0x01, 0x04
-_TCP = 6
+_TCP, _UDP = 6, 17
 _NEVER = np.iinfo(np.int64).max
 
 
@@ -60,9 +60,11 @@ def incarnations(keys: Array, packets: Array, opening: Array, timeouts: Timeouts
     sent = {
         bit: [_so_far((flags & bit != 0) & (high == end)) for end in (False, True)] for bit in (ACK, FIN, RST)
     }
-    seconds = (timeouts.tcp_opening, timeouts.tcp_established, timeouts.tcp_closing, timeouts.udp)
-    limits = opening_ns, established_ns, closing_ns, udp_ns = tuple(int(value * 1e9) for value in seconds)
-    tcp = packets["key"]["protocol"] == _TCP
+    names = ("tcp_opening", "tcp_established", "tcp_closing", "udp", "other")
+    limits = tuple(int(getattr(timeouts, name) * 1e9) for name in names)
+    opening_ns, established_ns, closing_ns, udp_ns, other_ns = limits
+    protocol = packets["key"]["protocol"]
+    tcp, silent_ns = protocol == _TCP, np.where(protocol == _UDP, udp_ns, other_ns)
     begins = fresh.copy()
     base, isn = 0, 0
     for at in map(int, np.flatnonzero(fresh | opening | (gap > min(limits)))):
@@ -70,7 +72,7 @@ def incarnations(keys: Array, packets: Array, opening: Array, timeouts: Timeouts
             acks, fins, resets = ([ends[at] > ends[base] for ends in sent[bit]] for bit in (ACK, FIN, RST))
             closed = all(fins) or any(resets)
             limit = closing_ns if closed else established_ns if all(acks) else opening_ns
-            lapsed = gap[at] > (limit if tcp[at] else udp_ns)
+            lapsed = gap[at] > (limit if tcp[at] else silent_ns[at])
             if not lapsed and not (opening[at] and int(packets["isn"][at]) != isn):
                 continue
         begins[at] = True

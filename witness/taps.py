@@ -27,7 +27,7 @@ HANDLE = 0xCA7
 """Of the tc filters, so that they stand beside those of others (which mostly take 1) at the same priority."""
 _POINTS = ((libbpf.INGRESS, "tap_out_of"), (libbpf.EGRESS, "tap_into"))
 _REASONS = ("sessions_full", "records_full", "unparsed", "unknown_place")
-_CONFIG = "=QQQQII"  # struct config
+_CONFIG = "=QQQQQII"  # struct config
 _SETTLE_NS = 5_000_000  # a packet's time stamp is this much older than its record at the most
 
 
@@ -42,6 +42,7 @@ class Limits:
     tcp_idle: float = 7440.0
     tcp_closing: float = 10.0
     udp_idle: float = 120.0
+    other_idle: float = 120.0
 
     @classmethod
     def of(cls, timeouts: Timeouts) -> Limits:
@@ -51,13 +52,14 @@ class Limits:
             tcp_idle=timeouts.tcp_established,
             tcp_closing=timeouts.tcp_closing,
             udp_idle=timeouts.udp,
+            other_idle=timeouts.other,
         )
 
 
 @dataclass(frozen=True)
 class Total:
-    """All that passed a place one way: `octets` as on the wire, `payload` bytes of TCP and UDP, `others`
-    frames that belong to no session (ARP, ND, ICMP, multicast, later fragments)."""
+    """All that passed a place one way: `octets` as on the wire, `payload` bytes of sessions, `others` frames
+    that belong to none (ARP, ND, ICMP errors, multicast, later fragments)."""
 
     frames: int
     octets: int
@@ -85,7 +87,7 @@ class Taps:
             },
         )
         self._limits = limits
-        idle = (limits.tcp_opening, limits.tcp_idle, limits.tcp_closing, limits.udp_idle)
+        idle = (limits.tcp_opening, limits.tcp_idle, limits.tcp_closing, limits.udp_idle, limits.other_idle)
         config = struct.pack(_CONFIG, *(int(seconds * 1e9) for seconds in idle), limits.sessions, 0)
         self._object.map("configs").set(bytes(4), config)
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import (
+    ICMPv6DestUnreach,
+    ICMPv6EchoReply,
     ICMPv6ND_NS,
     IPv6,
     IPv6ExtHdrDestOpt,
@@ -17,6 +19,7 @@ from scapy.layers.inet6 import (
     IPv6ExtHdrHopByHop,
 )
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
+from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
 from catenary.session import Timeouts
@@ -136,6 +139,18 @@ def test_both_directions_are_one_session(bench: Bench) -> None:
             5,
         ),
         (
+            ether() / IP(src=H1, dst=H2) / SCTP(sport=5, dport=6) / b"chunk",
+            f"{H1}:5 <-> {H2}:6/sctp",
+            5,
+        ),
+        (ether() / IP(src=H1, dst=H2) / ICMP(id=77) / b"ping", f"{H1}:77 <-> {H2}:77/icmp", 4),
+        (
+            ether() / IPv6(src=V2, dst=V1) / ICMPv6EchoReply(id=77, data=b"pong"),
+            f"[{V1}]:77 <-> [{V2}]:77/icmp6",
+            4,
+        ),
+        (ether() / IP(src=H1, dst=H2, proto=47) / b"tunnel", f"{H1}:0 <-> {H2}:0/47", 6),
+        (
             ether() / Dot1Q(vlan=2) / IP(src=H1, dst=H2) / UDP(sport=1, dport=2) / b"x",
             f"{H1}:1 <-> {H2}:2/udp",
             1,
@@ -174,7 +189,8 @@ def test_padding_is_no_payload(bench: Bench) -> None:
     [
         ether() / ARP(psrc=H1, pdst=H2),
         ether() / IPv6(src=V1, dst=V2) / ICMPv6ND_NS(tgt=V2),
-        ether() / IP(src=H1, dst=H2) / ICMP() / b"ping",
+        ether() / IP(src=H1, dst=H2) / ICMP(type=3, code=3) / IP(src=H2, dst=H1) / UDP(),
+        ether() / IPv6(src=V1, dst=V2) / ICMPv6DestUnreach() / IPv6(src=V2, dst=V1) / UDP(),
         ether() / IP(src=H1, dst=H2, frag=10, proto=17) / b"later fragment",
         ether() / IPv6(src=V1, dst=V2) / IPv6ExtHdrFragment(offset=9, nh=17) / b"later fragment",
         Ether(dst="01:00:5e:00:00:fb") / IP(src=H1, dst="224.0.0.251") / UDP(sport=5353, dport=5353),
@@ -198,6 +214,8 @@ def cut(frame: Packet, size: int) -> bytes:
     [
         cut(ether() / Dot1Q(vlan=2) / IP(src=H1, dst=H2) / TCP(), 30),
         cut(tcp4(), 46),
+        ether() / IP(src=H1, dst=H2, proto=132) / b"short",
+        ether() / IP(src=H1, dst=H2, proto=1) / b"short",
         cut(tcp4("A", b"payload"), 56),
         cut(ether() / Dot1Q(vlan=2) / IPv6(src=V1, dst=V2) / TCP(), 50),
         cut(ether() / IPv6(src=V1, dst=V2) / IPv6ExtHdrHopByHop() / TCP(), 56),
@@ -208,7 +226,7 @@ def cut(frame: Packet, size: int) -> bytes:
         ether(type=0x0800) / IPv6(src=V1, dst=V2) / UDP(),
         ether() / Dot1Q(vlan=2, type=0x8100),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_what_cannot_be_parsed_is_owned_up_to(bench: Bench, frame: Packet | bytes) -> None:
     bench.feed(frame)
@@ -259,6 +277,10 @@ def reset(bench: Bench) -> None:
     bench.feed(tcp4("RA", back=True), OUTER, OUT_OF)
 
 
+def echo(bench: Bench) -> None:
+    bench.feed(ether() / IP(src=H1, dst=H2) / ICMP() / b"x")
+
+
 def datagram(bench: Bench) -> None:
     bench.feed(ether() / IP(src=H1, dst=H2) / UDP(sport=1, dport=2) / b"x")
 
@@ -276,6 +298,8 @@ def datagram(bench: Bench) -> None:
         ("tcp_closing", half_finished, lambda bench: bench.feed(tcp4("A")), 1),
         ("udp", datagram, datagram, 2),
         ("udp", opening, opening, 1),
+        ("other", echo, echo, 2),
+        ("other", datagram, datagram, 1),
     ],
 )
 def test_silence_beyond_the_idle_limit_of_its_state_begins_a_new_session(

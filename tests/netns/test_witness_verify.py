@@ -80,3 +80,41 @@ def test_answers_to_the_nat_of_another_chain_are_found(source: str) -> None:
         "change: both chains added",
         "fault: answers led astray",
     ]
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "code", "said"),
+    [
+        (
+            ("lo", "gone"),
+            2,
+            "catenary: no interface 'gone' for place 'slave.outer' in this network namespace",
+        ),
+        (("lo", "lo"), 2, "catenary: two places have the interface 'lo': each needs its own"),
+    ],
+)
+def test_live_taps_that_can_not_be(interfaces: tuple[str, str], code: int, said: str) -> None:
+    master, slave = interfaces
+    taps = [f"--tap=master.outer={master}", f"--tap=slave.outer={slave}"]
+    command = [sys.executable, "-m", "catenary.cli", "verify", "--live", "--chain=chain-1=n1", *taps]
+    process = namespaces.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (code, "")
+    assert errors.strip().splitlines()[-1] == said
+
+
+def test_a_live_run_ends_with_its_time_and_without_traffic_it_is_nothing_to_judge() -> None:
+    links = "; ".join(
+        f"ip link add {name} up type veth peer name {name}x" for name in ("tap1", "tap2", "tap3")
+    )
+    taps = "--tap master.outer=tap1 --tap slave.outer=tap2 --tap n1.both=tap3"
+    verify = f"{sys.executable} -m catenary.cli verify --live --for 0.5s --chain chain-1=n1 {taps}"
+    left = "tc filter show dev tap1 egress; tc filter show dev tap3 ingress"
+    script = f"{links}; {verify}; code=$?; {left}; exit $code"
+    process = namespaces.popen(
+        ["sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 2, errors
+    assert "FAILED: nothing to judge" in output
+    assert output.splitlines()[-1] == "0 sessions, 0 changes, 0 faults, 0 violations", "and no filter is left"

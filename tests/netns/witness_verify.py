@@ -1,6 +1,6 @@
 """`catenary verify` on real traffic, live and by what `tcpdump` keeps of it, both at once.
 
-The network is that of `witness_net.py`; with `nat` its NFs translate the ports of new sessions over IPv4, into
+The network is that of `witness_net.py`; with `nat` its NFs translate the ports of new IPv4 sessions, into
 ranges of their own. `python -m topologies.namespaces python -m tests.netns.witness_verify FAULT` prints JSON.
 """
 

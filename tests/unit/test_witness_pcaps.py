@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scapy.layers.inet import IP
+from scapy.layers.l2 import Ether
 
 from catenary.errors import InvalidValue
 from catenary.session import Timeouts
@@ -144,6 +146,17 @@ def test_the_timeout_is_that_of_the_state(tmp_path: Path, flags: tuple[int, ...]
     run.now += 11 * SECOND
     run.cross(session, client(4000), "chain-1", forward=True)
     assert len(reading(run.write(tmp_path)).recording.origins) - 1 == sessions
+
+
+@pytest.mark.parametrize(("protocol", "sessions"), [(17, 1), (47, 2), (1, 2)], ids=["udp", "gre", "echo"])
+def test_protocols_have_timeouts_of_their_own(tmp_path: Path, protocol: int, sessions: int) -> None:
+    ether = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+    raw = bytes(ether / IP(src="10.0.0.1", dst="10.0.0.2", proto=protocol) / (b"\x08\0\0\0" + bytes(8)))
+    content = HEADER + record(SECOND, raw) + record(71 * SECOND, raw)
+    for name in ("master.outer", "slave.outer"):
+        (tmp_path / f"{name}.pcap").write_bytes(content)
+    found = reading(tmp_path, timeouts=Timeouts(udp=100, other=50)).recording
+    assert len(found.origins) - 1 == sessions
 
 
 def test_sessions_under_way_are_judged_for_crossing_only(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@
 #define LAZY_NS (1 << 20) /* the shared last-seen time is written about once a ms: less cache-line traffic */
 
 enum { ETH_SIZE = 14, TAG_SIZE = 4, ETH_IPV4 = 0x0800, ETH_IPV6 = 0x86dd, ETH_CTAG = 0x8100, ETH_STAG = 0x88a8 };
-enum { TCP = 6, UDP = 17, HOP_BY_HOP = 0, ROUTING = 43, FRAGMENT = 44, DESTINATION = 60 };
+enum { ICMP = 1, TCP = 6, UDP = 17, ICMPV6 = 58, SCTP = 132, HOP_BY_HOP = 0, ROUTING = 43, FRAGMENT = 44, DESTINATION = 60 };
+enum { ECHO_REPLY = 0, ECHO = 8, ECHO_V6 = 128, ECHO_REPLY_V6 = 129 };
 enum { FLAG_FIN = 0x01, FLAG_SYN = 0x02, FLAG_RST = 0x04, FLAG_ACK = 0x10 };
 /* What the ends of a TCP session have sent; each may be shifted by one for the key's high end. */
 enum { SENT_ACK = 1, SENT_FIN = 4, SENT_RST = 16 };
@@ -70,7 +71,7 @@ struct missed { /* what the witness did not see rightly: it must be 0 for a verd
 	__u64 sessions_full, records_full, unparsed, unknown_place;
 };
 struct config {
-	__u64 opening_ns, established_ns, closing_ns, udp_ns; /* idle limits: a longer gap ends a session */
+	__u64 opening_ns, established_ns, closing_ns, udp_ns, other_ns; /* idle limits: a longer gap ends a session */
 	__u32 max_sessions, next_number;
 };
 _Static_assert(sizeof(struct session) == 40, "SESSION");
@@ -80,7 +81,7 @@ _Static_assert(sizeof(struct record) == 48, "RECORD");
 _Static_assert(sizeof(struct total) == 32, "TOTAL");
 _Static_assert(sizeof(struct place) == 4, "PLACE");
 _Static_assert(sizeof(struct missed) == 32, "MISSED");
-_Static_assert(sizeof(struct config) == 40, "CONFIG");
+_Static_assert(sizeof(struct config) == 48, "CONFIG");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -208,29 +209,44 @@ static __always_inline enum kind parse_ipv6(struct __sk_buff *skb, __u32 at, str
 	return SESSION;
 }
 
+/* TCP, UDP and SCTP have ports, an ICMP echo its identifier; of any other protocol the addresses are the session. */
 static __always_inline enum kind parse_ports(struct __sk_buff *skb, const struct ends *ends, struct packet *packet,
 					     __be16 *from, __be16 *to)
 {
-	struct { __be16 from, to; __be32 sequence, ack; __u8 offset, flags; } head;
+	struct { __be16 from, to; __be32 sequence, ack; __u8 offset, flags; } tcp;
+	struct { __be16 from, to; } ports;
+	struct { __u8 type, code; __be16 sum, id; } icmp;
+	__u32 header = 0;
 
-	if (ends->protocol == UDP) {
-		if (ends->left < 8 || !LOAD(skb, ends->at, &head, 4))
+	*from = *to = 0;
+	if (ends->protocol == TCP) {
+		if (!LOAD(skb, ends->at, &tcp, sizeof(tcp)))
 			return UNPARSED;
-		packet->payload = ends->left - 8;
-	} else if (ends->protocol == TCP) {
-		if (!LOAD(skb, ends->at, &head, sizeof(head)))
+		header = (tcp.offset >> 4) * 4;
+		if (header < 20)
 			return UNPARSED;
-		__u32 header = (head.offset >> 4) * 4;
-		if (header < 20 || ends->left < header)
+		packet->flags = tcp.flags;
+		packet->isn = bpf_ntohl(tcp.sequence);
+		*from = tcp.from;
+		*to = tcp.to;
+	} else if (ends->protocol == UDP || ends->protocol == SCTP) {
+		header = ends->protocol == UDP ? 8 : 12;
+		if (ends->left < header || !LOAD(skb, ends->at, &ports, sizeof(ports)))
 			return UNPARSED;
-		packet->payload = ends->left - header;
-		packet->flags = head.flags;
-		packet->isn = bpf_ntohl(head.sequence);
-	} else {
-		return OTHER;
+		*from = ports.from;
+		*to = ports.to;
+	} else if (ends->protocol == ICMP || ends->protocol == ICMPV6) {
+		header = 8;
+		if (ends->left < header || !LOAD(skb, ends->at, &icmp, sizeof(icmp)))
+			return UNPARSED;
+		if (ends->protocol == ICMP ? icmp.type != ECHO && icmp.type != ECHO_REPLY
+					   : icmp.type != ECHO_V6 && icmp.type != ECHO_REPLY_V6)
+			return OTHER;
+		*from = *to = icmp.id;
 	}
-	*from = head.from;
-	*to = head.to;
+	if (ends->left < header)
+		return UNPARSED;
+	packet->payload = ends->left - header;
 	return SESSION;
 }
 
@@ -303,7 +319,7 @@ static __always_inline void note_origin(__u32 number, const struct session *key,
 static __always_inline __u64 idle_limit(const struct config *config, __u32 protocol, __u64 sent)
 {
 	if (protocol != TCP)
-		return config->udp_ns;
+		return protocol == UDP ? config->udp_ns : config->other_ns;
 	if (sent & (SENT_RST * 3) || (sent & (SENT_FIN * 3)) == SENT_FIN * 3)
 		return config->closing_ns;
 	return (sent & (SENT_ACK * 3)) == SENT_ACK * 3 ? config->established_ns : config->opening_ns;
