@@ -19,6 +19,7 @@ import numpy as np
 from catenary import libbpf
 from catenary.errors import InvalidValue
 from catenary.session import Timeouts
+from witness.events import Event
 from witness.places import Place, PlaceKind, check_places
 from witness.recording import COUNTS, INTO, ORIGIN, OUT_OF, RECORD, RECORD_KEY, Array, Recording
 
@@ -78,6 +79,7 @@ class Taps:
         self.places = check_places(places)
         self._indices: dict[int, int] = {}
         self._begun = time.monotonic_ns()
+        self._events: list[Event] = []
         self._object = libbpf.Object(
             OBJECT,
             max_entries={
@@ -146,6 +148,10 @@ class Taps:
                 found[place.name, way] = Total(*(int(value) for value in sums))
         return found
 
+    def note(self, kind: str, text: str, chain: str = "") -> None:
+        """Something that happens now, for the recording: see `witness.events`."""
+        self._events.append(Event(time.monotonic_ns(), kind, text, chain))
+
     def snapshot(self, chains: Mapping[str, Sequence[str]] | None = None) -> Recording:
         """All that was seen until now; traffic may go on, the checker allows for it."""
         taken = time.monotonic_ns() - _SETTLE_NS
@@ -163,6 +169,7 @@ class Taps:
             taken,
             self.dropped,
             {name: tuple(nfs) for name, nfs in (chains or {}).items()},
+            events=tuple(self._events),
             begun_ns=self._begun,
             wall_ns=time.time_ns() - time.monotonic_ns(),
         )

@@ -10,6 +10,7 @@ from experiments.demo.screen import Screen
 from experiments.demo.story import NF_OF
 from topologies.testbed import Testbed
 from topologies.traffic import Transfers, WebServer
+from witness.events import CHANGE
 from witness.recording import INTO
 from witness.taps import Taps
 
@@ -45,6 +46,7 @@ def measure_adds(testbed: Testbed, taps: Taps, count: int, screen: Screen) -> tu
                 testbed.management.wait(draining.pop(nf), _DRAIN_TIMEOUT_S)
             name = f"add-{number + 1}"
             latencies.append(_add(testbed, taps, name, nf))
+            taps.note(CHANGE, f"remove {name}")
             draining[nf] = testbed.management.remove_chain(name)
         for operation in draining.values():
             testbed.management.wait(operation, _DRAIN_TIMEOUT_S)
@@ -54,6 +56,7 @@ def measure_adds(testbed: Testbed, taps: Taps, count: int, screen: Screen) -> tu
 
 def _add(testbed: Testbed, taps: Taps, name: str, nf: str) -> float:
     before = _frames(taps, nf)
+    taps.note(CHANGE, f"add {name}")
     begun = time.monotonic()
     operation = testbed.management.add_chain(ChainRequest(name=name, nfs=[nf]))
     while _frames(taps, nf) == before:

@@ -27,6 +27,7 @@ from topologies.namespaces import isolate
 from topologies.services import wait_until
 from topologies.testbed import Testbed
 from witness.checker import judge
+from witness.events import CHANGE
 from witness.places import places_of
 from witness.recording import Recording
 from witness.taps import Limits, Taps
@@ -82,6 +83,7 @@ def _demo(plan: Plan, results: Path, screen: Screen) -> bool:
         with taps:
             told = tell(testbed, taps, plan, screen)
             latencies = measure_adds(testbed, taps, plan.adds, screen)
+            taps.note(CHANGE, "remove the last chain")
             left = _clear(testbed, screen)
             recording = taps.snapshot({chain: (nf,) for chain, nf in NF_OF.items()})
             recording.save(results / "recording.npz")

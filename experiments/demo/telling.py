@@ -15,6 +15,7 @@ from experiments.demo.meter import Meter
 from experiments.demo.screen import Screen
 from experiments.demo.story import NF_OF, STORY, Plan, Step
 from topologies.testbed import Testbed
+from witness.events import CHANGE
 from witness.taps import Taps
 
 _TICK_S = 0.1
@@ -73,6 +74,7 @@ def tell(testbed: Testbed, taps: Taps, plan: Plan, screen: Screen) -> Told:
     """Run the whole story; returns when its traffic has ended."""
     first, *others = STORY
     with screen.doing(f"first step: {first}"):
+        taps.note(CHANGE, str(first))
         testbed.add_chain([first.nf], name=first.chain)
     requests: list[float] = []
     with (
@@ -89,6 +91,7 @@ def tell(testbed: Testbed, taps: Taps, plan: Plan, screen: Screen) -> Told:
             if number == _SHORT_FROM:
                 load.next_httperf()
             requests.append(time.monotonic())
+            taps.note(CHANGE, str(step))
             operations.begin(step)
             _watch(requests[-1] + plan.phase_s, operations, meter, screen)
         end = time.monotonic()

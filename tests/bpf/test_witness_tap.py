@@ -335,6 +335,7 @@ def test_an_interface_without_a_place_is_owned_up_to(bench: Bench) -> None:
 def test_a_recording_of_the_taps_survives_the_disk(bench: Bench, tmp_path: Path) -> None:
     bench.feed(tcp4("A", b"hello"))
     bench.feed(ether() / IPv6(src=V1, dst=V2) / UDP(sport=1, dport=2) / b"x", NF, OUT_OF)
+    bench.taps.note("fault", "n1 killed", "chain-1")
     before = bench.taps.snapshot({"chain-1": ("n1",)})
     before.save(tmp_path / "run.npz")
     after = Recording.load(tmp_path / "run.npz")
@@ -343,6 +344,10 @@ def test_a_recording_of_the_taps_survives_the_disk(bench: Bench, tmp_path: Path)
         f"[{V1}]:1 <-> [{V2}]:2/udp",
     }
     assert after.records.tobytes() == before.records.tobytes()
+    [event] = after.events
+    assert (event.kind, event.text, event.chain) == ("fault", "n1 killed", "chain-1")
+    assert after.begun_ns < event.time_ns <= time.monotonic_ns()
+    assert abs(time.time_ns() - time.monotonic_ns() - after.wall_ns) < 1e9
     assert (after.chains, after.dropped) == (before.chains, before.dropped)
 
 

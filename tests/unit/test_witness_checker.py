@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -13,6 +14,7 @@ from catenary.session import End
 from tests.unit.witness_runs import SECOND, SERVER, Run, client
 from witness.checker import judge
 from witness.recording import INTO, OUT_OF
+from witness.sightings import collapse
 from witness.verdict import Thresholds
 
 THREE = {"chain-1": ("n1",), "chain-2": ("n2",), "chain-3": ("n3",)}
@@ -222,6 +224,38 @@ def test_a_used_again_key_may_take_another_chain() -> None:
     run.now += 10 * SECOND
     run.talk("chain-2", client(4000))
     assert judge(run.recording()).ok
+
+
+@pytest.mark.parametrize(("flags", "bypassed"), [(0x02, 1), (0x12, 0), (0x10, 0)])
+def test_what_was_under_way_as_the_taps_came_is_judged_for_crossing_only(flags: int, bypassed: int) -> None:
+    """What a SYN opened while all taps stood was seen whole."""
+    run = Run(THREE)
+    run.walk(run.begin(client(4000)), client(4000), run.path((), forward=True), 0, flags)
+    begun = replace(run.recording(), begun_ns=run.now - SECOND)
+    verdict = judge(begun)
+    assert (len(verdict.bypassed), verdict.partial) == (bypassed, 1 - bypassed)
+    assert len(judge(replace(begun, begun_ns=run.now - 3 * SECOND)).bypassed) == 1
+    assert not judge(replace(begun, begun_ns=run.now)).bypassed
+
+
+def test_a_session_that_began_as_the_recording_ended_is_judged_for_crossing_only() -> None:
+    run = Run(THREE)
+    run.walk(run.begin(client(4000)), client(4000), run.path((), forward=True), 0)
+    assert not judge(run.recording(after=1.0)).bypassed
+    assert judge(run.recording(after=3.0)).bypassed
+
+
+def test_records_of_single_packets_are_those_of_all() -> None:
+    single, whole = Run(THREE, singly=True), Run(THREE)
+    for run in (single, whole):
+        for port in (4001, 4000):
+            run.talk("chain-1", client(port), sizes=(0, 300, 0, 10))
+    found, expected = collapse(single.recording().records), whole.recording().records
+    for field in ("session", "place", "way", "from_high"):
+        assert set(found["key"][field]) == set(expected["key"][field])
+    for field in ("first_ns", "last_ns", "loaded", "bare", "bytes"):
+        assert sorted(found["counts"][field]) == sorted(expected["counts"][field])
+    assert len(single.recording().records) == 4 * len(found)
 
 
 def test_a_straggler_of_the_session_before_is_no_bypass() -> None:

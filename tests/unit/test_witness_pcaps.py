@@ -94,6 +94,39 @@ def test_the_counter_example_of_pcaps_has_every_packet(tmp_path: Path) -> None:
     assert found.example.plain(found.wall_ns)["lines"][0]["time"] == pytest.approx(1000, abs=0.1), "Unix time"
 
 
+def test_keys_that_a_nat_made_come_out_of_it(tmp_path: Path) -> None:
+    """What an NF was seen to send before does not go into the load balancer there."""
+    run = PcapRun(TWO)
+    a, mapped = client(4000), client(40000, 9)
+    near, far = run.begin(a), run.begin(mapped)
+    run.walk(near, a, [("l1.outer", INTO), ("n1.ingress", INTO)], 10)
+    run.walk(far, mapped, [("n1.egress", OUT_OF), ("l2.outer", OUT_OF)], 10)
+    run.walk(far, SERVER, [("l2.outer", INTO), ("n1.egress", INTO)], 20)
+    run.walk(near, SERVER, [("n1.ingress", OUT_OF), ("l1.outer", OUT_OF)], 20)
+    found = reading(run.write(tmp_path)).recording
+    ways = [(found.places[row["key"]["place"]].name, int(row["key"]["way"])) for row in found.records]
+    assert sorted(ways) == sorted(
+        (place, way)
+        for place in ("master.outer", "n1.ingress", "n1.egress", "slave.outer")
+        for way in (INTO, OUT_OF)
+    )
+    verdict = judge(found, TWO, in_flight_s=0.0, rewrites=("n1", "n2"))
+    assert verdict.ok
+    assert (verdict.sessions, verdict.server_opened) == (2, 0)
+
+
+def test_a_syn_tells_the_client_whatever_came_before(tmp_path: Path) -> None:
+    """The last packet of an earlier session on the key comes out of the master; its way was not seen."""
+    run = PcapRun(TWO)
+    session = run.begin(client(4000))
+    run.walk(session, SERVER, [("l1.outer", OUT_OF)])
+    run.cross(session, client(4000), "chain-1", forward=True, flags=0x02)
+    found = reading(run.write(tmp_path)).recording
+    opened = found.records[found.records["counts"]["first_flags"] == 0x02]
+    ways = {found.places[row["key"]["place"]].name: int(row["key"]["way"]) for row in opened}
+    assert ways == {"master.outer": INTO, "n1.ingress": INTO, "n1.egress": OUT_OF, "slave.outer": OUT_OF}
+
+
 def test_ways_may_be_apart(tmp_path: Path) -> None:
     run = PcapRun(TWO)
     run.talk("chain-1", client(4000), opener="server")
