@@ -100,9 +100,7 @@ def verify(
     )
     if events:
         told = read_events(_lines(events), str(events), recording.wall_ns)
-        recording = replace(
-            recording, events=tuple(sorted((*recording.events, *told), key=lambda e: e.time_ns))
-        )
+        recording = replace(recording, events=(*recording.events, *told))
     if save:
         recording.save(save)
     held = read_pins(_lines(pins), str(pins), recording.wall_ns) if pins else ()

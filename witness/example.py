@@ -99,8 +99,7 @@ def crossing(nfs: Sequence[str], chains: Mapping[str, Collection[str]]) -> tuple
 
 
 def window(total: int, matter: Sequence[int]) -> tuple[int, ...]:
-    """Which of `total` packets to tell: those that matter, and some around each; without any, the first
-    ones."""
+    """Which of `total` packets to tell: those that matter and some around each; the first if none does."""
     if not matter:
         return tuple(range(min(total, 4 * NEAR)))
     near = (range(max(at - NEAR, 0), min(at + NEAR + 1, total)) for at in matter)

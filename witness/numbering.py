@@ -1,5 +1,4 @@
-"""Packets as sessions: which end of a key is the client, and which packets are one incarnation of it.
-Pure."""
+"""Packets as sessions: which end of a key is the client, which packets are one incarnation of it. Pure."""
 
 from __future__ import annotations
 

@@ -46,7 +46,6 @@ class Reading:
     """What the files held. `broken`: of each file that ends within a frame, which and how far it was read."""
 
     recording: Recording
-    frames: int
     broken: tuple[str, ...]
 
 
@@ -89,7 +88,7 @@ def read_pcaps(
     end = min(ends, default=int(packets["time_ns"].max(initial=0)))
     begun = int(packets["time_ns"].min(initial=end)) + int(skew_s * 1e9)
     recording = _recording(packets, places, timeouts)
-    return Reading(replace(recording, taken_ns=end, begun_ns=begun), len(packets), tuple(broken))
+    return Reading(replace(recording, taken_ns=end, begun_ns=begun), tuple(broken))
 
 
 def _check_ways(taps: Sequence[Tap], places: Sequence[Place]) -> None:
@@ -136,9 +135,8 @@ def _recording(packets: Array, places: tuple[Place, ...], timeouts: Timeouts) ->
     numbers, origins = incarnations(keys, packets, opening, timeouts)
     records = np.zeros(len(packets), dtype=RECORD)
     key, counts = records["key"], records["counts"]
-    key["session"], key["place"], key["way"], key["from_high"] = (
-        *(numbers, packets["place"], way, packets["from_high"]),
-    )
+    key["session"], key["place"], key["way"] = numbers, packets["place"], way
+    key["from_high"] = packets["from_high"]
     counts["first_ns"] = counts["last_ns"] = packets["time_ns"]
     counts["loaded"], counts["bare"] = packets["payload"] > 0, packets["payload"] == 0
     counts["bytes"] = packets["payload"]

@@ -9,8 +9,7 @@ from witness.verdict import Verdict
 
 
 def show(verdict: Verdict, console: Console, findings: int = 10) -> None:
-    """Figures, shares, losses, findings, the shortest counter-example, the outcome, and the report in one
-    line."""
+    """Figures, losses, findings, the shortest counter-example, the outcome, and the report in one line."""
     table = Table("figure", "value", title="Verdict")
     for name in ("server_opened", "unsettled", "partial", "strays", "witness_dropped"):
         table.add_row(name, str(getattr(verdict, name)))

@@ -23,14 +23,14 @@ def stop_name(place: str, way: int) -> str:
 
 
 class Stories:
-    """The sessions of a recording packet by packet. Of a record of many packets, the first and last are
-    known."""
+    """The sessions of a recording packet by packet; of a record of many, the first and the last are known."""
 
     def __init__(self, recording: Recording, chains: Mapping[str, tuple[str, ...]], rows: Sightings) -> None:
         self._recording = recording
         self._chains = chains
         self._rows = rows
         self._nfs = [place.nf for place in recording.places]
+        self._events = sorted(recording.events, key=lambda event: event.time_ns)
 
     def finding(self, session: int, text: str, told: int = 0) -> Finding:
         """Of a session, with the sizes that sort it: `told` by so many packets."""
@@ -51,13 +51,12 @@ class Stories:
         return self.finding(session, "; ".join(words), len(matter))
 
     def outlived(self, session: int, slack_ns: int) -> bool:
-        """Whether it crossed only because faults killed its chains: before each fault inside, after it
-        outside."""
+        """Whether it crossed only because faults killed its chains: inside before each, outside after it."""
         rows = self._rows.of(session)
         nfs = np.array([self._nfs[place] for place in self._rows.place[rows]], dtype=object)
         first, last = self._rows.first_ns[rows], self._rows.last_ns[rows]
         alive = nfs != ""
-        for fault in self._recording.events:
+        for fault in self._events:
             mine = self._chains.get(fault.chain, ()) if fault.kind == FAULT else ()
             shared = {nf for name, some in self._chains.items() if name != fault.chain for nf in some}
             inside = alive & np.isin(nfs, [nf for nf in mine if nf not in shared])
@@ -79,7 +78,7 @@ class Stories:
         ]
         span = lines[0].time_ns, lines[-1].time_ns
         mine = [pin for pin in pins if pin.key == str(finding.key)]
-        lines += [Line(e.time_ns, "event", str(e)) for e in around(self._recording.events, *span)]
+        lines += [Line(e.time_ns, "event", str(e)) for e in around(self._events, *span)]
         lines += [Line(pin.time_ns, "pin", str(pin)) for pin in around(mine, *span)]
         rows = tuple(sorted(lines, key=lambda line: line.time_ns))
         return Example(finding.name, finding.text, rows, finding.size - len(shown))

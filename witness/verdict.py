@@ -17,9 +17,10 @@ NO_CHAIN = -1
 
 @dataclass(frozen=True)
 class Finding:
-    """One session that broke the promise. `told`: how many packets show that; `size`: how many were seen,
-    each as often as it was. They sort the findings: the shortest first. `side`: of an NF that rewrites
-    keys."""
+    """One session that broke the promise; `side` is that of NFs that rewrite keys.
+
+    `told` packets show it, of `size` that were seen, each as often as it was. The shortest sorts first.
+    """
 
     session: int
     key: SessionKey
