@@ -7,18 +7,14 @@ Keys and values are bytes in the layout of the C structs; numpy reads batches of
 from __future__ import annotations
 
 import errno
-import gzip
 import os
-import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from catenary.errors import Unsupported
-from catenary.libbpf_abi import BpfError, check, library, log
+from catenary.libbpf_abi import BpfError, Layout, check, library, log, tick_rate
 
 INGRESS, EGRESS = 1, 2
 ANY, NOEXIST, EXIST = 0, 1, 2
@@ -42,6 +38,13 @@ class TestRun:
 class Program:
     name: str
     fd: int
+
+    @property
+    def tag(self) -> str:
+        """The kernel's digest of its instructions, in hex: equal for what was compiled from the same."""
+        info = library()[0].new("struct prog_info *")
+        _info(self.fd, info)
+        return bytes(info.tag).hex()
 
     def run(self, frame: bytes, *, ifindex: int = 1, repeat: int = 1) -> TestRun:
         """Run the program on `frame`, as if it had come in through interface `ifindex`."""
@@ -103,10 +106,11 @@ def _hook(ifindex: int, point: int) -> Any:
 class Attached:
     """A program that somebody attached, and the map asked for: None if it has no map of that name."""
 
-    name: str
+    program: Program
     map: Map | None
 
     def close(self) -> None:
+        close_fd(self.program.fd)
         if self.map is not None:
             close_fd(self.map.fd)
 
@@ -126,9 +130,10 @@ def attached(ifindex: int, map_name: str, *, handle: int = 1, priority: int = 1)
         info = ffi.new("struct prog_info *", {"maps": 64, "map_ids": int(ffi.cast("uintptr_t", ids))})
         _info(program, info)
         found = (_map_by_id(ids[i]) for i in range(min(info.maps, 64)))
-        return Attached(ffi.string(info.name).decode(), _first_named(found, map_name))
-    finally:
+        return Attached(Program(ffi.string(info.name).decode(), program), _first_named(found, map_name))
+    except BpfError:
         close_fd(program)
+        raise
 
 
 def _first_named(maps: Iterator[Map], name: str) -> Map | None:
@@ -155,10 +160,15 @@ def pinned_map(path: Path) -> Map | None:
 
 
 def _map_of(fd: int) -> Map:
-    ffi, _, _ = library()
-    info = ffi.new("struct map_info *")
-    _info(fd, info)
+    info = _map_info(fd)
+    ffi = library()[0]
     return Map(ffi.string(info.name).decode(), fd, info.key_size, info.value_size, info.max_entries)
+
+
+def _map_info(fd: int) -> Any:
+    info = library()[0].new("struct map_info *")
+    _info(fd, info)
+    return info
 
 
 def _info(fd: int, info: Any) -> None:
@@ -187,6 +197,16 @@ class Map:
     value_size: int
     max_entries: int
     per_cpu: bool = False
+
+    @property
+    def id(self) -> int:
+        """The kernel's number of it: two descriptors of one map have the same."""
+        return int(_map_info(self.fd).id)
+
+    @property
+    def layout(self) -> Layout:
+        info = _map_info(self.fd)
+        return Layout(info.type, info.key_size, info.value_size, info.max_entries, info.flags)
 
     @property
     def row_size(self) -> int:
@@ -264,23 +284,6 @@ class Map:
             token_in, token_out = token_out, ffi.new("char[]", max(4, self.key_size))
 
 
-@cache
-def tick_rate() -> int:
-    """CONFIG_HZ of this kernel; 0 if it is not told here, as in a container without /boot.
-
-    BPF programs read it as an `extern __kconfig`. libbpf would look it up by itself, and refuse to load
-    anything where there is nothing to be read.
-    """
-    for path in (Path(f"/boot/config-{os.uname().release}"), Path("/proc/config.gz")):
-        with suppress(OSError):
-            raw = path.read_bytes()
-            text = gzip.decompress(raw) if path.suffix == ".gz" else raw
-            found = re.search(rb"^CONFIG_HZ=(\d+)$", text, re.MULTILINE)
-            if found is not None:
-                return int(found[1])
-    return 0
-
-
 def possible_cpus() -> int:
     return int(library()[1].libbpf_num_possible_cpus())
 
@@ -298,6 +301,48 @@ def close_fd(fd: int) -> None:
     os.close(fd)
 
 
+def _open(path: Path) -> Any:
+    ffi, lib, _ = library()
+    log.clear()
+    if not path.exists():
+        raise Unsupported(f"{path} is not built: run `make build`")
+    kconfig = ffi.new("char[]", f"CONFIG_HZ={tick_rate()}".encode())
+    opts = ffi.new("struct open_opts *", {"sz": ffi.sizeof("struct open_opts"), "kconfig": kconfig})
+    pointer = lib.bpf_object__open_file(str(path).encode(), opts)
+    if pointer == ffi.NULL:
+        raise BpfError(f"open {path}", ffi.errno)
+    return pointer
+
+
+def layouts(path: Path, *, max_entries: dict[str, int] | None = None) -> dict[str, Layout]:
+    """The maps that a compiled object asks for, by name; `max_entries` in place of what it says itself."""
+    ffi, lib, _ = library()
+    pointer, sizes = _open(path), max_entries or {}
+    result = {}
+    for item in _maps(pointer):
+        name = ffi.string(lib.bpf_map__name(item)).decode()
+        result[name] = Layout(
+            lib.bpf_map__type(item),
+            lib.bpf_map__key_size(item),
+            lib.bpf_map__value_size(item),
+            sizes.get(name, lib.bpf_map__max_entries(item)),
+            lib.bpf_map__map_flags(item),
+        )
+    lib.bpf_object__close(pointer)
+    return result
+
+
+def _maps(pointer: Any) -> Iterator[Any]:
+    """The maps that an object's source declares."""
+    ffi, lib, _ = library()
+    item = lib.bpf_object__next_map(pointer, ffi.NULL)
+    while item != ffi.NULL:
+        # Those with a dot are sections (.bss, .kconfig).
+        if b"." not in ffi.string(lib.bpf_map__name(item)):
+            yield item
+        item = lib.bpf_object__next_map(pointer, item)
+
+
 class Object:
     """A compiled BPF object. With `pin`, its maps live in that bpffs folder, and what is there is reused."""
 
@@ -305,30 +350,14 @@ class Object:
         self, path: Path, *, max_entries: dict[str, int] | None = None, pin: Path | None = None
     ) -> None:
         ffi, lib, _ = library()
-        log.clear()
-        if not path.exists():
-            raise Unsupported(f"{path} is not built: run `make build`")
-        kconfig = ffi.new("char[]", f"CONFIG_HZ={tick_rate()}".encode())
-        opts = ffi.new("struct open_opts *", {"sz": ffi.sizeof("struct open_opts"), "kconfig": kconfig})
-        self._pointer = lib.bpf_object__open_file(str(path).encode(), opts)
-        if self._pointer == ffi.NULL:
-            raise BpfError(f"open {path}", ffi.errno)
+        self._pointer = _open(path)
         for name, entries in (max_entries or {}).items():
             check(lib.bpf_map__set_max_entries(self._find_map(name), entries), f"size of map {name}")
         if pin is not None:
-            for item in self._maps():
+            for item in _maps(self._pointer):
                 target = str(pin / ffi.string(lib.bpf_map__name(item)).decode())
                 check(lib.bpf_map__set_pin_path(item, target.encode()), f"pin {target}")
         check(lib.bpf_object__load(self._pointer), f"load {path.name}")
-
-    def _maps(self) -> Iterator[Any]:
-        ffi, lib, _ = library()
-        item = lib.bpf_object__next_map(self._pointer, ffi.NULL)
-        while item != ffi.NULL:
-            # Those with a dot are sections (.bss, .kconfig), not maps that the source declares.
-            if b"." not in ffi.string(lib.bpf_map__name(item)):
-                yield item
-            item = lib.bpf_object__next_map(self._pointer, item)
 
     def _find_map(self, name: str) -> Any:
         ffi, lib, _ = library()

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
+import re
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from cffi import FFI
@@ -25,6 +30,7 @@ int bpf_program__fd(const bpf_program *); int bpf_map__fd(const bpf_map *);
 int bpf_map__set_max_entries(bpf_map *, uint32_t); int bpf_map__set_pin_path(bpf_map *, const char *);
 uint32_t bpf_map__key_size(const bpf_map *); uint32_t bpf_map__value_size(const bpf_map *);
 uint32_t bpf_map__max_entries(const bpf_map *);
+int bpf_map__type(const bpf_map *); uint32_t bpf_map__map_flags(const bpf_map *);
 int bpf_map_create(int type, const char *name, uint32_t key, uint32_t value, uint32_t max, const void *opts);
 int bpf_map_lookup_elem(int fd, const void *key, void *value);
 int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags);
@@ -65,6 +71,22 @@ class BpfError(CatenaryError):
         super().__init__(f"{what}: {os.strerror(self.errno)}" + (f" ({words})" if words else ""))
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What a program and a map must agree on; sizes in bytes, type and flags by the kernel's numbers."""
+
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int
+
+    def against(self, there: Layout) -> str:
+        """In words, how what is there differs from this; empty if it does not."""
+        pairs = ((name, getattr(there, name), value) for name, value in asdict(self).items())
+        return ", ".join(f"has {name} {got}, not {wanted}" for name, got, wanted in pairs if got != wanted)
+
+
 @cache
 def library() -> tuple[FFI, Any, Any]:
     ffi = FFI()
@@ -93,3 +115,20 @@ def check(code: int, what: str) -> int:
     if code < 0:
         raise BpfError(what, code if code != -1 else library()[0].errno or errno.EIO)
     return code
+
+
+@cache
+def tick_rate() -> int:
+    """CONFIG_HZ of this kernel; 0 if it is not told here, as in a container without /boot.
+
+    BPF programs read it as an `extern __kconfig`. libbpf would look it up by itself, and refuse to load
+    anything where there is nothing to be read.
+    """
+    for path in (Path(f"/boot/config-{os.uname().release}"), Path("/proc/config.gz")):
+        with suppress(OSError):
+            raw = path.read_bytes()
+            text = gzip.decompress(raw) if path.suffix == ".gz" else raw
+            found = re.search(rb"^CONFIG_HZ=(\d+)$", text, re.MULTILINE)
+            if found is not None:
+                return int(found[1])
+    return 0

@@ -225,6 +225,43 @@ def attach(
 
 
 @lb.command()
+def upgrade(
+    pin: _PinOption = None,
+    outer: _OuterOption = None,
+    inner: _InnerOption = None,
+    program: Annotated[
+        Path | None,
+        typer.Option(help="Another BPF object (--pin), or another worker's binary, than this release's."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Put this release's program in the place of the one that carries packets, and lose no packet.
+
+    First it shows on tables of its own, frame by frame, that it decides as it should. If it does
+    not, or its tables have another layout, it is refused: nothing changes, the exit status is 2.
+
+    A daemon may run meanwhile. It goes on with its own release: restart it afterwards, with --pin
+    or --keep, and it adopts what runs. With pf_ring frames of about a millisecond are lost.
+
+    Examples:
+
+      catenary lb upgrade --pin /sys/fs/bpf/catenary/master
+
+      catenary lb upgrade --outer eth2 --inner eth1 --json
+    """
+    from json import dumps
+
+    from lb_adapter import upgrade as upgrading
+
+    done = upgrading.upgrade(pin, _ports(outer, inner), program)
+    if json:
+        typer.echo(dumps(upgrading.as_json(done), indent=2))
+    else:
+        for line in upgrading.as_text(done):
+            typer.echo(line)
+
+
+@lb.command()
 def detach(pin: _PinOption = None, outer: _OuterOption = None, inner: _InnerOption = None) -> None:
     """Take away a data plane that has no daemon any more, and give its interfaces back as they were.
 

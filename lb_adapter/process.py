@@ -9,6 +9,7 @@ from catenary.errors import Conflict
 from catenary.listen import Listen
 from catenary.service import run, server
 from catenary.token import read_token
+from lb_adapter import selftest
 from lb_adapter.dataplane import ports, worker
 from lb_adapter.dataplane.base import DataPlane, DataPlaneName, SpliceConfig
 from lb_adapter.dataplane.ebpf import EbpfDataPlane
@@ -45,8 +46,11 @@ def serve(
         plane: DataPlane
         if data_plane == "ebpf":
             _refuse_worker(config)
+            if pin is not None:  # it may take over sessions that live
+                selftest.check_bpf()
             plane = EbpfDataPlane(pin, pins=sessions)
         else:
+            selftest.check_worker(data_plane)
             plane = NativeDataPlane(data_plane, pins=sessions, threads=threads)
         daemon: Master | Slave
         if peer is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from catenary.errors import InvalidValue, NotFound
+from lb_adapter import selftest
 from lb_adapter.balancer import ChainTable
 from lb_adapter.dataplane import ebpf, worker
 from lb_adapter.dataplane.base import Load, SpliceConfig
@@ -54,6 +55,7 @@ def _attach_pinned(pin: Path, ports: Ports | None) -> Adopted:
     size = ebpf.pinned_size(pin)
     if size is None:
         raise NotFound(f"no load balancer has pinned anything in {pin}: `catenary lb run --pin {pin}` does")
+    selftest.check_bpf()
     plane = EbpfDataPlane(pin, pins=size)
     try:
         config = plane.adopted_config(ports)

@@ -10,6 +10,8 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 from catenary import maglev
 from catenary.chain import PairState
@@ -17,10 +19,14 @@ from catenary.session import SessionKey, Timeouts
 from catenary.tags import TagPair
 from lb_adapter import abi
 from lb_adapter.balancer import ChainTable, Pair
+from lb_adapter.core.check import PORTS
 from lb_adapter.core.oracle_pin import Times
 from lb_adapter.core.setup import Setup, Slot, Verdict
-from lb_adapter.dataplane.base import Affinity, Policy, Role, SpliceConfig
-from lb_adapter.dataplane.ebpf import EbpfDataPlane
+from lb_adapter.dataplane.base import Affinity, Policy, Role, SpliceConfig, TakeOver
+from lb_adapter.dataplane.ebpf import OBJECT, EbpfDataPlane
+from lb_adapter.dataplane.native import NativeDataPlane
+from lb_adapter.dataplane.segment import ffi
+from lb_adapter.dataplane.worker import PROGRAM, Tester
 
 OUTER, INNER = 11, 12
 PAGE = 3500
@@ -40,6 +46,18 @@ class Choice:
     ask_id: int = 4094
     affinity: Affinity = "session"
     policy: Policy = "maglev"
+
+    def config(self) -> SpliceConfig:
+        """The same for a data plane without interfaces."""
+        return SpliceConfig(
+            self.role,
+            "outer",
+            "inner",
+            self.ask_id,
+            self.timeouts,
+            affinity=self.affinity,
+            policy=self.policy,
+        )
 
     def table(self) -> ChainTable:
         rows = tuple(
@@ -78,22 +96,14 @@ def entries_of(
 class BpfSplice:
     """The BPF programs by BPF_PROG_TEST_RUN: without any interface, by the kernel's clock. Needs root."""
 
-    def __init__(self, choice: Choice, *, capacity: int = 4096) -> None:
-        self.plane = EbpfDataPlane(pins=capacity)
+    def __init__(self, choice: Choice, *, capacity: int = 4096, program: Path = OBJECT) -> None:
+        self.plane = EbpfDataPlane(pins=capacity, program=program)
         self.configure(choice)
         self.plane.apply(choice.table())
 
     def configure(self, choice: Choice) -> None:
-        config = SpliceConfig(
-            choice.role,
-            "outer",
-            "inner",
-            choice.ask_id,
-            choice.timeouts,
-            affinity=choice.affinity,
-            policy=choice.policy,
-        )
-        self.plane.configure(config, outer=OUTER, inner=INNER)
+        """Set up anew; the chain set and the sessions stay."""
+        self.plane.configure(choice.config(), outer=OUTER, inner=INNER)
 
     def outer(self, frame: bytes) -> tuple[Verdict, bytes]:
         """As `oracle_splice.Splice.outer`; the slot is not known."""
@@ -131,14 +141,88 @@ class BpfSplice:
         for slot in range(8):
             self.plane.object.map("loads").set(struct.pack("=I", slot), bytes(8))
 
+    def counts(self) -> dict[str, int]:
+        """By reason, since it was made."""
+        return self.plane.counters()
+
+    def set_overflow(self, overflow: bool) -> None:
+        self.plane.set_overflow(overflow)
+
+    def set_take_over(self, state: TakeOver) -> None:
+        self.plane.set_take_over(state)
+
     def close(self) -> None:
         self.plane.close()
+
+
+class WorkerSplice:
+    """A worker's binary, frame by frame over a segment of its own: without any interface, by its clock.
+
+    `beside`: as af_packet hands frames over, the outermost tag beside them; else as pf_ring does.
+    """
+
+    def __init__(self, choice: Choice, *, beside: bool, program: Path = PROGRAM) -> None:
+        self._beside = beside
+        self.plane = NativeDataPlane("af_packet", pins=1024, threads=1)
+        self.plane.configure(choice.config(), outer=OUTER, inner=INNER)
+        self.plane.apply(choice.table())
+        self._tester = Tester(program, self.plane.segment.fd)
+
+    def outer(self, frame: bytes) -> tuple[Verdict, bytes]:
+        """As `oracle_splice.Splice.outer`; the slot is not known."""
+        return self._run(1, frame, (0, 0))
+
+    def inner(self, frame: bytes) -> tuple[Verdict, bytes]:
+        if self._beside and frame[12:14] == b"\x81\x00":
+            tpid, tci = struct.unpack("!HH", frame[12:16])
+            return self._run(2, frame[:12] + frame[16:], (tpid, tci))
+        return self._run(2, frame, (0, 0))
+
+    def _run(self, port: int, frame: bytes, beside: tuple[int, int]) -> tuple[Verdict, bytes]:
+        (to, vid, reason), out = self._tester.run(port, frame, beside)
+        sent = PORTS[to] if to < len(PORTS) else f"unknown port {to}"
+        return Verdict(sent, vid, _REASONS.get(reason, f"unknown reason {reason}")), out if sent else b""
+
+    def word(self, key: bytes) -> int:
+        """The word of a pin; 0 if there is none."""
+        segment = self.plane.segment
+        return int(segment.lib.pin_find(segment.pointer, _c_key(key)))
+
+    def set_word(self, key: bytes, word: int) -> None:
+        """Change a pin that is there."""
+        segment = self.plane.segment
+        segment.lib.pin_set(segment.pointer, _c_key(key), word)
+
+    def counts(self) -> dict[str, int]:
+        """By reason, since it was made."""
+        return self.plane.counters()
+
+    def set_overflow(self, overflow: bool) -> None:
+        self.plane.set_overflow(overflow)
+
+    def set_take_over(self, state: TakeOver) -> None:
+        self.plane.set_take_over(state)
+
+    def close(self) -> None:
+        self._tester.close()
+        self.plane.close()
+
+
+def _c_key(key: bytes) -> Any:
+    return ffi.from_buffer("struct session_key *", bytearray(key))
 
 
 def runnable(frame: bytes) -> bool:
     """Does the kernel take it for a test run? It wants a page at most, and a whole IP header if any."""
     headers = {b"\x08\x00": 34, b"\x86\xdd": 54}
     return headers.get(frame[12:14], 14) <= len(frame) <= PAGE
+
+
+def shown(out: bytes, port: str, *, inner: bool) -> bytes:
+    """How a test run shows a frame that is sent as `out` to `port`. `inner`: it came in by the inner port."""
+    if inner and port == "outer" and out[12:14] in (b"\x81\x00", b"\x88\xa8"):
+        return out[:12] + out[16:]  # the user's tag lies beside it since ours was popped
+    return out
 
 
 def tagged(vid: int, frame: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import subprocess
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catenary import libbpf
-from catenary.errors import CatenaryError, Conflict, InvalidValue, Unsupported
+from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Unsupported
 from catenary.session import SessionKey
 from lb_adapter import abi, records
 from lb_adapter.dataplane import ports
@@ -27,7 +28,7 @@ _ZERO = _key(0)
 _BPF_FS_MAGIC = 0xCAFE4A11
 FLAGS = ports.UP | ports.PROMISCUOUS
 """Promiscuous: a real NIC would else drop what is not addressed to it."""
-_PROGRAMS = ("outer", "inner")
+PROGRAMS = ("outer", "inner")
 
 
 class EbpfDataPlane(SpliceTables):
@@ -41,8 +42,9 @@ class EbpfDataPlane(SpliceTables):
         if pin is not None:
             _make_bpffs(pin)
             _check_size(pin, pins)
+            check_layout(pin, program, pins)
         self.capacity = pins
-        self._object = libbpf.Object(program, max_entries={"pins4": pins, "pins6": pins}, pin=pin)
+        self._object = libbpf.Object(program, max_entries=_sizes(pins), pin=pin)
         self._config = self._object.map("config")
         self._slots = self._object.map("slots")
         self._vids = self._object.map("vids")
@@ -151,20 +153,18 @@ class EbpfDataPlane(SpliceTables):
         return abi.Pin.of(raw) if raw else None
 
     def counters(self) -> dict[str, int]:
-        return {name: self._sum(self._reasons.get(_key(number))) for name, number in abi.REASONS.items()}
-
-    @staticmethod
-    def _sum(raw: bytes | None) -> int:
-        values: npt.NDArray[np.uint64] = np.frombuffer(raw or b"", dtype=np.uint64)
-        return int(values.sum())
+        raw = b"".join(values for _, values in self._reasons.batches(len(abi.REASONS)))
+        rows: npt.NDArray[np.uint64] = np.frombuffer(raw, dtype=np.uint64).reshape(len(abi.REASONS), -1)
+        total = rows.sum(axis=1)
+        return {name: int(total[number]) for name, number in abi.REASONS.items()}
 
     def attach(self) -> None:
         if self._splice is None:
             raise InvalidValue("configure the data plane before it is attached")
         fresh: dict[str, bytes] = {}
         try:
-            for program, name in zip(_PROGRAMS, (self._splice.outer, self._splice.inner), strict=True):
-                key = _key(_PROGRAMS.index(program))
+            for program, name in zip(PROGRAMS, (self._splice.outer, self._splice.inner), strict=True):
+                key = _key(PROGRAMS.index(program))
                 if not is_attached(name):
                     fresh[name] = key
                 self._attach(program, key, name)
@@ -178,6 +178,37 @@ class EbpfDataPlane(SpliceTables):
         self._ports.set(key, ports.take(name, ports.QUIET, FLAGS, noted))
         self._object.program(program).bind(self._ports)
         self._object.program(program).attach(ports.interface_index(name))
+
+    def replace(self, outer: str, inner: str) -> dict[str, str]:
+        """Put these programs in the place of those that carry packets over the same tables; their tags.
+
+        Each at once, so that every frame meets the old one or the new one. `NotFound` if a port has none,
+        `Conflict` if its program works over other tables. If one can't be replaced, neither is.
+        """
+        with ExitStack() as stack:
+            olds: dict[str, tuple[int, libbpf.Attached]] = {}
+            for program, name in zip(PROGRAMS, (outer, inner), strict=True):
+                index = ports.interface_index(name)
+                old = libbpf.attached(index, "ports")
+                if old is None:
+                    raise NotFound(
+                        f"no load balancer's program is on {name}: `catenary lb attach` puts it there"
+                    )
+                stack.callback(old.close)
+                if old.map is None or old.map.id != self._ports.id or old.program.name != program:
+                    raise Conflict(
+                        f"the program {old.program.name!r} on {name} works over other tables than these"
+                    )
+                olds[program] = index, old
+            try:
+                for program, (index, _) in olds.items():
+                    self._object.program(program).bind(self._ports)
+                    self._object.program(program).attach(index)
+            except CatenaryError:
+                for index, old in olds.values():
+                    old.program.attach(index)
+                raise
+            return {program: old.program.tag for program, (_, old) in olds.items()}
 
     def adopted_config(self, renamed: tuple[str, str] | None = None) -> SpliceConfig | None:
         """What an earlier process configured, None if none did. A port that is gone has an empty name.
@@ -223,6 +254,28 @@ def _check_size(pin: Path, pins: int) -> None:
         )
 
 
+def _sizes(pins: int) -> dict[str, int]:
+    return {"pins4": pins, "pins6": pins}
+
+
+def check_layout(pin: Path, program: Path, pins: int, *, whole: bool = False) -> None:
+    """Raise `Conflict` if the maps that are pinned there are not such as `program` asks for.
+
+    `whole`: all of them must be there, too.
+    """
+    for name, wanted in libbpf.layouts(program, max_entries=_sizes(pins)).items():
+        found = libbpf.pinned_map(pin / name)
+        differs = "is not there" if whole else ""
+        if found is not None:
+            differs = wanted.against(found.layout)
+            libbpf.close_fd(found.fd)
+        if differs:
+            raise Conflict(
+                f"{program} has another layout than what is pinned in {pin}: map {name} {differs}. Keep the "
+                f"release that made it, or `catenary lb detach --pin {pin}` first, which loses its sessions"
+            )
+
+
 def pinned_size(pin: Path) -> int | None:
     """Size of the session table in a pin folder, None if there is none."""
     found = libbpf.pinned_map(pin / "pins4")
@@ -238,12 +291,12 @@ def _noted(name: str) -> bytes | None:
     if found is None:
         return None
     try:
-        if found.map is None or found.name not in _PROGRAMS:
+        if found.map is None or found.program.name not in PROGRAMS:
             raise Conflict(
-                f"{name} has a tc filter of somebody else's, {found.name!r}, where ours goes: "
+                f"{name} has a tc filter of somebody else's, {found.program.name!r}, where ours goes: "
                 f"`tc filter delete dev {name} ingress` removes it"
             )
-        return ports.noted_for(name, found.map.get(_key(_PROGRAMS.index(found.name))))
+        return ports.noted_for(name, found.map.get(_key(PROGRAMS.index(found.program.name))))
     finally:
         found.close()
 
@@ -272,7 +325,7 @@ def pinned_notes(pin: Path) -> dict[str, bytes]:
     found = libbpf.pinned_map(pin / "ports")
     if found is None:
         return {}
-    rows = [found.get(_key(number)) or b"" for number in range(len(_PROGRAMS))]
+    rows = [found.get(_key(number)) or b"" for number in range(len(PROGRAMS))]
     libbpf.close_fd(found.fd)
     named = {ports.interface_name(abi.unpack("port_before", row).ifindex): row for row in rows}
     return {name: row for name, row in named.items() if name is not None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import structlog
@@ -162,10 +163,7 @@ class NativeDataPlane(SpliceTables):
             try:
                 self._worker.walk()
             except ConnectionError:
-                log.warning("worker died", pid=self._worker.pid, data_plane=self.name)
-                self._worker.release()
-                self._start_worker()
-                self._worker.walk()
+                self._replace_worker(self._worker).walk()
         rows = self.segment.walked
         return {slot: Load(int(rows[slot].pins), int(rows[slot].live)) for slot in self._applied}
 
@@ -215,7 +213,7 @@ class NativeDataPlane(SpliceTables):
         for number, name in enumerate(names):
             self._note(number, ports.take(name, ports.DEAF, ports.UP))
         try:
-            self._start_worker()
+            self._worker = self._start_worker()
         except CatenaryError:
             self._give_back()
             raise
@@ -228,13 +226,48 @@ class NativeDataPlane(SpliceTables):
             row = bytes(ffi.buffer(self.segment.ports + number, _PORT_SIZE))
             ports.give_back(row, ports.UP)
 
-    def _start_worker(self) -> None:
+    def _start_worker(self) -> Worker:
         assert self._splice is not None, "attach() has checked"
-        self._worker = worker.start(self.name, self._splice.outer, self._splice.inner, self.segment.fd)
+        return worker.start(self.name, self._splice.outer, self._splice.inner, self.segment.fd)
+
+    def _replace_worker(self, gone: Worker) -> Worker:
+        """The worker that an upgrade put in the place of this one, or, if it died, a new one."""
+        present = self._successor()
+        if present is None:
+            log.warning("worker died", pid=gone.pid, data_plane=self.name)
+            present = self._start_worker()
+        else:
+            log.info("worker was upgraded", pid=present.pid, data_plane=self.name)
+        gone.release()
+        self._worker = present
+        return present
+
+    def _successor(self) -> Worker | None:
+        found = worker.find(self._splice.outer, self._splice.inner) if self._splice is not None else None
+        if found is None:
+            return None
+        running, fd = found
+        same = os.path.sameopenfile(fd, self.segment.fd)
+        os.close(fd)
+        if same:
+            return running
+        running.release()
+        return None
+
+    def upgrade(self, program: Path, outer: str, inner: str) -> float:
+        """Have another binary carry on in the place of the worker; the seconds for which nobody carried."""
+        assert self._worker is not None, "one was adopted"
+        fresh, gap = worker.succeed(program, self.name, outer, inner, self.segment.fd)
+        self._worker.wait()
+        self._worker = fresh
+        return gap
 
     def detach(self) -> None:
         if self._worker is not None:
             self._worker.stop()
+            successor = self._successor()  # it may have been upgraded since the last walk
+            if successor is not None:
+                successor.stop()
             self._worker = None
             self._give_back()
 

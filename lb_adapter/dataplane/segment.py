@@ -35,6 +35,7 @@ int segment_walk(void *); void segment_mend(void *); uint32_t segment_used(void 
 struct staged *segment_staged(void *); void segment_insert(void *); uint32_t segment_now(void);
 uint32_t segment_export(void *, uint64_t *cursor, struct pin_record *, uint32_t most);
 uint64_t pin_find(void *, const struct session_key *);
+void pin_set(void *, const struct session_key *, uint64_t word);
 uint32_t pin_insert(void *, uint32_t thread, const struct session_key *, uint32_t count, uint64_t word);
 struct virtio_net_hdr { uint8_t flags, gso_type; uint16_t hdr_len, gso_size, csum_start, csum_offset; };
 uint32_t splice_frame(void *, int from, uint8_t *buffer, uint32_t *length, uint16_t tpid, uint16_t tci,

@@ -10,17 +10,20 @@ from __future__ import annotations
 import os
 import select
 import socket
+import struct
 import subprocess
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from catenary.errors import Conflict, InvalidValue, Unavailable, Unsupported
+from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable, Unsupported
 from lb_adapter.dataplane.segment import NATIVE
 
 PROGRAM = NATIVE / "worker"
-_START_S, _ORDER_S = 10.0, 30.0
+_START_S, _ORDER_S, _END_S = 10.0, 30.0, 2.0
 _HANG_UPS, _HANG_UP_S = 25, 0.02
+_TEST = struct.Struct("=3H")
 
 
 def device_interface(device: str) -> str:
@@ -80,6 +83,12 @@ class Worker:
         if self.process is not None:
             self.process.wait(_ORDER_S)
 
+    def wait(self) -> None:
+        """Until it has ended, which it was told to."""
+        with suppress(ConnectionError, TimeoutError):
+            self.link.recv(1)
+        self.release()
+
     def release(self) -> None:
         """Let go of it; it goes on, if it was alive."""
         self.link.close()
@@ -117,35 +126,121 @@ def find(outer: str, inner: str) -> tuple[Worker, int] | None:
 
 def start(plane: str, outer: str, inner: str, segment_fd: int) -> Worker:
     """Start a worker and return when frames flow. Its own words say why it can't."""
-    if not PROGRAM.exists():
-        raise Unsupported(f"{PROGRAM} is not built: run `make build`")
-    reading, writing = os.pipe()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         try:
             listener.bind(_address(outer, inner))
         except OSError as error:
             raise Conflict(f"a worker of {outer} and {inner} has just been started by another") from error
         listener.listen(8)
-        fds = (segment_fd, listener.fileno(), writing)
-        try:
-            process = subprocess.Popen(
-                [str(PROGRAM), plane, outer, inner, *map(str, fds)],
-                pass_fds=fds,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C at the daemon's terminal is not for it
-            )
-        finally:
-            os.close(writing)
-        said = _read_all(reading, _START_S)
-        link = _connect(outer, inner) if said == "ok" else None
+        process, _ = _launch(PROGRAM, (plane, outer, inner), segment_fd, listener.fileno())
+        return _met(process, outer, inner)
+
+
+def succeed(program: Path, plane: str, outer: str, inner: str, segment_fd: int) -> tuple[Worker, float]:
+    """Start `program` in place of the worker that runs there, and return when frames flow again.
+
+    Beside it the seconds for which nobody carried them: they waited (af_packet), or were lost (pf_ring). If
+    it fails, the worker that runs goes on.
+    """
+    link = _connect(outer, inner)
     if link is None:
-        process.kill()
-        code = process.wait()
-        kind, _, text = said.partition(" ")
-        if kind == "invalid":
-            raise InvalidValue(text)
-        raise Unsupported(text or f"the worker ended with status {code} before a frame flowed")
+        raise NotFound(f"no worker splices {outer} and {inner} any more: `catenary lb run` starts one")
+    with link:
+        link.setblocking(True)  # a timeout here would make it one that never waits, in the successor too
+        process, said = _launch(program, (plane, outer, inner), segment_fd, link.fileno(), "succeed")
+    return _met(process, outer, inner), int(said) / 1e6
+
+
+def _met(process: subprocess.Popen[bytes], outer: str, inner: str) -> Worker:
+    link = _connect(outer, inner)
+    if link is None:
+        raise Unavailable(
+            f"worker {process.pid} ended with status {process.wait()} as soon as it carried frames"
+        )
     return Worker(link, process.pid, process)
+
+
+def _launch(
+    program: Path, where: tuple[str, str, str], segment_fd: int, socket_fd: int, *more: str
+) -> tuple[subprocess.Popen[bytes], str]:
+    """Start a worker and wait until it carries frames; what it says beside "ok"."""
+    check_built(program)
+    reading, writing = os.pipe()
+    fds = (segment_fd, socket_fd, writing)
+    try:
+        process = subprocess.Popen(
+            [str(program), *where, *map(str, fds), *more],
+            pass_fds=fds,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C at the daemon's terminal is not for it
+        )
+    except OSError as error:
+        os.close(reading)
+        raise InvalidValue(f"{program} can't be run: {error.strerror}") from error
+    finally:
+        os.close(writing)
+    said = _read_all(reading, _START_S)
+    kind, _, text = said.partition(" ")
+    if kind == "ok":
+        return process, text
+    process.kill()
+    code = process.wait()
+    if kind == "invalid":
+        raise InvalidValue(text)
+    raise Unsupported(text or f"the worker ended with status {code} before a frame flowed")
+
+
+def check_built(program: Path) -> None:
+    """Raise `Unsupported` if there is no such program."""
+    if not program.exists():
+        raise Unsupported(f"{program} is not built: run `make build`")
+
+
+class Tester:
+    """A worker's binary that shows what it decides, frame by frame, over a segment of its own."""
+
+    def __init__(self, program: Path, segment_fd: int) -> None:
+        check_built(program)
+        self._program = program
+        self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._link.settimeout(_START_S)
+        fds = (segment_fd, theirs.fileno())
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    [str(program), "test", *map(str, fds)],
+                    pass_fds=fds,
+                    stdin=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                )
+            except OSError as error:
+                self._link.close()
+                raise InvalidValue(f"{program} can't be run: {error.strerror}") from error
+
+    def run(self, port: int, frame: bytes, beside: tuple[int, int]) -> tuple[tuple[int, int, int], bytes]:
+        """Port, VLAN ID and reason of its verdict, and the frame out; `beside`: TPID and TCI of a tag."""
+        said = b""
+        with suppress(ConnectionError, TimeoutError):
+            self._link.send(_TEST.pack(port, *beside) + frame)
+            said = self._link.recv(len(frame) + 256)
+        if len(said) < _TEST.size:
+            why = self._end().partition(" ")[2] or f"status {self._process.returncode}"
+            raise InvalidValue(f"{self._program} ends in its self-test: {why}")
+        first, second, third = _TEST.unpack_from(said)
+        return (first, second, third), said[_TEST.size :]
+
+    def _end(self) -> str:
+        """End it, by force if it hangs; what it said."""
+        self._link.close()
+        try:
+            _, words = self._process.communicate(timeout=_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            _, words = self._process.communicate()
+        return words.decode(errors="replace")
+
+    def close(self) -> None:
+        self._end()
 
 
 def _read_all(fd: int, timeout: float) -> str:

@@ -117,18 +117,25 @@ static int share(struct wire *wires, int threads, struct trouble *why)
 	return 0;
 }
 
+static int af_packet_adopt(struct wire *wires, int threads, struct trouble *why)
+{
+	for (int i = 0; i < threads; i++) {
+		wires[i].state = make_queue();
+		if (!wires[i].state)
+			return fail(why, "unsupported no memory for the queues of %d threads: use fewer", threads);
+	}
+	return 0;
+}
+
 static int af_packet_open(struct wire *wires, int threads, const char *interface, struct trouble *why)
 {
 	int index = if_nametoindex(interface);
 
 	if (!index)
 		return fail(why, "invalid there is no interface '%s' here: `ip link` lists them", interface);
+	if (af_packet_adopt(wires, threads, why))
+		return -1;
 	for (int i = 0; i < threads; i++) {
-		struct queue *q = make_queue();
-
-		if (!q)
-			return fail(why, "unsupported no memory for the queues of %s", interface);
-		wires[i].state = q;
 		wires[i].fd = open_socket(index, interface, why);
 		if (wires[i].fd < 0)
 			return -1;
@@ -253,6 +260,7 @@ const struct io io_af_packet = {
 	.name = "af_packet",
 	.open = af_packet_open,
 	.start = af_packet_start,
+	.adopt = af_packet_adopt,
 	.receive = af_packet_receive,
 	.send = af_packet_send,
 	.overrun = af_packet_overrun,

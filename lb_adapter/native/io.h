@@ -37,6 +37,8 @@ struct io {
 	/* Open an interface for `threads` threads, or say in `why` why not. Frames come after `start` only. */
 	int (*open)(struct wire *wires, int threads, const char *interface, struct trouble *why);
 	int (*start)(struct wire *wires, int threads, struct trouble *why);
+	/* In place of both, when another worker is to hand over its descriptors. NULL: it can't, each opens its own. */
+	int (*adopt)(struct wire *wires, int threads, struct trouble *why);
 	/* Up to `room` frames, without waiting. They are valid until the next call. */
 	int (*receive)(struct wire *wire, struct packet *packets, int room);
 	/* Send in this order; how many could not be sent. */

@@ -72,6 +72,16 @@ EXPORT __u64 pin_find(struct segment *s, const struct session_key *key)
 	return pin ? pin_read(pin) : 0;
 }
 
+/* Put a word in the place of that of a key which is there. */
+EXPORT void pin_set(struct segment *s, const struct session_key *key, __u64 word)
+{
+	struct env e = env_of(s, 0);
+	struct pin *pin = leaf_find(&e, key);
+
+	if (pin)
+		pin->word = word;
+}
+
 /* Insert `count` keys, all with `word`, as thread `thread`; the number of those that were absent. */
 EXPORT __u32 pin_insert(struct segment *s, __u32 thread, const struct session_key *keys, __u32 count, __u64 word)
 {

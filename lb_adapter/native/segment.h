@@ -92,7 +92,12 @@ struct segment {
 };
 
 /* Changes with whatever lies in a segment, so that a daemon adopts no worker that it would misread. */
-#define SEGMENT_ABI ((__u32)(1u << 24 ^ sizeof(struct segment) ^ sizeof(struct thread_area) << 3 ^ REASONS))
+#define SEGMENT_MIX(sum, part) (((sum) ^ (__u32)(part)) * 16777619u)
+#define SEGMENT_ABI                                                                                         \
+	SEGMENT_MIX(SEGMENT_MIX(SEGMENT_MIX(SEGMENT_MIX(2166136261u, sizeof(struct segment)),               \
+					    sizeof(struct thread_area)),                                    \
+				sizeof(struct config)), /* in a gap of its own: the sum of all does not show it */ \
+		    REASONS << 8 | PIN_STATES)
 
 static inline void *at(struct segment *s, __u64 offset) { return (char *)s + offset; }
 

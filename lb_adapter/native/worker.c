@@ -3,14 +3,23 @@
  * The worker: a process of its own that carries the packets, so that its daemon may come and go.
  *
  *   worker PLANE OUTER INNER SEGMENT_FD LISTEN_FD REPORT_FD
+ *   worker PLANE OUTER INNER SEGMENT_FD LINK_FD REPORT_FD succeed
+ *   worker test SEGMENT_FD LINK_FD
  *
  * On REPORT_FD it writes "ok" when frames flow, or one line why they can't, and closes it. On LISTEN_FD, a
  * SOCK_SEQPACKET socket, it takes the orders of whoever runs as its own user or as root:
  *
  *   hello   answered by "PID" with the segment's descriptor beside it: how a new daemon adopts it
  *   walk    answered by "ok" or "stuck" when the walk is done; the results are in the segment
+ *   yield   it stops carrying, answers with LISTEN_FD and its sockets, and ends when it is told "taken"; else it goes on
  *   insert  answered by "ok" when the records staged in the segment are in its session table
  *   stop    answered by "ok"; the worker ends and gives the interfaces back
+ *
+ * A successor orders its predecessor to yield over LINK_FD. Frames wait in the sockets meanwhile. What can't be handed
+ * over (the rings of PF_RING) each opens for itself, and frames of the moment between the two are lost. It reports
+ * "ok" with the microseconds for which nobody carried.
+ *
+ * The test shows frames to the code above, without any interface (lb_adapter/selftest.py).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -24,8 +33,10 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #include "copy.h"
+#include "handover.h"
 #include "io.h"
 #include "walk.h"
 
@@ -33,12 +44,17 @@
 #define IDLE 1000  /* ms: how often an idle thread looks for frames that were lost */
 #define BLIND 1    /* ms between looks at a port that can't be waited for */
 #define TURNS 4096 /* and after how many turns a busy one does */
+#define DRAIN 64   /* turns at most to empty a ring that can't be handed over */
+#define TEST_ROOM 4096
+#define PATIENCE 5 /* s that a successor may take */
 
 static const struct io *io;
 static struct segment *segment;
 static struct wire wires[2][MAX_THREADS]; /* outer, inner */
-static int stop_event, segment_fd;
-static volatile int stopping;
+static pthread_t carriers[MAX_THREADS];
+static int stop_event, segment_fd, carrying;
+static volatile int halted;   /* the threads shall end */
+static volatile int stopping; /* the process shall end */
 
 /* One batch of frames that came in by one port: decide, and send each to its port in the order of arrival. */
 static int turn(int thread, enum port from)
@@ -80,7 +96,7 @@ static void *carry(void *argument)
 	struct pollfd wait[3] = { { wires[0][thread].fd, POLLIN, 0 }, { wires[1][thread].fd, POLLIN, 0 },
 				  { stop_event, POLLIN, 0 } };
 
-	for (unsigned int turns = 0; !stopping; turns++) {
+	for (unsigned int turns = 0; !halted; turns++) {
 		int outer = turn(thread, PORT_OUTER), inner = turn(thread, PORT_INNER);
 
 		if (turns % TURNS == 0)
@@ -88,7 +104,34 @@ static void *carry(void *argument)
 		if (!outer && !inner && poll(wait, 3, blind ? BLIND : IDLE) == 0)
 			turns = -1;
 	}
+	for (int i = 0; i < DRAIN && !io->adopt && turn(thread, PORT_OUTER) + turn(thread, PORT_INNER); i++)
+		;
+	count_lost(thread);
 	return NULL;
+}
+
+static int start_threads(struct trouble *why)
+{
+	for (long i = 0; i < (long)segment->threads; i++)
+		if (pthread_create(&carriers[i], NULL, carry, (void *)i))
+			return fail(why, "unsupported can't start %u threads: use fewer", segment->threads);
+	carrying = 1;
+	return 0;
+}
+
+/* What they have received, they still send. */
+static void stop_threads(void)
+{
+	eventfd_t once;
+
+	if (!carrying)
+		return;
+	halted = 1;
+	eventfd_write(stop_event, 1);
+	for (__u32 i = 0; i < segment->threads; i++)
+		pthread_join(carriers[i], NULL);
+	eventfd_read(stop_event, &once);
+	halted = carrying = 0;
 }
 
 static int trusted(int caller)
@@ -101,20 +144,39 @@ static int trusted(int caller)
 
 static void introduce(int caller)
 {
-	char text[16], control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct iovec part = { text, snprintf(text, sizeof(text), "%d", getpid()) };
-	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
-	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+	char text[WORD];
 
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &segment_fd, sizeof(int));
-	sendmsg(caller, &message, MSG_NOSIGNAL);
+	snprintf(text, sizeof(text), "%d", getpid());
+	hand_over(caller, text, &segment_fd, 1);
+}
+
+/* Where the descriptors of the wires are, in the order of their hand-over. */
+static int *handed(int number)
+{
+	int threads = segment->threads;
+
+	return &wires[number / threads][number % threads].fd;
+}
+
+static int wires_handed(void) { return io->adopt ? 2 * segment->threads : 0; }
+
+/* Give way to a successor. One that fails leaves all as it was. */
+static void yield(int caller, int listener)
+{
+	int fds[MAX_HANDED] = { listener };
+	struct trouble why;
+
+	for (int i = 0; i < wires_handed(); i++)
+		fds[1 + i] = *handed(i);
+	stop_threads();
+	if (hand_over(caller, "take", fds, 1 + wires_handed()) > 0 && heard(caller, "taken", PATIENCE))
+		stopping = 1;
+	else if (start_threads(&why))
+		stopping = 1;
 }
 
 /* One order of a caller; 0 if it has hung up. */
-static int obey(int caller)
+static int obey(int caller, int listener)
 {
 	char order[16] = { 0 };
 	const char *answer = "what?";
@@ -124,6 +186,10 @@ static int obey(int caller)
 	if (!strcmp(order, "hello")) {
 		introduce(caller);
 		return 1;
+	}
+	if (!strcmp(order, "yield")) {
+		yield(caller, listener);
+		return 0;
 	}
 	if (!strcmp(order, "walk"))
 		answer = walk(segment) ? "stuck" : "ok";
@@ -165,7 +231,7 @@ static void serve(int listener)
 		if (callers[0].revents)
 			admit(listener, callers);
 		for (int i = 1; i <= CALLERS; i++) {
-			if (callers[i].fd < 0 || !callers[i].revents || obey(callers[i].fd))
+			if (callers[i].fd < 0 || !callers[i].revents || obey(callers[i].fd, listener))
 				continue;
 			close(callers[i].fd);
 			callers[i].fd = -1;
@@ -195,17 +261,88 @@ static int map_segment(struct trouble *why)
 
 static int open_all(char **interfaces, struct trouble *why)
 {
-	int threads = segment->threads;
+	for (int side = 0; side < 2; side++)
+		if (io->open(wires[side], segment->threads, interfaces[side], why))
+			return -1;
+	return 0;
+}
 
+static int start_all(struct trouble *why)
+{
 	for (int side = 0; side < 2; side++)
-		for (int i = 0; i < threads; i++)
-			wires[side][i].fd = -1;
-	for (int side = 0; side < 2; side++)
-		if (io->open(wires[side], threads, interfaces[side], why))
+		if (io->start(wires[side], segment->threads, why))
 			return -1;
+	return 0;
+}
+
+/* Make ready as far as one can while another one carries. */
+static int prepare(char **interfaces, struct trouble *why)
+{
+	if (!io->adopt)
+		return open_all(interfaces, why);
 	for (int side = 0; side < 2; side++)
-		if (io->start(wires[side], threads, why))
+		if (io->adopt(wires[side], segment->threads, why))
 			return -1;
+	return 0;
+}
+
+static __u64 now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000ULL + t.tv_nsec / 1000;
+}
+
+/* Carry on where the worker at the other end of `link` stops. Its listener, or -1. */
+static int succeed(int link, char **interfaces, __u64 *waited, struct trouble *why)
+{
+	int fds[MAX_HANDED];
+	__u64 began;
+
+	if (prepare(interfaces, why))
+		return -1;
+	began = now_us();
+	if (send(link, "yield", 5, MSG_NOSIGNAL) < 0 || take_over(link, fds) != 1 + wires_handed())
+		return fail(why, "invalid the worker there can't hand over what it has: it is gone, or of an older release");
+	for (int i = 0; i < wires_handed(); i++)
+		*handed(i) = fds[1 + i];
+	if (!io->adopt && start_all(why))
+		return -1;
+	if (send(link, "taken", 5, MSG_NOSIGNAL) < 0)
+		return fail(why, "invalid the worker there did not wait any longer: try again");
+	if (start_threads(why))
+		return -1;
+	*waited = now_us() - began;
+	close(link);
+	return fds[0];
+}
+
+/* Carry packets for the first time, or on what a worker left that died. */
+static int begin(char **interfaces, struct trouble *why)
+{
+	mend(segment);
+	return open_all(interfaces, why) || start_all(why) || start_threads(why);
+}
+
+/* The self-test: a frame with its port and the tag beside it comes by `link`; what becomes of it goes back. */
+static int test(int link)
+{
+	static __u8 buffer[HEADROOM + TEST_ROOM];
+	__u16 in[3], said[3];
+	struct iovec frame[2] = { { in, sizeof(in) }, { buffer + HEADROOM, TEST_ROOM } };
+	struct packet p;
+	ssize_t got;
+
+	while ((got = readv(link, frame, 2)) > (ssize_t)sizeof(in)) {
+		p = (struct packet){ .data = buffer + HEADROOM, .length = got - sizeof(in), .tpid = in[1], .tci = in[2] };
+		splice_batch(segment, 0, &p, 1, in[0]);
+		said[0] = p.verdict.port;
+		said[1] = p.verdict.vid;
+		said[2] = p.verdict.reason;
+		if (writev(link, (struct iovec[]){ { said, sizeof(said) }, { p.data, p.length } }, 2) < 0)
+			break;
+	}
 	return 0;
 }
 
@@ -220,41 +357,40 @@ static void go_silent(void)
 
 int main(int argc, char **argv)
 {
-	pthread_t threads[MAX_THREADS];
 	struct sigaction action = { .sa_handler = on_signal };
+	int report, listener, testing = argc == 4 && !strcmp(argv[1], "test");
 	struct trouble why;
-	int report;
+	__u64 waited = 0;
 
-	if (argc != 7)
+	if (!testing && argc != 7 && argc != 8)
 		return fprintf(stderr, "this is started by `catenary lb run`\n"), 2;
-	segment_fd = atoi(argv[4]);
-	report = atoi(argv[6]);
+	segment_fd = atoi(argv[testing ? 2 : 4]);
+	report = testing ? STDERR_FILENO : atoi(argv[6]);
+	if (map_segment(&why))
+		return dprintf(report, "%s", why.text), 1;
+	if (testing)
+		return test(atoi(argv[3]));
 	io = strcmp(argv[1], "pf_ring") ? &io_af_packet : &io_pf_ring;
 	stop_event = eventfd(0, EFD_CLOEXEC);
 	sigaction(SIGTERM, &action, NULL);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
-	if (map_segment(&why)) {
-		dprintf(report, "%s", why.text);
-		return 1;
-	}
-	mend(segment);
-	if (open_all(argv + 2, &why)) {
-		dprintf(report, "%s", why.text);
-		return 1;
-	}
-	for (long i = 0; i < (long)segment->threads; i++)
-		if (pthread_create(&threads[i], NULL, carry, (void *)i))
-			return dprintf(report, "unsupported can't start %u threads: use fewer", segment->threads), 1;
-	dprintf(report, "ok");
+	for (__u32 i = 0; i < 2 * segment->threads; i++)
+		*handed(i) = -1;
+	listener = atoi(argv[5]);
+	if (argc == 8)
+		listener = succeed(listener, argv + 2, &waited, &why);
+	else if (begin(argv + 2, &why))
+		listener = -1;
+	if (listener < 0)
+		return dprintf(report, "%s", why.text), 1;
+	dprintf(report, "ok %llu", (unsigned long long)waited);
 	close(report);
 	go_silent();
-	serve(atoi(argv[5]));
-	eventfd_write(stop_event, 1);
-	for (__u32 i = 0; i < segment->threads; i++) {
-		pthread_join(threads[i], NULL);
+	serve(listener);
+	stop_threads();
+	for (__u32 i = 0; i < segment->threads; i++)
 		for (int side = 0; side < 2; side++)
 			io->close(&wires[side][i]);
-	}
 	return 0;
 }

@@ -22,7 +22,7 @@
 #define ROOM 16384
 
 typedef struct __pfring {
-	int fd, enabled, receive_only, direction;
+	int fd, index, enabled, receive_only, direction;
 	uint32_t caplen;
 	uint64_t received;
 	unsigned char frame[4 + ROOM];
@@ -42,7 +42,6 @@ typedef struct {
 pfring *pfring_open(const char *device, uint32_t caplen, uint32_t flags)
 {
 	int index, one = 1, size = 8 << 20, receive_only = !strncmp(device, "pcap:", 5);
-	struct sockaddr_ll address = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL) };
 	struct packet_mreq promiscuous = { .mr_type = PACKET_MR_PROMISC };
 	pfring *ring;
 
@@ -54,7 +53,7 @@ pfring *pfring_open(const char *device, uint32_t caplen, uint32_t flags)
 	ring = index && (flags & 1 << 3) ? calloc(1, sizeof(*ring)) : NULL;
 	if (!ring)
 		return NULL;
-	address.sll_ifindex = promiscuous.mr_ifindex = index;
+	ring->index = promiscuous.mr_ifindex = index;
 	ring->receive_only = receive_only;
 	ring->caplen = caplen < ROOM ? caplen : ROOM;
 	ring->fd = socket(AF_PACKET, SOCK_RAW, 0);
@@ -62,16 +61,19 @@ pfring *pfring_open(const char *device, uint32_t caplen, uint32_t flags)
 	setsockopt(ring->fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof(one));
 	setsockopt(ring->fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &promiscuous, sizeof(promiscuous));
 	setsockopt(ring->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
-	if (ring->fd >= 0 && !bind(ring->fd, (struct sockaddr *)&address, sizeof(address)))
+	if (ring->fd >= 0)
 		return ring;
 	free(ring);
 	return NULL;
 }
 
+/* Nothing is heard before. */
 int pfring_enable_ring(pfring *ring)
 {
-	ring->enabled = 1;
-	return 0;
+	struct sockaddr_ll address = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = ring->index };
+
+	ring->enabled = !bind(ring->fd, (struct sockaddr *)&address, sizeof(address));
+	return ring->enabled ? 0 : -1;
 }
 
 /* One-copy mode: it may answer 0 although a frame is there, which only caplen shows. */

@@ -78,16 +78,21 @@ MUTANTS = (
 )
 
 
-def compile_mutant(mutant: Mutant, folder: Path) -> Core:
-    """A copy of the core with one mistake in it."""
-    core = folder / "core"
-    shutil.copytree(CORE, core, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+def seed(mutant: Mutant, core: Path) -> None:
+    """Put the mistake into a copy of the core."""
     path = core / mutant.file
     text = path.read_text()
     assert text.count(mutant.old) == 1, (
         f"{mutant.name}: {mutant.old!r} is there {text.count(mutant.old)} times"
     )
     path.write_text(text.replace(mutant.old, mutant.new))
+
+
+def compile_mutant(mutant: Mutant, folder: Path) -> Core:
+    """A copy of the core with one mistake in it."""
+    core = folder / "core"
+    shutil.copytree(CORE, core, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+    seed(mutant, core)
     return Core(build(folder, core=core, flags=("-O1", "-w")))
 
 

@@ -15,10 +15,9 @@ from lb_adapter.core.check import PORTS
 from lb_adapter.core.oracle_splice import Splice
 from lb_adapter.core.setup import Verdict
 from lb_adapter.core.splices import INNER, OUTER, Choice, tagged
-from lb_adapter.dataplane.base import SpliceConfig
 from lb_adapter.dataplane.native import NativeDataPlane
 from lb_adapter.dataplane.segment import ffi
-from tests.planes import ASK, Step, choose
+from tests.planes import Step, choose
 from tests.vectors.reading import read_all
 from tests.vectors.test_conformance import AFFINITIES, FRAMES, PER_SEQUENCE, POLICIES, PROFILE, steps_of
 
@@ -31,16 +30,7 @@ class NativeSplice:
 
     def __init__(self, choice: Choice) -> None:
         self.plane = NativeDataPlane("af_packet", pins=1024)
-        config = SpliceConfig(
-            choice.role,
-            "outer",
-            "inner",
-            ASK,
-            choice.timeouts,
-            affinity=choice.affinity,
-            policy=choice.policy,
-        )
-        self.plane.configure(config, outer=OUTER, inner=INNER)
+        self.plane.configure(choice.config(), outer=OUTER, inner=INNER)
         self.plane.apply(choice.table())
         self._fresh = bytes(self._memory())
         self._buffer = ffi.new("uint8_t[]", HEADROOM + ROOM)
