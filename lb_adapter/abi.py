@@ -53,6 +53,12 @@ def enum(name: str) -> dict[str, int]:
 REASONS = enum("reason")
 SLOT_STATES = enum("slot_state")
 VID_KINDS = enum("vid_kind")
+_OVERFLOW = enum("overflow")
+
+
+def overflow(active: bool, *, roomy: bool = False) -> int:
+    """The value of `config.overflow`."""
+    return _OVERFLOW["OVERFLOW_NONE" if not active else "OVERFLOW_ROOMY" if roomy else "OVERFLOW_FULL"]
 
 
 @dataclass(frozen=True)

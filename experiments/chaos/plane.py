@@ -92,9 +92,9 @@ class OraclePlane:
     def overflow(self) -> bool:
         return self.splice is not None and self.splice.overflow
 
-    def set_overflow(self, overflow: bool) -> None:
+    def set_overflow(self, overflow: bool, *, roomy: bool = False) -> None:
         assert self.splice is not None
-        self.splice.overflow = overflow
+        self.splice.overflow, self.splice.roomy = overflow, roomy
 
     def traffic(self) -> dict[int, Traffic]:
         return {}

@@ -224,7 +224,15 @@ class CSplice:
 
     @overflow.setter
     def overflow(self, value: bool) -> None:
-        self._check.config.overflow = value
+        self._check.config.overflow = abi.overflow(value)
+
+    @property
+    def roomy(self) -> bool:
+        return bool(self._check.config.overflow == abi.overflow(True, roomy=True))
+
+    @roomy.setter
+    def roomy(self, value: bool) -> None:
+        self._check.config.overflow = abi.overflow(self.overflow, roomy=value)
 
     def load(self, slot: int) -> int:
         """Live sessions of a slot, as p2c weighs them."""

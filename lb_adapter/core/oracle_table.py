@@ -47,6 +47,8 @@ class SessionTable:
         self.loads: Counter[int] = Counter()
         self.counts: Counter[str] = Counter()
         self.overflow = False
+        self.roomy = False
+        """In overflow: is there room again? Then nothing is evicted."""
         self._outer = 0
         self._from_inner = False
 
@@ -77,7 +79,7 @@ class SessionTable:
     def _evictable(self, key: SessionKey, pin: Pin) -> bool:
         plain = self.setup.entries[lanes(key, len(self.setup.entries))[0]]
         # The hash tells the inner endpoint alone: with several outer ones, the pin knows more.
-        may = self.overflow and self.setup.role == "master" and self.setup.outers == 1
+        may = self.overflow and not self.roomy and self.setup.role == "master" and self.setup.outers == 1
         return may and pin.state is State.OPENING and pin.slot == plain
 
     def _may_move(self, pin: Pin, flags: int) -> bool:
@@ -135,7 +137,7 @@ class SessionTable:
         if raw in self.pins:
             self.counts["session_revived"] += 1
         elif self._full(raw):
-            self.overflow = True
+            self.overflow, self.roomy = True, False
             self.counts["pin_table_full"] += 1
             if self.setup.refuse_full:
                 raise Dropped("drop_table_full")

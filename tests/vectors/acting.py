@@ -38,6 +38,7 @@ SIZE = 65537
 
 class AnySplice(Protocol):
     overflow: bool
+    roomy: bool
 
     def configure(self, setup: Setup) -> None: ...
     def outer(
