@@ -24,21 +24,22 @@ def management(network: Path, run_dir: Path, made: Credentials) -> tuple[str, ..
 
 
 def master(
-    name: str, pins: Path, made: Credentials, slave_url: str, timeouts: TimeoutsModel
+    name: str, pins: Path, made: Credentials, slave_url: str, timeouts: TimeoutsModel, sessions: int
 ) -> tuple[str, ...]:
     peer = ("--peer", slave_url, "--peer-token-file", str(made.token_file), "--peer-ca", str(made.ca))
     times = [(f"--{key.replace('_', '-')}", f"{value:g}") for key, value in timeouts.model_dump().items()]
     options = [text for option in times for text in option]
-    return (*_balancer("master", name, pins, made), *peer, "--ask-id", str(wiring.ASK_ID), *options)
+    return (*_balancer("master", name, pins, made, sessions), *peer, "--ask-id", str(wiring.ASK_ID), *options)
 
 
-def slave(name: str, pins: Path, made: Credentials) -> tuple[str, ...]:
-    return _balancer("slave", name, pins, made)
+def slave(name: str, pins: Path, made: Credentials, sessions: int) -> tuple[str, ...]:
+    return _balancer("slave", name, pins, made, sessions)
 
 
-def _balancer(role: str, name: str, pins: Path, made: Credentials) -> tuple[str, ...]:
-    command = ("lb", "run", "--role", role, "--segment", wiring.SEGMENT, "--pin", str(pins))
+def _balancer(role: str, name: str, pins: Path, made: Credentials, sessions: int) -> tuple[str, ...]:
+    command = ("lb", "run", "--role", role, "--segment", wiring.SEGMENT)
+    tables = ("--pin", str(pins), "--sessions", str(sessions))
     ports = ("--outer", f"{name}-outer", "--inner", f"{name}-inner")
     listen = ("--host", wiring.BALANCER_ADDRESSES[name], "--port", str(wiring.BALANCER_PORT))
     tls = ("--tls-cert", str(made.certificate(name)), "--tls-key", str(made.key(name)))
-    return (*command, *ports, *listen, *tls, "--token-file", str(made.token_file))
+    return (*command, *tables, *ports, *listen, *tls, "--token-file", str(made.token_file))

@@ -48,6 +48,7 @@ from catenary.client import BalancerClient, ControllerClient, ManagementClient
 from catenary.errors import CatenaryError, Conflict, InvalidValue, Unavailable
 from catenary.token import read_token
 from catenary.wire import ChainRequest, ChainView, NetworkConfig, SteerRequest, Tags, TimeoutsModel
+from lb_adapter.dataplane.base import PINS_DEFAULT
 from topologies import commands, credentials, namespaces, wiring
 from topologies.credentials import Credentials
 from topologies.hosts import Host
@@ -65,7 +66,7 @@ class Testbed:
 
     Needs `namespaces.isolate()` before. Every file goes into `run_dir` (made if need be; by default one that
     ends with the namespace). With `services=False` only wires, NFs and switches are there. `nf_rate_mbit` is
-    each NF's capacity (None: unlimited), `timeouts` the segment's.
+    each NF's capacity (None: unlimited), `timeouts` the segment's, `sessions` the size of its session tables.
 
     `hosts` are h1 h2 h3 n1 n2 n3 l1 l2 and `root` (the namespace of switches, controller and management
     system); `firewalls` n1 n2 n3; `management`, `controller` and `balancers` are clients of the services.
@@ -87,6 +88,7 @@ class Testbed:
         services: bool = True,
         nf_rate_mbit: float | None = 40.0,
         timeouts: TimeoutsModel | None = None,
+        sessions: int = PINS_DEFAULT,
         attach: Sequence[Attachment] = (),
         control_port: str | None = None,
     ) -> None:
@@ -105,6 +107,7 @@ class Testbed:
         self._with_services = services
         self._nf_rate_mbit = nf_rate_mbit
         self._timeouts = timeouts or TimeoutsModel()
+        self._sessions = sessions
         self._undo = ExitStack()
         self._baseline: set[str] = set()
         self._links_before = _links()
@@ -180,6 +183,10 @@ class Testbed:
         """Wait until both load balancers are well, and know each other; for those outside."""
         for name, balancer in self.balancers.items():
             wait_until(partial(_healthy, balancer), f"{name} is not ready", timeout)
+
+    def pins(self, balancer: str) -> Path:
+        """The folder on bpffs that holds a load balancer's tables."""
+        return self.run_dir / "bpf" / balancer
 
     def kill(self, service: str) -> None:
         """SIGKILL to `controller`, `ms`, `l1` or `l2`."""
@@ -265,7 +272,7 @@ class Testbed:
         self.services.start(self._controller_service())
         for name in wiring.BALANCERS:
             if name in self.wiring.hosts:
-                self.services.start(self._balancer_service(name, made, bpffs / name))
+                self.services.start(self._balancer_service(name, made))
         self.services.start(self._management_service(made))
 
     def _controller_service(self) -> Service:
@@ -279,12 +286,13 @@ class Testbed:
             "ms", self.hosts["root"], "mgmt_system", command, lambda: bool(self.management.health().status)
         )
 
-    def _balancer_service(self, name: str, made: Credentials, pins: Path) -> Service:
+    def _balancer_service(self, name: str, made: Credentials) -> Service:
+        pins = self.pins(name)
         if name == wiring.MASTER:
             slave_url = self.network.balancers[wiring.SLAVE].url
-            command = commands.master(name, pins, made, slave_url, self._timeouts)
+            command = commands.master(name, pins, made, slave_url, self._timeouts, self._sessions)
         else:
-            command = commands.slave(name, pins, made)
+            command = commands.slave(name, pins, made, self._sessions)
         client = self.balancers[name]
         # Half a pair is never well: when the other half is outside, answering is all that can be waited for.
         paired = wiring.BALANCERS.keys() <= self.wiring.hosts.keys()
