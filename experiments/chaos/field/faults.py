@@ -57,16 +57,22 @@ def _kill(service: str, scene: Scene, turn: int) -> Fault:
 
 
 def _cut_control(scene: Scene, turn: int) -> Fault:
-    """A load balancer's leg of the control network: its peer and the management system lose it."""
+    """A load balancer's leg of the control network: the master loses its slave, or the MS the master."""
     name, root = ("l2", "l1")[turn % 2], scene.testbed.hosts["root"]
+    probes = scene.probes
 
     def turn_leg(state: str) -> None:
         root.run(["ip", "link", "set", f"{CONTROL_BRIDGE}-{name}", state])
 
+    def missed() -> bool:
+        """Has it been missed by whoever talks to it?"""
+        other = probes.master.health() if name == "l2" else probes.management.health()
+        return other.status == "degraded" and not probes.answers(name)
+
     return Fault(
         f"control link of {name} cut",
         partial(turn_leg, "down"),
-        lambda: not scene.probes.answers(name),
+        missed,
         partial(turn_leg, "up"),
     )
 
