@@ -65,8 +65,8 @@ format: .venv/installed ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-chaos: install ## attack the promise: a simulator of the pair, then with each rule off (LONG=1: a million sessions)
-	@$(BIN)/python -m experiments.chaos.run $(if $(LONG),--sessions 1000000) $(CHAOS_ARGS)
+chaos: install ## attack the promise: a simulator of the pair, real traffic under faults (LONG=1: ten times as much)
+	@$(BIN)/python -m experiments.chaos.run $(if $(LONG),--sessions 1000000 --each 30) $(CHAOS_ARGS)
 
 bench: install ## measure the parts (no benchmark is part of `make test`)
 	@$(BIN)/python -m experiments.bench.run $(BENCH_ARGS)

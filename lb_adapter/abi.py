@@ -54,6 +54,12 @@ REASONS = enum("reason")
 SLOT_STATES = enum("slot_state")
 PIN_STATES = enum("pin_state")
 VID_KINDS = enum("vid_kind")
+_OVERFLOW = enum("overflow")
+
+
+def overflow(active: bool, *, roomy: bool = False) -> int:
+    """The value of `config.overflow`."""
+    return _OVERFLOW["OVERFLOW_NONE" if not active else "OVERFLOW_ROOMY" if roomy else "OVERFLOW_FULL"]
 
 
 PIN_FIELDS = {

@@ -217,9 +217,16 @@ def adopted(table: ChainTable, now: float, slow_start: float) -> ChainTable:
     """A set that the data plane kept: it does not say why a chain is placed other than it weighs.
 
     One that has been there for longer than a slow start takes was rebalanced.
+    Its moments are those of the daemon before, whose clock may have been another one: cool-downs wait
+    anew, and nothing began later than now.
     """
     skewed = any(p.placed != p.weight and now - p.since > slow_start for p in table.pairs)
-    return replace(table, skewed=skewed)
+
+    def since(pair: Pair) -> float:
+        return min(pair.since, now) if pair.state is PairState.ACTIVE else now
+
+    pairs = tuple(replace(pair, since=since(pair)) for pair in table.pairs)
+    return replace(table, pairs=pairs, skewed=skewed)
 
 
 def warmed(table: ChainTable, now: float, slow_start: float) -> ChainTable:

@@ -111,8 +111,10 @@ class Master(Daemon):
                 now=self._clock(),
                 timeouts=self._config.timeouts,
             )
-            if self._overflow.active != self._plane.overflow():
-                self._plane.set_overflow(self._overflow.active)
+            began = self._overflow.active != self._plane.overflow()
+            if began or self._overflow.active:
+                self._plane.set_overflow(self._overflow.active, roomy=self._overflow.roomy)
+            if began:
                 log.warning("overflow", active=self._overflow.active, capacity=self._plane.capacity)
 
     # -- the pair's protocol -------------------------------------------------------------------------------

@@ -16,11 +16,16 @@ HIGH_WATER, LOW_WATER = 0.9, 0.8
 
 @dataclass(frozen=True)
 class Overflow:
-    """`unpinned` counts packets placed without a pin, and evictions; `since` is when it last grew."""
+    """`unpinned` counts packets placed without a pin, and evictions; `since` is when it last grew.
+
+    `roomy`: below the low-water mark there is no need to evict; half-open sessions come all the time, and
+    overflow would never end.
+    """
 
     active: bool = False
     unpinned: int = 0
     since: float = 0.0
+    roomy: bool = False
 
 
 def observe(
@@ -33,9 +38,10 @@ def observe(
     """
     if unpinned != state.unpinned:
         state = replace(state, unpinned=unpinned, since=now)
+    state = replace(state, roomy=pins < LOW_WATER * capacity)
     if not state.active:
         if full or pins > HIGH_WATER * capacity:
             return replace(state, active=True, since=now)
         return state
     over = now - state.since > timeouts.longest_hold
-    return replace(state, active=not (over and pins < LOW_WATER * capacity))
+    return replace(state, active=not (over and state.roomy))

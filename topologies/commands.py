@@ -25,24 +25,29 @@ def management(network: Path, run_dir: Path, made: Credentials) -> tuple[str, ..
 
 
 def master(
-    segment: str, config: SegmentConfig, pins: Path, made: Credentials, slave_url: str
+    segment: str, config: SegmentConfig, pins: Path, made: Credentials, slave_url: str, sessions: int
 ) -> tuple[str, ...]:
     peer = ("--peer", slave_url, "--peer-token-file", str(made.token_file), "--peer-ca", str(made.ca))
     times = [
         (f"--{key.replace('_', '-')}", f"{value:g}") for key, value in config.timeouts.model_dump().items()
     ]
     options = [text for option in times for text in option]
-    balancer = _balancer("master", config.master, segment, pins, made)
+    balancer = _balancer("master", config.master, segment, pins, made, sessions)
     return (*balancer, *peer, "--ask-id", str(config.ask_id), *options)
 
 
-def slave(segment: str, config: SegmentConfig, pins: Path, made: Credentials) -> tuple[str, ...]:
-    return _balancer("slave", config.slave, segment, pins, made)
+def slave(
+    segment: str, config: SegmentConfig, pins: Path, made: Credentials, sessions: int
+) -> tuple[str, ...]:
+    return _balancer("slave", config.slave, segment, pins, made, sessions)
 
 
-def _balancer(role: str, name: str, segment: str, pins: Path, made: Credentials) -> tuple[str, ...]:
-    command = ("lb", "run", "--role", role, "--segment", segment, "--pin", str(pins))
+def _balancer(
+    role: str, name: str, segment: str, pins: Path, made: Credentials, sessions: int
+) -> tuple[str, ...]:
+    command = ("lb", "run", "--role", role, "--segment", segment)
+    tables = ("--pin", str(pins), "--sessions", str(sessions))
     ports = ("--outer", f"{name}-outer", "--inner", f"{name}-inner")
     listen = ("--host", balancer_address(name), "--port", str(wiring.BALANCER_PORT))
     tls = ("--tls-cert", str(made.certificate(name)), "--tls-key", str(made.key(name)))
-    return (*command, *ports, *listen, *tls, "--token-file", str(made.token_file))
+    return (*command, *tables, *ports, *listen, *tls, "--token-file", str(made.token_file))

@@ -69,13 +69,13 @@ class Services:
         self._services: dict[str, Service] = {}
         self._processes: dict[str, subprocess.Popen[str]] = {}
 
-    def start(self, service: Service) -> None:
-        """Start it without waiting for it."""
+    def start(self, service: Service, through: Sequence[str] = ()) -> None:
+        """Start it without waiting for it; `through` is a command that runs it, such as `nsenter ... --`."""
         path = os.pathsep.join(filter(None, (str(CHECKOUT), os.environ.get("PYTHONPATH"))))
         environment = {**os.environ, "PYTHONPATH": path}
         self._services[service.name] = service
         self._processes[service.name] = service.host.popen(
-            service.argv(), log=service.name, env=environment, start_new_session=True
+            [*through, *service.argv()], log=service.name, env=environment, start_new_session=True
         )
 
     def wait_ready(self, names: Sequence[str] = (), timeout: float = 20.0) -> None:
@@ -104,10 +104,10 @@ class Services:
         process.kill()
         process.wait()
 
-    def restart(self, name: str, *, wait: bool = True) -> None:
+    def restart(self, name: str, *, wait: bool = True, through: Sequence[str] = ()) -> None:
         """Stop it if it runs, start it again with the same command line, and wait until it is ready."""
         self.stop(name)
-        self.start(self._services[name])
+        self.start(self._services[name], through)
         if wait:
             self.wait_ready([name])
 

@@ -53,6 +53,7 @@ from catenary.wire import (
     Tags,
     TimeoutsModel,
 )
+from lb_adapter.dataplane.base import PINS_DEFAULT
 from topologies import commands, credentials, hold, namespaces
 from topologies.blueprint import Blueprint
 from topologies.credentials import Credentials
@@ -80,7 +81,8 @@ class Testbed:
 
     Needs `namespaces.isolate()` before. Every file goes into `run_dir` (made if need be; by default one that
     ends with the namespace). With `services=False` only wires, NFs and switches are there. `nf_rate_mbit` is
-    each NF's capacity (None: unlimited), `timeouts` those of every segment.
+    each NF's capacity (None: unlimited), `timeouts` those of every segment, `sessions` the size of each
+    session table.
 
     `hosts` are all nodes of the blueprint (h1 h2 h3 n1 n2 n3 l1 l2) and `root` (the namespace of switches,
     controller and management system); `firewalls` are its NFs; `management`, `controller` and `balancers` are
@@ -104,6 +106,7 @@ class Testbed:
         services: bool = True,
         nf_rate_mbit: float | None = 40.0,
         timeouts: TimeoutsModel | None = None,
+        sessions: int = PINS_DEFAULT,
         attach: Sequence[Attachment] = (),
         control_port: str | None = None,
     ) -> None:
@@ -124,6 +127,7 @@ class Testbed:
         self._with_services = services
         self._nf_rate_mbit = nf_rate_mbit
         self._timeouts = timeouts or TimeoutsModel()
+        self._sessions = sessions
         self._undo = ExitStack()
         self._baseline: set[str] = set()
         self._links_before = links()
@@ -206,6 +210,10 @@ class Testbed:
         """Wait until both load balancers are well, and know each other; for those outside."""
         for name, balancer in self.balancers.items():
             wait_until(partial(_healthy, balancer), f"{name} is not ready", timeout)
+
+    def pins(self, balancer: str) -> Path:
+        """The folder on bpffs that holds a load balancer's tables."""
+        return self.run_dir / "bpf" / balancer
 
     def kill(self, service: str) -> None:
         """SIGKILL to `controller`, `ms`, `l1` or `l2`."""
@@ -291,7 +299,7 @@ class Testbed:
         self.services.start(self._controller_service())
         for name in self.blueprint.balancers:
             if name in self.wiring.hosts:
-                self.services.start(self._balancer_service(name, made, bpffs / name))
+                self.services.start(self._balancer_service(name, made))
         self.services.start(self._management_service(made))
 
     def _controller_service(self) -> Service:
@@ -305,14 +313,15 @@ class Testbed:
             "ms", self.hosts["root"], "mgmt_system", command, lambda: bool(self.management.health().status)
         )
 
-    def _balancer_service(self, name: str, made: Credentials, pins: Path) -> Service:
+    def _balancer_service(self, name: str, made: Credentials) -> Service:
         segment = self.blueprint.segment_of(name)
         config = self.network.segments[segment]
+        pins = self.pins(name)
         if name == config.master:
             slave_url = self.network.balancers[config.slave].url
-            command = commands.master(segment, config, pins, made, slave_url)
+            command = commands.master(segment, config, pins, made, slave_url, self._sessions)
         else:
-            command = commands.slave(segment, config, pins, made)
+            command = commands.slave(segment, config, pins, made, self._sessions)
         client = self.balancers[name]
         # Half a pair is never well: when the other half is outside, answering is all that can be waited for.
         paired = {config.master, config.slave} <= self.wiring.hosts.keys()

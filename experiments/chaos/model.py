@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 
@@ -64,8 +65,47 @@ def simulate(options: Options, rule: Rule = ALL_ON) -> Outcome:
 
 def simulate_all(seeds: Iterable[int], rule: Rule = ALL_ON) -> Outcomes:
     """One outcome a seed, in their order, on all processors; what nobody waits for any more is cancelled."""
-    pool = ProcessPoolExecutor()
+    pool = ProcessPoolExecutor(initializer=_end_quietly)
     try:
         yield from pool.map(partial(simulate, rule=rule), (options_of(seed) for seed in seeds))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _end_quietly() -> None:
+    """In a worker: the signals that end this command are its parent's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def simulate_until(
+    rules: Mapping[str, Rule], first: int, worlds: range, enough: Callable[[str, Outcome], bool]
+) -> Iterator[tuple[str, Outcome]]:
+    """For each rule, by name, the sum of its worlds from seed `first` on, as soon as they are `enough`.
+
+    At least `worlds.start` of them, and fewer than `worlds.stop`.
+    """
+    totals, counts = {name: Outcome() for name in rules}, dict.fromkeys(rules, 0)
+    running: dict[Future[Outcome], str] = {}
+    with ProcessPoolExecutor(initializer=_end_quietly) as pool:
+
+        def go_on(name: str) -> None:
+            future = pool.submit(simulate, options_of(first + counts[name]), rules[name])
+            running[future] = name
+
+        try:
+            for name in rules:
+                go_on(name)
+            while running:
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    name = running.pop(future)
+                    totals[name] += future.result()
+                    counts[name] += 1
+                    seen = counts[name] >= worlds.start and enough(name, totals[name])
+                    if seen or counts[name] >= worlds.stop - 1:
+                        yield name, totals[name]
+                    else:
+                        go_on(name)
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -95,9 +95,9 @@ class OraclePlane:
     def overflow(self) -> bool:
         return self.splice is not None and self.splice.overflow
 
-    def set_overflow(self, overflow: bool) -> None:
+    def set_overflow(self, overflow: bool, *, roomy: bool = False) -> None:
         assert self.splice is not None
-        self.splice.overflow = overflow
+        self.splice.overflow, self.splice.roomy = overflow, roomy
 
     def take_over(self) -> TakeOver:
         return TakeOver.NONE if self.splice is None else self.splice.take_over

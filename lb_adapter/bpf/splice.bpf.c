@@ -229,7 +229,7 @@ INLINE __u32 leaf_live(struct env *e, __u32 slot)
 	return load ? *load : 0;
 }
 
-INLINE void leaf_overflow(struct env *e) { e->c->overflow = 1; }
+INLINE void leaf_overflow(struct env *e) { e->c->overflow = OVERFLOW_FULL; }
 
 INLINE void leaf_new_session(struct env *e, __u32 slot)
 {

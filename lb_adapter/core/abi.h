@@ -123,6 +123,12 @@ struct vid {
 	__u16 slot;
 };
 
+enum overflow {
+	OVERFLOW_NONE = 0,
+	OVERFLOW_FULL = 1,  /* short of room: the walk evicts */
+	OVERFLOW_ROOMY = 2, /* room again, but what has no pin may live still */
+};
+
 struct config {
 	__u32 miss;
 	__u32 affinity;
@@ -135,7 +141,7 @@ struct config {
 	__u32 lease_ms;
 	__u32 transit_ms;
 	__u32 tau_ms[7];
-	__u32 overflow;     /* rule 7: above the high-water mark every new key goes by the plain hash */
+	__u32 overflow;     /* rule 7, enum overflow: every new key goes by the plain hash */
 	__u32 refuse_full;  /* without room for its pin a new session is refused, not placed by the hash */
 	__u32 take_over;    /* rule 8: of enum take_over */
 };

@@ -154,7 +154,7 @@ INLINE void leaf_count(struct env *e, __u32 reason) { e->check->reasons[reason]+
 
 INLINE __u32 leaf_live(struct env *e, __u32 slot) { return e->check->loads[slot]; }
 
-INLINE void leaf_overflow(struct env *e) { e->c->overflow = 1; }
+INLINE void leaf_overflow(struct env *e) { e->c->overflow = OVERFLOW_FULL; }
 
 INLINE void leaf_new_session(struct env *e, __u32 slot) { e->check->loads[slot]++; }
 

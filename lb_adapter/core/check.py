@@ -225,7 +225,15 @@ class CSplice:
 
     @overflow.setter
     def overflow(self, value: bool) -> None:
-        self._check.config.overflow = value
+        self._check.config.overflow = abi.overflow(value)
+
+    @property
+    def roomy(self) -> bool:
+        return bool(self._check.config.overflow == abi.overflow(True, roomy=True))
+
+    @roomy.setter
+    def roomy(self, value: bool) -> None:
+        self._check.config.overflow = abi.overflow(self.overflow, roomy=value)
 
     @property
     def take_over(self) -> TakeOver:

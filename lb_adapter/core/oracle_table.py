@@ -50,6 +50,8 @@ class SessionTable:
         self.counts: Counter[str] = Counter()
         self.overflow = False
         self.take_over = TakeOver.NONE
+        self.roomy = False
+        """In overflow: is there room again? Then nothing is evicted."""
         self._outer = 0
         self._from_inner = False
 
@@ -60,7 +62,7 @@ class SessionTable:
     def walk(self, now: int) -> None:
         """Reclaim what is not in force; in overflow also what the hash places alike (rule 7)."""
         for raw, pin in list(self.pins.items()):
-            if self._evictable(SessionKey.unpack(raw), pin):
+            if self._evictable(raw, pin):
                 self.counts["evicted"] += 1
                 del self.pins[raw]
             elif not self._in_force(pin, now):
@@ -77,11 +79,13 @@ class SessionTable:
             row is not None and row.generation == pin.generation and not expired(pin, now, self.setup.times)
         )
 
-    def _evictable(self, key: SessionKey, pin: Pin) -> bool:
-        plain = self.setup.entries[lanes(key, len(self.setup.entries))[0]]
+    def _evictable(self, raw: bytes, pin: Pin) -> bool:
         # The hash tells the inner endpoint alone: with several outer ones, the pin knows more.
-        may = self.overflow and self.setup.role == "master" and self.setup.outers == 1
-        return may and pin.state is State.OPENING and pin.slot == plain
+        may = self.overflow and not self.roomy and self.setup.role == "master" and self.setup.outers == 1
+        if not may or pin.state is not State.OPENING:
+            return False
+        plain, _ = lanes(SessionKey.unpack(raw), len(self.setup.entries))
+        return pin.slot == self.setup.entries[plain]
 
     def _may_move(self, pin: Pin, flags: int) -> bool:
         """A SYN for a chain that takes no new sessions."""
@@ -138,7 +142,7 @@ class SessionTable:
         if raw in self.pins:
             self.counts["session_revived"] += 1
         elif self._full(raw):
-            self.overflow = True
+            self.overflow, self.roomy = True, False
             self.counts["pin_table_full"] += 1
             if self.setup.refuse_full:
                 raise Dropped("drop_table_full")

@@ -266,13 +266,13 @@ INLINE __u32 place(struct env *e, struct frame *f, int class, __u8 flags, __u32 
 }
 
 /*
- * May the walk take away this pin, in overflow? Only one that the hash would place where it is, so that its key
+ * May the walk take away this pin, in overflow and while room is short? Only one that the hash would place where it is, so that its key
  * gets the same answer without it, and only a half-open one (a SYN flood). With several outer endpoints none is: the
  * one that it came from would be lost.
  */
 INLINE int evictable(struct env *e, const struct session_key *key, __u64 word)
 {
-	return e->c->overflow && e->c->miss == MISS_PLACE && e->c->outers < 2 && pin_state(word) == PIN_OPENING &&
+	return e->c->overflow == OVERFLOW_FULL && e->c->miss == MISS_PLACE && e->c->outers < 2 && pin_state(word) == PIN_OPENING &&
 	       entry_of(leaf_table(e), hash_key(key)) == pin_slot(word);
 }
 

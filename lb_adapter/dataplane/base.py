@@ -90,8 +90,8 @@ class DataPlane(Protocol):
     def overflow(self) -> bool:
         """Is it placing by the plain hash alone (affinity rule 7)? It enters it by itself when full."""
 
-    def set_overflow(self, overflow: bool) -> None:
-        """Enter or leave overflow."""
+    def set_overflow(self, overflow: bool, *, roomy: bool = False) -> None:
+        """Enter or leave overflow; `roomy`: there is room again, so that the walk evicts nothing."""
 
     def take_over(self) -> TakeOver:
         """Is it without its session table, or was it lately?"""

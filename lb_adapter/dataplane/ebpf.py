@@ -119,9 +119,9 @@ class EbpfDataPlane(SpliceTables):
     def overflow(self) -> bool:
         return bool(abi.unpack("config", self._config.get(_ZERO) or b"").overflow)
 
-    def set_overflow(self, overflow: bool) -> None:
+    def set_overflow(self, overflow: bool, *, roomy: bool = False) -> None:
         config = abi.unpack("config", self._config.get(_ZERO) or b"")
-        config.overflow = overflow
+        config.overflow = abi.overflow(overflow, roomy=roomy)
         self._config.set(_ZERO, bytes(abi.ffi.buffer(config)))
 
     def take_over(self) -> TakeOver:

@@ -152,8 +152,8 @@ class NativeDataPlane(SpliceTables):
     def overflow(self) -> bool:
         return bool(self.segment.config.overflow)
 
-    def set_overflow(self, overflow: bool) -> None:
-        self.segment.config.overflow = overflow
+    def set_overflow(self, overflow: bool, *, roomy: bool = False) -> None:
+        self.segment.config.overflow = abi.overflow(overflow, roomy=roomy)
 
     def walk(self) -> dict[int, Load]:
         """Have the worker walk. One that died is started again, on the sessions that it left."""

@@ -426,6 +426,8 @@ def test_in_overflow_only_half_open_sessions_that_the_hash_places_alike_are_evic
         master.outer(tcp(port, "A"))
     other = next(pair for pair in PAIRS if pair != expected_tags(5000))
     master.inner(other.reverse, tcp(5000, "S", reverse=True))
+    master.plane.set_overflow(True, roomy=True)
+    assert sum(load.pins for load in master.plane.walk().values()) == 101
     master.plane.set_overflow(True)
     assert sum(load.pins for load in master.plane.walk().values()) == 21
     assert master.count("evicted") == 80

@@ -179,3 +179,21 @@ def test_an_adopted_set_keeps_what_a_rebalance_skewed() -> None:
     assert balancer.warmed(found, 100.0, 30.0) is found
     warming = balancer.warmed(change(three(), now=100.0, add=[(TagPair(8, 9), 100)]), 100.0, 30.0)
     assert not balancer.adopted(warming, 110.0, 30.0).skewed
+
+
+def test_an_adopted_cool_down_waits_anew_whatever_the_clock_said_when_it_began() -> None:
+    """The clock of the daemon before may have been another one: hours ahead, or hours behind."""
+    for began in (5000.0, 0.0):
+        cooling = change(three(), now=began, remove=[FIRST])
+        found = balancer.adopted(cooling, 1000.0, 0.0)
+        assert advance(found, 1003.9) is found, "2 D are not over"
+        closed = advance(found, 1004.1)
+        assert state(closed, FIRST) is PairState.CLOSED
+        assert state(balancer.adopted(closed, 900.0, 0.0), SECOND) is PairState.ACTIVE
+        assert state(advance(balancer.adopted(closed, 900.0, 0.0), 904.1), FIRST) is PairState.DRAINED
+
+
+def test_an_adopted_slow_start_of_a_clock_that_was_ahead_goes_on() -> None:
+    warming = balancer.warmed(change(three(), now=5000.0, add=[(TagPair(8, 9), 100)]), 5000.0, 30.0)
+    found = balancer.adopted(warming, 100.0, 30.0)
+    assert balancer.warmed(found, 131.0, 30.0).find(TagPair(8, 9)).placed == 100

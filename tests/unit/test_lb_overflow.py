@@ -25,6 +25,14 @@ def test_left_one_t_after_the_last_unpinned_packet_or_eviction() -> None:
     assert not look(state, 172.1, pins=100, unpinned=2).active
 
 
+def test_nothing_needs_to_be_evicted_once_there_is_room_again() -> None:
+    """Or half-open sessions, which come all the time, would be evicted for ever, and overflow never end."""
+    state = look(Overflow(), 0.0, full=True, pins=1000)
+    assert not state.roomy
+    assert look(state, 10.0, pins=799).roomy
+    assert not look(state, 10.0, pins=800).roomy
+
+
 def test_not_left_while_the_table_is_nearly_full() -> None:
     state = look(Overflow(), 0.0, pins=950)
     assert look(state, 500.0, pins=800).active

@@ -40,6 +40,7 @@ SIZE = 65537
 class AnySplice(Protocol):
     overflow: bool
     take_over: TakeOver
+    roomy: bool
 
     def configure(self, setup: Setup) -> None: ...
     def outer(

@@ -290,7 +290,10 @@ def overflow_evicts_half_open_sessions_that_the_hash_places_alike(make: Make) ->
     splice.inner(answer("S", 5, 3), 0)
     splice.walk(1)
     assert splice.counts["evicted"] == 0
-    splice.overflow = True
+    splice.overflow = splice.roomy = True
+    splice.walk(1)
+    assert splice.counts["evicted"] == 0, "there is room"
+    splice.roomy = False
     splice.walk(1)
     assert splice.counts["evicted"] == 1
     assert said(splice.outer(tcp("A", port=1), 2)) == CHAIN0

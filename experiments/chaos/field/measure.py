@@ -1,0 +1,167 @@
+"""From what was seen in the stages to figures and claims. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from catenary.session import Timeouts
+from experiments.chaos.field.churn import Drain
+from experiments.chaos.field.schedule import KILLS, Kind
+from experiments.chaos.field.timeline import Row
+from experiments.summary import Claim, Figure
+from witness.places import PlaceKind
+from witness.recording import Recording
+from witness.verdict import Finding, Verdict
+
+UDP = 17
+SESSIONS, CHANGES, FAULTS, LIVE, SERVER_FIRST, DRAIN_S = 10_000, 50, 25, 50, 10, 1.0
+DRAINS = 2
+"""Undisturbed removals to measure, at least."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A stage when it is over. `orphaned`: pins that a master without tables could not get back."""
+
+    rows: tuple[Row, ...]
+    drains: tuple[Drain, ...]
+    changes: int
+    orphaned: int
+    verdict: Verdict
+    recording: Recording
+    timeouts: Timeouts
+
+    @property
+    def faults(self) -> list[Row]:
+        return [row for row in self.rows if row.strike.kind is not Kind.CALM]
+
+    def cut(self) -> int:
+        """Long-lived sessions that did not go on, but for those orphaned when the master lost its tables."""
+        lost = [len(row.cut) for row in self.faults if row.strike.kind is Kind.LOSE_MASTER_MAPS]
+        others = [len(row.cut) for row in self.faults if row.strike.kind is not Kind.LOSE_MASTER_MAPS]
+        return sum(others) + max(sum(lost) - self.orphaned, 0)
+
+    def violations(self) -> list[Finding]:
+        """Sessions that crossed two chains, or none; but for as many as were orphaned among those that lived
+        while the master lost its tables."""
+        found = [item for item in self._found() if not self._rested(item.session)]
+        losses = [row for row in self.rows if row.strike.kind is Kind.LOSE_MASTER_MAPS]
+        excused = [item for item in found if any(self._across(item.session, row) for row in losses)]
+        return [item for item in found if item not in excused[: self.orphaned]]
+
+    def rested(self) -> int:
+        """Sessions that went into another chain when none had seen them for longer than their timeout.
+
+        By then they were new ones. Taps outside see what a dead load balancer drops, and take that for a sign
+        of life.
+        """
+        return sum(self._rested(item.session) for item in self._found())
+
+    def _found(self) -> list[Finding]:
+        return [*self.verdict.violations, *self.verdict.bypassed]
+
+    def _rested(self, session: int) -> bool:
+        visits = self._visits(session)
+        gaps = [later[0] - earlier[1] for earlier, later in pairwise(visits)]
+        return bool(gaps) and min(gaps) > 1e9 * self._timeout(session)
+
+    def _visits(self, session: int) -> list[tuple[int, int]]:
+        """When each network function saw it, first and last (ns), in order of the first."""
+        seen: dict[str, tuple[int, int]] = {}
+        for record in self.recording.records[self.recording.records["key"]["session"] == session]:
+            place, counts = self.recording.places[record["key"]["place"]], record["counts"]
+            if place.kind is PlaceKind.NF:
+                first, last = seen.get(place.nf, (int(counts["first_ns"]), 0))
+                seen[place.nf] = min(first, int(counts["first_ns"])), max(last, int(counts["last_ns"]))
+        return sorted(seen.values())
+
+    def _timeout(self, session: int) -> float:
+        """Of its state, as far as it can be told, in seconds.
+
+        What follows another TCP session on its key is the end of that one, sent again and again: the witness
+        begins anew after a closing, or with a SYN, and ports are not used again so soon.
+        """
+        if self.recording.key(session).kind == UDP:
+            return self.timeouts.udp
+        origins = self.recording.origins
+        earlier = origins["first_ns"] < origins[session]["first_ns"]
+        if (earlier & (origins["key"] == origins[session]["key"])).any():
+            return self.timeouts.tcp_closing
+        records = self.recording.records
+        talked = records[records["key"]["session"] == session]["counts"]["loaded"].any()
+        return self.timeouts.tcp_established if talked else self.timeouts.tcp_opening
+
+    def crossed(self) -> list[float]:
+        """The moments (s, monotonic) at which sessions were first seen where they must not be."""
+        return sorted(self._crossing(item.session) for item in self.violations())
+
+    def across(self, row: Row) -> tuple[int, int]:
+        """What the witness saw both before a fault and after it: sessions, and those from the server side."""
+        history = self.verdict.history
+        alive = (history.first_ns < row.begun * 1e9) & (history.last_ns > row.well * 1e9)
+        return int(alive.sum()), int((alive & history.server_opened).sum())
+
+    def _across(self, session: int, row: Row) -> bool:
+        counts = self.recording.records[self.recording.records["key"]["session"] == session]["counts"]
+        return bool(counts["first_ns"].min() < row.well * 1e9 and counts["last_ns"].max() > row.begun * 1e9)
+
+    def _crossing(self, session: int) -> float:
+        """When it came to a second network function, or else its first packet."""
+        visits = self._visits(session)
+        return (visits[1][0] if len(visits) > 1 else int(self.recording.origins[session]["first_ns"])) / 1e9
+
+
+def figures(stages: Sequence[Seen]) -> dict[str, Figure]:
+    """All that is asked for, and what tells how hard it was tried."""
+    faults = [row for seen in stages for row in seen.faults]
+    across = [seen.across(row) for seen in stages for row in seen.faults]
+    drains = [drain.detect_s for seen in stages for drain in seen.drains]
+    calm = [row for seen in stages for row in seen.rows if row.strike.kind is Kind.CALM]
+    kills = [row for row in faults if row.strike.kind in KILLS]
+    return {
+        "sessions": Figure(sum(seen.verdict.sessions for seen in stages), "real sessions"),
+        "changes": Figure(sum(seen.changes for seen in stages), "changes of the chain set"),
+        "faults": Figure(len(faults), "faults"),
+        "violations": Figure(sum(len(seen.violations()) for seen in stages), "sessions"),
+        "rested_sessions": Figure(
+            sum(seen.rested() for seen in stages), "went on elsewhere after more than their timeout"
+        ),
+        "orphaned": Figure(sum(seen.orphaned for seen in stages), "pins that no load balancer knew any more"),
+        "live_across": Figure(
+            min((row[0] for row in across), default=None), "sessions at least, over each fault"
+        ),
+        "server_first_across": Figure(
+            min((row[1] for row in across), default=None), "of them opened by the server side"
+        ),
+        "cut_sessions": Figure(sum(seen.cut() for seen in stages), "long-lived sessions"),
+        "packets_lost_calm": Figure(sum(row.lost for row in calm), f"of {sum(row.sent for row in calm)}"),
+        "packets_lost_on_daemon_kill": Figure(
+            sum(row.lost for row in kills) if kills else None, f"of {sum(row.sent for row in kills)}"
+        ),
+        "drain_detect_s": Figure(
+            round(max(drains), 3) if drains else None, f"s, the longest of {len(drains)} removals"
+        ),
+        "witness_dropped": Figure(sum(seen.verdict.witness_dropped for seen in stages), "packets"),
+    }
+
+
+def claims(*, whole: bool, killed: bool) -> list[Claim]:
+    """What a run must reach; `whole`: all kinds of fault were asked for, `killed`: daemons were."""
+    always = [
+        Claim("violations", 0, 0),
+        Claim("live_across", at_least=LIVE),
+        Claim("server_first_across", at_least=SERVER_FIRST),
+        Claim("cut_sessions", 0, 0),
+        Claim("packets_lost_calm", 0, 0),
+        Claim("witness_dropped", 0, 0),
+    ]
+    kills = [Claim("packets_lost_on_daemon_kill", 0, 0)] if killed else []
+    sizes = [
+        Claim("sessions", at_least=SESSIONS),
+        Claim("changes", at_least=CHANGES),
+        Claim("faults", at_least=FAULTS),
+        Claim("drain_detect_s", at_most=DRAIN_S),
+    ]
+    return [*always, *kills, *(sizes if whole else [])]

@@ -1,0 +1,165 @@
+"""One stage after the other: testbed, witness, traffic, changes, and the faults of the schedule."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from catenary.wire import TimeoutsModel
+from experiments.chaos.field import measure, timeline
+from experiments.chaos.field.churn import Churn
+from experiments.chaos.field.faults import fault
+from experiments.chaos.field.measure import DRAINS, Seen
+from experiments.chaos.field.scene import Probes, Scene
+from experiments.chaos.field.schedule import FAULTS, KILLS, SERVICES, STAGES, Kind, Stage, Strike, schedule
+from experiments.chaos.field.timeline import Note, Row
+from experiments.chaos.field.traffic import Traffic
+from experiments.chaos.part import Part
+from topologies.services import wait_until
+from topologies.testbed import FIG4, Testbed
+from witness.checker import judge
+from witness.places import places_of
+from witness.taps import Limits, Taps
+
+SHOWN = 5
+_IN_FORCE_S, _WELL_S, _DRAINS_S = 20.0, 40.0, 30.0
+
+
+def attacked(kinds: Sequence[Kind], each: int, seed: int, results: Path, console: Console) -> Part:
+    """Run all stages that have faults of these kinds, `each` so often; needs `namespaces.isolate()` before.
+
+    Writes `timeline.txt`, and each stage's recording and logs, into `results`.
+    """
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "timeline.txt").unlink(missing_ok=True)
+    stages = []
+    for stage in STAGES:
+        strikes = schedule(stage, seed, each, kinds)
+        if strikes:
+            stages.append(_Run(stage, strikes, results, console).whole())
+    console.print(f"written: {results}/timeline.txt", soft_wrap=True)
+    claimed = measure.claims(whole=set(kinds) >= set(FAULTS), killed=bool(KILLS & set(kinds)))
+    found = [str(item) for seen in stages for item in seen.violations()]
+    facts = {"timeouts_s": {stage.name: asdict(stage.timeouts) for stage in STAGES}, "each": each}
+    return Part(measure.figures(stages), claimed, found[:SHOWN], facts)
+
+
+class _Run:
+    """One stage."""
+
+    def __init__(self, stage: Stage, strikes: Sequence[Strike], results: Path, console: Console) -> None:
+        self._stage = stage
+        self._strikes = strikes
+        self._results = results
+        self._console = console
+        self._notes: list[Note] = []
+        self._orphaned = 0
+
+    def whole(self) -> Seen:
+        stage = self._stage
+        testbed = Testbed(
+            nf_rate_mbit=None, timeouts=TimeoutsModel(**asdict(stage.timeouts)), sessions=stage.sessions
+        )
+        rows: list[Row] = []
+        with ExitStack() as undo:
+            undo.callback(testbed.stop)
+            undo.push(self._keep(testbed, rows))
+            self._say(f"{stage.name}: building the testbed, session tables of {stage.sessions}")
+            testbed.start()
+            taps = undo.enter_context(Taps(places_of(testbed.network), Limits.of(stage.timeouts)))
+            probes = Probes(testbed)
+            undo.callback(probes.close)
+            churn = Churn(probes, stage.timeouts.transit, self._note)
+            undo.callback(churn.stop)
+            churn.start()
+            scene = Scene(testbed, probes, undo.enter_context(Traffic(testbed)), churn)
+            for strike in self._strikes:
+                rows.append(self._strike(strike, scene))
+            if Kind.CALM in stage.kinds:
+                self._watch_drains(churn)
+            churn.stop()
+            recording = taps.snapshot({nf: (nf,) for nf in FIG4.nfs})
+        recording.save(self._results / f"{stage.name}.npz")
+        drains, verdict = tuple(churn.drains), judge(recording)
+        seen = Seen(tuple(rows), drains, churn.changes, self._orphaned, verdict, recording, stage.timeouts)
+        self._write(rows, seen.crossed())
+        return seen
+
+    def _strike(self, strike: Strike, scene: Scene) -> Row:
+        """One fault from its begin until all is well again and every session has been asked."""
+        crowd, made = f"crowd-{strike.number}", fault(strike, scene)
+        before, failed = scene.traffic.open(crowd), scene.traffic.failures()
+        epoch, chains = scene.testbed.balancers["l1"].health().epoch, scene.churn.chains()
+        with self._console.status(f"{strike}: {made.what}"):
+            begun = time.monotonic()
+            with scene.churn.disturbed() if strike.kind in SERVICES else nullcontext():
+                made.strike()
+                wait_until(made.in_force, f"{strike} is not in force", _IN_FORCE_S)
+                struck = time.monotonic()
+                time.sleep(strike.hold_s)
+                made.undo()
+                undone = time.monotonic()
+                wait_until(scene.probes.healthy, f"all is not well after {strike}", _WELL_S)
+            well = time.monotonic()
+            after = scene.traffic.prove(crowd)
+            proved = time.monotonic()
+            sent, lost = scene.traffic.close(crowd)
+        if strike.kind is Kind.LOSE_MASTER_MAPS:
+            self._orphaned += scene.testbed.balancers["l1"].stats().counters.get("orphaned", 0)
+        row = Row(
+            strike=strike,
+            what=made.what,
+            begun=begun,
+            struck=struck,
+            undone=undone,
+            well=well,
+            proved=proved,
+            live=before.live,
+            server_first=before.server_first,
+            cut=(*after.cut, *scene.cut),
+            sent=sent,
+            lost=lost,
+            failed=scene.traffic.failures() - failed,
+            epoch=epoch,
+            chains=chains,
+        )
+        scene.cut.clear()
+        self._say(f"{strike.number:3} of {len(self._strikes)}  {row}")
+        return row
+
+    def _watch_drains(self, churn: Churn) -> None:
+        """Removals that nothing disturbs, if faults have let too few through."""
+        with self._console.status("measuring how soon a drained chain is shown"):
+            deadline = time.monotonic() + _DRAINS_S
+            while len(churn.drains) < DRAINS and time.monotonic() < deadline:
+                time.sleep(0.1)
+
+    def _note(self, text: str) -> None:
+        self._notes.append(Note(time.monotonic(), text))
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def _write(self, rows: Sequence[Row], crossed: Sequence[float]) -> None:
+        with (self._results / "timeline.txt").open("a") as file:
+            file.write(timeline.text(f"stage {self._stage.name}", rows, self._notes, crossed))
+
+    def _keep(self, testbed: Testbed, rows: Sequence[Row]) -> Callable[..., None]:
+        """Keep the services' logs, for whoever wants to know more; and what was seen, if the run breaks."""
+
+        def leave(kind: type[BaseException] | None, *_: object) -> None:
+            target = self._results / "logs" / self._stage.name
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir(parents=True)
+            for log in testbed.run_dir.glob("*.log"):
+                shutil.copy(log, target)
+            if kind is not None:
+                self._write(rows, ())
+
+        return leave

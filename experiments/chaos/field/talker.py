@@ -1,0 +1,218 @@
+"""Long-lived sessions at one host, and a server that echoes: a program on the standard library only.
+
+    talker.py '{"port": 7000, "period": 0.25, "datagrams": 0.05}'
+
+It reads commands, one JSON object a line, and answers each with one line:
+
+    {"do": "open", "crowd": C, "tcp": [ADDRESS, ...], "udp": [ADDRESS, ...]}   -> {"live": N}
+    {"do": "prove", "crowd": C, "within": S}   does each echo what it sends from now on? -> {"live", "cut"}
+    {"do": "close", "crowd": C, "grace": S}    -> {"sent", "lost"}: datagrams of the crowd's UDP sessions
+    {"do": "flood", "to": ADDRESS, "count": N, "rate": R}   a UDP session of one datagram each -> {"sent"}
+
+A session sends a number every `period` (UDP: `datagrams`) seconds, and the other end sends it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import socket
+import sys
+from contextlib import suppress
+from typing import Any, Protocol
+
+
+class Session(Protocol):
+    """`sent` numbers so far, the highest number that came back, and why it ended (empty: it lives)."""
+
+    name: str
+    sent: int
+    echoed: int
+    ended: str
+
+    def send(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Stream(asyncio.Protocol):
+    """A TCP session's own end."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.sent = self.echoed = 0
+        self.ended = ""
+        self._rest = b""
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self.name = "tcp port {1}".format(*transport.get_extra_info("sockname"))
+
+    def data_received(self, data: bytes) -> None:
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        if whole:
+            self.echoed = int(whole[-1])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended = self.ended or f"{exc or 'closed by its peer'}"
+
+    def send(self) -> None:
+        if self._transport is not None and not self.ended:
+            self.sent += 1
+            self._transport.write(b"%d\n" % self.sent)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    """A UDP session's own end; `back` are the numbers that came back."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.sent = self.echoed = 0
+        self.ended = ""
+        self.back: set[int] = set()
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self.name = "udp port {1}".format(*transport.get_extra_info("sockname"))
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.back.add(int(data))
+        self.echoed = max(self.echoed, int(data))
+
+    def error_received(self, exc: Exception) -> None:
+        """An ICMP error ends no session: what is lost is counted."""
+
+    def send(self) -> None:
+        if self._transport is not None:
+            self.sent += 1
+            self._transport.sendto(b"%d" % self.sent)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+class EchoStream(asyncio.Protocol):
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(data)
+
+
+class EchoDatagrams(asyncio.DatagramProtocol):
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self._transport.sendto(data, addr)
+
+
+class Talker:
+    """All sessions of this host, by crowd."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._options = options
+        self._crowds: dict[str, list[Session]] = {}
+        self._tasks: dict[str, list[asyncio.Task[None]]] = {}
+
+    async def serve(self) -> None:
+        """Echo, and do what comes in on standard input until that ends."""
+        loop, port = asyncio.get_running_loop(), self._options["port"]
+        await loop.create_server(EchoStream, ["0.0.0.0", "::"], port, backlog=256)
+        for address in ("0.0.0.0", "::"):
+            await loop.create_datagram_endpoint(EchoDatagrams, sock=_bound(address, port))
+        reader = asyncio.StreamReader()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        _say({"ready": True})
+        while line := await reader.readline():
+            command = json.loads(line)
+            _say(await getattr(self, command.pop("do"))(**command))
+
+    async def open(self, crowd: str, tcp: list[str], udp: list[str]) -> dict[str, Any]:
+        loop, port = asyncio.get_running_loop(), self._options["port"]
+        sessions: list[Session] = []
+
+        async def connect(address: str) -> None:
+            with suppress(OSError, TimeoutError):
+                _, stream = await asyncio.wait_for(loop.create_connection(Stream, address, port), 5.0)
+                sessions.append(stream)
+
+        await asyncio.gather(*map(connect, tcp))
+        for address in udp:
+            _, datagrams = await loop.create_datagram_endpoint(Datagrams, remote_addr=(address, port))
+            sessions.append(datagrams)
+        self._crowds[crowd] = sessions
+        self._tasks[crowd] = [asyncio.create_task(self._talk(session)) for session in sessions]
+        return await self.prove(crowd, 5.0)
+
+    async def prove(self, crowd: str, within: float) -> dict[str, Any]:
+        marks = [(session, session.sent) for session in self._crowds[crowd]]
+        deadline = asyncio.get_running_loop().time() + within
+        waiting = marks
+        while waiting and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
+            waiting = [
+                (session, sent) for session, sent in waiting if session.echoed <= sent and not session.ended
+            ]
+        cut = [s for s, sent in marks if s.ended or s.echoed <= sent]
+        texts = [f"{s.name}: {s.ended or f'silent, {s.sent} sent, {s.echoed} came back'}" for s in cut]
+        return {"live": len(marks) - len(cut), "cut": texts}
+
+    async def close(self, crowd: str, grace: float) -> dict[str, Any]:
+        """UDP sends no more, and waits for `grace` s for what is still on its way."""
+        for task in self._tasks.pop(crowd):
+            task.cancel()
+        sessions = self._crowds.pop(crowd)
+        udp = [session for session in sessions if isinstance(session, Datagrams)]
+        deadline = asyncio.get_running_loop().time() + grace
+        while asyncio.get_running_loop().time() < deadline and any(len(s.back) < s.sent for s in udp):
+            await asyncio.sleep(0.01)
+        for session in sessions:
+            session.close()
+        return {"sent": sum(s.sent for s in udp), "lost": sum(s.sent - len(s.back) for s in udp)}
+
+    async def flood(self, to: str, count: int, rate: float) -> dict[str, Any]:
+        begun = asyncio.get_running_loop().time()
+        for number in range(count):
+            with socket.socket(_family(to), socket.SOCK_DGRAM) as one, suppress(OSError):
+                one.sendto(b"0", (to, self._options["port"]))
+            ahead = begun + number / rate - asyncio.get_running_loop().time()
+            if ahead > 0.01:
+                await asyncio.sleep(ahead)
+        return {"sent": count}
+
+    async def _talk(self, session: Session) -> None:
+        period = self._options["datagrams" if isinstance(session, Datagrams) else "period"]
+        await asyncio.sleep(random.random() * period)
+        while not session.ended:
+            session.send()
+            await asyncio.sleep(period)
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _bound(address: str, port: int) -> socket.socket:
+    """A UDP socket of one family only, so that IPv4 and IPv6 each have their own."""
+    made = socket.socket(_family(address), socket.SOCK_DGRAM)
+    if made.family is socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    made.bind((address, port))
+    return made
+
+
+def _say(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(Talker(json.loads(sys.argv[1])).serve())

@@ -1,0 +1,100 @@
+"""The simulator's part: worlds with all rules, worlds without faults, worlds with each rule switched off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from catenary.errors import InvalidValue
+from experiments.chaos import model
+from experiments.chaos.part import Part
+from experiments.chaos.rules import ALL_ON, BASELINE, CALM, RULES, Rule
+from experiments.chaos.world import Outcome
+from experiments.summary import Claim, Figure
+
+SHORT = 100_000
+FEW, MANY = 4, 60
+"""Worlds without faults; worlds with a rule switched off, at most, until what it prevents is seen (and `FEW`
+at least, in a run of more sessions than `SHORT`)."""
+SHOWN = 3
+
+
+def without(name: str, seed: int, console: Console) -> bool:
+    """One world with a rule off, and the first of what it broke; True when its symptom is there."""
+    if name not in RULES:
+        raise InvalidValue(f"--without {name!r}: the rules are {', '.join(RULES)}")
+    rule = RULES[name]
+    seen = model.simulate(model.options_of(seed), rule)
+    console.print(f"without {name}: {rule.text}")
+    console.print(f"  {_seen(seen)}")
+    if seen.broken:
+        console.print(min(seen.broken, key=len), markup=False, soft_wrap=True)
+    return _count(name, seen) > 0
+
+
+def simulated(sessions: int, first: int, console: Console) -> Part:
+    """Simulate at least so many sessions from the seed `first` on, then the same without each rule."""
+    seeds = range(first, first + -(-sessions // model.PER_WORLD))
+    seen = _worlds(console, "all rules on", seeds, ALL_ON)
+    calm = _worlds(console, "all rules on, without faults", seeds[:FEW], CALM)
+    lost = _without_each(console, first, FEW if sessions > SHORT else 1)
+    figures = {
+        "simulated_sessions": Figure(seen.sessions, "sessions"),
+        "simulated_packets": Figure(seen.packets, "packets"),
+        "simulated_changes": Figure(seen.changes, "changes of the chain set"),
+        "simulated_faults": Figure(seen.faults, "faults"),
+        "simulated_violations": Figure(len(seen.broken), "sessions"),
+        "simulated_orphaned": Figure(seen.orphaned, "sessions"),
+        "cut_without_faults": Figure(calm.cut.total(), "packets"),
+        "baseline_violations": Figure(len(lost[BASELINE].broken), f"of {lost[BASELINE].sessions} sessions"),
+    }
+    rules = {f"without_{name}": _symptom(name, lost[name]) for name in RULES}
+    claims = [
+        Claim("simulated_sessions", at_least=sessions),
+        Claim("simulated_violations", 0, 0),
+        Claim("cut_without_faults", 0, 0),
+        Claim("baseline_violations", at_least=1),
+        *(Claim(key, at_least=1) for key in rules),
+    ]
+    return Part(figures | rules, claims, _shortest(seen.broken), {"first_seed": first, "worlds": len(seeds)})
+
+
+def _worlds(console: Console, text: str, seeds: range, rule: Rule) -> Outcome:
+    total = Outcome()
+    with console.status(text) as status:
+        for number, seen in enumerate(model.simulate_all(seeds, rule), 1):
+            total += seen
+            status.update(f"{text}: {number} of {len(seeds)} worlds, {_seen(total)}")
+    console.print(f"{text}: {_seen(total)}")
+    return total
+
+
+def _without_each(console: Console, first: int, least: int) -> dict[str, Outcome]:
+    """By rule, worlds with it switched off, until its symptom shows."""
+    lost: dict[str, Outcome] = {}
+    with console.status("each rule switched off") as status:
+        worlds = range(least, MANY + 1)
+        for name, total in model.simulate_until(RULES, first, worlds, lambda *seen: _count(*seen) > 0):
+            lost[name] = total
+            console.print(f"without {name}: {_seen(total)}")
+            status.update(f"each rule switched off: {len(lost)} of {len(RULES)}")
+    return lost
+
+
+def _seen(total: Outcome) -> str:
+    return f"{total.sessions} sessions, {len(total.broken)} crossed, {total.cut.total()} packets cut"
+
+
+def _count(name: str, seen: Outcome) -> int:
+    return len(seen.broken) if RULES[name].symptom == "crossed" else seen.cut.total()
+
+
+def _symptom(name: str, seen: Outcome) -> Figure:
+    what = "sessions crossed" if RULES[name].symptom == "crossed" else "packets cut"
+    return Figure(_count(name, seen), f"{what}, of {seen.sessions} sessions")
+
+
+def _shortest(broken: Sequence[str]) -> list[str]:
+    """The counter-examples that are read most easily."""
+    return sorted(broken, key=len)[:SHOWN]

@@ -1,0 +1,173 @@
+"""What the faults' part of the experiment counts and claims: each figure can fail it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from catenary.session import Timeouts
+from experiments.chaos.field import measure, timeline
+from experiments.chaos.field.churn import Drain, allowed
+from experiments.chaos.field.measure import Seen
+from experiments.chaos.field.schedule import Kind, Strike
+from experiments.chaos.field.timeline import Note, Row
+from tests.unit.witness_runs import SECOND, SERVER, Run, client
+from witness.checker import judge
+
+TIMES = Timeouts(
+    tcp_opening=5, tcp_established=15, tcp_closing=1, udp=2, other=2, neighbour=2, lease=0.75, transit=0.5
+)
+UDP = 17
+CHAINS = {"n1": ["n1"], "n2": ["n2"]}
+A = client(1000)
+BEGIN = 1000.0
+
+
+def row(kind: Kind, begun: float = BEGIN, *, lost: int = 0, cut: tuple[str, ...] = ()) -> Row:
+    return Row(
+        strike=Strike(1, kind, 0, 0.1),
+        what=f"{kind}",
+        begun=begun,
+        struck=begun + 0.1,
+        undone=begun + 0.2,
+        well=begun + 1,
+        proved=begun + 2,
+        live=64,
+        server_first=19,
+        cut=cut,
+        sent=100,
+        lost=lost,
+        failed=0,
+        epoch=4,
+        chains="n1-1 n2-2",
+    )
+
+
+def seen(run: Run, *rows: Row, orphaned: int = 0, drains: tuple[Drain, ...] = ()) -> Seen:
+    recording = run.recording()
+    return Seen(rows, drains, 60, orphaned, judge(recording), recording, TIMES)
+
+
+def moved(run: Run, rest: float, kind: int = 6, payload: int = 100) -> int:
+    """A session that goes through n1, rests for so many seconds, and goes on through n2."""
+    session = run.begin(A, kind=kind)
+    run.cross(session, A, "n1", True, payload)
+    run.now += int(rest * SECOND)
+    run.cross(session, A, "n2", True, payload)
+    return session
+
+
+def value(stage: Seen, key: str) -> float | int | None:
+    return measure.figures([stage])[key].value
+
+
+def broken(stage: Seen) -> set[str]:
+    figures = measure.figures([stage])
+    return {claim.key for claim in measure.claims(whole=True, killed=True) if not claim.holds(figures)}
+
+
+def test_a_session_that_crosses_is_a_violation_and_has_its_moment() -> None:
+    run = Run(CHAINS)
+    moved(run, 3.0)
+    stage = seen(run, row(Kind.KILL_SLAVE))
+    assert value(stage, "violations") == 1
+    assert stage.crossed() == [pytest.approx(1003.0, abs=0.01)]
+
+
+def test_what_rested_for_longer_than_its_timeout_is_a_new_session() -> None:
+    for rest, violations in ((1.9, 1), (2.1, 0)):
+        run = Run(CHAINS)
+        moved(run, rest, UDP)
+        stage = seen(run, row(Kind.LOSE_SLAVE_MAPS))
+        assert value(stage, "violations") == violations
+        assert value(stage, "rested_sessions") == 1 - violations
+
+
+def test_a_last_fin_that_is_sent_again_belongs_to_a_session_that_is_over() -> None:
+    for payload in (0, 100):
+        run = Run(CHAINS)
+        moved(run, 3.5, payload=payload)
+        assert value(seen(run, row(Kind.CALM)), "violations") == 1, "a handshake has 5 s, a session 15 s"
+        run = Run(CHAINS)
+        run.talk("n1", A)
+        run.now += 2 * SECOND
+        moved(run, 3.5, payload=payload)
+        assert value(seen(run, row(Kind.CALM)), "violations") == 0
+        moved(run, 0.9, payload=payload)
+        assert value(seen(run, row(Kind.CALM)), "violations") == 1
+
+
+def test_flapping_between_two_chains_is_no_rest() -> None:
+    run = Run(CHAINS)
+    session = moved(run, 3.0, UDP)
+    run.cross(session, A, "n1", True, 100)
+    assert value(seen(run, row(Kind.CALM)), "violations") == 1
+
+
+def test_orphans_are_excused_only_where_the_master_lost_its_tables() -> None:
+    run = Run(CHAINS)
+    moved(run, 0.5)
+    moved(run, 0.5)
+    lost = replace(row(Kind.LOSE_MASTER_MAPS), well=BEGIN + 5)
+    assert value(seen(run, lost, orphaned=1), "violations") == 1
+    assert value(seen(run, lost, orphaned=2), "violations") == 0
+    assert value(seen(run, row(Kind.KILL_MASTER), orphaned=2), "violations") == 2
+    silent = ("silent", "silent")
+    assert value(seen(run, replace(lost, cut=silent), orphaned=1), "cut_sessions") == 1
+    assert value(seen(run, replace(lost, cut=silent), orphaned=2), "cut_sessions") == 0
+    assert value(seen(run, row(Kind.KILL_MASTER, cut=silent), orphaned=2), "cut_sessions") == 2
+    assert value(seen(run, replace(lost, begun=2000.0, well=2001.0), orphaned=2), "violations") == 2
+
+
+def test_every_figure_can_fail_the_run() -> None:
+    run = Run(CHAINS)
+    for port in range(64):
+        opener = "server" if port < 12 else "client"
+        run.talk("n1", client(2000 + port), opener=opener)
+    fine = seen(run, row(Kind.CALM), *(row(Kind.KILL_MASTER, run.now / 1e9 + 9) for _ in range(25)))
+    short = {"sessions", "drain_detect_s", "live_across", "server_first_across"}
+    assert broken(fine) == short, "nobody lived across, and nothing was drained"
+    kill = row(Kind.KILL_MASTER)
+    assert "packets_lost_on_daemon_kill" in broken(replace(fine, rows=(replace(kill, lost=1),)))
+    assert "packets_lost_on_daemon_kill" not in broken(
+        replace(fine, rows=(row(Kind.FLAP_LINK, lost=1),) * 2 + (kill,))
+    )
+    assert "packets_lost_calm" in broken(replace(fine, rows=(row(Kind.CALM, lost=1), kill)))
+    assert "cut_sessions" in broken(replace(fine, rows=(replace(kill, cut=("silent",)),)))
+    assert "faults" in broken(replace(fine, rows=(kill,) * 24))
+    assert "changes" in broken(replace(fine, changes=49))
+    assert "drain_detect_s" in broken(replace(fine, drains=(Drain("a", 5.0, 5.5), Drain("b", 5.0, 6.1))))
+    assert "drain_detect_s" not in broken(replace(fine, drains=(Drain("a", 5.0, 5.9),)))
+
+
+def test_sessions_across_a_fault_are_those_that_the_witness_saw_before_and_after() -> None:
+    run = Run(CHAINS)
+    begun = run.now / 1e9
+    session = run.begin(A)
+    run.cross(session, SERVER, "n1", False, 10)
+    run.now += 5 * SECOND
+    run.cross(session, A, "n1", True, 10)
+    run.talk("n1", client(3000))
+    stage = seen(run, row(Kind.KILL_MS, begun + 1))
+    assert stage.across(stage.rows[0]) == (1, 1)
+
+
+def test_drained_is_allowed_two_waits_after_the_removal_and_one_after_the_last_pin() -> None:
+    assert allowed(100.0, 100.0, 100.0, 0.5) == 102.0
+    assert allowed(100.0, 107.0, 100.0, 0.5) == 108.0
+    assert allowed(100.0, 107.0, 109.0, 0.5) == 109.0
+
+
+def test_the_timeline_tells_everything_in_its_order() -> None:
+    told = timeline.text(
+        "stage", [row(Kind.KILL_MS, cut=("silent",))], [Note(BEGIN - 1, "chain added")], [BEGIN + 0.5]
+    )
+    lines = told.splitlines()
+    assert lines[0] == "stage"
+    assert [line.split()[2] for line in lines[2:6]] == ["0", "0", "0", "0"]
+    assert lines[2].endswith("chain added")
+    assert "kill-ms" in lines[3]
+    assert lines[6].endswith("A SESSION CROSSED TWO CHAINS")
+    assert all(line.split()[2] == "1" for line in lines[6:])
+    assert lines[-1].endswith("cut: silent")
