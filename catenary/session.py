@@ -70,6 +70,33 @@ class SessionKey:
             End(_address(raw[:16]), low_port), End(_address(raw[16:32]), high_port), kind, (outer, inner)
         )
 
+    @classmethod
+    def parse(cls, text: str) -> SessionKey:
+        """Read `tcp 10.0.0.1:4000 10.0.0.2:80`; raises `InvalidValue` that quotes the text.
+
+        The ends may come in either order; IPv6 with a port is `[fd00::1]:4000`. VLAN IDs that the frames bear
+        follow as `vlan=5` or `vlan=5,6`, outermost first. For an ICMP echo both ports are its identifier.
+        """
+        words = text.split()
+        kinds = {name: kind for kind, name in KIND_NAMES.items()}
+        try:
+            kind, a, b = words[:3]
+            number = kinds[kind.lower()] if kind.lower() in kinds else int(kind)
+            key = cls.of(_end(a), _end(b), number, _vlans(words[3:]))
+            return cls.unpack(key.pack())  # IPv4 that was written as IPv6 is IPv4
+        except (ValueError, struct.error):
+            raise InvalidValue(
+                f"{text!r} is not a session: write PROTOCOL END END such as tcp 10.0.0.1:4000 10.0.0.2:80, "
+                "or udp [fd00::1]:53 [fd00::2]:4000 vlan=5"
+            ) from None
+
+    @property
+    def text(self) -> str:
+        """As `parse` reads it."""
+        vlans = ",".join(str(vid) for vid in self.vlans if vid)
+        words = (str(KIND_NAMES.get(self.kind, self.kind)), _text(self.low), _text(self.high))
+        return " ".join(words) + (f" vlan={vlans}" if vlans else "")
+
     def hash64(self) -> int:
         """The 64-bit hash that C computes too (multiply and shift over 4-byte words)."""
         value = _SEED
@@ -99,6 +126,27 @@ def _address(raw: bytes) -> Address:
     if raw.startswith(b"\0" * 10 + b"\xff\xff"):
         return ip_address(raw[12:])
     return ip_address(raw)
+
+
+def _end(text: str) -> End:
+    """An address, with or without a port; raises `ValueError`."""
+    address, port = text, "0"
+    if text.startswith("["):
+        address, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":") or "0"
+    elif text.count(":") == 1:
+        address, port = text.split(":")
+    return End(ip_address(address), int(port))
+
+
+def _vlans(words: list[str]) -> tuple[int, int]:
+    if not words:
+        return (0, 0)
+    (word,) = words
+    ids = [int(vid) for vid in word.removeprefix("vlan=").split(",")]
+    if not word.startswith("vlan=") or len(ids) > 2 or not all(1 <= vid <= 4094 for vid in ids):
+        raise ValueError(word)
+    return (ids[0], ids[1] if len(ids) > 1 else 0)
 
 
 def _text(end: End) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from cffi import FFI
 
 from catenary.session import SessionKey
+from lb_adapter.core.setup import Order
 
 CORE = Path(__file__).parent / "core"
 _TYPES = "typedef uint8_t __u8; typedef uint16_t __u16; typedef uint32_t __u32; typedef uint64_t __u64;\n"
@@ -119,6 +120,23 @@ def unpack(name: str, raw: bytes) -> Any:
     item = ffi.new(f"struct {name} *")
     ffi.buffer(item)[:] = raw
     return item
+
+
+def sweep(order: Order) -> bytes:
+    """The bytes of `struct sweep` for an order."""
+    slot, generation = order.slot or (NO_SLOT, 0)
+    to_slot, to_generation = order.to or (NO_SLOT, 0)
+    fields: dict[str, Any] = {
+        "mode": enum("sweep_mode")[f"SWEEP_{order.mode.upper()}"],
+        "slot": slot,
+        "generation": generation,
+        "idle_ms": order.idle,
+        "to_slot": to_slot,
+        "to_generation": to_generation,
+        "one": order.key is not None,
+    }
+    raw = pack("sweep", **fields)
+    return raw if order.key is None else raw[: -len(order.key.pack())] + order.key.pack()
 
 
 _FORMATS = {"uint8_t": "u1", "uint16_t": "u2", "uint32_t": "u4", "uint64_t": "u8"}

@@ -104,7 +104,8 @@ def taken_over(records: PinRecords, generations: Mapping[int, int], now_ms: int)
     slots, states = field(words, "slot"), field(words, "state")
     known = np.full(abi.MAX_SLOTS, -1, dtype=np.int64)
     known[list(generations)] = [generation & 0x3FF for generation in generations.values()]
-    alive = (known[slots] == field(words, "generation")) & (field(words, "dead") == 0)
+    tombstone = states == abi.PIN_STATES["PIN_RESET"]  # it belongs to no chain
+    alive = ((known[slots] == field(words, "generation")) | tombstone) & (field(words, "dead") == 0)
     closing = states == abi.PIN_STATES["PIN_CLOSING"]
     states = np.where(closing, np.uint64(abi.PIN_STATES["PIN_ESTABLISHED"]), states)
     fresh = records.copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from catenary.chain import PairState
@@ -9,7 +10,7 @@ from catenary.session import SessionKey, Timeouts
 from catenary.tags import TagPair
 from lb_adapter.core.check import Core, CSplice
 from lb_adapter.core.oracle_splice import Splice
-from lb_adapter.core.setup import Setup, Verdict
+from lb_adapter.core.setup import Order, Setup, Verdict
 from lb_adapter.core.splices import BpfSplice, Choice, runnable, shown, tagged
 from lb_adapter.dataplane.base import Affinity, Policy, Role
 
@@ -69,6 +70,9 @@ class Pairing:
         self.oracle.walk(self.now)
         self.c.walk(self.now)
 
+    def sweep(self, order: Order) -> None:
+        assert self.c.sweep(order, self.now) == self.oracle.sweep(order, self.now), order
+
     def check_state(self) -> None:
         """Every pin, fragment, counter and load."""
         oracle, c = self.oracle, self.c
@@ -89,7 +93,8 @@ class Trio:
         self._core, self._bpf = core, bpf
         self._ready: dict[Choice, CSplice] = {}
 
-    def run(self, choice: Choice, steps: list[Step]) -> None:
+    def run(self, choice: Choice, steps: list[Step], orders: Sequence[Order] = ()) -> None:
+        """After some of the steps comes one of the orders, which must not depend on the clock."""
         made = choice.setup()
         if choice not in self._ready:
             self._ready[choice] = self._core.splice(replace(made, capacity=256))
@@ -97,11 +102,17 @@ class Trio:
         c.clear()
         self._bpf.configure(choice)
         try:
-            for step in steps:
+            for number, step in enumerate(steps):
                 self._step(oracle, c, step)
+                if orders and number % 9 == 4:
+                    self._sweep(oracle, c, orders[number // 9 % len(orders)])
             self._compare_tables(oracle, c)
         finally:
             self._bpf.forget(list(oracle.pins), list(oracle.fragments))
+
+    def _sweep(self, oracle: Splice, c: CSplice, order: Order) -> None:
+        now, swept = 1_000_000, self._bpf.plane.sweep(order)
+        assert (swept.reset, swept.moved) == oracle.sweep(order, now) == c.sweep(order, now), order
 
     def _step(self, oracle: Splice, c: CSplice, step: Step) -> None:
         now = 1_000_000

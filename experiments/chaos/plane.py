@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from catenary.chain import PairState
+from catenary.session import SessionKey
 from lb_adapter import abi, records
 from lb_adapter.balancer import ChainTable
 from lb_adapter.core.oracle_pin import Pin, State, Times, leased
 from lb_adapter.core.oracle_splice import Splice
-from lb_adapter.core.setup import Setup, Slot
+from lb_adapter.core.setup import Order, Setup, Slot
 from lb_adapter.core.splices import entries_of
-from lb_adapter.dataplane.base import Load, SpliceConfig, TakeOver, Traffic
+from lb_adapter.dataplane.base import Load, SpliceConfig, Swept, TakeOver, Traffic
 from lb_adapter.records import PinRecords
 
 SIZE = 509
@@ -88,9 +89,18 @@ class OraclePlane:
         pins: Counter[int] = Counter()
         live: Counter[int] = Counter()
         for pin in self.splice.pins.values():
+            if pin.state is State.RESET:
+                continue
             pins[pin.slot] += 1
             live[pin.slot] += pin.state is not State.CLOSING if master else leased(pin, now, times)
         return {slot: Load(count, live[slot]) for slot, count in pins.items()}
+
+    def sweep(self, order: Order) -> Swept:
+        return Swept(*self.splice.sweep(order, self._clock())) if self.splice else Swept()
+
+    def pin_of(self, key: SessionKey) -> abi.Pin | None:
+        pin = self.splice.pins.get(key.pack()) if self.splice else None
+        return abi.Pin.of(struct.pack("=Q", pin.word())) if pin else None
 
     def overflow(self) -> bool:
         return self.splice is not None and self.splice.overflow

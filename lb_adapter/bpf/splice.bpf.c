@@ -4,8 +4,8 @@
  *
  * Two programs at tc ingress, `outer` and `inner`, serve both roles. They parse, have core/splice.h decide, and
  * carry the verdict out. Every frame leaves by a redirect or is dropped with a counter; nothing reaches the
- * host's own stack. A third program, `walk`, is run from user space: it counts live pins and reclaims
- * expired ones.
+ * host's own stack. Two more are run from user space: `walk` counts live pins and reclaims expired ones, `sweep`
+ * ends sessions by order.
  *
  * skb->cb[0..2] carry (reason, VLAN ID pushed, interface) of the last frame: only a test run reads them.
  */
@@ -27,6 +27,7 @@ int parse_ip_at(struct __sk_buff *skb, struct frame *f, __u32 offset, __u32 how)
 
 #include "parse.h"
 #include "pin.h"
+#include "reset.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -136,6 +137,22 @@ struct {
 	__type(key, __u32);
 	__type(value, struct walk_result);
 } walked SEC(".maps");
+
+/* Room to make a RST in: a program's stack is small. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct reset);
+} answer SEC(".maps");
+
+/* The order that `sweep` carries out, and what it did. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sweep);
+} order SEC(".maps");
 
 /* Python's own notes beside the table. The two interfaces as they were, outer first: detaching restores them. */
 struct {
@@ -251,6 +268,18 @@ INLINE void leaf_ended(struct env *e, __u32 slot)
 		__sync_fetch_and_add(load, -1);
 }
 
+INLINE void leaf_swept(struct env *e, __u32 slot, int reset)
+{
+	struct chain_counters *chain = bpf_map_lookup_elem(&chains, &slot);
+
+	if (!chain)
+		return;
+	if (reset)
+		chain->reset++;
+	else
+		chain->moved++;
+}
+
 #include "splice.h"
 
 /*
@@ -275,25 +304,21 @@ INLINE int parse_linear(struct __sk_buff *skb, struct frame *f)
 			   skb->vlan_present ? (skb->vlan_tci & 0x0fff) | TAG_BESIDE : 0, f);
 }
 
-static __noinline int parse_pulled(struct __sk_buff *skb, struct frame *f)
-{
-	if (!f)
-		return FRAME_BAD;
-	bpf_skb_pull_data(skb, skb->len < HEADERS ? skb->len : HEADERS);
-	return parse_linear(skb, f);
-}
-
 /*
  * A GSO frame is linear just to the end of its usual headers, and making it more so costs as much as all the
- * rest: so parse what is there first.
+ * rest: so parse what is there first. In a loop, which has the code once and no function's stack.
  */
 INLINE int parse_skb(struct __sk_buff *skb, struct frame *f)
 {
-	int class = parse_linear(skb, f);
+	int class;
 
-	if (class != FRAME_BAD || skb->data_end - skb->data >= skb->len)
-		return class;
-	return parse_pulled(skb, f);
+	_Pragma("clang loop unroll(disable)")
+	for (int pulled = 0;; pulled = 1) {
+		class = parse_linear(skb, f);
+		if (class != FRAME_BAD || pulled || skb->data_end - skb->data >= skb->len)
+			return class;
+		bpf_skb_pull_data(skb, skb->len < HEADERS ? skb->len : HEADERS);
+	}
 }
 
 INLINE void count_chain(struct __sk_buff *skb, const struct verdict *v)
@@ -313,12 +338,38 @@ INLINE void count_chain(struct __sk_buff *skb, const struct verdict *v)
 	}
 }
 
-/* emit: carry a verdict out. */
-INLINE int emit(struct __sk_buff *skb, struct env *e, const struct verdict *v)
+/*
+ * The frame becomes the RST that answers it; 0 if it does. Cut to its new length, it is no GSO frame any more, but its
+ * checksum may still be for hardware to finish. Then it must hold the sum of the pseudo-header and nothing else, and
+ * the kernel leaves it alone when we add to it what makes it whole. Such a frame with IP options or extension headers
+ * can't be cut so short, and is dropped.
+ */
+__noinline int answer_reset(struct __sk_buff *skb, __u32 upper)
+{
+	__u32 zero = 0, check;
+	struct reset *r = bpf_map_lookup_elem(&answer, &zero);
+
+	if (!r || make_reset((void *)(long)skb->data, (void *)(long)skb->data_end, upper, r))
+		return -1;
+	if (bpf_skb_change_tail(skb, r->at + r->size, 0))
+		return -1;
+	check = r->at + r->size - 4;
+	if (bpf_skb_store_bytes(skb, 0, r->macs, 12, 0) ||
+	    (r->size == 40 ? bpf_skb_store_bytes(skb, r->at, r->bytes, 40, 0) :
+			     bpf_skb_store_bytes(skb, r->at, r->bytes, 60, 0)) ||
+	    bpf_skb_store_bytes(skb, check, &r->pseudo, 2, 0))
+		return -1;
+	return bpf_l4_csum_replace(skb, check, 0, fold_sum(2 * r->pseudo + r->words), 2);
+}
+
+/* emit: carry a verdict out. `upper` is where the frame's upper-layer header begins, from its IP header. */
+INLINE int emit(struct __sk_buff *skb, struct env *e, const struct verdict *v, __u32 upper)
 {
 	__u16 reason = v->reason;
 
-	if (v->port != PORT_NONE && v->vid && bpf_skb_vlan_push(skb, bpf_htons(ETHERTYPE_VLAN), v->vid))
+	if (reason == session_reset && answer_reset(skb, upper))
+		reason = drop_internal;
+	else if (v->port != PORT_NONE && v->vid && bpf_skb_vlan_push(skb, bpf_htons(ETHERTYPE_VLAN), v->vid))
 		reason = drop_internal;
 	leaf_count(e, reason);
 	skb->cb[0] = reason;
@@ -380,7 +431,7 @@ int outer(struct __sk_buff *skb)
 	tag = f.key.vlan[0];
 	own = bpf_map_lookup_elem(&vids, &tag);
 	v = decide_outer(&e, &f, class, tag && own && own->kind != VID_UNKNOWN);
-	return emit(skb, &e, &v);
+	return emit(skb, &e, &v, f.upper);
 }
 
 /* The VLAN ID of the outermost tag, 0 if there is none. */
@@ -414,11 +465,12 @@ int inner(struct __sk_buff *skb)
 		meaning = endpoint;
 	if (!endpoint && (!tag || bpf_skb_vlan_pop(skb))) {
 		v = drop_for(tag ? drop_internal : drop_untagged);
+		f.upper = 0;
 	} else {
 		class = parse_skb(skb, &f);
 		v = decide_inner(&e, &f, class, meaning->kind, meaning->slot);
 	}
-	return emit(skb, &e, &v);
+	return emit(skb, &e, &v, f.upper);
 }
 
 /* The clock that pins age by, for user space. */
@@ -436,6 +488,8 @@ INLINE int walk_pin(struct pin *pin, const struct session_key *key, struct env *
 	if (!s || !r)
 		return 0;
 	evict = evictable(e, key, word);
+	if (!evict && is_tombstone(word) && !pin_expired(word, e->now, e->c))
+		return 0;
 	if (!evict && !(word & PIN_DEAD) && s->state != SLOT_FREE && s->generation == pin_generation(word) &&
 	    !pin_expired(word, e->now, e->c)) {
 		r->pins++;
@@ -481,5 +535,43 @@ int walk(void *unused)
 		return -1;
 	bpf_for_each_map_elem(&pins4, walk4, &e, 0);
 	bpf_for_each_map_elem(&pins6, walk6, &e, 0);
+	return 0;
+}
+
+/* What a sweep has at hand; `done` is the map's row. */
+struct sweeping {
+	struct env e;
+	struct sweep *done;
+};
+
+static long sweep4(void *map, struct ipv4_key *small, struct pin *pin, struct sweeping *s)
+{
+	struct session_key key;
+
+	expand_key(small, &key);
+	if (sweep_pin(&s->e, pin, &key, s->done))
+		bpf_map_delete_elem(map, small);
+	return 0;
+}
+
+static long sweep6(void *map, struct session_key *key, struct pin *pin, struct sweeping *s)
+{
+	if (sweep_pin(&s->e, pin, key, s->done))
+		bpf_map_delete_elem(map, key);
+	return 0;
+}
+
+SEC("syscall")
+int sweep(void *unused)
+{
+	struct sweeping s = { .e = { .now = now_ms() } };
+	__u32 zero = 0;
+
+	s.e.c = bpf_map_lookup_elem(&config, &zero);
+	s.done = bpf_map_lookup_elem(&order, &zero);
+	if (!s.e.c || !s.done)
+		return -1;
+	bpf_for_each_map_elem(&pins4, sweep4, &s, 0);
+	bpf_for_each_map_elem(&pins6, sweep6, &s, 0);
 	return 0;
 }

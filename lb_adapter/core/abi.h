@@ -71,7 +71,8 @@ enum pin_state {
 	PIN_CLOSING = 4,
 	PIN_REOPENING = 5, /* a SYN on an established pin: as long-lived as it was, deaf as an opening one */
 	PIN_NEIGHBOUR = 6,
-	PIN_STATES = 7
+	PIN_RESET = 7,     /* a tombstone: this TCP connection was reset by order. It belongs to no chain */
+	PIN_STATES = 8
 };
 
 /* One 64-bit word (core/pin.h), so that every change of a pin is one compare-and-swap. */
@@ -140,7 +141,7 @@ struct config {
 	__u32 ask_vid;
 	__u32 lease_ms;
 	__u32 transit_ms;
-	__u32 tau_ms[7];
+	__u32 tau_ms[8];
 	__u32 overflow;     /* rule 7, enum overflow: every new key goes by the plain hash */
 	__u32 refuse_full;  /* without room for its pin a new session is refused, not placed by the hash */
 	__u32 take_over;    /* rule 8: of enum take_over */
@@ -175,6 +176,28 @@ struct chain_counters {
 	__u64 forward_bytes;
 	__u64 reverse_packets;
 	__u64 reverse_bytes;
+	__u64 reset;        /* sessions that an order reset, or moved */
+	__u64 moved;
+};
+
+/*
+ * An order to end sessions, and what it did. SWEEP_MOVE takes pins to another slot in place; SWEEP_RESET deletes what
+ * is no TCP connection, for only these can be told.
+ */
+enum sweep_mode { SWEEP_RESET = 0, SWEEP_DELETE = 1, SWEEP_MOVE = 2 };
+
+struct sweep {
+	__u32 mode;
+	__u32 slot;         /* whose pins, and of which generation; NO_SLOT: of all */
+	__u32 generation;
+	__u32 idle_ms;      /* only pins without a packet for as long */
+	__u32 to_slot;
+	__u32 to_generation;
+	__u32 one;          /* only the pin of `key` */
+	__u32 reset;        /* how many were */
+	__u32 moved;        /* likewise; deleted ones too, for their next packet is placed anew */
+	__u32 zero;
+	struct session_key key;
 };
 
 /* Result of the walk: pins in force per slot, of the slot's present generation. */
@@ -226,7 +249,11 @@ enum reason {
 	drop_overrun = 36,      /* frames came faster than the worker took them (af_packet, pf_ring) */
 	drop_take_over = 37,    /* rule 8: the master's table is being copied: clients' packets and asks must wait */
 	orphaned = 38,          /* after that: TCP under way whose pin was lost with the table, placed anew */
-	REASONS = 39
+	session_reset = 39,     /* of a connection that was reset: answered by a TCP RST */
+	drop_reset = 40,        /* the same, not answered: a RST, an ICMP error, or no way back */
+	ordered_reset = 41,     /* a session was reset by order */
+	ordered_move = 42,      /* a session was moved by order, or let go to be placed anew */
+	REASONS = 43
 };
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "parse.h"
 #include "pin.h"
+#include "reset.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -164,6 +165,9 @@ INLINE void leaf_ended(struct env *e, __u32 slot)
 		e->check->loads[slot]--;
 }
 
+/* Orders are counted by the caller alone. */
+INLINE void leaf_swept(struct env *e, __u32 slot, int reset) {}
+
 #include "splice.h"
 
 EXPORT struct check *check_new(__u32 limit)
@@ -222,12 +226,12 @@ static __u32 push(__u8 *frame, __u32 length, __u16 vid)
 }
 
 /* `slot`: the endpoint that a plain interface of the inner side is, or -1: the tag says it. */
-static struct verdict decide(struct env *e, int inner, int slot, __u8 *frame, __u32 *length, __u16 *beside)
+static struct verdict decide(struct env *e, int inner, int slot, __u8 *frame, __u32 *length, __u16 *beside,
+			     struct frame *f)
 {
 	struct check *check = e->check;
 	struct source source = { frame, NULL };
 	struct vid meaning;
-	struct frame f;
 	__u16 own = 0;
 	int class;
 
@@ -243,13 +247,13 @@ static struct verdict decide(struct env *e, int inner, int slot, __u8 *frame, __
 			return drop_for(drop_untagged);
 	}
 	source.end = frame + *length;
-	class = parse_frame(&source, frame, source.end, *beside, &f);
+	class = parse_frame(&source, frame, source.end, *beside, f);
 	if (inner && slot >= 0)
-		return decide_inner(e, &f, class, VID_CHAIN, slot);
-	meaning = check->vids[inner ? own : f.key.vlan[0]];
+		return decide_inner(e, f, class, VID_CHAIN, slot);
+	meaning = check->vids[inner ? own : f->key.vlan[0]];
 	if (inner)
-		return decide_inner(e, &f, class, meaning.kind, meaning.slot);
-	return decide_outer(e, &f, class, f.key.vlan[0] && meaning.kind != VID_UNKNOWN);
+		return decide_inner(e, f, class, meaning.kind, meaning.slot);
+	return decide_outer(e, f, class, f->key.vlan[0] && meaning.kind != VID_UNKNOWN);
 }
 
 /*
@@ -262,8 +266,12 @@ EXPORT __u32 check_frame(struct check *check, int inner, int endpoint, __u8 *fra
 {
 	struct env e = { .c = &check->config, .now = now, .no_slot = drop_no_chain, .check = check };
 
+	struct frame f;
+
 	e.outer = inner || endpoint < 0 ? 0 : endpoint;
-	*verdict = decide(&e, inner, endpoint, frame, &length, &beside);
+	*verdict = decide(&e, inner, endpoint, frame, &length, &beside, &f);
+	if (verdict->reason == session_reset)
+		length = turn_into_reset(frame, frame + length, f.upper);
 	leaf_count(&e, verdict->reason);
 	if (verdict->port == PORT_NONE)
 		return 0;
@@ -299,6 +307,26 @@ EXPORT void check_rival(int does, __u32 times, __u64 word)
 	rival.word = word;
 }
 
+/* Carry out an order on all pins. */
+EXPORT void check_sweep(struct check *check, struct sweep *order, __u32 now)
+{
+	struct env e = { .c = &check->config, .now = now, .check = check };
+
+	for (int i = PINS4; i <= PINS6; i++) {
+		struct store *s = &check->stores[i], old = *s;
+
+		s->entries = calloc(s->size, sizeof(*s->entries));
+		s->used = 0;
+		for (__u32 at = 0; at < old.size; at++) {
+			struct entry *entry = &old.entries[at];
+
+			if (entry->used && !sweep_pin(&e, &entry->pin, &entry->key, order))
+				add(s, &entry->key, entry->pin.word);
+		}
+		free(old.entries);
+	}
+}
+
 /* Reclaim what is not in force, and count what is anew. */
 EXPORT void check_walk(struct check *check, __u32 now)
 {
@@ -319,10 +347,12 @@ EXPORT void check_walk(struct check *check, __u32 now)
 			evict = evictable(&e, &entry->key, entry->pin.word);
 			if (evict)
 				leaf_count(&e, evicted);
-			if (evict || entry->pin.word & PIN_DEAD || !in_force(&e, entry->pin.word))
+			if (evict || entry->pin.word & PIN_DEAD ||
+			    !(in_force(&e, entry->pin.word) ||
+			      (is_tombstone(entry->pin.word) && !pin_expired(entry->pin.word, now, e.c))))
 				continue;
 			add(s, &entry->key, entry->pin.word);
-			if (pin_state(entry->pin.word) != PIN_CLOSING)
+			if (pin_state(entry->pin.word) != PIN_CLOSING && !is_tombstone(entry->pin.word))
 				check->loads[pin_slot(entry->pin.word)]++;
 		}
 		free(old.entries);

@@ -17,7 +17,7 @@ from cffi import FFI
 from catenary.errors import Unsupported
 from lb_adapter import abi
 from lb_adapter.core.oracle_pin import State
-from lb_adapter.core.setup import Setup, Verdict
+from lb_adapter.core.setup import Order, Setup, Verdict
 from lb_adapter.dataplane.base import TakeOver
 
 CORE = Path(__file__).parent
@@ -41,6 +41,7 @@ uint32_t check_frame(struct check *, int inner, int endpoint, uint8_t *, uint32_
 uint64_t check_word(struct check *, const struct session_key *, int fragment);
 void check_mark_dead(struct check *, const struct session_key *);
 void check_walk(struct check *, uint32_t now);
+void check_sweep(struct check *, struct sweep *, uint32_t now);
 void check_rival(int does, uint32_t times, uint64_t word);
 """
 
@@ -85,7 +86,7 @@ class Core:
     def __init__(self, library: Path) -> None:
         self.ffi = FFI()
         # cffi lays a struct out when it is first asked for: an array of one that is included needs it before.
-        for name in ("config", "slot", "vid", "place_table", "outer_table", "session_key"):
+        for name in ("config", "slot", "vid", "place_table", "outer_table", "session_key", "sweep"):
             abi.ffi.sizeof(f"struct {name}")
         self.ffi.include(abi.ffi)
         self.ffi.cdef(_CDEF.replace("...;", "uint64_t stores[9];"))
@@ -190,6 +191,12 @@ class CSplice:
 
     def walk(self, now: int) -> None:
         self._lib.check_walk(self._check, now & 0xFFFFFFFF)
+
+    def sweep(self, order: Order, now: int) -> tuple[int, int]:
+        """As the oracle's."""
+        item = self._ffi.from_buffer("struct sweep *", bytearray(abi.sweep(order)))
+        self._lib.check_sweep(self._check, item, now & 0xFFFFFFFF)
+        return int(item.reset), int(item.moved)
 
     def clear(self) -> None:
         """Forget all sessions and counts."""

@@ -153,6 +153,17 @@ INLINE int shrink_key(const struct session_key *key, struct ipv4_key *small)
 	return 1;
 }
 
+INLINE int same_session(const struct session_key *a, const struct session_key *b)
+{
+	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
+	__u64 differ = 0;
+
+	UNROLL
+	for (int i = 0; i < (int)(sizeof(*a) / 8); i++)
+		differ |= x[i] ^ y[i];
+	return !differ;
+}
+
 /* The full key again, of its small form. */
 INLINE void expand_key(const struct ipv4_key *small, struct session_key *key)
 {

@@ -73,6 +73,8 @@ class Parsed:
     key: SessionKey | None = None
     fragment: FragmentKey | None = None
     tcp_flags: int = 0
+    upper: int = 0
+    """Bytes from the IP header to the upper layer's, of a session's own packet."""
     sender: End | None = None
     receiver: End | None = None
     reason: str = ""
@@ -151,6 +153,8 @@ class _Packet:
     source: Address
     target: Address
     protocol: int
+    headers: int
+    """Bytes before `upper`."""
     upper: bytes
     after: bytes
     """`upper` with all that lies behind the packet in the frame."""
@@ -176,7 +180,7 @@ def _ip(data: bytes, v6: bool, vlans: Vlans, group: bool) -> Parsed:
     if group:  # multicast and broadcast have no other end; only neighbour discovery, above, has
         raise _NoSession
     flags = packet.upper[13] if packet.protocol == TCP else 0
-    return _keyed(packet, vlans, tcp_flags=flags, fragment=packet.fragment)
+    return _keyed(packet, vlans, tcp_flags=flags, upper=packet.headers, fragment=packet.fragment)
 
 
 def _keyed(packet: _Packet, vlans: Vlans, **fields: object) -> Parsed:
@@ -225,7 +229,7 @@ def _ipv4(data: bytes, vlans: Vlans, quoted: bool) -> _Packet | Parsed:
         fragment = FragmentKey(source, target, _number(data, 4), protocol, vlans)
         if offset:
             return _later_fragment(fragment, vlans)
-    return _Packet(False, source, target, protocol, data[header:total], data[header:], fragment)
+    return _Packet(False, source, target, protocol, header, data[header:total], data[header:], fragment)
 
 
 def _ipv6(data: bytes, vlans: Vlans, quoted: bool) -> _Packet | Parsed:
@@ -258,7 +262,7 @@ def _ipv6(data: bytes, vlans: Vlans, quoted: bool) -> _Packet | Parsed:
     if at > MAX_HEADERS:
         raise _Drop("drop_header_chain")
     _need(data[:total], at, "drop_fragment_short" if fragment else "drop_malformed")
-    return _Packet(True, source, target, protocol, data[at:total], data[at:], fragment)
+    return _Packet(True, source, target, protocol, at, data[at:total], data[at:], fragment)
 
 
 def _neighbour(packet: _Packet, vlans: Vlans) -> Parsed:

@@ -27,6 +27,8 @@ class State(IntEnum):
     CLOSING = 4
     REOPENING = 5
     NEIGHBOUR = 6
+    RESET = 7
+    """A tombstone: the TCP connection was reset by order. It belongs to no chain."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Pin:
 
 @dataclass(frozen=True)
 class Times:
-    """All in ms: L, D, and tau of each state; a reopening pin has that of an established one."""
+    """All in ms: L, D, and tau of each state; a reopening pin and a tombstone have an established one's."""
 
     lease: int
     transit: int
@@ -71,12 +73,17 @@ class Times:
 
     def promised(self, state: State) -> int:
         """tau."""
-        return self.tau[State.ESTABLISHED if state is State.REOPENING else state]
+        return self.tau[State.ESTABLISHED if state in (State.REOPENING, State.RESET) else state]
 
 
 def opens(flags: int) -> bool:
     """A pure SYN opens a session; a SYN-ACK only answers one."""
     return bool(flags & SYN) and not flags & ACK
+
+
+def revives(flags: int) -> bool:
+    """Does this packet open a new connection where one was reset?"""
+    return opens(flags) and not flags & RST
 
 
 def first_state(kind: int, flags: int) -> State:

@@ -9,8 +9,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lb_adapter.core.oracle import TAGS, FrameClass, Parsed, coarsen, parse
-from lb_adapter.core.oracle_pin import FIN, FROM_CLIENT, FROM_SERVER, RST, State, leased, opens, renewed
-from lb_adapter.core.oracle_table import Dropped, SessionTable, is_neighbour
+from lb_adapter.core.oracle_pin import (
+    FIN,
+    FROM_CLIENT,
+    FROM_SERVER,
+    RST,
+    Pin,
+    State,
+    leased,
+    opens,
+    renewed,
+    revives,
+)
+from lb_adapter.core.oracle_reset import answer
+from lb_adapter.core.oracle_table import Dropped, Ended, SessionTable, is_neighbour
 from lb_adapter.core.setup import Setup, Verdict
 from lb_adapter.dataplane.base import TakeOver
 
@@ -34,20 +46,23 @@ class Splice(SessionTable):
         self, frame: bytes, now: int, beside: int | None = None, *, endpoint: int = 0
     ) -> tuple[Verdict, bytes]:
         """A frame from the outer side: what becomes of it, and how it looks when it is sent."""
-        return self._emit(self.decide_outer(parse(frame, beside), now, endpoint), frame, beside)
+        parsed = parse(frame, beside)
+        return self._emit(self.decide_outer(parsed, now, endpoint), frame, beside, parsed)
 
     def inner(
         self, frame: bytes, now: int, beside: int | None = None, *, slot: int | None = None
     ) -> tuple[Verdict, bytes]:
         """A frame from the inner side: out of the plain interface `slot`, or with the own tag outermost."""
         if slot is not None:
-            return self._emit(self._decide(parse(frame, beside), now, "chain", slot), frame, beside)
+            parsed = parse(frame, beside)
+            return self._emit(self._decide(parsed, now, "chain", slot), frame, beside, parsed)
         if beside is None and len(frame) >= 18 and int.from_bytes(frame[12:14], "big") == TAGS[0]:
             beside = int.from_bytes(frame[14:16], "big") & 0x0FFF
             frame = frame[:12] + frame[16:]
         if not beside:
-            return self._emit(Verdict("", 0, "drop_untagged"), frame, None)
-        return self._emit(self.decide_inner(parse(frame), beside, now), frame, None)
+            return self._emit(Verdict("", 0, "drop_untagged"), frame, None, Parsed(FrameClass.BAD))
+        parsed = parse(frame)
+        return self._emit(self.decide_inner(parsed, beside, now), frame, None, parsed)
 
     def decide_outer(self, parsed: Parsed, now: int, endpoint: int = 0) -> Verdict:
         """What becomes of a parsed frame from the outer side."""
@@ -63,8 +78,12 @@ class Splice(SessionTable):
             return Verdict("", 0, "drop_unknown_tag")
         return self._decide(parsed, now, meaning, slot)
 
-    def _emit(self, verdict: Verdict, frame: bytes, beside: int | None) -> tuple[Verdict, bytes]:
+    def _emit(
+        self, verdict: Verdict, frame: bytes, beside: int | None, parsed: Parsed
+    ) -> tuple[Verdict, bytes]:
         self.counts[verdict.reason] += 1
+        if verdict.reason == "session_reset":
+            frame = answer(frame, parsed.upper)
         for vid in (beside, verdict.vid or None):
             if vid is not None:
                 frame = frame[:12] + TAGS[0].to_bytes(2, "big") + vid.to_bytes(2, "big") + frame[12:]
@@ -91,8 +110,25 @@ class Splice(SessionTable):
             if where == "answer" and tagged is not None:
                 return self._slave_answered(parsed, now, tagged)
             return self._master_asked(parsed, now, tagged)
+        except Ended as ended:
+            return self._refuse(parsed, where, tagged, ended.tombstone)
         except Dropped as dropped:
             return Verdict("", 0, dropped.reason)
+
+    def _refuse(self, parsed: Parsed, where: str, tagged: int | None, tombstone: Pin) -> Verdict:
+        """What met a tombstone is answered by a RST, and so are both ends, each at its next packet."""
+        asked = where in ("ask", "hint")
+        self.counts["hint_refused"] += where == "hint" and parsed.kind is FrameClass.SESSION
+        if parsed.kind is not FrameClass.SESSION or parsed.fragment or parsed.tcp_flags & RST:
+            return Verdict("", 0, "drop_reset")
+        if where == "outer":
+            return Verdict("outer", 0, "session_reset", outer=self._outer)
+        # Server side at the master: forward through the chain that the packet came by, or was of.
+        slot = tombstone.slot if asked else tagged
+        row = self._open(slot)
+        if row is None or (asked and row.generation != tombstone.generation):
+            return Verdict("", 0, "drop_reset")
+        return Verdict("inner", row.forward, "session_reset")
 
     def _designated(self, where: str, slave: bool) -> Verdict:
         if where != "outer":
@@ -111,9 +147,7 @@ class Splice(SessionTable):
             self.counts["fragment_hit"] += 1
             return slot
         if parsed.kind is FrameClass.ERROR:
-            pin = self._look(parsed, now)
-            if pin is None:
-                raise Dropped("drop_error_unknown")
+            pin = self._about(parsed, now)
             self.counts["error_hit"] += 1
             self._note_outer(parsed, pin)
             return pin.slot
@@ -152,10 +186,16 @@ class Splice(SessionTable):
         if parsed.kind is FrameClass.FRAGMENT and self._of_fragment(parsed, now) is None:
             raise Dropped("drop_fragment_unknown")
         if parsed.kind is FrameClass.ERROR:
-            pin = self._look(parsed, now)
-            if pin is None:
-                raise Dropped("drop_error_unknown")
-            self._note_outer(parsed, pin)
+            self._note_outer(parsed, self._about(parsed, now))
+
+    def _about(self, parsed: Parsed, now: int) -> Pin:
+        """The session that an ICMP error is about."""
+        pin = self._look(parsed, now)
+        if pin is None:
+            raise Dropped("drop_error_unknown")
+        if pin.state is State.RESET:
+            raise Ended(pin)
+        return pin
 
     def _check(self, parsed: Parsed, known: int | None, tagged: int) -> None:
         """A tag that contradicts a live pin is an alarm."""
@@ -195,6 +235,8 @@ class Splice(SessionTable):
                 return Verdict("inner", self.setup.slots[slot].reverse, "to_chain", slot)
         else:
             pin = self._look(parsed, now)
+            if pin is not None and pin.state is State.RESET:
+                return self._asks_unless_reset(parsed, pin, now)
             if pin is not None and self._decides(pin, parsed.tcp_flags, now):
                 self._note_fragment(parsed, now, pin.slot)
                 self.counts["error_hit"] += parsed.kind is FrameClass.ERROR
@@ -203,6 +245,17 @@ class Splice(SessionTable):
                 row = self.setup.slots[pin.slot]
                 if row.state != "closed" and not self._may_move(pin, parsed.tcp_flags):
                     return Verdict("inner", row.forward, "hint_sent")
+        return self._ask()
+
+    def _asks_unless_reset(self, parsed: Parsed, tombstone: Pin, now: int) -> Verdict:
+        """A SYN on a tombstone is the next connection's: it is for the master to place."""
+        if revives(parsed.tcp_flags):
+            return self._ask()
+        if parsed.kind is FrameClass.SESSION and parsed.key is not None:
+            self.pins[parsed.key.pack()] = replace(tombstone, seen=now)
+        raise Ended(tombstone)
+
+    def _ask(self) -> Verdict:
         if self.setup.ask_id is None:
             return Verdict("", 0, "drop_not_ready")
         return Verdict("inner", self.setup.ask_id, "ask_sent")
@@ -211,7 +264,9 @@ class Splice(SessionTable):
         """Rule 2: the forward tag is the master's word: it proves the lease, and overwrites it."""
         if parsed.kind is FrameClass.SESSION and parsed.key is not None:
             old = self._look(parsed, now)
-            if old is not None and leased(old, now, self.setup.times):
+            if self._over(old, parsed):
+                return self._to_outer(parsed, tagged)
+            if old is not None and old.state is not State.RESET and leased(old, now, self.setup.times):
                 # A SYN may have been placed anew: its session had closed, or its chain takes none.
                 closed = opens(parsed.tcp_flags) and old.state is State.CLOSING
                 if not closed and not self._may_move(old, parsed.tcp_flags):
@@ -224,15 +279,19 @@ class Splice(SessionTable):
         slot = tagged
         if parsed.kind is FrameClass.SESSION:
             old = self._look(parsed, now)
-            if old is not None and self._decides(old, parsed.tcp_flags, now):
+            if old is not None and old.state is not State.RESET and self._decides(old, parsed.tcp_flags, now):
                 self.counts["answer_late"] += 1
                 slot = old.slot
-            else:
+            elif not self._over(old, parsed):
                 self._lease(parsed, now, tagged, "answer_taken", "answer_taken")
             self._note_fragment(parsed, now, slot)
         else:
             self.counts["error_hit" if parsed.kind is FrameClass.ERROR else "fragment_hit"] += 1
         return Verdict("inner", self.setup.slots[slot].reverse, "to_chain", slot)
+
+    def _over(self, old: Pin | None, parsed: Parsed) -> bool:
+        """Nothing but a SYN takes the place of a tombstone."""
+        return old is not None and old.state is State.RESET and not revives(parsed.tcp_flags)
 
     def _lease(self, parsed: Parsed, now: int, slot: int, new: str, again: str) -> None:
         assert parsed.key is not None

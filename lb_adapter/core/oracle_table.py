@@ -7,6 +7,7 @@ The oracle of `place.h`. The pins of `pin.h` are in `oracle_pin`; who may ask fo
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from catenary.session import SessionKey
 from lb_adapter.core.oracle import ARP, ND, TCP, Parsed, lanes, outer_lane
@@ -21,8 +22,9 @@ from lb_adapter.core.oracle_pin import (
     leased,
     opens,
     refreshed,
+    revives,
 )
-from lb_adapter.core.setup import Setup, Slot
+from lb_adapter.core.setup import Order, Setup, Slot
 from lb_adapter.dataplane.base import TakeOver
 
 FRAGMENT_MS = 2000
@@ -32,6 +34,14 @@ class Dropped(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class Ended(Dropped):
+    """The frame met a tombstone."""
+
+    def __init__(self, tombstone: Pin) -> None:
+        super().__init__("drop_reset")
+        self.tombstone = tombstone
 
 
 def is_neighbour(parsed: Parsed) -> bool:
@@ -65,25 +75,60 @@ class SessionTable:
             if self._evictable(raw, pin):
                 self.counts["evicted"] += 1
                 del self.pins[raw]
-            elif not self._in_force(pin, now):
+            elif expired(pin, now, self.setup.times) or (
+                pin.state is not State.RESET and not self._in_force(pin, now)
+            ):
                 del self.pins[raw]
-        live = Counter(pin.slot for pin in self.pins.values() if pin.state is not State.CLOSING)
-        self.loads = live
+        over = (State.CLOSING, State.RESET)
+        self.loads = Counter(pin.slot for pin in self.pins.values() if pin.state not in over)
+
+    def sweep(self, order: Order, now: int) -> tuple[int, int]:
+        """Carry out an order: how many sessions it reset, and moved."""
+        reset = moved = 0
+        for raw, pin in list(self.pins.items()):
+            key = SessionKey.unpack(raw)
+            if not self._meant(order, key, pin, now):
+                continue
+            if pin.state is not State.CLOSING:
+                self.loads[pin.slot] = max(0, self.loads[pin.slot] - 1)
+            if order.mode == "reset" and key.kind == TCP:
+                self.pins[raw] = replace(pin, state=State.RESET, seen=now, fins=0)
+                reset += 1
+                continue
+            if order.mode == "move" and order.to is not None:
+                self.pins[raw] = replace(pin, slot=order.to[0], generation=order.to[1])
+                self.loads[order.to[0]] += 1
+            else:
+                del self.pins[raw]
+            moved += pin.state is not State.NEIGHBOUR  # who asked for whose address is nobody's session
+        self.counts["ordered_reset"] += reset
+        self.counts["ordered_move"] += moved
+        return reset, moved
+
+    def _meant(self, order: Order, key: SessionKey, pin: Pin, now: int) -> bool:
+        if pin.state is State.RESET or not self._in_force(pin, now) or order.key not in (None, key):
+            return False
+        here = (pin.slot, pin.generation)
+        if order.slot not in (None, here) or (order.mode == "move" and order.to == here):
+            return False
+        # A closing pin's moment is that at which closing began: packets may have come for 2 D after it.
+        quiet = order.idle + (2 * self.setup.times.transit if pin.state is State.CLOSING else 0)
+        return not order.idle or age(pin, now) >= quiet
 
     def _open(self, slot: int | None) -> Slot | None:
         return None if slot is None else self.setup.slots.get(slot)
 
     def _in_force(self, pin: Pin, now: int) -> bool:
         row = self._open(pin.slot)
-        return (
-            row is not None and row.generation == pin.generation and not expired(pin, now, self.setup.times)
-        )
+        known = row is not None and row.generation == pin.generation
+        return known and not expired(pin, now, self.setup.times)
 
     def _evictable(self, raw: bytes, pin: Pin) -> bool:
         # The hash tells the inner endpoint alone: with several outer ones, the pin knows more.
-        may = self.overflow and not self.roomy and self.setup.role == "master" and self.setup.outers == 1
-        if not may or pin.state is not State.OPENING:
+        if not self.overflow or self.roomy or self.setup.role != "master":
             return False
+        if pin.state is not State.OPENING or self.setup.outers != 1:
+            return pin.state is State.RESET
         plain, _ = lanes(SessionKey.unpack(raw), len(self.setup.entries))
         return pin.slot == self.setup.entries[plain]
 
@@ -137,6 +182,9 @@ class SessionTable:
         """Rule 1: write key -> slot, in the place of what is expired. Drops what finds no room (rule 7)."""
         assert parsed.key is not None
         raw = parsed.key.pack()
+        old = self._look(parsed, now)
+        if old is not None and old.state is State.RESET and not revives(parsed.tcp_flags):
+            raise Ended(old)
         if self._from_inner and self.setup.outers > 1:
             self._outer = self.setup.outer_entries[outer_lane(parsed.key, len(self.setup.outer_entries))]
         if raw in self.pins:
@@ -166,12 +214,19 @@ class SessionTable:
     def _look(self, parsed: Parsed, now: int) -> Pin | None:
         assert parsed.key is not None
         pin = self.pins.get(parsed.key.pack())
-        return pin if pin is not None and self._in_force(pin, now) else None
+        if pin is None or pin.state is State.RESET:
+            return pin  # a tombstone belongs to no chain, and only the walk asks for its age
+        return pin if self._in_force(pin, now) else None
 
     def _refresh(self, parsed: Parsed, now: int, flags: int, side: int) -> int | None:
         pin = self._look(parsed, now)
         if pin is None or parsed.key is None or (side == FROM_CLIENT and self._gives_way(pin, flags, now)):
             return None
+        if pin.state is State.RESET and revives(flags):
+            return None
+        if pin.state is State.RESET:
+            self.pins[parsed.key.pack()] = replace(pin, seen=now)
+            raise Ended(pin)
         after = refreshed(pin, now, flags, side, self.setup.times.transit)
         self.pins[parsed.key.pack()] = after
         if after.state is State.CLOSING and pin.state is not State.CLOSING:

@@ -6,7 +6,7 @@
  *   63    62..61  60..58  57..48       47..42  41..32  31..0
  *   dead  FIN     state   generation   outer   slot    last seen, ms (wraps after 49 days; ages are differences)
  *
- * The slot is the inner endpoint; the generation is the slot's.
+ * The slot is the inner endpoint; the generation is the slot's. A tombstone keeps those that the session had.
  *
  * All functions are pure: word in, word or verdict out.
  */
@@ -67,6 +67,14 @@ INLINE int lease_valid(__u64 word, __u32 now, const struct config *c)
 
 /* A pure SYN opens a session; SYN-ACK only answers one. */
 INLINE int opens(__u8 flags) { return (flags & (TCP_SYN | TCP_ACK)) == TCP_SYN; }
+
+/*
+ * A connection that was reset is over until a SYN opens the next one on its key, or until the walk takes the tombstone
+ * away: nobody else asks whether it is expired, nor what became of its chain.
+ */
+INLINE int is_tombstone(__u64 word) { return (word & (PIN_DEAD | 7ULL << 58)) == (__u64)PIN_RESET << 58; }
+
+INLINE int revives(__u8 flags) { return opens(flags) && !(flags & TCP_RST); }
 
 /* State of a key's first packet. TCP that we meet in the middle is taken for established. */
 INLINE __u32 first_state(const struct frame *f)

@@ -27,6 +27,7 @@
  *                                                look-ups may see two epochs
  *   __u32 leaf_outer(env, hash)                  the outer side's table, for a key that came in by the inner side
  *   void leaf_count(env, reason); void leaf_new_session(env, slot); void leaf_ended(env, slot)
+ *   void leaf_swept(env, slot, reset)            an order reset a session of this slot, or moved it
  *   void leaf_overflow(env)                      enter overflow (rule 7)
  *   __u32 leaf_live(env, slot)                   sessions of a slot, as p2c weighs them
  */
@@ -82,6 +83,15 @@ INLINE void note_outer(struct env *e, const struct frame *f, __u64 word)
 	else if (pin_outer(word) != e->outer && !is_neighbour(f))
 		leaf_count(e, affinity_mismatch);
 }
+
+/* The frame met a tombstone: it goes nowhere, and is never placed. */
+INLINE __u32 meet_tombstone(struct env *e)
+{
+	e->no_slot = drop_reset;
+	return NO_SLOT;
+}
+
+INLINE int met_tombstone(const struct env *e) { return e->no_slot == drop_reset; }
 
 /* The table's answer for a hash. */
 INLINE __u32 entry_of(const struct place_table *t, __u64 hash)
@@ -164,7 +174,10 @@ INLINE __u32 assign(struct env *e, struct frame *f, __u32 slot, __u32 reason)
 			e->no_slot = drop_dead_pin;
 			return NO_SLOT;
 		}
-		if (in_force(e, word) && !(reason == session_placed && gives_way(e, word, f->tcp_flags))) {
+		if (is_tombstone(word)) {
+			if (!revives(f->tcp_flags))
+				return meet_tombstone(e);
+		} else if (in_force(e, word) && !(reason == session_placed && gives_way(e, word, f->tcp_flags))) {
 			leaf_count(e, insert_race_lost);
 			note_outer(e, f, word);
 			return pin_slot(word);
@@ -179,6 +192,19 @@ INLINE __u32 assign(struct env *e, struct frame *f, __u32 slot, __u32 reason)
 	return NO_SLOT;
 }
 
+/*
+ * A packet found a tombstone: NO_SLOT in any case, but only a SYN is placed anew. A packet that is overtaken by the reset
+ * while it refreshes its pin goes on, as if it had come before.
+ */
+INLINE __u32 at_tombstone(struct env *e, struct pin *pin, __u64 word, __u8 flags, int only_look)
+{
+	if (revives(flags) && !only_look)
+		return NO_SLOT;
+	if (!only_look)
+		leaf_swap(pin, word, pin_next(word, e->now, 0, SIDE_CLIENT, e->c));
+	return meet_tombstone(e);
+}
+
 /* Look up a pin in force and refresh it, unless the frame only looks up; NO_SLOT if there is none. */
 INLINE __u32 refresh(struct env *e, struct frame *f, __u8 flags, __u32 side, int only_look)
 {
@@ -187,6 +213,9 @@ INLINE __u32 refresh(struct env *e, struct frame *f, __u8 flags, __u32 side, int
 
 	if (!pin)
 		return NO_SLOT;
+	word = pin_read(pin);
+	if (is_tombstone(word))
+		return at_tombstone(e, pin, word, flags, only_look);
 	UNROLL
 	for (int i = 0; i < CAS_TRIES; i++) {
 		word = pin_read(pin);
@@ -251,10 +280,11 @@ INLINE __u32 place(struct env *e, struct frame *f, int class, __u8 flags, __u32 
 	}
 	slot = refresh(e, f, flags, side, class == FRAME_ERROR);
 	if (class == FRAME_ERROR) {
-		e->no_slot = drop_error_unknown;
+		if (!met_tombstone(e))
+			e->no_slot = drop_error_unknown;
 		return slot;
 	}
-	if (slot == NO_SLOT) {
+	if (slot == NO_SLOT && !met_tombstone(e)) {
 		slot = choose(e, &f->key);
 		if (slot != NO_SLOT)
 			slot = assign(e, f, slot, session_placed);
@@ -268,12 +298,76 @@ INLINE __u32 place(struct env *e, struct frame *f, int class, __u8 flags, __u32 
 /*
  * May the walk take away this pin, in overflow and while room is short? Only one that the hash would place where it is, so that its key
  * gets the same answer without it, and only a half-open one (a SYN flood). With several outer endpoints none is: the
- * one that it came from would be lost.
+ * one that it came from would be lost. A tombstone gives way at once: those who live need the room.
  */
 INLINE int evictable(struct env *e, const struct session_key *key, __u64 word)
 {
-	return e->c->overflow == OVERFLOW_FULL && e->c->miss == MISS_PLACE && e->c->outers < 2 && pin_state(word) == PIN_OPENING &&
-	       entry_of(leaf_table(e), hash_key(key)) == pin_slot(word);
+	if (e->c->overflow != OVERFLOW_FULL || e->c->miss != MISS_PLACE)
+		return 0;
+	return is_tombstone(word) || (e->c->outers < 2 && pin_state(word) == PIN_OPENING &&
+				      entry_of(leaf_table(e), hash_key(key)) == pin_slot(word));
+}
+
+/*
+ * What an order makes of a pin: the word itself if it is not meant, a tombstone, a pin of another slot, or one with the
+ * dead mark, to be deleted. A closing pin's word is silent about packets up to 2 D after it (`pin_next`).
+ */
+INLINE __u64 sweep_word(struct env *e, const struct session_key *key, __u64 word, const struct sweep *order)
+{
+	__u32 quiet = order->idle_ms + (pin_state(word) == PIN_CLOSING ? 2 * e->c->transit_ms : 0);
+
+	if (word & PIN_DEAD || is_tombstone(word) || !in_force(e, word))
+		return word;
+	if (order->slot != NO_SLOT && (order->slot != pin_slot(word) || order->generation != pin_generation(word)))
+		return word;
+	if (order->one && !same_session(key, &order->key))
+		return word;
+	if (order->idle_ms && pin_age(word, e->now) < quiet)
+		return word;
+	if (order->mode == SWEEP_RESET && key->kind == PROTO_TCP)
+		return pin_word(pin_outer(word), pin_slot(word), pin_generation(word), PIN_RESET, e->now);
+	if (order->mode == SWEEP_MOVE)
+		return (word & ~pin_word(63, 0x3ff, GENERATION_MASK, 0, 0)) |
+		       pin_word(pin_outer(word), order->to_slot, order->to_generation, 0, 0);
+	return word | PIN_DEAD;
+}
+
+INLINE void count_swept(struct env *e, __u64 word, int reset, struct sweep *order)
+{
+	if (reset)
+		order->reset++;
+	else
+		order->moved++;
+	leaf_count(e, reset ? ordered_reset : ordered_move);
+	leaf_swept(e, pin_slot(word), reset);
+}
+
+/*
+ * Carry out an order on one pin. 1 if it is dead now, and to be deleted. A packet that changes it meanwhile makes it
+ * young: then it is judged again.
+ */
+INLINE int sweep_pin(struct env *e, struct pin *pin, const struct session_key *key, struct sweep *order)
+{
+	__u64 word, next;
+
+	UNROLL
+	for (int i = 0; i < CAS_TRIES; i++) {
+		word = pin_read(pin);
+		next = sweep_word(e, key, word, order);
+		if (next == word)
+			return 0;
+		if (leaf_swap(pin, word, next) != word)
+			continue;
+		if (pin_state(word) != PIN_CLOSING)
+			leaf_ended(e, pin_slot(word));
+		if (order->mode == SWEEP_MOVE)
+			leaf_new_session(e, pin_slot(next));
+		/* Who asked for whose address is nobody's session. */
+		if (pin_state(word) != PIN_NEIGHBOUR)
+			count_swept(e, word, is_tombstone(next), order);
+		return !!(next & PIN_DEAD);
+	}
+	return 0;
 }
 
 #endif

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from catenary.session import SessionKey
 from lb_adapter.core.oracle import Affinity
 from lb_adapter.core.oracle_pin import Times
 
@@ -44,6 +46,19 @@ class Setup:
     """Endpoints of the outer side."""
     outer_entries: Sequence[int] = (0,) * OUTER_SIZE
     """Where keys go out that came in by the inner side first, if there are several."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order to end sessions (`struct sweep`): those of `slot`, `key` and `idle` ms, each None for all."""
+
+    mode: Literal["reset", "delete", "move"]
+    slot: tuple[int, int] | None = None
+    """With its generation."""
+    idle: int = 0
+    to: tuple[int, int] | None = None
+    """Where `move` takes a session: a slot and its generation."""
+    key: SessionKey | None = None
 
 
 @dataclass(frozen=True)

@@ -62,11 +62,22 @@ INLINE void count_class(struct env *e, int class)
 		leaf_count(e, fragment_hit);
 }
 
+/*
+ * Is a frame that is not sent on to be answered? If it met a tombstone: its sender learns so by a RST, and so do both
+ * ends, each at its next packet. A RST itself has no answer, nor have an ICMP error and a first fragment.
+ */
+INLINE int answered(struct env *e, const struct frame *f, int class, __u8 flags)
+{
+	return met_tombstone(e) && class == FRAME_SESSION && !f->fragment.kind && !(flags & TCP_RST);
+}
+
 INLINE struct verdict master_outer(struct env *e, struct frame *f, int class)
 {
 	__u32 slot = place(e, f, class, f->tcp_flags, SIDE_CLIENT);
 	const struct slot *s = open_slot(e, slot);
 
+	if (!s && answered(e, f, class, f->tcp_flags))
+		return send_outer(e, session_reset, NO_SLOT, 0);
 	if (!s)
 		return drop_for(e->no_slot);
 	count_class(e, class);
@@ -82,7 +93,7 @@ INLINE __u16 find_outer(struct env *e, struct frame *f, int class)
 	if (class == FRAME_FRAGMENT)
 		return fragment_slot(e, f) == NO_SLOT ? drop_fragment_unknown : 0;
 	if (class == FRAME_ERROR)
-		return refresh(e, f, 0, SIDE_SERVER, 1) == NO_SLOT ? drop_error_unknown : 0;
+		return refresh(e, f, 0, SIDE_SERVER, 1) != NO_SLOT ? 0 : met_tombstone(e) ? drop_reset : drop_error_unknown;
 	return 0;
 }
 
@@ -100,15 +111,20 @@ INLINE struct verdict master_from_chain(struct env *e, struct frame *f, int clas
 	}
 	if (class == FRAME_SESSION) {
 		known = refresh(e, f, f->tcp_flags, SIDE_SERVER, 0);
-		if (known == NO_SLOT && s) {
+		if (known == NO_SLOT && s && !met_tombstone(e)) {
 			if (s->state == SLOT_CLOSED)
 				leaf_count(e, closed_not_learned);
 			else
 				known = assign(e, f, slot, session_learned);
 			/* Without a pin where one is due, its answer would be placed anew. */
-			if (known == NO_SLOT && e->no_slot != drop_no_chain)
+			if (known == NO_SLOT && e->no_slot != drop_no_chain && !met_tombstone(e))
 				return drop_for(e->no_slot);
 		}
+		/* The RST goes forward through the chain: its NFs learn, too, that the connection is over. */
+		if (s && answered(e, f, class, f->tcp_flags))
+			return send_inner(e, s, session_reset, NO_SLOT, 0);
+		if (met_tombstone(e))
+			return drop_for(drop_reset);
 		/* Several chains may answer one ARP or ND question: that is no crossing. */
 		if (known != NO_SLOT && known != slot && !is_neighbour(f))
 			leaf_count(e, affinity_mismatch);
@@ -127,12 +143,17 @@ INLINE struct verdict master_asked(struct env *e, struct frame *f, int class, in
 {
 	const struct slot *s;
 	__u32 slot = NO_SLOT;
+	__u8 flags = f->tcp_flags;
+	struct pin *pin;
+	__u64 word;
 
 	f->tcp_flags &= ~(TCP_FIN | TCP_RST);
 	if (hinted && class == FRAME_SESSION) {
 		slot = refresh(e, f, f->tcp_flags, SIDE_SERVER, 0);
 		s = open_slot(e, hint);
-		if (slot == NO_SLOT && e->c->overflow)
+		if (met_tombstone(e))
+			leaf_count(e, hint_refused);
+		else if (slot == NO_SLOT && e->c->overflow)
 			leaf_count(e, hint_ignored);
 		else if (slot == NO_SLOT && s && s->state != SLOT_CLOSED)
 			slot = assign(e, f, hint, hint_honoured);
@@ -143,8 +164,15 @@ INLINE struct verdict master_asked(struct env *e, struct frame *f, int class, in
 	if (slot == NO_SLOT && e->no_slot == drop_no_chain)
 		slot = place(e, f, class, f->tcp_flags, SIDE_SERVER);
 	s = open_slot(e, slot);
-	if (!s)
+	if (!s) {
+		/* The slave has no tombstone: the RST goes to it through the session's own chain, if that is still there. */
+		pin = answered(e, f, class, flags) ? leaf_find(e, &f->key) : 0;
+		word = pin ? pin_read(pin) : 0;
+		s = open_slot(e, pin_slot(word));
+		if (pin && s && s->generation == pin_generation(word))
+			return send_inner(e, s, session_reset, NO_SLOT, 0);
 		return drop_for(e->no_slot);
+	}
 	count_class(e, class);
 	return send_bypass(e, s->rx, ask_answered);
 }
@@ -183,7 +211,11 @@ INLINE __u32 lease(struct env *e, struct frame *f, __u32 slot, int overwrite)
 		word = pin_read(pin);
 		if (word & PIN_DEAD)
 			return slot;
-		if (in_force(e, word) && lease_valid(word, e->now, e->c)) {
+		if (is_tombstone(word)) {
+			/* What is still under way, and the master's RST: passed on, and taught nothing. */
+			if (!revives(f->tcp_flags))
+				return slot;
+		} else if (in_force(e, word) && lease_valid(word, e->now, e->c)) {
 			if (!overwrite && lease_decides(e, word, f->tcp_flags)) {
 				leaf_count(e, answer_late);
 				return pin_slot(word);
@@ -226,7 +258,15 @@ INLINE struct verdict slave_outer(struct env *e, struct frame *f, int class)
 		word = pin ? pin_read(pin) : 0;
 		slot = pin_slot(word);
 		s = open_slot(e, slot);
-		if (pin && s && !(word & PIN_DEAD) && in_force(e, word)) {
+		if (pin && is_tombstone(word)) {
+			if (!revives(f->tcp_flags)) {
+				if (class == FRAME_SESSION)
+					leaf_swap(pin, word, pin_next(word, e->now, 0, SIDE_SERVER, e->c));
+				meet_tombstone(e);
+				return answered(e, f, class, f->tcp_flags) ? send_outer(e, session_reset, NO_SLOT, 1) :
+									     drop_for(drop_reset);
+			}
+		} else if (pin && s && !(word & PIN_DEAD) && in_force(e, word)) {
 			if (lease_decides(e, word, f->tcp_flags)) {
 				note_first_fragment(e, f, slot);
 				count_class(e, class);

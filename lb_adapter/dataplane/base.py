@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal, Protocol
 
-from catenary.session import Timeouts
+from catenary.session import SessionKey, Timeouts
+from lb_adapter.abi import Pin
 from lb_adapter.balancer import ChainTable
+from lb_adapter.core.setup import Order
 from lb_adapter.records import PinRecords
 
 PINS_MIN, PINS_MAX, PINS_DEFAULT = 1024, 16_000_000, 1_000_000
@@ -59,13 +61,26 @@ class Load:
 
 @dataclass(frozen=True)
 class Traffic:
-    """Counters of one slot since its generation began; forward = client to server."""
+    """Counters of one slot since its generation began; forward = client to server.
+
+    `reset` and `moved` count its sessions that an order ended.
+    """
 
     new_sessions: int = 0
     forward_packets: int = 0
     forward_bytes: int = 0
     reverse_packets: int = 0
     reverse_bytes: int = 0
+    reset: int = 0
+    moved: int = 0
+
+
+@dataclass(frozen=True)
+class Swept:
+    """How many sessions an order reset, and moved or let go."""
+
+    reset: int = 0
+    moved: int = 0
 
 
 class DataPlane(Protocol):
@@ -86,6 +101,12 @@ class DataPlane(Protocol):
 
     def walk(self) -> dict[int, Load]:
         """Reclaim expired pins and count the rest, by slot."""
+
+    def sweep(self, order: Order) -> Swept:
+        """End sessions by order, at once."""
+
+    def pin_of(self, key: SessionKey) -> Pin | None:
+        """What the table holds for a session, in force or not."""
 
     def overflow(self) -> bool:
         """Is it placing by the plain hash alone (affinity rule 7)? It enters it by itself when full."""

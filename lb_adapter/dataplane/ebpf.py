@@ -17,8 +17,9 @@ from catenary import libbpf
 from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Unsupported
 from catenary.session import SessionKey
 from lb_adapter import abi, records
+from lb_adapter.core.setup import Order
 from lb_adapter.dataplane import ports
-from lb_adapter.dataplane.base import PINS_DEFAULT, Load, SpliceConfig, TakeOver
+from lb_adapter.dataplane.base import PINS_DEFAULT, Load, SpliceConfig, Swept, TakeOver
 from lb_adapter.dataplane.tables import SpliceTables, check_pins, read_settings
 from lb_adapter.dataplane.tables import number as _key
 from lb_adapter.records import PinRecords
@@ -53,6 +54,7 @@ class EbpfDataPlane(SpliceTables):
         self._chains = self._object.map("chains", per_cpu=True)
         self._walked = self._object.map("walked")
         self._loads = self._object.map("loads")
+        self._order = self._object.map("order")
         self._epoch = self._object.map("epoch")
         self._ports = self._object.map("ports")
 
@@ -115,6 +117,12 @@ class EbpfDataPlane(SpliceTables):
             # What was counted up and down since the last walk has drifted: this is the truth again.
             self._loads.set(_key(slot), struct.pack("=Q", row.live))
         return {slot: Load(int(row.pins), int(row.live)) for slot, row in rows.items()}
+
+    def sweep(self, order: Order) -> Swept:
+        self._order.set(_ZERO, abi.sweep(order))
+        self._object.program("sweep").call()
+        done = abi.unpack("sweep", self._order.get(_ZERO) or b"")
+        return Swept(int(done.reset), int(done.moved))
 
     def overflow(self) -> bool:
         return bool(abi.unpack("config", self._config.get(_ZERO) or b"").overflow)

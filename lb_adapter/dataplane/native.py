@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +14,9 @@ from pyroute2 import IPRoute
 from catenary.errors import CatenaryError, Conflict, InvalidValue, Unavailable
 from catenary.session import SessionKey
 from lb_adapter import abi, records
+from lb_adapter.core.setup import Order
 from lb_adapter.dataplane import ports, worker
-from lb_adapter.dataplane.base import PINS_DEFAULT, Load, SpliceConfig, TakeOver
+from lb_adapter.dataplane.base import PINS_DEFAULT, Load, SpliceConfig, Swept, TakeOver
 from lb_adapter.dataplane.segment import Segment, ffi
 from lb_adapter.dataplane.tables import FREE, SpliceTables, check_pins, read_settings
 from lb_adapter.dataplane.worker import Worker, device_interface
@@ -157,15 +158,25 @@ class NativeDataPlane(SpliceTables):
 
     def walk(self) -> dict[int, Load]:
         """Have the worker walk. One that died is started again, on the sessions that it left."""
-        if self._worker is None:
-            self.segment.lib.segment_walk(self.segment.pointer)
-        else:
-            try:
-                self._worker.walk()
-            except ConnectionError:
-                self._replace_worker(self._worker).walk()
+        self._obey(b"walk", self.segment.lib.segment_walk)
         rows = self.segment.walked
         return {slot: Load(int(rows[slot].pins), int(rows[slot].live)) for slot in self._applied}
+
+    def _obey(self, order: bytes, here: Callable[[Any], int]) -> None:
+        """Have the worker go over the table; without one, do it `here`."""
+        if self._worker is None:
+            here(self.segment.pointer)
+            return
+        try:
+            self._worker.go_over(order)
+        except ConnectionError:
+            self._replace_worker(self._worker).go_over(order)
+
+    def sweep(self, order: Order) -> Swept:
+        raw = abi.sweep(order)
+        ffi.memmove(self.segment.order, raw, len(raw))
+        self._obey(b"sweep", self.segment.lib.segment_sweep)
+        return Swept(int(self.segment.order.reset), int(self.segment.order.moved))
 
     def take_over(self) -> TakeOver:
         return TakeOver(self.segment.config.take_over)

@@ -27,11 +27,12 @@ uint32_t segment_pins(const void *); uint32_t segment_threads(const void *);
 uint32_t segment_plane(const void *);
 uint32_t *segment_chain_set(void *); struct port_before *segment_ports(void *);
 struct config *segment_config(void *); struct slot *segment_slots(void *); struct vid *segment_vids(void *);
-struct walk_result *segment_walked(void *);
+struct walk_result *segment_walked(void *); struct sweep *segment_order(void *);
 uint64_t *segment_reasons(void *, uint32_t thread);
 struct chain_counters *segment_chains(void *, uint32_t thread);
 struct place_table *segment_spare(void *); int segment_switch(void *, uint32_t timeout_ms);
-int segment_walk(void *); void segment_mend(void *); uint32_t segment_used(void *, int v6);
+int segment_walk(void *); int segment_sweep(void *); void segment_mend(void *);
+uint32_t segment_used(void *, int v6);
 struct staged *segment_staged(void *); void segment_insert(void *); uint32_t segment_now(void);
 uint32_t segment_export(void *, uint64_t *cursor, struct pin_record *, uint32_t most);
 uint64_t pin_find(void *, const struct session_key *);
@@ -117,6 +118,10 @@ class Segment:
     @property
     def walked(self) -> Any:
         return self.lib.segment_walked(self.pointer)
+
+    @property
+    def order(self) -> Any:
+        return self.lib.segment_order(self.pointer)
 
     def switch(self, row: bytes, timeout_ms: int) -> bool:
         """Put a place table in force. False: a thread of the worker has not left the old one in time."""

@@ -203,6 +203,7 @@ def timing(timeouts: Timeouts) -> dict[str, Any]:
         timeouts.tcp_closing,
         timeouts.tcp_established,  # a reopening pin's
         timeouts.neighbour,
+        timeouts.tcp_established,  # a tombstone's
     )
     return {
         "lease_ms": round(timeouts.lease * 1000),
@@ -214,7 +215,7 @@ def timing(timeouts: Timeouts) -> dict[str, Any]:
 def read_settings(row: Any) -> SpliceConfig:
     """What `_write_settings` wrote into a `struct config`. A port that is gone has an empty name."""
     tau = [value / 1000 for value in row.tau_ms]
-    other, udp, opening, established, closing, _, neighbour = tau
+    other, udp, opening, established, closing, _, neighbour, _ = tau
     timeouts = Timeouts(
         opening, established, closing, udp, other, neighbour, row.lease_ms / 1000, row.transit_ms / 1000
     )

@@ -54,9 +54,9 @@ class Worker:
     pid: int
     process: subprocess.Popen[bytes] | None = None
 
-    def walk(self) -> None:
-        """Have it walk its session table. `ConnectionError` if it is gone."""
-        answer = self._order(b"walk")
+    def go_over(self, order: bytes) -> None:
+        """Have it go over its session table: `walk` or `sweep`. `ConnectionError` if it is gone."""
+        answer = self._order(order)
         if answer == b"":
             raise ConnectionResetError(f"worker {self.pid} is gone")
         if answer != b"ok":

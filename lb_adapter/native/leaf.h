@@ -15,6 +15,7 @@
 #include "segment.h"
 #include "parse.h"
 #include "pin.h"
+#include "reset.h"
 
 #define PROBES 16
 #define CLAIMED (~0ULL) /* the word of an entry whose key is being written */
@@ -332,6 +333,17 @@ INLINE void leaf_ended(struct env *e, __u32 slot)
 	/* The walk may have corrected it meanwhile: below zero is for the next walk to mend, so stay above. */
 	if (slot < MAX_SLOTS && __atomic_load_n(&e->s->loads[slot], __ATOMIC_RELAXED))
 		__atomic_sub_fetch(&e->s->loads[slot], 1, __ATOMIC_RELAXED);
+}
+
+/* In the first thread's area, as the walk counts. */
+INLINE void leaf_swept(struct env *e, __u32 slot, int reset)
+{
+	struct chain_counters *chain = &e->mine->chains[slot];
+
+	if (reset)
+		chain->reset++;
+	else
+		chain->moved++;
 }
 
 #include "splice.h"

@@ -50,7 +50,9 @@ EXPORT int segment_switch(struct segment *s, __u32 timeout)
 	return quiesce(s, timeout);
 }
 
+EXPORT struct sweep *segment_order(struct segment *s) { return &s->order; }
 EXPORT int segment_walk(struct segment *s) { return walk(s); }
+EXPORT int segment_sweep(struct segment *s) { return sweep(s); }
 EXPORT void segment_mend(struct segment *s) { mend(s); }
 EXPORT __u32 segment_used(struct segment *s, int v6) { return v6 ? s->v6.used : s->v4.used; }
 

@@ -140,6 +140,14 @@ INLINE void parse_packet_of(struct env *e, struct packet *p, enum port from, str
 	}
 }
 
+/* The frame becomes the RST that answers it: short, with its checksum whole. */
+INLINE void answer_reset(struct packet *p, __u32 upper)
+{
+	p->length = turn_into_reset(p->data, p->data + p->length, upper);
+	if (p->vnet)
+		*p->vnet = (struct virtio_net_hdr){ .gso_type = VIRTIO_NET_HDR_GSO_NONE };
+}
+
 /* Second pass: decide, count, and put the tags on; p->verdict.port says where it goes. */
 INLINE void decide_packet(struct env *e, struct packet *p, enum port from, struct parsed *in)
 {
@@ -163,6 +171,8 @@ INLINE void decide_packet(struct env *e, struct packet *p, enum port from, struc
 		*v = drop_for(drop_untagged);
 	else
 		*v = decide_inner(e, &in->f, in->class, in->meaning.kind, in->meaning.slot);
+	if (v->reason == session_reset)
+		answer_reset(p, in->f.upper);
 	leaf_count(e, v->reason);
 	if (v->port == PORT_NONE)
 		return;

@@ -87,6 +87,7 @@ struct segment {
 	struct slot slots[MAX_SLOTS] __attribute__((aligned(LINE)));
 	struct vid vids[4096];
 	struct walk_result walked[MAX_SLOTS];
+	struct sweep order;
 	struct place_table placed[2] __attribute__((aligned(LINE)));
 	struct staged staged;
 };

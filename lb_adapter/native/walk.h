@@ -34,6 +34,8 @@ INLINE int walk_entry(struct env *e, struct shape shape, __u64 *entry)
 		entry_key(entry, shape, &key);
 		evict = evictable(e, &key, word);
 	}
+	if (!evict && is_tombstone(word) && !pin_expired(word, e->now, e->c))
+		return 0;
 	if (!evict && !(word & PIN_DEAD) && s->state != SLOT_FREE && s->generation == pin_generation(word) &&
 	    !pin_expired(word, e->now, e->c)) {
 		r->pins++;
@@ -49,6 +51,18 @@ INLINE int walk_entry(struct env *e, struct shape shape, __u64 *entry)
 	else
 		r->expired++;
 	return 1;
+}
+
+/* Carry out an order on one entry; 1 if it is dead now. */
+INLINE int sweep_entry(struct env *e, struct shape shape, __u64 *entry, struct sweep *order)
+{
+	__u64 word = __atomic_load_n(entry, __ATOMIC_ACQUIRE);
+	struct session_key key;
+
+	if (!word || word & PIN_DEAD)
+		return 0;
+	entry_key(entry, shape, &key);
+	return sweep_pin(e, (struct pin *)entry, &key, order);
 }
 
 /* Free an entry that is dead still: a new session of its key may have taken it over. */
@@ -71,7 +85,8 @@ INLINE void free_entry(struct segment *s, struct table *t, struct shape shape, _
 	unlock(&home->lock);
 }
 
-INLINE int walk_table(struct env *e, struct table *t, struct shape shape)
+/* Go over a table: carry out `order`, or, if that is NULL, walk. */
+INLINE int walk_table(struct env *e, struct table *t, struct shape shape, struct sweep *order)
 {
 	struct segment *s = e->s;
 
@@ -81,8 +96,11 @@ INLINE int walk_table(struct env *e, struct table *t, struct shape shape)
 		if (!__atomic_load_n((__u32 *)at(s, t->chunks_at) + first / CHUNK, __ATOMIC_ACQUIRE))
 			continue;
 		for (__u32 i = first; i < last; i++)
-			for (__u32 way = 0; way < shape.ways; way++)
-				dead += walk_entry(e, shape, entry_at(bucket_at(s, t, shape, i), shape, way));
+			for (__u32 way = 0; way < shape.ways; way++) {
+				__u64 *entry = entry_at(bucket_at(s, t, shape, i), shape, way);
+
+				dead += order ? sweep_entry(e, shape, entry, order) : walk_entry(e, shape, entry);
+			}
 		if (!dead)
 			continue;
 		/* Nobody may still hold an entry that he found before it was marked. */
@@ -102,12 +120,20 @@ static inline int walk(struct segment *s)
 	struct env e = env_of(s, 0);
 
 	memset(s->walked, 0, sizeof(s->walked));
-	if (walk_table(&e, &s->v4, SHAPE4) || walk_table(&e, &s->v6, SHAPE6))
+	if (walk_table(&e, &s->v4, SHAPE4, NULL) || walk_table(&e, &s->v6, SHAPE6, NULL))
 		return -1;
 	/* What was counted up and down since the last walk has drifted: this is the truth again. */
 	for (__u32 slot = 0; slot < MAX_SLOTS; slot++)
 		__atomic_store_n(&s->loads[slot], s->walked[slot].live, __ATOMIC_RELAXED);
 	return 0;
+}
+
+/* End sessions by the order in the segment. -1 if a thread is stuck: what is marked is freed by the next walk. */
+static inline int sweep(struct segment *s)
+{
+	struct env e = env_of(s, 0);
+
+	return walk_table(&e, &s->v4, SHAPE4, &s->order) || walk_table(&e, &s->v6, SHAPE6, &s->order) ? -1 : 0;
 }
 
 /* What a worker that died in the middle of something left behind: locks, claims, sums. */

@@ -11,6 +11,7 @@
  *
  *   hello   answered by "PID" with the segment's descriptor beside it: how a new daemon adopts it
  *   walk    answered by "ok" or "stuck" when the walk is done; the results are in the segment
+ *   sweep   likewise, when the order in the segment is carried out
  *   yield   it stops carrying, answers with LISTEN_FD and its sockets, and ends when it is told "taken"; else it goes on
  *   insert  answered by "ok" when the records staged in the segment are in its session table
  *   stop    answered by "ok"; the worker ends and gives the interfaces back
@@ -193,6 +194,8 @@ static int obey(int caller, int listener)
 	}
 	if (!strcmp(order, "walk"))
 		answer = walk(segment) ? "stuck" : "ok";
+	if (!strcmp(order, "sweep"))
+		answer = sweep(segment) ? "stuck" : "ok";
 	if (!strcmp(order, "insert")) {
 		insert_staged(segment);
 		answer = "ok";

@@ -17,7 +17,7 @@ CAPABILITIES = ("bpf", "net_admin", "perfmon")
 """All that loading and attaching needs: `perfmon` because the parser subtracts packet pointers."""
 VERIFIED_MOST = 250_000
 """Instructions that the verifier may walk. The kernel gives up at 1,000,000."""
-XLATED_MOST = {"outer": 6000, "inner": 11000, "walk": 1200}
+XLATED_MOST = {"outer": 6000, "inner": 11000, "walk": 1200, "sweep": 2200}
 
 _CDEF = """
 struct prog_info { uint32_t type, id; uint8_t tag[8]; uint32_t jited_len, xlated_len; uint64_t insns[2];
@@ -40,7 +40,7 @@ def info_of(fd: int) -> Any:
     return info
 
 
-@pytest.mark.parametrize("name", ["outer", "inner", "walk"])
+@pytest.mark.parametrize("name", ["outer", "inner", "walk", "sweep"])
 def test_instruction_counts(name: str, record_property: Any) -> None:
     plane = EbpfDataPlane(pins=1024)
     try:

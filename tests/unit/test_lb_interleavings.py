@@ -61,9 +61,9 @@ def packet(slot: int, now: int) -> Actor:
                 break
             after = refreshed(pin, now, ACK, FROM_CLIENT, TIMES.transit)
             if after == pin or (yield ("swap", entry, pin, after)) == pin:
-                return pin.slot
+                return where(pin)
         else:
-            return pin.slot
+            return where(pin)
     return (yield from place(slot, now))
 
 
@@ -82,10 +82,15 @@ def place(slot: int, now: int) -> Actor:
         if pin.dead:
             return "dead pin"
         if not expired(pin, now, TIMES):
-            return pin.slot
+            return where(pin)
         if (yield ("swap", entry, pin, fresh)) == pin:
             return slot
     return "contended"
+
+
+def where(pin: Pin) -> object:
+    """Where a packet goes that found this pin in force."""
+    return "answered" if pin.state is State.RESET else pin.slot
 
 
 def walk(now: int) -> Actor:
@@ -100,6 +105,25 @@ def walk(now: int) -> Actor:
             return "lost"
     yield ("delete",)
     return "deleted"
+
+
+def sweep(now: int, idle: int = 0, *, reset: bool = False) -> Actor:
+    """An order on this pin: a tombstone, or the mark and the deletion."""
+    entry = yield ("find",)
+    if entry is None:
+        return "nothing there"
+    for _ in range(TRIES):
+        pin = yield ("read", entry)
+        if pin.dead or pin.state is State.RESET or expired(pin, now, TIMES) or now - pin.seen < idle:
+            return "not meant"
+        after = replace(pin, state=State.RESET, seen=now) if reset else replace(pin, dead=True)
+        if (yield ("swap", entry, pin, after)) == pin:
+            break
+    else:
+        return "contended"
+    if not reset:
+        yield ("delete",)
+    return "swept"
 
 
 def walks(now: int) -> Actor:
@@ -204,6 +228,46 @@ def test_walk_never_deletes_what_was_refreshed_since_it_looked() -> None:
             assert (walked == "deleted") <= (
                 table.present is not None and table.words[table.present].seen == T - 1
             )
+
+
+@pytest.mark.parametrize("idle", [0, 5, 60])
+def test_a_sweep_lets_go_of_idle_pins_only(idle: int) -> None:
+    """Whatever a packet refreshed stays where it is; what is placed anew is placed once."""
+    actors: list[Make] = [lambda: packet(0, 50), lambda: packet(1, 50), lambda: sweep(50, idle)]
+    for table, (*packets, swept), _ in ends(pinned(0), actors):
+        chains = {result for result in packets if isinstance(result, int)}
+        pin = None if table.present is None else table.words[table.present]
+        if idle:
+            assert len(chains) <= 1
+            assert not chains or (pin is not None and {pin.slot} == chains)
+        if 2 in chains and idle:
+            assert swept != "swept", "a packet made it young"
+
+
+def test_after_a_reset_nothing_goes_on_and_the_tombstone_stays() -> None:
+    actors: list[Make] = [lambda: packet(0, 50), lambda: packet(1, 50), lambda: sweep(50, reset=True)]
+    outcomes = set()
+    for table, (first, second, swept), _ in ends(pinned(0), actors):
+        outcomes.add((first, second))
+        assert {first, second} <= {2, "answered"}, "nobody is placed"
+        if swept == "swept":
+            assert table.present is not None
+            assert table.words[table.present].state is State.RESET
+    assert outcomes == {(2, 2), (2, "answered"), ("answered", 2), ("answered", "answered")}
+
+
+def test_a_sweep_beside_the_walk_follows_it() -> None:
+    """The daemon has one go over the table at a time; each finds whatever the other left."""
+
+    def both(now: int) -> Actor:
+        yield from sweep(now, 60)
+        return (yield from walk(now))
+
+    for now in (T - 1, T):
+        actors: list[Make] = [lambda: packet(0, now), lambda: packet(1, now), lambda: both(now)]  # noqa: B023
+        for table, (*packets, _), _ in ends(pinned(0), actors):
+            chains = {result for result in packets if isinstance(result, int)}
+            assert len(chains) <= 1, table
 
 
 def careless_walk(now: int) -> Actor:

@@ -13,6 +13,7 @@ import pytest
 
 from catenary.session import End, SessionKey
 from lb_adapter import abi
+from lb_adapter.core.setup import Order
 from lb_adapter.dataplane.segment import Segment, ffi
 
 PINS, THREADS = 4096, 4
@@ -23,7 +24,7 @@ HOUR_MS = 3600_000
 def segment() -> Iterator[Segment]:
     made = Segment.create(PINS, THREADS, 1)
     made.config.lease_ms = made.config.transit_ms = 1000
-    for state in range(6):
+    for state in range(8):
         made.config.tau_ms[state] = HOUR_MS
     for slot in range(THREADS):
         made.slots[slot].state = abi.SLOT_STATES["SLOT_ACTIVE"]
@@ -63,6 +64,14 @@ def used(segment: Segment) -> tuple[int, int]:
 
 def walk(segment: Segment) -> None:
     assert segment.lib.segment_walk(segment.pointer) == 0
+
+
+def sweep(segment: Segment, order: Order) -> tuple[int, int]:
+    """How many sessions were reset, and moved."""
+    raw = abi.sweep(order)
+    ffi.memmove(segment.order, raw, len(raw))
+    assert segment.lib.segment_sweep(segment.pointer) == 0
+    return int(segment.order.reset), int(segment.order.moved)
 
 
 @pytest.mark.parametrize("v6", [False, True])
@@ -118,6 +127,25 @@ def test_walk_counts_by_slot_and_reclaims_what_expired(segment: Segment) -> None
     assert used(segment) == (100, 50)
     assert find(segment, key(210)) == 0
     assert insert(segment, keys(range(200, 260)), word(2)) == 60, "their place is free again"
+
+
+def test_an_order_frees_what_it_deletes_and_keeps_tombstones(segment: Segment) -> None:
+    for slot in range(3):
+        for v6 in (False, True):
+            insert(segment, keys(range(100 * slot, 100 * slot + 100), v6), word(slot))
+    assert sweep(segment, Order("delete", (0, 1))) == (0, 200)
+    assert sweep(segment, Order("delete", (1, 2))) == (0, 0), "another generation"
+    assert used(segment) == (200, 200)
+    assert sweep(segment, Order("reset", (1, 1))) == (200, 0)
+    assert sweep(segment, Order("move", key=key(250), to=(3, 1))) == (0, 1)
+    walk(segment)
+    assert used(segment) == (200, 200), "tombstones stay"
+    assert [segment.walked[slot].pins for slot in range(4)] == [0, 0, 199, 1]
+    assert find(segment, key(150)) >> 58 & 7 == 7
+    assert not find(segment, key(50))
+    rows = [segment.chain_rows(slot) for slot in range(3)]
+    assert [int(row["reset"].sum()) for row in rows] == [0, 200, 0]
+    assert [int(row["moved"].sum()) for row in rows] == [200, 0, 1]
 
 
 def test_entry_that_the_walk_marked_dead_is_absent_and_may_be_taken_over(segment: Segment) -> None:

@@ -16,7 +16,7 @@ from scapy.packet import Packet
 from catenary.session import SessionKey
 from lb_adapter.core.oracle import parse
 from lb_adapter.core.oracle_pin import State, Times
-from lb_adapter.core.setup import Setup, Slot, Verdict
+from lb_adapter.core.setup import Order, Setup, Slot, Verdict
 from lb_adapter.dataplane.base import TakeOver
 
 A, B = "10.0.0.1", "10.0.0.2"
@@ -50,6 +50,7 @@ class AnySplice(Protocol):
         self, frame: bytes, now: int, beside: int | None = None, *, slot: int | None = None
     ) -> tuple[Verdict, bytes]: ...
     def walk(self, now: int) -> None: ...
+    def sweep(self, order: Order, now: int) -> tuple[int, int]: ...
     @property
     def counts(self) -> Mapping[str, int]: ...
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from lb_adapter.core.check import CORE, Core, build
 from lb_adapter.core.oracle import parse
 from lb_adapter.core.oracle_pin import Pin, State
+from lb_adapter.core.setup import Order
 from tests.vectors.acting import answer, said, setup, tcp
 from tests.vectors.reading import read_all
 from tests.vectors.scenarios import SCENARIOS
@@ -61,6 +62,21 @@ MUTANTS = (
         "pin.h",
         "<= 2 * c->transit_ms)\n\t\t\t\treturn word;",
         "< 0)\n\t\t\t\treturn word;",
+    ),
+    Mutant("a SYN ends no tombstone", "pin.h", "return opens(flags) && !(flags", "return 0 && !(flags"),
+    Mutant("a RST is answered", "splice.h", "!f->fragment.kind && !(flags & TCP_RST)", "!f->fragment.kind"),
+    Mutant("a FIN has no number", "reset.h", "!!(flags & TCP_FIN)", "0"),
+    Mutant(
+        "what closed just now is idle",
+        "place.h",
+        "? 2 * e->c->transit_ms : 0);",
+        "? 0 : 0);",
+    ),
+    Mutant(
+        "what is under way ends a tombstone",
+        "splice.h",
+        "if (!revives(f->tcp_flags))\n\t\t\t\treturn slot;",
+        ";",
     ),
     Mutant(
         "a take-over answers asks",
@@ -149,6 +165,23 @@ def met_a_rival(core: Core) -> None:
     assert said(splice.inner(answer("A", 5, 2), 0)) == ("outer", 0, "to_outer")
     assert said(splice.inner(answer("A", 4, 3), 0)) == ("inner", 3, "ask_answered")
 
+    splice = core.splice(setup())
+    splice.rival("inserts", 1, pin(0, 5, State.RESET))
+    assert said(splice.outer(tcp("A"), 5)) == ("outer", 0, "session_reset"), "it was reset just before"
+    splice.rival("inserts", 1, pin(0, 5, State.RESET))
+    assert said(splice.inner(answer("A", 3, 2), 5)) == ("inner", 2, "session_reset")
+    splice.outer(tcp("A", port=3), 5)
+    splice.rival("swaps", 1, pin(0, 9))
+    assert splice.sweep(Order("delete", idle=3), 10) == (0, 0), "a packet just before kept it"
+    splice.rival("swaps", 9, pin(0, 10))
+    assert splice.sweep(Order("reset"), 10) == (0, 0), "who never wins ends nothing"
+
+    slave = core.splice(setup("slave"))
+    slave.rival("inserts", 1, pin(0, 5, State.RESET))
+    assert said(slave.inner(tcp("A", 2), 5)) == ("outer", 0, "to_outer")
+    assert slave.word(raw) >> 58 & 7 == State.RESET
+    slave.mark_dead(raw)
+    assert said(slave.outer(answer("A"), 5)) == ("inner", 4094, "ask_sent")
     slave = core.splice(setup("slave"))
     slave.inner(tcp("A", 2), 0)
     slave.rival("swaps", 1, pin(1, 5))

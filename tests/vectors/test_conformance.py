@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lb_adapter.core.check import Core
 from lb_adapter.core.oracle import coarsen, parse
 from lb_adapter.core.oracle_pin import State, Times
-from lb_adapter.core.setup import OUTER_SIZE, Slot
+from lb_adapter.core.setup import OUTER_SIZE, Order, Slot
 from lb_adapter.dataplane.base import TakeOver
 from tests.frames import frames
 from tests.planes import ASK, PAIRS, Pairing, Step, Trio, choose, setup
@@ -45,6 +45,18 @@ PROFILE = settings(
 )
 
 
+ORDERS = st.lists(
+    st.builds(
+        Order,
+        st.sampled_from(("reset", "reset", "delete", "move")),
+        st.sampled_from((None, None, (0, 1), (1, 1), (2, 1), (0, 9))),
+        st.sampled_from((0, 0, 150, 250, 700)),
+        st.sampled_from(((1, 1), (3, 1))),
+    ),
+    max_size=6,
+)
+
+
 # Half a lifetime of anything at most, and often nothing: sessions must both live and end.
 WAITS = st.sampled_from((0, 0, 0, 10, 150, 201, 250, 401, 700, 2100))
 BESIDE = st.none() | st.sampled_from((0, 5))
@@ -67,11 +79,15 @@ def plain_steps_of(size: int) -> st.SearchStrategy[list[Step]]:
     role=st.sampled_from(("master", "slave")),
     affinity=AFFINITIES,
     policy=POLICIES,
+    orders=ORDERS,
     steps=steps_of(PER_SEQUENCE),
 )
-def _compare_three(trios: dict[str, Trio], role: str, affinity: str, policy: str, steps: list[Step]) -> None:
+def _compare_three(
+    trios: dict[str, Trio], role: str, affinity: str, policy: str, orders: list[Order], steps: list[Step]
+) -> None:
     plain = [replace(step, wait=0, beside=None) for step in steps]
-    trios[role].run(choose(role, affinity, policy), plain)  # type: ignore[arg-type]
+    ever = [replace(order, idle=0) for order in orders]
+    trios[role].run(choose(role, affinity, policy), plain, ever)  # type: ignore[arg-type]
 
 
 def test_three_planes_agree(trios: dict[str, Trio]) -> None:
@@ -91,6 +107,7 @@ def test_three_planes_agree(trios: dict[str, Trio]) -> None:
     designated=st.sampled_from((0, 0, None, 3)),
     walks=st.booleans(),
     weight=st.sampled_from((0, 100, 300)),
+    orders=ORDERS,
     steps=steps_of(2 * PER_SEQUENCE),
 )
 def compare_over_time(
@@ -106,6 +123,7 @@ def compare_over_time(
     designated: int | None,
     walks: bool,
     weight: int,
+    orders: list[Order],
     steps: list[Step],
 ) -> None:
     made = setup(role, affinity, policy)  # type: ignore[arg-type]
@@ -128,6 +146,8 @@ def compare_over_time(
         pairing.step(step)
         if walks and number % 7 == 6:
             pairing.walk()
+        if orders and number % 9 == 4:
+            pairing.sweep(orders[number // 9 % len(orders)])
     pairing.check_state()
 
 
@@ -141,9 +161,12 @@ def test_oracle_and_c_agree_over_time(core: Core) -> None:
     policy=POLICIES,
     capacity=st.sampled_from((5, 64)),
     shift=st.integers(0, 2),
+    orders=ORDERS,
     steps=plain_steps_of(2 * PER_SEQUENCE),
 )
-def _compare_cross(core: Core, policy: str, capacity: int, shift: int, steps: list[Step]) -> None:
+def _compare_cross(
+    core: Core, policy: str, capacity: int, shift: int, orders: list[Order], steps: list[Step]
+) -> None:
     made = setup("master", "session", policy)  # type: ignore[arg-type]
     pairing = Pairing(
         core,
@@ -158,8 +181,10 @@ def _compare_cross(core: Core, policy: str, capacity: int, shift: int, steps: li
             outer_entries=[(number + shift) % 3 for number in range(OUTER_SIZE)],
         ),
     )
-    for step in steps:
+    for number, step in enumerate(steps):
         pairing.step(step)
+        if orders and number % 9 == 4:
+            pairing.sweep(orders[number // 9 % len(orders)])
     pairing.check_state()
 
 
