@@ -149,8 +149,17 @@ class ManagementClient(Client):
     def add_chain(self, request: wire.ChainRequest) -> wire.OperationView:
         return self.call("POST", "/v1/chains", wire.OperationView, request)
 
-    def remove_chain(self, name: str, *, force: bool = False) -> wire.OperationView:
-        return self.call("DELETE", f"/v1/chains/{name}", wire.OperationView, force=force)
+    def remove_chain(
+        self,
+        name: str,
+        *,
+        force: bool = False,
+        deadline: float | None = None,
+        then: wire.Then | None = None,
+    ) -> wire.OperationView:
+        """After `deadline` seconds what is left is reset or rebalanced, as `then` says."""
+        path = f"/v1/chains/{name}"
+        return self.call("DELETE", path, wire.OperationView, force=force, deadline=deadline, then=then)
 
     def cancel_removal(self, name: str) -> wire.OperationView:
         return self.call("POST", f"/v1/chains/{name}/cancel", wire.OperationView)
@@ -167,10 +176,17 @@ class ManagementClient(Client):
 
     def rebalance(
         self, request: wire.Rebalance | None = None, *, segment: str | None = None
-    ) -> wire.ChainSet:
+    ) -> wire.Rebalanced:
         """Spread new sessions afresh; `segment` is needed if there are several and no weights are given."""
         body = request or wire.Rebalance()
-        return self.call("POST", "/v1/rebalance", wire.ChainSet, body, segment=segment)
+        return self.call("POST", "/v1/rebalance", wire.Rebalanced, body, segment=segment)
+
+    def session(self, key: str, segment: str | None = None) -> wire.SessionStatus:
+        return self.call("GET", "/v1/session", wire.SessionStatus, key=key, segment=segment)
+
+    def end_session(self, request: wire.SessionRequest) -> wire.SessionStatus:
+        """Reset a TCP connection, or move a session to another chain."""
+        return self.call("POST", "/v1/sessions/end", wire.SessionStatus, request)
 
     def operations(self) -> list[wire.OperationView]:
         return self.call("GET", "/v1/operations", list[wire.OperationView])
@@ -224,8 +240,24 @@ class BalancerClient(Client):
     def stats(self) -> wire.BalancerStats:
         return self.call("GET", "/v1/stats", wire.BalancerStats)
 
-    def rebalance(self, request: wire.Rebalance) -> wire.ChainSet:
-        return self.call("POST", "/v1/rebalance", wire.ChainSet, request)
+    def rebalance(self, request: wire.Rebalance) -> wire.Rebalanced:
+        return self.call("POST", "/v1/rebalance", wire.Rebalanced, request)
+
+    def end_sessions(self, pair: TagPair, request: wire.Ending) -> wire.PairEnded:
+        """End what is left of a pair that is being removed (master only). Repeat it until nothing is left."""
+        return self.call("POST", f"/v1/pairs/{pair.path}/sessions/end", wire.PairEnded, request)
+
+    def session(self, key: str) -> wire.SessionView:
+        """One session, or `NotFound` (master only)."""
+        return self.call("GET", "/v1/session", wire.SessionView, key=key)
+
+    def end_session(self, request: wire.SessionOrder) -> wire.SessionView:
+        """Reset or move one session (master only)."""
+        return self.call("POST", "/v1/sessions/end", wire.SessionView, request)
+
+    def sweep(self, order: wire.SweepOrder) -> wire.Swept:
+        """Master to slave only."""
+        return self.call("POST", "/v1/sweep", wire.Swept, order)
 
     def handshake(self, handshake: wire.Handshake) -> wire.HandshakeReply:
         """Master to slave only."""

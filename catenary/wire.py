@@ -25,10 +25,16 @@ PROTOCOL = 2
 T = TypeVar("T")
 Name = Annotated[str, AfterValidator(lambda name: _checked(lambda: _chain.check_name(name)))]
 VlanId = Annotated[int, AfterValidator(lambda vid: _checked(lambda: _tags.check_vlan_id(vid)))]
+SessionText = Annotated[
+    str, AfterValidator(lambda text: _checked(lambda: _session.SessionKey.parse(text)).text)
+]
+"""A session, written as `SessionKey.parse` reads it."""
 Epoch = Annotated[int, Field(ge=0, lt=2**32)]
 Weight = Annotated[int, Field(ge=0, le=WEIGHT_MAX)]
 Role = Literal["master", "slave"]
 Affinity = Literal["session", "addresses", "client"]
+Then = Literal["reset", "rebalance"]
+"""What becomes of the sessions that are left when a removal's deadline has come."""
 
 
 def _checked(call: Callable[[], T]) -> T:
@@ -173,7 +179,10 @@ class PairActivity(Tags):
 
 
 class PairStats(Tags):
-    """Counters of one pair at one LB since its generation began; forward = client to server."""
+    """Counters of one pair at one LB since its generation began; forward = client to server.
+
+    `reset` and `moved` count sessions that an order ended.
+    """
 
     slot: int
     state: PairState
@@ -183,6 +192,8 @@ class PairStats(Tags):
     forward_bytes: int
     reverse_packets: int
     reverse_bytes: int
+    reset: int = 0
+    moved: int = 0
 
 
 class BalancerStats(Model):
@@ -202,11 +213,63 @@ class BalancerStats(Model):
 class Rebalance(Model):
     """A re-balance request: new sessions only. With `weights`, these are the operator's from now on.
 
-    While the session table overflows weights may not change, unless `force`.
+    While the session table overflows weights may not change, unless `force`. With `move_idle`, sessions
+    without a packet for as many seconds, but no less than lease + 2 D, are placed anew at their next one.
     """
 
     weights: list[PairAdd] = []
     force: bool = False
+    move_idle: Annotated[float, Field(ge=0, le=1e6)] | None = None
+
+
+class Rebalanced(ChainSet):
+    """The chain set, and how many idle sessions were let go."""
+
+    moved: int = 0
+
+
+class Ending(Model):
+    """End what is left of a pair that is being removed: `reset` tells both ends, `rebalance` moves them."""
+
+    then: Then
+
+
+class PairEnded(PairActivity):
+    """How many sessions of a pair were reset and moved since it began; `sessions` are left."""
+
+    reset: int
+    moved: int
+
+
+class SessionOrder(Model):
+    """Reset one session, or move it to another chain."""
+
+    key: SessionText
+    mode: Literal["reset", "move"]
+
+
+class SessionView(Model):
+    """A session at a master: its chain's tags, none if it was reset."""
+
+    key: SessionText
+    state: str
+    tags: Tags | None
+
+
+class SweepOrder(Model):
+    """Master to slave: let go of what the master is about to end. What is None means all."""
+
+    master_id: str
+    mode: Literal["reset", "delete"]
+    slot: int | None = None
+    generation: int | None = None
+    idle: float = 0.0
+    key: SessionText | None = None
+
+
+class Swept(Model):
+    reset: int
+    moved: int
 
 
 class PeerHealth(Model):
@@ -322,7 +385,8 @@ class ChainRequest(Model):
 class ChainView(Model):
     """A chain as the management system knows it; `reason` says why it waits or failed.
 
-    A `cordoned` chain has weight 0 until it is uncordoned.
+    A `cordoned` chain has weight 0 until it is uncordoned. While it cools down it may have a `deadline`, and
+    `then` what becomes of the sessions that are left; `reset` and `moved` count them.
     """
 
     name: Name
@@ -335,10 +399,17 @@ class ChainView(Model):
     reason: str | None = None
     created: float
     changed: float
+    deadline: float | None = None
+    then: Then | None = None
+    reset: int = 0
+    moved: int = 0
 
 
 class OperationView(Model):
-    """A call that takes time (the paper's asynchronous calls): poll it until it is not `running`."""
+    """A call that takes time (the paper's asynchronous calls): poll it until it is not `running`.
+
+    `reset` and `moved`: sessions that a removal ended when its deadline had come.
+    """
 
     id: str
     kind: Literal["add", "remove", "cancel"]
@@ -347,6 +418,21 @@ class OperationView(Model):
     reason: str | None = None
     created: float
     finished: float | None = None
+    reset: int = 0
+    moved: int = 0
+
+
+class SessionRequest(SessionOrder):
+    """An order about one session; the segment is needed if several carry it."""
+
+    segment: Name | None = None
+
+
+class SessionStatus(SessionView):
+    """A session with its segment and its chain's name."""
+
+    segment: Name
+    chain: Name | None
 
 
 class ServiceStatus(Model):

@@ -189,6 +189,28 @@ def advance(
     return table if pairs == table.pairs else replace(table, pairs=pairs, epoch=table.epoch + 1)
 
 
+def closed(table: ChainTable, tags: TagPair, now: float) -> ChainTable:
+    """Close a pair that cools down before its sessions are over: an order ends them.
+
+    From here on nothing that is still under way makes a pin of it again.
+    """
+    pair = table.find(tags)
+    if pair.state is PairState.ACTIVE:
+        raise Conflict(f"tag pair {tags} is active: remove it before its sessions are ended")
+    if pair.state is not PairState.COOLING:
+        return table
+    turned = replace(pair, state=PairState.CLOSED, since=now)
+    return replace(table, pairs=tuple(turned if p is pair else p for p in table.pairs), epoch=table.epoch + 1)
+
+
+def refuge(table: ChainTable, slot: int, live: Mapping[int, int]) -> Pair:
+    """The pair for a session that shall leave `slot`: of those that take sessions, the least loaded."""
+    takers = [p for p in table.pairs if p.state is PairState.ACTIVE and p.placed and p.slot != slot]
+    if not takers:
+        raise Conflict("no other chain takes sessions: add one first")
+    return min(takers, key=lambda pair: (live.get(pair.slot, 0) / pair.placed, pair.slot))
+
+
 def reweigh(table: ChainTable, weights: Iterable[tuple[TagPair, int]], live: Mapping[int, int]) -> ChainTable:
     """A re-balance: with `weights` they are set; else new sessions make up for the `live` ones (paper, II).
 

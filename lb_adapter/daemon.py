@@ -18,7 +18,8 @@ import structlog
 from catenary import wire
 from catenary.errors import CatenaryError
 from lb_adapter.balancer import ChainTable, Pair
-from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, Traffic
+from lb_adapter.core.setup import Order
+from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, Swept, Traffic
 
 log = structlog.get_logger("lb_adapter")
 BUSY_TICK, IDLE_TICK = 0.1, 1.0
@@ -65,6 +66,7 @@ class Daemon(ABC):
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._load: dict[int, Load] = {}
+        self._moving_until = 0.0
         self._thread = threading.Thread(target=self._run, name="tick", daemon=True)
         self.instance = secrets.token_hex(8)
         plane.configure(config)
@@ -112,8 +114,20 @@ class Daemon(ABC):
         """The one alarm that needs no taps (affinity rule 2): a tag contradicted a live pin."""
         before, self._counters = self._counters, self._plane.counters()
         total = self._counters["affinity_mismatch"]
-        if total > before["affinity_mismatch"]:
-            log.error("affinity mismatch", packets=total - before["affinity_mismatch"], total=total)
+        packets = total - before["affinity_mismatch"]
+        if packets and self._clock() < self._moving_until:
+            log.info("packets of moved sessions were under way", packets=packets, total=total)
+        elif packets:
+            log.error("affinity mismatch", packets=packets, total=total)
+
+    def sweep_here(self, order: Order) -> Swept:
+        """End sessions of this data plane. What moves while it lives contradicts its pin for a while."""
+        with self._lock:
+            swept = self._plane.sweep(order)
+            if swept.moved and not order.idle:
+                timeouts = self._config.timeouts
+                self._moving_until = self._clock() + timeouts.lease + 2 * timeouts.transit
+        return swept
 
     def pairs(self) -> wire.ChainSet:
         with self._lock:

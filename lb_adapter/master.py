@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,8 +14,9 @@ from catenary.errors import CatenaryError, Conflict, Unavailable
 from catenary.tags import TagPair
 from lb_adapter import balancer, overflow, peering, records
 from lb_adapter.balancer import ChainTable
-from lb_adapter.daemon import Daemon, from_wire, log, to_wire
+from lb_adapter.daemon import from_wire, log, to_wire
 from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, TakeOver
+from lb_adapter.sessions import Sessions
 
 
 class Peer(Protocol):
@@ -30,9 +30,10 @@ class Peer(Protocol):
     def stats(self) -> wire.BalancerStats: ...
     def handshake(self, handshake: wire.Handshake) -> wire.HandshakeReply: ...
     def put_chain_set(self, update: wire.ChainSetUpdate) -> None: ...
+    def sweep(self, order: wire.SweepOrder) -> wire.Swept: ...
 
 
-class Master(Daemon):
+class Master(Sessions):
     """The one writer. It carries out what `peering` decides, which passes every change to its slave first."""
 
     def __init__(
@@ -47,8 +48,6 @@ class Master(Daemon):
     ) -> None:
         super().__init__(plane, config, segment, clock=clock)
         self._peer = peer
-        self._turn = threading.RLock()
-        """One exchange with the slave at a time. Taken before `_lock`, which is free meanwhile."""
         self._overflow = overflow.Overflow(active=plane.overflow(), since=self._clock())
         self._slow_start = slow_start
         self._leader = self._at_start()
@@ -224,6 +223,11 @@ class Master(Daemon):
             return
         raise Unavailable(f"the slave did not take the change: {error.detail}") from error
 
+    def _tell_slave(self, order: wire.SweepOrder) -> None:
+        if not self._leader.connected:
+            raise Unavailable(f"no handshake with the slave at {self._peer.url}: {self._leader.reason}")
+        self._peer.sweep(order)
+
     # -- what the management system asks -------------------------------------------------------------------
 
     def change(self, request: wire.Change) -> wire.ChainSet:
@@ -266,7 +270,7 @@ class Master(Daemon):
                 "hash, which a change of the chain set would move; wait until it is over, or force it"
             )
 
-    def rebalance(self, request: wire.Rebalance) -> wire.ChainSet:
+    def rebalance(self, request: wire.Rebalance) -> wire.Rebalanced:
         self._refuse_while_copying()
         with self._turn:
             with self._lock:
@@ -275,7 +279,8 @@ class Master(Daemon):
             table = balancer.reweigh(self.table, weights, live)
             if table != self.table:
                 self._propose(table, force=request.force)
-            return to_wire(self._segment, self.table)
+            moved = 0 if request.move_idle is None else self._let_idle_go(request.move_idle)
+            return wire.Rebalanced(**to_wire(self._segment, self.table).model_dump(), moved=moved)
 
     def activity(self, tags: TagPair) -> wire.PairActivity:
         with self._lock:

@@ -50,9 +50,24 @@ def _add_master(app: FastAPI, master: Master) -> None:
         return master.change(request)
 
     @app.post("/v1/rebalance")
-    def rebalance(request: wire.Rebalance) -> wire.ChainSet:
-        """Re-balance new sessions, or set the operator's weights. Live sessions stay where they are."""
+    def rebalance(request: wire.Rebalance) -> wire.Rebalanced:
+        """Re-balance new sessions, or set the weights. Live sessions stay, but for idle ones on request."""
         return master.rebalance(request)
+
+    @app.post("/v1/pairs/{tags}/sessions/end")
+    def end_sessions(tags: str, request: wire.Ending) -> wire.PairEnded:
+        """End what is left of a pair that is being removed. It may be repeated until nothing is left."""
+        return master.end_sessions(TagPair.parse(tags), request.then)
+
+    @app.get("/v1/session")
+    def session(key: wire.SessionText) -> wire.SessionView:
+        """One session (`tcp 10.0.0.1:4000 10.0.0.2:80`) and its chain."""
+        return master.session(key)
+
+    @app.post("/v1/sessions/end")
+    def end_session(request: wire.SessionOrder) -> wire.SessionView:
+        """Reset one TCP connection, or move one session to another chain."""
+        return master.end_session(request)
 
 
 def _add_slave(app: FastAPI, slave: Slave) -> None:
@@ -70,3 +85,8 @@ def _add_slave(app: FastAPI, slave: Slave) -> None:
     def put_chain_set(request: wire.ChainSetUpdate) -> None:
         """From the master: the chain set of a new epoch."""
         slave.put_chain_set(request)
+
+    @app.post("/v1/sweep")
+    def sweep(request: wire.SweepOrder) -> wire.Swept:
+        """From the master, which ends the same sessions next."""
+        return slave.sweep(request)

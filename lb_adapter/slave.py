@@ -13,6 +13,7 @@ from lb_adapter import following, records
 from lb_adapter.balancer import ChainTable
 from lb_adapter.daemon import Daemon, from_wire, log
 from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig
+from lb_adapter.sessions import order_of
 
 
 class Slave(Daemon):
@@ -73,6 +74,13 @@ class Slave(Daemon):
             now_ms, epoch = self._plane.now_ms(), self.table.epoch
         log.info("session table copied", since_ms=since_ms, epoch=epoch)
         return records.write(self._plane.export(since_ms), protocol=wire.PROTOCOL, epoch=epoch, now_ms=now_ms)
+
+    def sweep(self, request: wire.SweepOrder) -> wire.Swept:
+        """Let go of sessions; the master ends them next."""
+        with self._lock:
+            following.check_master(self._follower, request.master_id)
+            swept = self.sweep_here(order_of(request))
+        return wire.Swept(reset=swept.reset, moved=swept.moved)
 
     def activity(self, tags: TagPair) -> wire.PairActivity:
         """Active while the pair takes sessions or a valid lease of it is left."""

@@ -22,7 +22,7 @@ from lb_adapter.dataplane.base import SpliceConfig
 from lb_adapter.dataplane.ebpf import EbpfDataPlane
 from lb_adapter.dataplane.native import NativeDataPlane
 from tests.isolation import isolated
-from tests.netns import test_pair
+from tests.netns import test_pair, test_sessions
 from tests.netns.pair import (
     CLIENT,
     SERVER,
@@ -45,6 +45,14 @@ CASES: list[Callable[[], None]] = [
     test_pair.test_statistics_of_the_master_include_its_slave_and_rebalance_changes_new_shares,
     test_pair.test_change_waits_for_the_slave_and_a_slave_that_starts_late_is_told_everything,
     test_pair.test_without_a_chain_traffic_is_dropped_and_counted,
+    test_sessions.test_both_ends_of_a_reset_session_are_told_at_their_next_packet,
+    test_sessions.test_large_frames_are_answered_too,
+    test_sessions.test_a_new_connection_on_the_same_ports_works_at_once,
+    test_sessions.test_what_is_left_of_a_chain_is_reset,
+    test_sessions.test_busy_sessions_leave_a_chain_too,
+    test_sessions.test_one_session_is_moved,
+    test_sessions.test_udp_cant_be_told_and_is_moved,
+    test_sessions.test_only_idle_sessions_are_let_go,
 ]
 FIRST = TagPair(2, 3)
 BULK = 64 << 20

@@ -1,0 +1,157 @@
+"""Orders about sessions: end those of a chain, end one, let idle ones go.
+
+The slave is always first: what it still knew would bring a session back to the chain that it leaves. In a
+reset it takes a tombstone, so that the server learns there what the client learns at the master.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+
+from catenary import wire
+from catenary.chain import PairState
+from catenary.errors import Conflict, NotFound
+from catenary.session import SessionKey
+from catenary.tags import TagPair
+from lb_adapter import abi, balancer
+from lb_adapter.balancer import ChainTable
+from lb_adapter.core.setup import Order
+from lb_adapter.daemon import Daemon, log
+from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, Swept, Traffic
+
+TCP = 6
+_STATES = {number: name.removeprefix("PIN_").lower() for name, number in abi.enum("pin_state").items()}
+
+
+def order_of(request: wire.SweepOrder) -> Order:
+    """What a master asks of its slave, for the data plane."""
+    slot = None if request.slot is None else (request.slot, request.generation or 0)
+    key = None if request.key is None else SessionKey.parse(request.key)
+    return Order(request.mode, slot, round(request.idle * 1000), key=key)
+
+
+def mirrored(order: Order, master_id: str) -> wire.SweepOrder:
+    """What the slave does first. It has no other slot to move a lease to: the next packet tells it."""
+    slot, generation = order.slot or (None, None)
+    return wire.SweepOrder(
+        master_id=master_id,
+        mode="reset" if order.mode == "reset" else "delete",
+        slot=slot,
+        generation=generation,
+        idle=order.idle / 1000,
+        key=None if order.key is None else order.key.text,
+    )
+
+
+class Sessions(Daemon):
+    """The master's part in it."""
+
+    def __init__(
+        self,
+        plane: DataPlane,
+        config: SpliceConfig,
+        segment: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(plane, config, segment, clock=clock)
+        self._turn = threading.RLock()
+        """One exchange with the slave at a time. Taken before `_lock`, which is free meanwhile."""
+
+    @abstractmethod
+    def _refuse_while_copying(self) -> None: ...
+    @abstractmethod
+    def _propose(self, table: ChainTable, *, force: bool = False) -> None: ...
+    @abstractmethod
+    def _tell_slave(self, order: wire.SweepOrder) -> None: ...
+
+    def _sweep(self, order: Order) -> Swept:
+        """Carry out an order at the slave, then here. Repeated, it does what is left to do."""
+        self._tell_slave(mirrored(order, self.instance))
+        return self.sweep_here(order)
+
+    def _walk(self) -> dict[int, Load]:
+        with self._lock:
+            self._load = self._plane.walk()
+            return self._load
+
+    def end_sessions(self, tags: TagPair, then: wire.Then) -> wire.PairEnded:
+        """End what is left of a pair that cools down. Closed first, it learns nothing from late packets."""
+        self._refuse_while_copying()
+        with self._turn:
+            table = balancer.closed(self.table, tags, self._clock())
+            if table != self.table:
+                self._propose(table)
+            pair = self.table.find(tags)
+            left = self._walk().get(pair.slot, Load()).pins
+            if pair.state is PairState.CLOSED and left:
+                place = (pair.slot, pair.generation)
+                swept = self._sweep(Order("reset" if then == "reset" else "delete", place))
+                log.warning("sessions ended", pair=str(tags), reset=swept.reset, moved=swept.moved)
+                left = self._walk().get(pair.slot, Load()).pins
+            with self._lock:
+                counted = self._plane.traffic().get(pair.slot, Traffic())
+        return wire.PairEnded(
+            forward=tags.forward,
+            reverse=tags.reverse,
+            state=pair.state,
+            active=pair.state is not PairState.DRAINED,
+            sessions=left,
+            reset=counted.reset,
+            moved=counted.moved,
+        )
+
+    def session(self, text: str) -> wire.SessionView:
+        """A session and its chain; `NotFound` if there is no pin in force."""
+        self._walk()  # which takes away what has expired
+        return self._view(SessionKey.parse(text))
+
+    def end_session(self, request: wire.SessionOrder) -> wire.SessionView:
+        """Reset a TCP connection, or move a session to the least loaded other chain. May be repeated."""
+        self._refuse_while_copying()
+        key = SessionKey.parse(request.key)
+        with self._turn:
+            live = {slot: load.live for slot, load in self._walk().items()}
+            view = self._view(key)
+            if view.tags is None:
+                return view
+            pair = self.table.find(view.tags.pair())
+            if request.mode == "move":
+                target = balancer.refuge(self.table, pair.slot, live)
+                order = Order("move", key=key, to=(target.slot, target.generation))
+            elif key.kind == TCP:
+                order = Order("reset", key=key)
+            else:
+                raise Conflict(f"{key.text} is no TCP connection, and can't be reset: move it instead")
+            self._sweep(order)
+            log.warning("session ended", session=key.text, mode=request.mode, pair=str(pair.tags))
+            return self._view(key)
+
+    def _view(self, key: SessionKey) -> wire.SessionView:
+        if self._config.affinity != "session":
+            raise Conflict(
+                f"this segment keeps sessions together by {self._config.affinity}: it has no single one"
+            )
+        with self._lock:
+            pin = self._plane.pin_of(key)
+        if pin is None or pin.dead:
+            raise NotFound(f"session {key.text} is not known here: it is over, or never came by")
+        state = _STATES[pin.state]
+        place = (pin.slot, pin.generation)
+        tags = [wire.Tags.of(p.tags) for p in self.table.pairs if (p.slot, p.generation) == place]
+        return wire.SessionView(key=key.text, state=state, tags=None if state == "reset" else tags[0])
+
+    def _let_idle_go(self, seconds: float) -> int:
+        """Let sessions go that are idle for so long; how many. Their next packet is placed anew.
+
+        Only when the slave's lease has lapsed, and one D more: then nothing of them is under way, and every
+        later packet comes to the master first.
+        """
+        timeouts = self._config.timeouts
+        idle = max(seconds, timeouts.lease + 2 * timeouts.transit)
+        moved = self._sweep(Order("delete", idle=round(idle * 1000))).moved
+        log.info("idle sessions let go", idle=idle, moved=moved)
+        return moved

@@ -1,0 +1,182 @@
+"""Orders about sessions at a pair of daemons over data planes made of the oracle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import structlog
+
+from catenary import wire
+from catenary.chain import PairState
+from catenary.errors import Conflict, NotFound, Unavailable
+from catenary.session import Timeouts
+from catenary.tags import TagPair
+from lb_adapter.core.oracle_pin import State
+from tests.unit.test_lb_master import FIRST, SECOND, Pair
+from tests.vectors.acting import answer, key_of, said, tcp, with_tag
+
+ONE, TWO = TagPair(2, 3), TagPair(4, 5)
+KEY = key_of(tcp("S")).text
+TIMES = Timeouts()
+
+
+class Opened(Pair):
+    """One session is established on the first chain; the second chain is the only one that takes more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slave = self.master._peer
+        self.slave_plane = self.slave._plane  # type: ignore[attr-defined]
+        self.through(tcp("S"), answer("SA"))
+        self.through(tcp("A"), answer("A"))
+        self.master.change(wire.Change(add=[wire.PairAdd(**SECOND)]))
+        self.master.rebalance(wire.Rebalance(weights=[wire.PairAdd(**FIRST, weight=0)]))
+
+    def through(self, there: bytes, back: bytes) -> tuple[str, str]:
+        """A packet each way, by the tags that come of it; what the load balancers said to each."""
+        near, far = self.plane.splice, self.slave_plane.splice
+        assert near is not None
+        verdict, _ = near.outer(there, self.now)
+        if verdict.port == "inner":
+            far.inner(with_tag(there, verdict.vid), self.now)
+        returned, _ = far.outer(back, self.now)
+        if returned.reason in ("ask_sent", "hint_sent"):
+            answered, _ = near.inner(with_tag(back, returned.vid), self.now)
+            returned, _ = far.inner(with_tag(back, answered.vid), self.now)
+        if returned.port == "inner":
+            near.inner(with_tag(back, returned.vid), self.now)
+        return verdict.reason, returned.reason
+
+    def calls(self) -> list[str]:
+        """What is done to the data planes from now on, as it is done."""
+        done: list[str] = []
+        for name, plane in (("master", self.plane), ("slave", self.slave_plane)):
+
+            def sweep(order: object, name: str = name, original: object = plane.sweep) -> object:
+                state = self.master.pairs().pairs[0].state
+                done.append(f"{name} while {state}")
+                return original(order)  # type: ignore[operator]
+
+            plane.sweep = sweep
+        return done
+
+    def idle(self, seconds: float) -> None:
+        self.now += round(seconds * 1000)
+
+
+@pytest.fixture
+def pair() -> Opened:
+    return Opened()
+
+
+def test_the_slave_is_first_and_the_pair_is_closed_before(pair: Opened) -> None:
+    pair.master.change(wire.Change(remove=[wire.Tags(**FIRST)]))
+    done = pair.calls()
+    ended = pair.master.end_sessions(ONE, "reset")
+    assert done == ["slave while closed", "master while closed"]
+    assert (ended.state, ended.sessions) == (PairState.CLOSED, 0)
+    assert pair.through(tcp("A"), answer("A")) == ("session_reset", "session_reset")
+
+
+def test_an_active_pair_is_removed_before(pair: Opened) -> None:
+    with pytest.raises(Conflict, match=r"tag pair \(2, 3\) is active"):
+        pair.master.end_sessions(ONE, "reset")
+
+
+def test_what_the_slave_did_not_hear_of_is_not_done(pair: Opened) -> None:
+    pair.master.change(wire.Change(remove=[wire.Tags(**FIRST)]))
+
+    def lost(order: wire.SweepOrder) -> wire.Swept:
+        raise Unavailable("the call is lost")
+
+    heard, pair.slave.sweep = pair.slave.sweep, lost  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        pair.master.end_sessions(ONE, "reset")
+    assert pair.through(tcp("A"), answer("A")) == ("to_chain", "to_chain"), "closed, its sessions live"
+    pair.slave.sweep = heard  # type: ignore[method-assign]
+    assert pair.master.end_sessions(ONE, "reset").sessions == 0
+
+
+def test_a_tombstone_holds_no_chain_up(pair: Opened) -> None:
+    pair.master.change(wire.Change(remove=[wire.Tags(**FIRST)]))
+    pair.master.end_sessions(ONE, "reset")
+    for _ in range(3):
+        pair.idle(2 * TIMES.transit + 0.1)
+        pair.master.tick()
+    assert pair.master.activity(ONE).state is PairState.DRAINED
+    assert said(pair.plane.splice.outer(tcp("A"), pair.now))[2] == "session_reset"  # type: ignore[union-attr]
+
+
+def test_moved_sessions_are_not_brought_back_by_what_is_under_way(pair: Opened) -> None:
+    pair.master.change(wire.Change(remove=[wire.Tags(**FIRST)]))
+    pair.master.end_sessions(ONE, "rebalance")
+    near = pair.plane.splice
+    assert near is not None
+    assert said(near.inner(answer("A", 3), pair.now)) == ("outer", 0, "to_outer")
+    assert near.counts["closed_not_learned"] == 1
+    assert said(near.outer(tcp("A"), pair.now)) == ("inner", 4, "to_chain")
+
+
+def test_one_session_is_moved_and_only_that(pair: Opened) -> None:
+    view = pair.master.end_session(wire.SessionOrder(key=KEY, mode="move"))
+    assert (view.state, view.tags) == ("established", wire.Tags(**SECOND))
+    assert said(pair.plane.splice.outer(tcp("A"), pair.now)) == ("inner", 4, "to_chain")  # type: ignore[union-attr]
+
+
+def test_a_move_raises_no_alarm(pair: Opened) -> None:
+    """What was under way contradicts the pin; later on that is an alarm again."""
+
+    def logged() -> list[str]:
+        with structlog.testing.capture_logs() as logs:
+            pair.master.tick()
+        return [entry["event"] for entry in logs if entry["log_level"] in ("info", "error")]
+
+    pair.master.end_session(wire.SessionOrder(key=KEY, mode="move"))
+    assert logged() == []
+    near = pair.plane.splice
+    assert near is not None
+    near.inner(answer("A", 3), pair.now)
+    assert logged() == ["packets of moved sessions were under way"]
+    pair.idle(TIMES.lease + 2 * TIMES.transit + 0.1)
+    near.inner(answer("A", 3), pair.now)
+    assert logged() == ["affinity mismatch"]
+
+
+def test_a_reset_may_be_asked_for_twice(pair: Opened) -> None:
+    for _ in range(2):
+        assert pair.master.end_session(wire.SessionOrder(key=KEY, mode="reset")).state == "reset"
+    assert pair.plane.splice.counts["ordered_reset"] == 1  # type: ignore[union-attr]
+
+
+def test_sessions_that_cant_be_ended(pair: Opened) -> None:
+    with pytest.raises(NotFound, match="is not known here"):
+        pair.master.session("tcp 10.0.0.9:1 10.0.0.2:80")
+    pair.master.change(wire.Change(remove=[wire.Tags(**SECOND)]))
+    with pytest.raises(Conflict, match="no other chain takes sessions"):
+        pair.master.end_session(wire.SessionOrder(key=KEY, mode="move"))
+    pair.master._config = replace(pair.master._config, affinity="client")
+    with pytest.raises(Conflict, match="keeps sessions together by client"):
+        pair.master.session(KEY)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 5.0])
+def test_no_session_is_let_go_before_its_lease_has_lapsed(pair: Opened, seconds: float) -> None:
+    bound = TIMES.lease + 2 * TIMES.transit
+    pair.idle(bound - 0.001)
+    assert pair.master.rebalance(wire.Rebalance(move_idle=seconds)).moved == 0
+    pair.idle(0.001)
+    assert pair.master.rebalance(wire.Rebalance(move_idle=seconds)).moved == 1
+    assert pair.slave_plane.splice.pins == {}, "no hint brings it back"
+    assert pair.through(tcp("A"), answer("A")) == ("to_chain", "to_chain")
+    assert pair.master.session(KEY).tags == wire.Tags(**SECOND)
+
+
+def test_no_session_is_let_go_before_its_time(pair: Opened) -> None:
+    pair.idle(299.9)
+    assert pair.master.rebalance(wire.Rebalance(move_idle=300)).moved == 0
+    pair.through(tcp("A"), answer("A"))
+    pair.idle(0.2)
+    assert pair.master.rebalance(wire.Rebalance(move_idle=300)).moved == 0
+    (pin,) = pair.plane.splice.pins.values()  # type: ignore[union-attr]
+    assert pin.state is State.ESTABLISHED
