@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from catenary.chain import WEIGHT_DEFAULT, Chain, ChainState, NetworkFunction, TagMode
 from catenary.errors import Conflict, InvalidValue, NotFound
 from catenary.tags import TagPair, allocate
-from mgmt_system.records import ChainRecord, Goal
+from mgmt_system.records import ChainRecord, Goal, Then
 
 _MADE_UP = re.compile(r"chain-([1-9][0-9]{0,8})")
 
@@ -69,12 +69,35 @@ def admit(
     )
 
 
-def dismiss(name: str, records: Collection[ChainRecord], operation: str, *, force: bool) -> ChainRecord:
+@dataclass(frozen=True)
+class Deadline:
+    """From the moment `at` on what is left of a chain is ended so; both in seconds since the epoch."""
+
+    now: float
+    at: float
+    then: Then
+
+
+def dismiss(
+    name: str,
+    records: Collection[ChainRecord],
+    operation: str,
+    *,
+    force: bool,
+    deadline: Deadline | None = None,
+) -> ChainRecord:
     """The record of a chain once its removal is accepted; `operation` is the ID of the removal.
 
+    A removal under way takes a deadline, or another one unless it has come, and goes on as the operation
+    that it is.
     Raises `NotFound` (unknown) or `Conflict` (already on its way out; the last active one, unless `force`).
     """
     record = find(name, records)
+    leaving = record.goal is Goal.ABSENT and record.state is not ChainState.FAILED
+    if leaving and record.operation and deadline is not None:
+        if record.due(deadline.now):
+            return record
+        return replace(record, deadline=deadline.at, then=deadline.then)
     if record.goal is not Goal.PRESENT and record.state is not ChainState.FAILED:
         raise Conflict(f"chain {name!r} is already being removed: it is {record.state}")
     if record.serving and record.chain.weight and not _others(record, records) and not force:
@@ -82,7 +105,8 @@ def dismiss(name: str, records: Collection[ChainRecord], operation: str, *, forc
             f"chain {name!r} is the last active one of segment {record.segment!r}: without it traffic is "
             "dropped; add another chain first, or use --force (?force=true)"
         )
-    return replace(record, goal=Goal.ABSENT, operation=operation)
+    at, then = (deadline.at, deadline.then) if deadline else (None, None)
+    return replace(record, goal=Goal.ABSENT, operation=operation, deadline=at, then=then)
 
 
 def recall(name: str, records: Collection[ChainRecord], operation: str, now: float) -> ChainRecord:

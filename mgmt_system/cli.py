@@ -9,12 +9,13 @@ import typer
 from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
-from catenary import wire
+from catenary import durations, wire
 from catenary.chain import WEIGHT_DEFAULT
 from catenary.client import ManagementClient
 from catenary.errors import CatenaryError, InvalidValue
 from catenary.listen import Listen
 from mgmt_system import progress, tables
+from mgmt_system.session_cli import session_app
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -25,6 +26,7 @@ app.add_typer(chain_app, name="chain")
 segment_app = typer.Typer(no_args_is_help=True, help="List segments, and put a pair into the way of traffic.")
 app.add_typer(segment_app, name="segment")
 app.add_typer(ms_app, name="ms")
+app.add_typer(session_app, name="session")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Don't wait: print the operation and return.")]
@@ -89,20 +91,32 @@ def show(name: Annotated[str, typer.Argument(help="Name of the chain.")], json: 
 def remove(
     name: Annotated[str, typer.Argument(help="Name of the chain.")],
     force: Annotated[bool, typer.Option("--force", help="Remove even the last active chain.")] = False,
+    deadline: Annotated[
+        str | None, typer.Option(help="End what is left after this long: 60s, 5m; 0 = at once.")
+    ] = None,
+    then: Annotated[
+        str | None, typer.Option(help="What becomes of it then: reset (both ends are told) or rebalance.")
+    ] = None,
     no_wait: NoWait = False,
     timeout: Timeout = 8000.0,
     json: Json = False,
 ) -> None:
     """Remove a chain: it gets no new session, keeps its live ones, and goes when the last has ended.
 
+    With a deadline, what is left by then is reset, or moved to other chains; a removal under way takes one.
+
     Examples:
 
         catenary chain remove chain-2
 
+        catenary chain remove chain-2 --deadline 60s --then reset
+
         catenary chain remove chain-1 --force --no-wait
     """
+    seconds = None if deadline is None else durations.parse(deadline)
+    choice = _then(then)
     with ManagementClient.from_environment() as client:
-        operation = client.remove_chain(name, force=force)
+        operation = client.remove_chain(name, force=force, deadline=seconds, then=choice)
         _follow(client, operation, no_wait, timeout, json)
 
 
@@ -215,20 +229,34 @@ def rebalance(
     force: Annotated[
         bool, typer.Option("--force", help="Also while the session table overflows: may break sessions.")
     ] = False,
+    move_idle: Annotated[
+        str | None, typer.Option(help="Place sessions anew that are idle for this long: 300s, 1h.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Spread new sessions afresh; live sessions stay where they are.
+    """Spread new sessions afresh; live sessions stay where they are, but for idle ones if asked.
 
     Examples:
 
         catenary rebalance
 
         catenary rebalance --weight 2,3=50 --weight 4,5=100
+
+        catenary rebalance --move-idle 300s
     """
-    request = _request(wire.Rebalance, weights=[_weight(text) for text in weight or []], force=force)
+    idle = None if move_idle is None else durations.parse(move_idle)
+    weights = [_weight(text) for text in weight or []]
+    request = _request(wire.Rebalance, weights=weights, force=force, move_idle=idle)
     with ManagementClient.from_environment() as client:
         chain_set = client.rebalance(request, segment=segment)
-    tables.show(chain_set, json, tables.chain_set)
+    tables.show(chain_set, json, tables.rebalanced)
+
+
+def _then(text: str | None) -> wire.Then | None:
+    match text:
+        case None | "reset" | "rebalance":
+            return text
+    raise InvalidValue(f"{text!r} is no end of a session: use --then reset or --then rebalance")
 
 
 def _weight(text: str) -> dict[str, int]:

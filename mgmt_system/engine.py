@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from catenary import wire
 from catenary.chain import ChainState
@@ -23,6 +23,7 @@ from mgmt_system.reconcile import (
     Step,
     conclude,
     decide,
+    outlook,
     refused,
     succeeded,
 )
@@ -141,7 +142,7 @@ class Engine:
             record = stored.record
             if record.id in reasons:
                 continue
-            step = decide(record, self._world.seen(record))
+            step = decide(record, self._world.seen(record), self._clock())
             reason = self._obstacle(record, step)
             if reason is not None:
                 reasons[record.id] = reason
@@ -180,7 +181,8 @@ class Engine:
         segment = self._segment(record)
         if action in (Action.STEER, Action.UNSTEER):
             return [CONTROLLER]
-        return [segment.master, segment.slave] if action is Action.POLL else [segment.master]
+        asks_both = action in (Action.POLL, Action.END)
+        return [segment.master, segment.slave] if asks_both else [segment.master]
 
     def _segment(self, record: ChainRecord) -> wire.SegmentConfig:
         return self._network.segments[record.segment]
@@ -192,6 +194,8 @@ class Engine:
             if isinstance(task.step, Become):
                 self._write(task.stored, task.record.become(task.step.state, self._clock()))
                 return
+            if task.step.action is Action.END and self._ended(task):
+                return  # counted first: what follows may be long in coming
             self._act(task.step.action, [item.record for item in batch])
         except (Fault, Waiting) as pause:
             reasons.update({item.record.id: str(pause) for item in batch})
@@ -233,7 +237,7 @@ class Engine:
                 self._steer(record)
             case Action.UNSTEER:
                 self._unsteer(record)
-            case Action.POLL:
+            case Action.POLL | Action.END:
                 self._poll(record)
             case Action.ADD_PAIR:
                 add = [wire.PairAdd(**_tags(item), weight=item.chain.weight) for item in records]
@@ -278,7 +282,25 @@ class Engine:
         self._world.learn_state(segment.master, record.chain.tags, master.state)
         verdict = judge(master, slave)
         if not verdict.drained:
-            raise Waiting(verdict.reason)
+            raise Waiting(verdict.reason + outlook(record, self._clock()))
+
+    def _ended(self, task: _Task) -> bool:
+        """Have the master end the sessions that are left; True if any more were, which is on record then."""
+        record = task.record
+        master = self._segment(record).master
+        ending = wire.Ending(then=record.then or "reset")
+        call = self._peers.balancers[master].end_sessions
+        try:
+            ended = self._world.call(
+                master, f"end sessions {record.name}", lambda: call(record.chain.tags, ending)
+            )
+        except NotFound:  # the master restarted empty: there is nothing to end
+            return False
+        self._world.learn_state(master, record.chain.tags, ended.state)
+        # A master counts for as long as it has the pair; it may have lost it once.
+        after = replace(record, reset=max(record.reset, ended.reset), moved=max(record.moved, ended.moved))
+        self._write(task.stored, after)
+        return after != record
 
     def _ask(self, record: ChainRecord, name: str) -> Activity:
         balancer: Balancer = self._peers.balancers[name]

@@ -17,7 +17,7 @@ from mgmt_system.admission import Network, Segment, Wanted
 from mgmt_system.crash import CrashPoint
 from mgmt_system.engine import Engine, steer_request
 from mgmt_system.peers import CONTROLLER, Peers
-from mgmt_system.records import ChainRecord, Goal, OperationRecord
+from mgmt_system.records import ChainRecord, Goal, OperationRecord, Then
 from mgmt_system.store.ledger import Ledger, Snapshot
 
 ATTEMPTS = 20
@@ -70,16 +70,29 @@ class Manager:
 
         return self._accept(accept)
 
-    def remove(self, name: str, *, force: bool) -> wire.OperationView:
-        """Accept the removal of a chain; raises `NotFound` or `Conflict`, and then nothing has changed."""
+    def remove(
+        self, name: str, *, force: bool, deadline: float | None = None, then: Then | None = None
+    ) -> wire.OperationView:
+        """Accept the removal of a chain. After `deadline` seconds its last sessions are ended as `then` says.
+
+        Raises `NotFound`, `Conflict` or `InvalidValue`, and then nothing has changed.
+        """
+        if (deadline is None) != (then is None):
+            raise InvalidValue(
+                "a deadline goes with what shall become of the sessions that are left: say both, such as "
+                "--deadline 60s --then reset, or --then rebalance"
+            )
         operation_id = self._operation_id()
 
         def accept(snapshot: Snapshot) -> tuple[list[ChainRecord], list[OperationRecord]]:
             now = self._clock()
-            record = admission.dismiss(name, snapshot.chains, operation_id, force=force)
+            end = admission.Deadline(now, now + deadline, then) if deadline is not None and then else None
+            record = admission.dismiss(name, snapshot.chains, operation_id, force=force, deadline=end)
             removal = OperationRecord(operation_id, "remove", name, "running", now)
             before = admission.find(name, snapshot.chains).operation
             adding = self._ledger.operation(before) if before else None
+            if adding is not None and before == record.operation:
+                return [record], [adding]  # it is being removed, and has a deadline now
             if adding is None:
                 return [record], [removal]
             how = "again" if adding.kind == "cancel" else "before it was active"
@@ -193,7 +206,7 @@ class Manager:
         finally:
             self._crash_point(f"call to {CONTROLLER}: check {record.name}")
 
-    def rebalance(self, request: wire.Rebalance, segment: str | None = None) -> wire.ChainSet:
+    def rebalance(self, request: wire.Rebalance, segment: str | None = None) -> wire.Rebalanced:
         """Have a segment's master re-balance; given weights are the chains' from now on.
 
         Without `segment`, that of the weights' chains is meant, or the only one. Raises `NotFound` for a pair
@@ -272,6 +285,10 @@ class Manager:
             reason=self._engine.reason(record),
             created=record.created,
             changed=record.changed,
+            deadline=record.deadline,
+            then=record.then,
+            reset=record.reset,
+            moved=record.moved,
         )
 
 

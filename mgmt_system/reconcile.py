@@ -2,6 +2,7 @@
 
     requested --steer--> steered --add pair--> active --remove pair--> cooling --poll--> drained
     drained --forget pair, unsteer--> removed        requested | steered --refused--> undo --> failed
+    cooling, its deadline over --end sessions--> drained
     cooling --cancel--> active
     in a segment whose pair is not inserted:  requested --steer--> steered --> active --unsteer--> removed
 
@@ -31,6 +32,7 @@ class Action(StrEnum):
     REMOVE_PAIR = "remove pair"
     CANCEL = "cancel cool-down"
     POLL = "poll cool-down"
+    END = "end sessions"
     FORGET_PAIR = "forget pair"
     UNSTEER = "unsteer"
 
@@ -80,11 +82,11 @@ class Wait:
 Step = Do | Become | Wait
 
 
-def decide(record: ChainRecord, seen: Seen) -> Step:
+def decide(record: ChainRecord, seen: Seen, now: float) -> Step:
     """The next step for a chain."""
     if record.settled and record.goal is not Goal.PRESENT:
         return Wait()
-    return _arrive(record, seen) if record.goal is Goal.PRESENT else _leave(record, seen)
+    return _arrive(record, seen) if record.goal is Goal.PRESENT else _leave(record, seen, now)
 
 
 def _arrive(record: ChainRecord, seen: Seen) -> Step:
@@ -126,11 +128,11 @@ def _keep(seen: Seen) -> Step:
     return Wait()
 
 
-def _leave(record: ChainRecord, seen: Seen) -> Step:
+def _leave(record: ChainRecord, seen: Seen, now: float) -> Step:
     if record.state in (ChainState.REQUESTED, ChainState.FAILED):
         return Do(Action.UNSTEER)
     if record.state is ChainState.COOLING:
-        return _cool(seen)
+        return _cool(seen, due=record.due(now))
     if seen.plain and not isinstance(seen.pair, PairState):
         # No load balancer knows of it: there is nothing to wait for.
         return Do(Action.UNSTEER)
@@ -146,15 +148,26 @@ def _leave(record: ChainRecord, seen: Seen) -> Step:
     return Become(ChainState.COOLING)
 
 
-def _cool(seen: Seen) -> Step:
+def _cool(seen: Seen, *, due: bool) -> Step:
     # The chain's live sessions need its rules until the end.
     if seen.steered is False:
         return Do(Action.STEER)
-    return Do(Action.REMOVE_PAIR if seen.pair is PairState.ACTIVE else Action.POLL)
+    if seen.pair is PairState.ACTIVE:
+        return Do(Action.REMOVE_PAIR)
+    return Do(Action.END if due else Action.POLL)
+
+
+def outlook(record: ChainRecord, now: float) -> str:
+    """What becomes of the sessions that hold up a removal, to be put behind what holds it up."""
+    if record.deadline is None:
+        return ""
+    if not record.due(now):
+        return f"; {'reset' if record.then == 'reset' else 'moved'} in {record.deadline - now:.0f} s"
+    return f"; {record.reset} reset, {record.moved} moved"
 
 
 def succeeded(record: ChainRecord, action: Action, now: float) -> ChainRecord:
-    """The record after a call that did what it should; for `POLL`: after a verdict of drained."""
+    """The record after a call that did what it should; for `POLL` and `END`: after a verdict of drained."""
     match action:
         case Action.STEER if record.state is ChainState.REQUESTED:
             return record.become(ChainState.STEERED, now)
@@ -164,7 +177,7 @@ def succeeded(record: ChainRecord, action: Action, now: float) -> ChainRecord:
             return record.become(ChainState.ACTIVE, now)
         case Action.REMOVE_PAIR:
             return record.become(ChainState.COOLING, now)
-        case Action.POLL:
+        case Action.POLL | Action.END:
             return record.become(ChainState.DRAINED, now)
         case Action.UNSTEER:
             end = ChainState.FAILED if record.goal is Goal.FAILED else ChainState.REMOVED
@@ -190,13 +203,15 @@ def refused(record: ChainRecord, action: Action, error: CatenaryError) -> ChainR
 def conclude(
     record: ChainRecord, operation: OperationRecord, now: float, refusal: str | None = None
 ) -> tuple[ChainRecord, OperationRecord | None]:
-    """Ends the operation of a chain that has become what it shall be; None while it goes on.
+    """Ends the operation of a chain that has become what it shall be; None while it goes on as it is.
 
+    It counts the sessions that were reset and moved.
     `refusal` says why the last call was refused: a cancel that came too late ends with it.
     """
     if operation.kind == "cancel" and record.goal is Goal.ABSENT:
         return replace(record, operation=None), operation.finish("failed", now, refusal)
+    counted = replace(operation, reset=record.reset, moved=record.moved)
     if not record.settled:
-        return record, None
+        return record, counted if counted != operation else None
     state: OperationState = "failed" if record.state is ChainState.FAILED else "succeeded"
-    return replace(record, operation=None), operation.finish(state, now, record.failure)
+    return replace(record, operation=None), counted.finish(state, now, record.failure)

@@ -10,6 +10,7 @@ from catenary.chain import Chain, ChainState
 
 OperationKind = Literal["add", "remove", "cancel"]
 OperationState = Literal["running", "succeeded", "failed"]
+Then = Literal["reset", "rebalance"]
 
 
 class Goal(StrEnum):
@@ -27,7 +28,8 @@ class ChainRecord:
     `id` tells it from earlier chains of its name: it is the ID of the operation that asked for it. `failure`
     says why it failed. `operation` is the ID of the operation that runs on it, if any. `created` and
     `changed` are seconds since the epoch; `changed` moves with `state` only. `uncordoned` is the weight that
-    a cordoned chain gets back.
+    a cordoned chain gets back. From `deadline` on, in the same seconds, the sessions that hold up its removal
+    are ended as `then` says; `reset` and `moved` count them.
     """
 
     id: str
@@ -40,6 +42,10 @@ class ChainRecord:
     failure: str | None = None
     operation: str | None = None
     uncordoned: int | None = None
+    deadline: float | None = None
+    then: Then | None = None
+    reset: int = 0
+    moved: int = 0
 
     @property
     def name(self) -> str:
@@ -66,7 +72,14 @@ class ChainRecord:
         return self.state is ends[self.goal]
 
     def become(self, state: ChainState, now: float) -> Self:
-        return self if state is self.state else replace(self, state=state, changed=now)
+        if state is self.state:
+            return self
+        after = replace(self, state=state, changed=now)
+        return replace(after, deadline=None, then=None) if state is ChainState.ACTIVE else after
+
+    def due(self, now: float) -> bool:
+        """Has the deadline of its removal come?"""
+        return self.deadline is not None and now >= self.deadline
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,8 @@ class OperationRecord:
     created: float
     reason: str | None = None
     finished: float | None = None
+    reset: int = 0
+    moved: int = 0
 
     def finish(self, state: OperationState, now: float, reason: str | None = None) -> Self:
         return replace(self, state=state, finished=now, reason=reason)

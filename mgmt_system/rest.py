@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Query, Response
 
 from catenary import wire
 from catenary.service import create_app
 from mgmt_system.manager import Manager
 from mgmt_system.service import Running
+
+Seconds = Annotated[float, Query(ge=0, le=1e7)]
 
 
 def create(running: Running, token: str | None) -> FastAPI:
@@ -55,9 +57,19 @@ def _add_chain_routes(app: FastAPI, manager: Manager) -> None:
         return manager.chain(name)
 
     @app.delete("/v1/chains/{name}", status_code=202, tags=["chains"])
-    def remove_chain(name: str, response: Response, force: bool = False) -> wire.OperationView:
-        """Remove a chain: it gets no new session, and goes when its last one has ended."""
-        return accepted(manager.remove(name, force=force), response)
+    def remove_chain(
+        name: str,
+        response: Response,
+        force: bool = False,
+        deadline: Seconds | None = None,
+        then: wire.Then | None = None,
+    ) -> wire.OperationView:
+        """Remove a chain: it gets no new session, and goes when its last one has ended.
+
+        After `deadline` seconds what is left is reset or rebalanced, as `then` says. A removal under way
+        may be given one, too.
+        """
+        return accepted(manager.remove(name, force=force, deadline=deadline, then=then), response)
 
     @app.post("/v1/chains/{name}/cancel", status_code=202, tags=["chains"])
     def cancel_removal(name: str, response: Response) -> wire.OperationView:
@@ -93,14 +105,27 @@ def _add_other_routes(app: FastAPI, running: Running) -> None:
         return running.status.gather(manager.chains())
 
     @app.post("/v1/rebalance", tags=["chains"])
-    def rebalance(request: wire.Rebalance, segment: str | None = None) -> wire.ChainSet:
-        """Spread new sessions afresh, with new weights if any are given; sessions stay where they are."""
+    def rebalance(request: wire.Rebalance, segment: str | None = None) -> wire.Rebalanced:
+        """Spread new sessions afresh, with new weights if any are given.
+
+        Live sessions stay where they are, but for those without a packet for `move_idle` seconds.
+        """
         return manager.rebalance(request, segment)
 
     @app.post("/v1/segments/{name}/insert", tags=["segments"])
     def insert(name: str) -> wire.SegmentView:
         """Put a segment's pair around the chain that carries its traffic; live sessions stay there."""
         return manager.insert(name)
+
+    @app.get("/v1/session", tags=["sessions"])
+    def session(key: wire.SessionText, segment: str | None = None) -> wire.SessionStatus:
+        """One session (`tcp 10.0.0.1:4000 10.0.0.2:80`) and the chain that carries it."""
+        return running.sessions.show(key, segment)
+
+    @app.post("/v1/sessions/end", tags=["sessions"])
+    def end_session(request: wire.SessionRequest) -> wire.SessionStatus:
+        """Reset a TCP connection (both ends get a RST, each at its next packet), or move a session."""
+        return running.sessions.end(request)
 
     @app.get("/v1/health", tags=["status"])
     def health() -> wire.ManagementHealth:

@@ -17,6 +17,7 @@ from mgmt_system.crash import CrashPoint
 from mgmt_system.engine import Engine
 from mgmt_system.manager import Manager
 from mgmt_system.peers import Peers, Secrets, connect
+from mgmt_system.sessions import Sessions
 from mgmt_system.status import StatusPage
 from mgmt_system.store import KeyValueStore
 from mgmt_system.store.ledger import Ledger
@@ -45,6 +46,7 @@ class Running:
     engine: Engine
     manager: Manager
     status: StatusPage
+    sessions: Sessions
     on_failure: Callable[[], None] = lambda: None
     failed: bool = False
     _thread: threading.Thread | None = None
@@ -61,8 +63,10 @@ class Running:
         ledger = Ledger(store, crash_point)
         for_engine = peers(ENGINE_TIMEOUT)
         engine = Engine(ledger, for_engine, World(for_engine, network, crash_point), network)
-        manager = Manager(ledger, engine, peers(REQUEST_TIMEOUT), network, crash_point)
-        return cls(store, engine, manager, StatusPage(peers(STATUS_TIMEOUT), network))
+        for_requests = peers(REQUEST_TIMEOUT)
+        manager = Manager(ledger, engine, for_requests, network, crash_point)
+        sessions = Sessions(for_requests, network, manager.records)
+        return cls(store, engine, manager, StatusPage(peers(STATUS_TIMEOUT), network), sessions)
 
     @classmethod
     def from_files(cls, network: Path, database: Path, secrets: Secrets) -> Self:

@@ -31,9 +31,11 @@ def show(value: T, json: bool, render: Callable[[T], RenderableType]) -> None:
 def chains(items: Sequence[wire.ChainView]) -> RenderableType:
     if not items:
         return Text("no chain: add one with catenary chain add --nf NF")
-    table = _table("chain", "segment", "state", "NFs", "tags", "weight", "reason")
+    ended = ("reset", "moved") if any(item.reset or item.moved for item in items) else ()
+    table = _table("chain", "segment", "state", "NFs", "tags", "weight", *ended, "reason")
     for item in items:
-        table.add_row(*_chain_cells(item), str(item.weight), _cell(item.reason))
+        counts = (str(item.reset), str(item.moved)) if ended else ()
+        table.add_row(*_chain_cells(item), str(item.weight), *counts, _cell(item.reason))
     return table
 
 
@@ -45,6 +47,20 @@ def operation(item: wire.OperationView) -> RenderableType:
     table = _table("operation", "kind", "chain", "state", "reason")
     table.add_row(item.id, item.kind, item.chain, item.state, _cell(item.reason))
     return table
+
+
+def session(item: wire.SessionStatus) -> RenderableType:
+    table = _table("session", "state", "segment", "chain", "tags")
+    tags = f"{item.tags.forward},{item.tags.reverse}" if item.tags else None
+    table.add_row(_cell(item.key), item.state, item.segment, _cell(item.chain), _cell(tags))
+    return table
+
+
+def rebalanced(item: wire.Rebalanced) -> RenderableType:
+    moved = (
+        [Text(f"{item.moved} idle sessions let go: their next packet places them anew")] if item.moved else []
+    )
+    return Group(chain_set(item), *moved)
 
 
 def chain_set(item: wire.ChainSet) -> RenderableType:

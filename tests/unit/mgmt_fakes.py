@@ -220,7 +220,16 @@ class FakeBalancer(Fake):
     def change(self, change: wire.Change) -> wire.ChainSet:
         raise InvalidValue(f"load balancer {self.name} is a slave: send changes to its master")
 
-    def rebalance(self, request: wire.Rebalance) -> wire.ChainSet:
+    def rebalance(self, request: wire.Rebalance) -> wire.Rebalanced:
+        raise InvalidValue(f"load balancer {self.name} is a slave: send changes to its master")
+
+    def end_sessions(self, pair: TagPair, request: wire.Ending) -> wire.PairEnded:
+        raise InvalidValue(f"load balancer {self.name} is a slave: send changes to its master")
+
+    def session(self, key: str) -> wire.SessionView:
+        raise NotFound(f"session {key} is not known here")
+
+    def end_session(self, request: wire.SessionOrder) -> wire.SessionView:
         raise InvalidValue(f"load balancer {self.name} is a slave: send changes to its master")
 
     def restart_empty(self) -> None:
@@ -239,6 +248,9 @@ _ALLOWED = {
 class FakeMaster(FakeBalancer):
     role: wire.Role = "master"
     slave: FakeBalancer = field(default_factory=lambda: FakeBalancer("l2"))
+    ended: dict[TagPair, dict[str, int]] = field(default_factory=dict)
+    keys: dict[str, TagPair | None] = field(default_factory=dict)
+    idle: int = 0
 
     def change(self, change: wire.Change) -> wire.ChainSet:
         self.enter("change")
@@ -279,16 +291,57 @@ class FakeMaster(FakeBalancer):
         self.slave.states = dict(self.states)
         self.slave.weights = dict(self.weights)
 
-    def rebalance(self, request: wire.Rebalance) -> wire.ChainSet:
+    def rebalance(self, request: wire.Rebalance) -> wire.Rebalanced:
         self.enter("rebalance")
         for pair in request.weights:
             self.weights[pair.pair()] = pair.weight
         self.epoch += 1
         self.leave("rebalance")
-        return self.chain_set()
+        moved = 0 if request.move_idle is None else self.idle
+        return wire.Rebalanced(**self.chain_set().model_dump(), moved=moved)
+
+    def end_sessions(self, pair: TagPair, request: wire.Ending) -> wire.PairEnded:
+        self.enter("end_sessions")
+        if pair not in self.states:
+            raise NotFound(f"unknown tag pair {pair}")
+        if self.states[pair] is PairState.ACTIVE:
+            raise Conflict(f"tag pair {pair} is active: remove it first")
+        if self.states[pair] is PairState.COOLING:
+            self.states[pair] = PairState.CLOSED
+            self._tell_slave()
+        counted = self.ended.setdefault(pair, {"reset": 0, "moved": 0})
+        counted["reset" if request.then == "reset" else "moved"] += self.sessions.pop(pair, 0)
+        self.slave.sessions.pop(pair, None)
+        self.leave("end_sessions")
+        return wire.PairEnded(
+            forward=pair.forward,
+            reverse=pair.reverse,
+            state=self.states[pair],
+            active=True,
+            sessions=0,
+            **counted,
+        )
+
+    def session(self, key: str) -> wire.SessionView:
+        self.enter("session")
+        if key not in self.keys:
+            raise NotFound(f"session {key} is not known here")
+        pair = self.keys[key]
+        return wire.SessionView(
+            key=key, state="established" if pair else "reset", tags=wire.Tags.of(pair) if pair else None
+        )
+
+    def end_session(self, request: wire.SessionOrder) -> wire.SessionView:
+        self.enter("end_session")
+        others = [pair for pair in self.states if pair != self.keys[request.key]]
+        if request.mode == "move" and not others:
+            raise Conflict("no other chain takes sessions: add one first")
+        self.keys[request.key] = others[0] if request.mode == "move" else None
+        return self.session(request.key)
 
     def restart_empty(self) -> None:
         super().restart_empty()
+        self.ended.clear()
         self.slave.restart_empty()
 
 

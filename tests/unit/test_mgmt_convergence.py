@@ -77,10 +77,12 @@ class Life(RuleBasedStateMachine):
     def add(self, nf: str) -> None:
         self.attempt(lambda: self.site.add(nf))
 
-    @rule(which=st.integers(0, 3), force=st.booleans())
-    def remove(self, which: int, force: bool) -> None:
+    @rule(which=st.integers(0, 3), force=st.booleans(), deadline=st.sampled_from((None, None, 0.0, 5.0)))
+    def remove(self, which: int, force: bool, deadline: float | None) -> None:
         names = [chain.name for chain in self.site.manager.chains()] or ["chain-1"]
-        self.attempt(lambda: self.site.manager.remove(names[which % len(names)], force=force))
+        name, then = names[which % len(names)], None if deadline is None else "reset"
+        remove = self.site.manager.remove
+        self.attempt(lambda: remove(name, force=force, deadline=deadline, then=then))  # type: ignore[arg-type]
 
     @rule(which=st.integers(0, 3))
     def cancel(self, which: int) -> None:
@@ -105,7 +107,7 @@ class Life(RuleBasedStateMachine):
         self.attempt(self.site.step)
         self.site.restart()
 
-    @rule(call=st.sampled_from(["steer", "unsteer", "change"]), after=st.booleans())
+    @rule(call=st.sampled_from(["steer", "unsteer", "change", "end_sessions"]), after=st.booleans())
     def lose_calls(self, call: str, after: bool) -> None:
         """In this pass such a call fails: before it took effect, or after."""
 

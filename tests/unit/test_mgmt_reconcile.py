@@ -71,23 +71,23 @@ def record(state: str, goal: str = "present") -> ChainRecord:
 def test_the_next_step(
     state: str, goal: str, steered: bool | None, pair: PairState | Sight, step: Step
 ) -> None:
-    assert decide(record(state, goal), Seen(steered, pair)) == step
+    assert decide(record(state, goal), Seen(steered, pair), 1.0) == step
 
 
 @pytest.mark.parametrize("state", ["steered", "active", "drained"])
 def test_nothing_is_undone_before_the_master_was_heard(state: str) -> None:
-    step = decide(record(state, "absent"), Seen(steered=True))
+    step = decide(record(state, "absent"), Seen(steered=True), 1.0)
     assert isinstance(step, Wait)
     assert step.reason is not None
 
 
 def test_an_active_chain_says_which_switch_is_missing() -> None:
     seen = Seen(steered=True, pair=ACTIVE, waiting_for=("s3",))
-    assert decide(record("active"), seen) == Wait("the controller waits for switch s3")
+    assert decide(record("active"), seen, 1.0) == Wait("the controller waits for switch s3")
 
 
 def test_a_pair_that_somebody_else_removed_is_not_fought_over() -> None:
-    step = decide(record("active"), Seen(steered=True, pair=COOLING))
+    step = decide(record("active"), Seen(steered=True, pair=COOLING), 1.0)
     assert isinstance(step, Wait)
     assert "says cooling" in str(step.reason)
 

@@ -118,7 +118,7 @@ def test_status_does_not_wait_for_a_part_that_hangs(
 def test_a_rebalance_sets_weights(client: TestClient, site: Site, eventually: Eventually) -> None:
     eventually(finished(client, post(client, "n1", weight=10)))
     answer = client.post("/v1/rebalance", json={"weights": [{"forward": 2, "reverse": 3, "weight": 50}]})
-    assert wire.ChainSet.model_validate(answer.json()).pairs[0].weight == 50
+    assert wire.Rebalanced.model_validate(answer.json()).pairs[0].weight == 50
     assert client.get("/v1/chains/chain-1").json()["weight"] == 50
     assert client.post("/v1/rebalance", json={}).status_code == 200
 
@@ -157,6 +157,8 @@ def test_the_openapi_page_names_every_call(client: TestClient) -> None:
         "/v1/health",
         "/v1/operations",
         "/v1/operations/{operation_id}",
+        "/v1/session",
+        "/v1/sessions/end",
         "/v1/rebalance",
         "/v1/segments/{name}/insert",
         "/v1/status",

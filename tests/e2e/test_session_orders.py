@@ -1,0 +1,106 @@
+"""Orders about sessions through the whole testbed, with firewalls that keep state as NFs."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from catenary import wire
+from catenary.wire import TimeoutsModel
+from tests.isolation import isolated
+from topologies.hosts import Host
+from topologies.testbed import Testbed
+
+TIMES = TimeoutsModel(
+    tcp_opening=2, tcp_established=600, tcp_closing=1, udp=600, other=2, neighbour=2, lease=1, transit=0.5
+)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def inside(host: Host) -> Iterator[None]:
+    """Sockets made in the block belong to `host`, and go on doing so afterwards."""
+    with open("/proc/thread-self/ns/net") as here, open(f"/proc/{host.pid}/ns/net") as there:
+        assert _libc.setns(there.fileno(), 0) == 0, os.strerror(ctypes.get_errno())
+        try:
+            yield
+        finally:
+            assert _libc.setns(here.fileno(), 0) == 0
+
+
+def connect(testbed: Testbed) -> tuple[socket.socket, socket.socket]:
+    """A connection from h1 to h2."""
+    h1, h2 = testbed.hosts["h1"], testbed.hosts["h2"]
+    with inside(h2):
+        listener = socket.create_server((h2.address(), 0))
+    with inside(h1):
+        near = socket.socket()
+    with listener:
+        near.settimeout(10)
+        near.connect(listener.getsockname())
+        far, _ = listener.accept()
+    far.settimeout(10)
+    return near, far
+
+
+def talks(near: socket.socket, far: socket.socket) -> bool:
+    try:
+        for a, b in ((near, far), (far, near)):
+            a.sendall(b"hello")
+            if b.recv(5, socket.MSG_WAITALL) != b"hello":
+                return False
+    except ConnectionResetError:
+        return False
+    return True
+
+
+def told(end: socket.socket) -> bool:
+    try:
+        end.sendall(b"anybody there?")
+        end.recv(1)
+    except ConnectionResetError:
+        return True
+    return False
+
+
+def key_of(near: socket.socket) -> str:
+    (a, port), (b, other) = near.getsockname(), near.getpeername()
+    return f"tcp {a}:{port} {b}:{other}"
+
+
+@isolated
+def test_a_deadline_ends_what_is_left_and_a_session_is_reset_by_command() -> None:
+    with Testbed(timeouts=TIMES) as testbed:
+        management = testbed.management
+        for number in (1, 2):
+            testbed.add_chain([f"n{number}"], name=f"chain-{number}")
+        sessions = [connect(testbed) for _ in range(12)]
+        chains = {ends: management.session(key_of(ends[0])).chain for ends in sessions}
+        theirs = [ends for ends, chain in chains.items() if chain == "chain-1"]
+        assert 0 < len(theirs) < len(sessions)
+
+        begun = time.monotonic()
+        removal = management.remove_chain("chain-1", deadline=1.0, then="reset")
+        assert all(talks(*ends) for ends in sessions), "until then they live"
+        ended = management.wait(removal, 30)
+        assert time.monotonic() - begun > 1
+        assert (ended.state, ended.reset) == ("succeeded", len(theirs))
+        assert all(told(ends[0]) and told(ends[1]) for ends in theirs)
+        assert all(talks(*ends) for ends in sessions if ends not in theirs)
+
+        near, far = next(ends for ends in sessions if ends not in theirs)
+        key = key_of(near)
+        assert management.end_session(wire.SessionRequest(key=key, mode="reset")).state == "reset"
+        assert told(far)
+        assert told(near)
+        again = connect(testbed)
+        assert talks(*again)
+        counters = management.status().counters
+        assert all(counted["affinity_mismatch"] == 0 for counted in counters.values())
+        for ends in (*sessions, again):
+            for end in ends:
+                end.close()
