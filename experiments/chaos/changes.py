@@ -35,7 +35,7 @@ class ChainChanges:
         while True:
             yield max(1, round(rng.expovariate(1 / world.options.change_every)))
             active = self._in(PairState.ACTIVE)
-            verbs = ["weigh", "level"]
+            verbs = ["weigh", "level", "idle"]
             if len(active) > 1:
                 verbs += ["remove"] * 3
             used = {path.tags for path in world.paths}
@@ -55,7 +55,7 @@ class ChainChanges:
                 if (yield from self._change(wire.Change(remove=[_tags(tags)]))) and self._hasty:
                     world.unsteer(tags)
             else:
-                self._weigh(active if verb == "weigh" else [])
+                self._weigh(active if verb == "weigh" else [], idle=0.0 if verb == "idle" else None)
 
     def reap(self) -> Task:
         """Forget what is drained, then take its switch rules away."""
@@ -90,7 +90,7 @@ class ChainChanges:
                 return True
         return False
 
-    def _weigh(self, pairs: list[TagPair]) -> None:
+    def _weigh(self, pairs: list[TagPair], idle: float | None) -> None:
         drawn = [self._rng.choice((0, 1, 50, 100, 300)) for _ in pairs]
         if drawn and not any(drawn):
             drawn[:1] = [100]
@@ -98,8 +98,11 @@ class ChainChanges:
             wire.PairAdd(**_ids(tags), weight=weight) for tags, weight in zip(pairs, drawn, strict=True)
         ]
         try:
-            self._world.master.rebalance(wire.Rebalance(weights=weights, force=self._forced))
+            request = wire.Rebalance(weights=weights, force=self._forced, move_idle=idle)
+            moved = self._world.master.rebalance(request).moved
             self._world.outcome.changes += 1
+            if moved:
+                self._world.lines.let_go(self._world.now)
         except CatenaryError:
             return
 

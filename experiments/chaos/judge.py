@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from weakref import WeakSet
 
 from catenary.session import SessionKey
 from lb_adapter.core.oracle import TCP, UDP
@@ -176,6 +177,11 @@ class Line:
         session.broken = True
         return True
 
+    def let_go(self, now: int) -> None:
+        """An order places anew what is idle: this session, too, if nothing of it can be in a chain."""
+        if self.crossed_at is not None and now - self.crossed_at > self._times.transit:
+            self.session.chains.clear()
+
     def left(self, ticket: Ticket, now: int) -> None:
         """A packet came out of a chain. An ACK long enough after a RST shows that the session lives."""
         if ticket.session is not self.session:
@@ -184,3 +190,21 @@ class Line:
         lives = ticket.flags & ACK and not ticket.flags & (FIN | RST)
         if lives and self._reset and now - max(self._reset.values()) > 6 * self._times.transit:
             self._reset.clear()
+
+
+class Lines:
+    """All keys in use."""
+
+    def __init__(self, times: Times) -> None:
+        self._times = times
+        self._lines: WeakSet[Line] = WeakSet()
+
+    def add(self, key: SessionKey) -> Line:
+        line = Line(key, self._times)
+        self._lines.add(line)
+        return line
+
+    def let_go(self, now: int) -> None:
+        """The master has just let go of what is idle."""
+        for line in self._lines:
+            line.let_go(now)

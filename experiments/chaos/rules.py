@@ -16,8 +16,8 @@ from experiments.chaos.world import Options
 from lb_adapter.core.oracle import FrameClass, Parsed
 from lb_adapter.core.oracle_pin import FROM_SERVER, RST, Pin, State, age, opens
 from lb_adapter.core.oracle_splice import Splice
-from lb_adapter.core.setup import Verdict
-from lb_adapter.dataplane.base import Load
+from lb_adapter.core.setup import Order, Verdict
+from lb_adapter.dataplane.base import Load, Swept
 from lb_adapter.records import PinRecords
 
 Symptom = Literal["crossed", "cut"]
@@ -126,6 +126,13 @@ class BlindPlane(OraclePlane):
         return {}
 
 
+class HastyPlane(OraclePlane):
+    """What is let go need not be idle for long."""
+
+    def sweep(self, order: Order) -> Swept:
+        return super().sweep(replace(order, idle=min(order.idle, 1)))
+
+
 class NoCopyPlane(OraclePlane):
     """A master that lost its session table copies the chain set alone."""
 
@@ -189,6 +196,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "overflow": Rule("p2c goes on without pins", master=PolicyInOverflow, world=_CROWDED),
         "overflow-frozen": Rule("chains change during overflow", forced=True, world=_CROWDED),
         "drained": Rule("pins don't hold up a removal", plane=BlindPlane, world=_CALM),
+        "idle": Rule("sessions are let go while a lease holds", plane=HastyPlane),
         "copy": Rule("a master that lost its pins goes on without", plane=NoCopyPlane),
         "second-copy": Rule("a copy misses what is under way", plane=OneCopyPlane, world=_LOSING),
         "rules-last": Rule("switch rules go when a removal begins", "cut", hasty=True, world=_CALM),

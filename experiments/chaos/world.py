@@ -17,7 +17,7 @@ from typing import Any, Self
 from catenary.errors import CatenaryError, Unavailable
 from catenary.session import End, SessionKey, Timeouts
 from catenary.tags import TagPair
-from experiments.chaos.judge import Arrival, Line, Ticket
+from experiments.chaos.judge import Arrival, Line, Lines, Ticket
 from experiments.chaos.plane import OraclePlane
 from lb_adapter.core.oracle import TCP, FrameClass, Parsed
 from lb_adapter.core.oracle_pin import FROM_CLIENT, FROM_SERVER, Pin, State, Times
@@ -135,7 +135,7 @@ class LossyPeer:
             answer = getattr(world.slave, name)(*arguments)
             if name == "pins":
                 return self._cut(answer)
-            if name == "put_chain_set":
+            if name in ("put_chain_set", "sweep"):
                 world.go_on(world.rng.choice((0, 0, 5, 40)))  # the slave knows, and the master not yet
             if world.rng.random() < share / 2:
                 raise Unavailable("the answer is lost")
@@ -177,6 +177,7 @@ class World:
         self._order = count()
         self._make = make
         self._times = Times.of(options.timeouts)
+        self.lines = Lines(self._times)
         self.planes = {"master": self._plane("master"), "slave": self._plane("slave")}
         self.slave = self._slave()
         self.master = self._master()
@@ -293,7 +294,7 @@ class World:
     # -- packets -------------------------------------------------------------------------------------------
 
     def line(self, client: End, server: End, protocol: int) -> Line:
-        return Line(SessionKey.of(client, server, protocol), self._times)
+        return self.lines.add(SessionKey.of(client, server, protocol))
 
     def send(self, line: Line, side: int, flags: int = 0, *, fresh: bool = False) -> None:
         """A host at `side` sends a packet."""
