@@ -109,10 +109,11 @@ class Line:
             self._connect(side)
             self._heard = self._acked = 0
             self._finished, self._reset = (self._late(sent, now) for sent in (self._finished, self._reset))
-        elif fresh:
-            self._unaware = 0
-        elif self.crossed_at is not None and now - self.crossed_at > self.limit:
-            self._go_on()
+        else:
+            if fresh:
+                self._unaware = 0
+            if self.crossed_at is not None and now - self.crossed_at > self.limit:
+                self._go_on()
         self._used = True
         self._note(side, flags, now)
         return Ticket(self.session, self._before if self._unaware == side else None, side, flags)

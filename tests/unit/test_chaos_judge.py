@@ -82,6 +82,14 @@ def test_both_sides_may_open_one_session() -> None:
     assert made.entered(other, "b", 1)
 
 
+def test_who_opens_only_after_a_rest_opens_another_session() -> None:
+    made = line()
+    made.sent(FROM_CLIENT, ACK, 0, fresh=False)
+    made.entered(made.sent(FROM_CLIENT, SYN, 0, fresh=True), "a", 0)
+    late = TIMES.tau[2] + 1
+    assert not made.entered(made.sent(FROM_SERVER, SYN, late, fresh=True), "b", late)
+
+
 def test_a_servers_reset_just_before_a_syn_may_count_for_the_next_session() -> None:
     for quiet, limit in ((400, CLOSING), (401, TIMES.tau[2])):
         made = established()
