@@ -10,7 +10,7 @@ from catenary.session import Timeouts
 from experiments.chaos.field import measure, timeline
 from experiments.chaos.field.churn import Drain, allowed
 from experiments.chaos.field.measure import Seen
-from experiments.chaos.field.schedule import Kind, Strike
+from experiments.chaos.field.schedule import FAULTS, Kind, Strike
 from experiments.chaos.field.timeline import Note, Row
 from tests.unit.witness_runs import SECOND, SERVER, Run, client
 from witness.checker import judge
@@ -64,7 +64,7 @@ def value(stage: Seen, key: str) -> float | int | None:
 
 def broken(stage: Seen) -> set[str]:
     figures = measure.figures([stage])
-    return {claim.key for claim in measure.claims(whole=True, killed=True) if not claim.holds(figures)}
+    return {claim.key for claim in measure.claims(FAULTS) if not claim.holds(figures)}
 
 
 def test_a_session_that_crosses_is_a_violation_and_has_its_moment() -> None:
@@ -125,7 +125,8 @@ def test_every_figure_can_fail_the_run() -> None:
     for port in range(64):
         opener = "server" if port < 12 else "client"
         run.talk("n1", client(2000 + port), opener=opener)
-    fine = seen(run, row(Kind.CALM), *(row(Kind.KILL_MASTER, run.now / 1e9 + 9) for _ in range(25)))
+    late = run.now / 1e9 + 9
+    fine = seen(run, row(Kind.CALM), row(Kind.UPGRADE, late), *[row(Kind.KILL_MASTER, late)] * 25)
     short = {"sessions", "drain_detect_s", "live_across", "server_first_across"}
     assert broken(fine) == short, "nobody lived across, and nothing was drained"
     kill = row(Kind.KILL_MASTER)
@@ -133,6 +134,7 @@ def test_every_figure_can_fail_the_run() -> None:
     assert "packets_lost_on_daemon_kill" not in broken(
         replace(fine, rows=(row(Kind.FLAP_LINK, lost=1),) * 2 + (kill,))
     )
+    assert "packets_lost_on_upgrade" in broken(replace(fine, rows=(row(Kind.UPGRADE, lost=1), kill)))
     assert "packets_lost_calm" in broken(replace(fine, rows=(row(Kind.CALM, lost=1), kill)))
     assert "cut_sessions" in broken(replace(fine, rows=(replace(kill, cut=("silent",)),)))
     assert "faults" in broken(replace(fine, rows=(kill,) * 24))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -201,6 +203,18 @@ def _flap_link(scene: Scene, turn: int) -> Fault:
     )
 
 
+def _upgrade(scene: Scene, turn: int) -> Fault:
+    """The programs of a load balancer are replaced beneath its daemon, as an operator does it."""
+    testbed, name = scene.testbed, ("l1", "l2")[turn % 2]
+    done: list[Mapping[str, object]] = []
+
+    def replace() -> None:
+        command = [sys.executable, "-m", "catenary.cli", "lb", "upgrade", "--json"]
+        done.append(json.loads(testbed.hosts[name].run([*command, "--pin", str(testbed.pins(name))])))
+
+    return Fault(f"catenary lb upgrade of {name}", replace, lambda: bool(done[0]["selftest"]))
+
+
 def _full_table(scene: Scene, turn: int) -> Fault:
     """More sessions than the tables have room for, and a crowd that finds no pin any more."""
     traffic, late = scene.traffic, f"late-{turn}"
@@ -229,5 +243,6 @@ _MAKERS: Mapping[Kind, Callable[[Scene, int], Fault]] = {
     Kind.STORM: _storm,
     Kind.STEP_CLOCK: _step_clock,
     Kind.FLAP_LINK: _flap_link,
+    Kind.UPGRADE: _upgrade,
     Kind.FULL_TABLE: _full_table,
 }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from catenary.session import Timeouts
 from experiments.chaos.field.churn import Drain
-from experiments.chaos.field.schedule import KILLS, Kind
+from experiments.chaos.field.schedule import FAULTS, KILLS, Kind
 from experiments.chaos.field.timeline import Row
 from experiments.summary import Claim, Figure
 from witness.places import PlaceKind
@@ -16,7 +16,7 @@ from witness.recording import Recording
 from witness.verdict import Finding, Verdict
 
 UDP = 17
-SESSIONS, CHANGES, FAULTS, LIVE, SERVER_FIRST, DRAIN_S = 10_000, 50, 25, 50, 10, 1.0
+SESSIONS, CHANGES, STRIKES, LIVE, SERVER_FIRST, DRAIN_S = 10_000, 50, 25, 50, 10, 1.0
 DRAINS = 2
 """Undisturbed removals to measure, at least."""
 
@@ -120,6 +120,7 @@ def figures(stages: Sequence[Seen]) -> dict[str, Figure]:
     drains = [drain.detect_s for seen in stages for drain in seen.drains]
     calm = [row for seen in stages for row in seen.rows if row.strike.kind is Kind.CALM]
     kills = [row for row in faults if row.strike.kind in KILLS]
+    upgrades = [row for row in faults if row.strike.kind is Kind.UPGRADE]
     return {
         "sessions": Figure(sum(seen.verdict.sessions for seen in stages), "real sessions"),
         "changes": Figure(sum(seen.changes for seen in stages), "changes of the chain set"),
@@ -140,6 +141,9 @@ def figures(stages: Sequence[Seen]) -> dict[str, Figure]:
         "packets_lost_on_daemon_kill": Figure(
             sum(row.lost for row in kills) if kills else None, f"of {sum(row.sent for row in kills)}"
         ),
+        "packets_lost_on_upgrade": Figure(
+            sum(row.lost for row in upgrades) if upgrades else None, f"of {sum(row.sent for row in upgrades)}"
+        ),
         "drain_detect_s": Figure(
             round(max(drains), 3) if drains else None, f"s, the longest of {len(drains)} removals"
         ),
@@ -147,8 +151,8 @@ def figures(stages: Sequence[Seen]) -> dict[str, Figure]:
     }
 
 
-def claims(*, whole: bool, killed: bool) -> list[Claim]:
-    """What a run must reach; `whole`: all kinds of fault were asked for, `killed`: daemons were."""
+def claims(kinds: Collection[Kind]) -> list[Claim]:
+    """What a run with these kinds of fault must reach."""
     always = [
         Claim("violations", 0, 0),
         Claim("live_across", at_least=LIVE),
@@ -157,11 +161,12 @@ def claims(*, whole: bool, killed: bool) -> list[Claim]:
         Claim("packets_lost_calm", 0, 0),
         Claim("witness_dropped", 0, 0),
     ]
-    kills = [Claim("packets_lost_on_daemon_kill", 0, 0)] if killed else []
+    harmless = [Claim("packets_lost_on_daemon_kill", 0, 0)] if KILLS & set(kinds) else []
+    harmless += [Claim("packets_lost_on_upgrade", 0, 0)] if Kind.UPGRADE in kinds else []
     sizes = [
         Claim("sessions", at_least=SESSIONS),
         Claim("changes", at_least=CHANGES),
-        Claim("faults", at_least=FAULTS),
+        Claim("faults", at_least=STRIKES),
         Claim("drain_detect_s", at_most=DRAIN_S),
     ]
-    return [*always, *kills, *(sizes if whole else [])]
+    return [*always, *harmless, *(sizes if set(kinds) >= set(FAULTS) else [])]

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     STORM = "storm"
     STEP_CLOCK = "step-clock"
     FLAP_LINK = "flap-link"
+    UPGRADE = "upgrade"
     FULL_TABLE = "full-table"
 
 
