@@ -47,14 +47,19 @@ def greeted(follower: Follower, hello: Hello, protocol: int) -> Follower:
 
 def told(follower: Follower, segment: str, master: str, table: ChainTable, ask_id: int | None) -> Follower:
     """The slave after a chain set; `ask_id` is that of the greeting. `Conflict` if it is refused."""
-    if follower.master is None:
-        raise Conflict("no handshake yet: a chain set needs one first")
-    if master != follower.master:
-        raise Conflict(f"{follower.master} greeted last, not {master}: shake hands first")
+    check_master(follower, master)
     _check_segment(follower, segment)
     _check_epoch(follower.table.epoch, table.epoch)
     _check_tags(table, ask_id)
     return replace(follower, table=table)
+
+
+def check_master(follower: Follower, master: str) -> None:
+    """Raise `Conflict` unless this process is the one that greeted last."""
+    if follower.master is None:
+        raise Conflict("no handshake yet: shake hands first")
+    if master != follower.master:
+        raise Conflict(f"{follower.master} greeted last, not {master}: shake hands first")
 
 
 def _check_segment(follower: Follower, theirs: str) -> None:

@@ -283,6 +283,14 @@ EXPORT __u64 check_word(struct check *check, const struct session_key *key, int 
 	return entry->used ? entry->pin.word : 0;
 }
 
+/* A pin of the other load balancer's, as the stream brings it. */
+EXPORT void check_take_in(struct check *check, const struct session_key *key, __u64 word, __u32 now)
+{
+	struct env e = { .c = &check->config, .now = now, .check = check };
+
+	take_in(&e, key, word);
+}
+
 /* As a CPU in the middle of the walk leaves it: with the dead mark, and not deleted yet. */
 EXPORT void check_mark_dead(struct check *check, const struct session_key *key)
 {
@@ -322,7 +330,7 @@ EXPORT void check_walk(struct check *check, __u32 now)
 			if (evict || entry->pin.word & PIN_DEAD || !in_force(&e, entry->pin.word))
 				continue;
 			add(s, &entry->key, entry->pin.word);
-			if (pin_state(entry->pin.word) != PIN_CLOSING)
+			if (pin_state(entry->pin.word) != PIN_CLOSING && !is_foreign(&e, entry->pin.word))
 				check->loads[pin_slot(entry->pin.word)]++;
 		}
 		free(old.entries);

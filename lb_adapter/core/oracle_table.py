@@ -7,10 +7,12 @@ The oracle of `place.h`. The pins of `pin.h` are in `oracle_pin`; who may ask fo
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from catenary.session import SessionKey
 from lb_adapter.core.oracle import ARP, ND, TCP, Parsed, lanes, outer_lane
 from lb_adapter.core.oracle_pin import (
+    FOREIGN,
     FROM_CLIENT,
     RST,
     Pin,
@@ -52,6 +54,7 @@ class SessionTable:
         self.take_over = TakeOver.NONE
         self._outer = 0
         self._from_inner = False
+        self._asked = False
 
     def configure(self, setup: Setup) -> None:
         """Set up anew; the sessions stay."""
@@ -65,8 +68,21 @@ class SessionTable:
                 del self.pins[raw]
             elif not self._in_force(pin, now):
                 del self.pins[raw]
-        live = Counter(pin.slot for pin in self.pins.values() if pin.state is not State.CLOSING)
-        self.loads = live
+        own = [pin for pin in self.pins.values() if not self.is_foreign(pin)]
+        self.loads = Counter(pin.slot for pin in own if pin.state is not State.CLOSING)
+
+    def take_in(self, key: bytes, word: int, now: int) -> None:
+        """Rule 2: a pin of the other's comes. Own ones stay; of two of the other's the later counts."""
+        pin, old = Pin.of(word), self.pins.get(key)
+        if not self._in_force(pin, now) or (old is None and self._full(key)):
+            return
+        live = old is not None and self._in_force(old, now)
+        if old is None or not live or (self.is_foreign(old) and pin.seen > old.seen):
+            self.pins[key] = pin
+
+    def is_foreign(self, pin: Pin) -> bool:
+        """Known from the other load balancer, or by an ask about what a chain may have made (rule 2)."""
+        return self.setup.outers == 1 and pin.outer == FOREIGN
 
     def _open(self, slot: int | None) -> Slot | None:
         return None if slot is None else self.setup.slots.get(slot)
@@ -81,7 +97,8 @@ class SessionTable:
         plain = self.setup.entries[lanes(key, len(self.setup.entries))[0]]
         # The hash tells the inner endpoint alone: with several outer ones, the pin knows more.
         may = self.overflow and self.setup.role == "master" and self.setup.outers == 1
-        return may and pin.state is State.OPENING and pin.slot == plain
+        half_open = pin.state is State.OPENING and not self.is_foreign(pin)
+        return may and half_open and pin.slot == plain
 
     def _may_move(self, pin: Pin, flags: int) -> bool:
         """A SYN for a chain that takes no new sessions."""
@@ -102,10 +119,13 @@ class SessionTable:
     def _fresh(self, slot: int, parsed: Parsed, now: int) -> Pin:
         assert parsed.key is not None
         state = first_state(parsed.key.kind, parsed.tcp_flags)
-        return Pin(slot, self.setup.slots[slot].generation, state, now, outer=self._outer)
+        outer = FOREIGN if self._asked and self.setup.rewrites else self._outer
+        return Pin(slot, self.setup.slots[slot].generation, state, now, outer=outer)
 
     def _note_outer(self, parsed: Parsed, pin: Pin) -> None:
         """A frame from inside goes to the pin's outer endpoint; one from another one contradicts the pin."""
+        if self.setup.outers == 1:
+            return
         if self._from_inner:
             self._outer = pin.outer
         elif not is_neighbour(parsed):
@@ -169,6 +189,8 @@ class SessionTable:
         if pin is None or parsed.key is None or (side == FROM_CLIENT and self._gives_way(pin, flags, now)):
             return None
         after = refreshed(pin, now, flags, side, self.setup.times.transit)
+        if self.is_foreign(pin) and not self._asked:
+            after = replace(after, outer=self._outer)
         self.pins[parsed.key.pack()] = after
         if after.state is State.CLOSING and pin.state is not State.CLOSING:
             self.loads[pin.slot] = max(0, self.loads[pin.slot] - 1)

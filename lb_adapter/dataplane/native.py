@@ -167,7 +167,10 @@ class NativeDataPlane(SpliceTables):
                 self._start_worker()
                 self._worker.walk()
         rows = self.segment.walked
-        return {slot: Load(int(rows[slot].pins), int(rows[slot].live)) for slot in self._applied}
+        return {
+            slot: Load(int(rows[slot].pins), int(rows[slot].live), int(rows[slot].foreign))
+            for slot in self._applied
+        }
 
     def take_over(self) -> TakeOver:
         return TakeOver(self.segment.config.take_over)
@@ -183,8 +186,14 @@ class NativeDataPlane(SpliceTables):
             yield batch if since_ms is None else records.seen_since(batch, since_ms)
 
     def insert(self, pins: PinRecords) -> None:
+        self._hand_over(pins, take_in=False)
+
+    def take_in(self, pins: PinRecords) -> None:
+        self._hand_over(pins, take_in=True)
+
+    def _hand_over(self, pins: PinRecords, *, take_in: bool) -> None:
         """By way of the worker, for only it takes the table's locks."""
-        for part in self.segment.stage(pins):
+        for part in self.segment.stage(pins, take_in=take_in):
             if self._worker is None:
                 self.segment.lib.segment_insert(self.segment.pointer)
             else:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import ModuleType
 
-from tests.vectors import scenarios_places, scenarios_sessions, scenarios_sides, scenarios_takeover
+from tests.vectors import (
+    scenarios_places,
+    scenarios_rewrites,
+    scenarios_sessions,
+    scenarios_sides,
+    scenarios_takeover,
+)
 from tests.vectors.acting import Make
 
 
@@ -16,6 +22,7 @@ def _of(module: ModuleType) -> list[Callable[[Make], None]]:
 
 SCENARIOS = [
     *_of(scenarios_places),
+    *_of(scenarios_rewrites),
     *_of(scenarios_sessions),
     *_of(scenarios_sides),
     *_of(scenarios_takeover),
