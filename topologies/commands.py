@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from catenary.wire import TimeoutsModel
+from catenary.wire import SegmentConfig
 from topologies import wiring
 from topologies.credentials import Credentials
 
@@ -24,12 +24,15 @@ def management(network: Path, run_dir: Path, made: Credentials) -> tuple[str, ..
 
 
 def master(
-    name: str, pins: Path, made: Credentials, slave_url: str, timeouts: TimeoutsModel
+    name: str, pins: Path, made: Credentials, slave_url: str, segment: SegmentConfig
 ) -> tuple[str, ...]:
     peer = ("--peer", slave_url, "--peer-token-file", str(made.token_file), "--peer-ca", str(made.ca))
-    times = [(f"--{key.replace('_', '-')}", f"{value:g}") for key, value in timeouts.model_dump().items()]
+    times = [
+        (f"--{key.replace('_', '-')}", f"{value:g}") for key, value in segment.timeouts.model_dump().items()
+    ]
     options = [text for option in times for text in option]
-    return (*_balancer("master", name, pins, made), *peer, "--ask-id", str(wiring.ASK_ID), *options)
+    options += ["--rewrites"] if segment.rewrites else []
+    return (*_balancer("master", name, pins, made), *peer, "--ask-id", str(segment.ask_id), *options)
 
 
 def slave(name: str, pins: Path, made: Credentials) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ class Testbed:
 
     Needs `namespaces.isolate()` before. Every file goes into `run_dir` (made if need be; by default one that
     ends with the namespace). With `services=False` only wires, NFs and switches are there. `nf_rate_mbit` is
-    each NF's capacity (None: unlimited), `timeouts` the segment's.
+    each NF's capacity (None: unlimited), `timeouts` the segment's; `rewrites`: its chains change addresses.
 
     `hosts` are h1 h2 h3 n1 n2 n3 l1 l2 and `root` (the namespace of switches, controller and management
     system); `firewalls` n1 n2 n3; `management`, `controller` and `balancers` are clients of the services.
@@ -87,6 +87,7 @@ class Testbed:
         services: bool = True,
         nf_rate_mbit: float | None = 40.0,
         timeouts: TimeoutsModel | None = None,
+        rewrites: bool = False,
         attach: Sequence[Attachment] = (),
         control_port: str | None = None,
     ) -> None:
@@ -105,6 +106,7 @@ class Testbed:
         self._with_services = services
         self._nf_rate_mbit = nf_rate_mbit
         self._timeouts = timeouts or TimeoutsModel()
+        self._rewrites = rewrites
         self._undo = ExitStack()
         self._baseline: set[str] = set()
         self._links_before = _links()
@@ -137,7 +139,7 @@ class Testbed:
             **self.wiring.hosts,
             "root": Host("root", os.getpid(), self.run_dir, "127.0.0.1", "::1"),
         }
-        self.network = self.wiring.config(self._timeouts)
+        self.network = self.wiring.config(self._timeouts, rewrites=self._rewrites)
         self.network_file.write_text(yaml.safe_dump(self.network.model_dump(mode="json"), sort_keys=False))
         if self._with_services:
             self._start_services()
@@ -282,7 +284,7 @@ class Testbed:
     def _balancer_service(self, name: str, made: Credentials, pins: Path) -> Service:
         if name == wiring.MASTER:
             slave_url = self.network.balancers[wiring.SLAVE].url
-            command = commands.master(name, pins, made, slave_url, self._timeouts)
+            command = commands.master(name, pins, made, slave_url, self.network.segments[wiring.SEGMENT])
         else:
             command = commands.slave(name, pins, made)
         client = self.balancers[name]

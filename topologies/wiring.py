@@ -133,7 +133,7 @@ class Wiring:
         setLogLevel("output")
         CLI(self._net)
 
-    def config(self, timeouts: TimeoutsModel) -> NetworkConfig:
+    def config(self, timeouts: TimeoutsModel, *, rewrites: bool) -> NetworkConfig:
         """The network file of this wiring."""
         hosts = {}
         for name, (switch, number) in HOSTS.items():
@@ -152,7 +152,11 @@ class Wiring:
             hosts=hosts,
             nfs=nfs,
             balancers={name: self._balancer(name, switch) for name, switch in BALANCERS.items()},
-            segments={SEGMENT: SegmentConfig(master=MASTER, slave=SLAVE, ask_id=ASK_ID, timeouts=timeouts)},
+            segments={
+                SEGMENT: SegmentConfig(
+                    master=MASTER, slave=SLAVE, ask_id=ASK_ID, timeouts=timeouts, rewrites=rewrites
+                )
+            },
         )
 
     def port(self, node: str, interface: str) -> str:
