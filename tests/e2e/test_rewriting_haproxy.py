@@ -1,4 +1,4 @@
-"""Chains of a real transparent proxy: what it opens to the server, with the client's address, comes back to it."""
+"""Chains of a real transparent proxy: what it opens with the client's address comes back to it."""
 
 from __future__ import annotations
 
