@@ -68,6 +68,18 @@ MUTANTS = (
         "f, class, slot);\n\tif (e->c->take_over == TAKE_OVER_HOLD)",
         "f, class, slot);\n\tif (0)",
     ),
+    Mutant(
+        "the stream moves what was seen here",
+        "place.h",
+        "!(is_foreign(e, old) && pin_later(word, old))",
+        "!pin_later(word, old)",
+    ),
+    Mutant(
+        "the stream brings back what is gone", "place.h", "!in_force(e, word) || !leaf_insert", "!leaf_insert"
+    ),
+    Mutant("a client's packet does not make a pin its own", "place.h", "next = pin_own(next)", "next = next"),
+    Mutant("an ask makes a pin of its own", "place.h", "e->c->rewrites &&", "0 &&"),
+    Mutant("what the stream brought is evicted", "place.h", "!is_foreign(e, word) && entry_of", "entry_of"),
     Mutant("an orphan is not told", "place.h", "f->key.kind == PROTO_TCP && !opens", "0 && !opens"),
     Mutant(
         "in overflow p2c goes on",

@@ -40,6 +40,10 @@ def what_the_stream_brings_late_is_nothing(make: Make) -> None:
     take_in(splice, 1, T, T, generation=2)
     take_in(splice, 9, T, T)
     assert said(splice.inner(answer("A", 4094), T)) == ("inner", 3, "ask_answered")
+    splice = make(setup(rewrites=True))
+    take_in(splice, 1, 0, 0)
+    take_in(splice, 2, 1, 1, generation=2)
+    assert said(splice.inner(answer("A", 4094), 2)) == ("inner", 5, "ask_answered")
 
 
 def the_stream_overwrites_what_an_ask_assigned(make: Make) -> None:
