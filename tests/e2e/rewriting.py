@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from catenary.wire import TimeoutsModel
+from catenary.wire import OperationView, TimeoutsModel
 from topologies.hosts import Host
 from topologies.nfs.router import Side
 from topologies.services import wait_until
@@ -133,6 +133,13 @@ def wait_for_exchange(testbed: Testbed) -> None:
         return lag is not None and lag < time.monotonic() - begun
 
     wait_until(exchanged, "no exchange of keys", 20)
+
+
+def begin_removal(testbed: Testbed, chain: str) -> OperationView:
+    """The operation; the chain gets no new session any more."""
+    operation = testbed.management.remove_chain(chain)
+    wait_until(lambda: testbed.management.chain(chain).state == "cooling", f"{chain} does not cool down", 20)
+    return operation
 
 
 def lose_tables(testbed: Testbed, balancer: str) -> None:

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.e2e.rewriting import (
     SERVER,
+    begin_removal,
     inside,
     lose_tables,
     mismatches,
@@ -87,7 +88,7 @@ def test_requests_keep_their_proxy_over_changes_and_lost_tables() -> None:
         lose_tables(testbed, "l2")
         assert all(client.ask() == client.proxy for client in clients)
 
-        removal = testbed.management.remove_chain("one")
+        removal = begin_removal(testbed, "one")
         assert all(client.ask() == client.proxy for client in clients)
         assert {Client(testbed).proxy for _ in range(8)} == {"n2"}
         for client in clients:

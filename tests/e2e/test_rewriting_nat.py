@@ -12,6 +12,7 @@ from tests.e2e.rewriting import (
     TIMES,
     TcpTalk,
     UdpTalk,
+    begin_removal,
     inside,
     lose_tables,
     mismatches,
@@ -66,7 +67,7 @@ def test_sessions_keep_their_nat_whatever_is_lost() -> None:
         lose_tables(testbed, "l2")
         all_talk()
 
-        removal = testbed.management.remove_chain("one")
+        removal = begin_removal(testbed, "one")
         leaving = of("n1")
         all_talk()
         more(4)
