@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
 from catenary import wire
 from catenary.chain import PairState
+from catenary.errors import Unavailable
 from catenary.session import Timeouts
 from catenary.tags import TagPair
 from experiments.chaos.plane import OraclePlane
@@ -176,3 +182,80 @@ def test_health_tells_what_a_loss_would_lose() -> None:
     assert lag is not None
     assert lag <= 0.5
     assert Rewriting(rewrites=False).master.health().peer.lag is None
+
+
+class Rewritten(RuleBasedStateMachine):
+    """Sessions, changes and losses in any order; only what is younger than the last exchange may be lost."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.pair = Rewriting()
+        self.sessions: dict[int, tuple[int, int]] = {}
+        self.port = 1000
+
+    def _states(self) -> dict[int, PairState]:
+        return {row.forward: row.state for row in self.pair.master.pairs().pairs}
+
+    def _live(self) -> list[int]:
+        """Ports of sessions that have not rested for longer than is promised."""
+        rested = self.pair.now - round(TIMES.tcp_established * 1000) + 1000
+        self.sessions = {port: row for port, row in self.sessions.items() if row[1] > rested}
+        return sorted(self.sessions)
+
+    @precondition(lambda self: PairState.ACTIVE in self._states().values())
+    @rule()
+    def open(self) -> None:
+        self.port += 1
+        (chain,) = self.pair.open(range(self.port, self.port + 1)).values()
+        self.sessions[self.port] = chain, self.pair.now
+
+    @precondition(lambda self: self._live())
+    @rule(data=st.data(), server_first=st.booleans())
+    def talk(self, data: st.DataObject, server_first: bool) -> None:
+        port = data.draw(st.sampled_from(self._live()))
+        chain, _ = self.sessions[port]
+        if server_first:
+            assert self.pair.server(chain, port), "the server's answer came to another NAT"
+        assert self.pair.client(port) == chain, "the client's packet came to another NAT"
+        self.sessions[port] = chain, self.pair.now
+
+    @precondition(lambda self: self._live())
+    @rule(data=st.data(), flag=st.sampled_from(("FA", "R")))
+    def close(self, data: st.DataObject, flag: str) -> None:
+        port = data.draw(st.sampled_from(self._live()))
+        chain, _ = self.sessions.pop(port)
+        assert self.pair.server(chain, port, flag)
+        self.pair.client(port, flag)
+
+    @rule(ms=st.sampled_from((250, 1000, 5000, 20000)))
+    def wait(self, ms: int) -> None:
+        self.pair.go_on(ms)
+
+    @rule(chain=st.sampled_from(CHAINS))
+    def change(self, chain: TagPair) -> None:
+        tags = wire.Tags.of(chain)
+        verbs = {
+            PairState.ACTIVE: {"remove": [tags]},
+            PairState.COOLING: {"cancel": [tags]},
+            PairState.DRAINED: {"forget": [tags]},
+            None: {"add": [wire.PairAdd(forward=chain.forward, reverse=chain.reverse)]},
+        }
+        request = verbs.get(self._states().get(chain.forward))
+        if request is not None:
+            with suppress(Unavailable):  # its IDs rest
+                self.pair.master.change(wire.Change.model_validate(request))
+
+    @rule(who=st.sampled_from(("slave", "master")))
+    def lose(self, who: str) -> None:
+        self.pair.go_on(1000)
+        self.pair.lose_slave() if who == "slave" else self.pair.lose_master()
+        self.pair.go_on(3000)
+
+    @invariant()
+    def nothing_contradicts_a_pin(self) -> None:
+        for plane in (self.pair.plane, self.pair.slave_plane):
+            assert plane.counters()["affinity_mismatch"] == 0
+
+
+TestRewritten = Rewritten.TestCase
+TestRewritten.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
