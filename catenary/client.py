@@ -67,14 +67,15 @@ class Client:
                 f"({wire.explain(error.errors())}): is it of the same version?"
             ) from error
 
-    def send(self, method: str, path: str, body: BaseModel | None = None, **query: Any) -> bytes:
+    def send(self, method: str, path: str, body: BaseModel | bytes | None = None, **query: Any) -> bytes:
         """One request; the raw body of the answer."""
+        kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
         try:
             response = self._http.request(
                 method,
                 path,
-                content=body.model_dump_json() if body is not None else None,
-                headers={"Content-Type": "application/json"} if body is not None else {},
+                content=body.model_dump_json() if isinstance(body, BaseModel) else body,
+                headers={"Content-Type": kind} if body is not None else {},
                 params={key: value for key, value in query.items() if value is not None},
             )
         except httpx.HTTPError as error:
@@ -270,6 +271,10 @@ class BalancerClient(Client):
     def pins(self, since_ms: int | None) -> Iterator[bytes]:
         """Master to slave only: all its pins, or those seen since, as a stream (`lb_adapter.records`)."""
         return self.stream("/v1/pins", since_ms=since_ms)
+
+    def put_pins(self, master_id: str, stream: Iterator[bytes]) -> None:
+        """Master to slave only: pins of the master's, in the same form."""
+        self.send("PUT", "/v1/pins", b"".join(stream), master_id=master_id)
 
 
 class ControllerClient(Client):

@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import combinations, product
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    ValidationError,
+    model_validator,
+)
 
 from catenary import chain as _chain
 from catenary import session as _session
@@ -273,12 +282,16 @@ class Swept(Model):
 
 
 class PeerHealth(Model):
-    """`instance` is the process that the peer is, if it is known."""
+    """`instance` is the process that the peer is, if it is known.
+
+    `lag`, where chains rewrite: s since the last exchange of keys began. What is younger, a loss would lose.
+    """
 
     url: str | None
     connected: bool
     instance: str | None = None
     reason: str | None = None
+    lag: float | None = None
 
 
 class BalancerHealth(Model):
@@ -487,10 +500,13 @@ class HostAttachment(PortRef):
 
 
 class NfAttachment(Model):
+    """`pool`: what the NF translates addresses to, if it does; no address is in two NFs' pools."""
+
     switch: Name
     ingress: str
     egress: str
     tags: TagMode = TagMode.STRIPPED
+    pool: list[IPvAnyNetwork] = []
 
     def nf(self, name: str) -> _chain.NetworkFunction:
         return _chain.NetworkFunction(name, self.switch, self.ingress, self.egress, self.tags)
@@ -509,7 +525,8 @@ class SegmentConfig(Model):
     """A pair, with the fixed NFs that everything crosses `before` its master and `after` its slave.
 
     Both are in forward order, on the switch of that LB. `inserted: false`: the pair is not in the way yet,
-    and the segment's one chain carries everything, until it is inserted.
+    and the segment's one chain carries everything, until it is inserted. `rewrites`: chains change addresses
+    or ports, and the master runs with `--rewrites`.
     """
 
     master: Name
@@ -519,6 +536,7 @@ class SegmentConfig(Model):
     after: list[Name] = []
     inserted: bool = True
     timeouts: TimeoutsModel = TimeoutsModel()
+    rewrites: bool = False
 
 
 class NetworkConfig(Model):
@@ -578,6 +596,16 @@ class NetworkConfig(Model):
             )
         if nf.ingress == nf.egress:
             raise ValueError(f"fixed NF {name!r} of segment {segment!r} has one port: it needs two")
+
+    @model_validator(mode="after")
+    def _pools(self) -> Self:
+        """A server's answer to an address of two pools could belong to either NF."""
+        for (one, a), (other, b) in combinations(self.nfs.items(), 2):
+            for x, y in product(a.pool, b.pool):
+                if x.version == y.version and x.overlaps(y):
+                    both = x if x.prefixlen > y.prefixlen else y
+                    raise ValueError(f"{both} is in the pools of NF {one!r} and NF {other!r}: part them")
+        return self
 
     @classmethod
     def load(cls, text: str, where: str = "network file") -> Self:

@@ -38,6 +38,7 @@ TABLE_SIZE: int = _numbers.TABLE_SIZE
 MAX_OUTERS: int = _numbers.MAX_OUTERS
 OUTER_TABLE: int = _numbers.OUTER_TABLE
 NO_SLOT: int = _numbers.NO_SLOT
+FOREIGN: int = _numbers.FOREIGN
 KIND_ARP: int = _numbers.KIND_ARP
 KIND_ND: int = _numbers.KIND_ND
 

@@ -115,8 +115,19 @@ def run(
         ),
     ] = PolicyOption.P2C,
     on_full: Annotated[
-        FullOption, typer.Option(help="Master only: place without a pin when the table is full, or refuse.")
-    ] = FullOption.HASH,
+        FullOption | None,
+        typer.Option(
+            help="Master only: place without a pin when the table is full, or refuse "
+            "[default: hash; refuse with --rewrites]."
+        ),
+    ] = None,
+    rewrites: Annotated[
+        bool,
+        typer.Option(
+            "--rewrites",
+            help="Master only: chains change addresses or ports (NAT, proxies); the pair shares its keys.",
+        ),
+    ] = False,
     slow_start: Annotated[
         float, typer.Option(min=0, help="Master only: seconds in which a new chain gets its whole weight.")
     ] = 0.0,
@@ -148,6 +159,11 @@ def run(
     master = role is RoleOption.MASTER
     if master and peer is None:
         raise InvalidValue("a master needs the address of its slave: --peer URL")
+    if rewrites and on_full is FullOption.HASH:
+        raise InvalidValue(
+            "--on-full hash does not go with --rewrites: the hash can't know the chain that made a key; "
+            "leave --on-full out"
+        )
     asks = check_vlan_id(ask_id, "ask ID") if master else None
     _check_data_plane(data_plane, pin, keep, threads)
     config = SpliceConfig(
@@ -158,7 +174,8 @@ def run(
         timeouts,
         affinity=affinity.value,
         policy=policy.value,
-        refuse_full=on_full is FullOption.REFUSE,
+        refuse_full=rewrites or on_full is FullOption.REFUSE,
+        rewrites=rewrites,
     )
     # Imported here: `catenary --help` should not wait for what only a running daemon needs.
     from lb_adapter.process import serve

@@ -152,7 +152,7 @@ class Daemon(ABC):
                 role=self._config.role,
                 segment=self._segment,
                 epoch=self.table.epoch,
-                pins=sum(load.pins for load in self._load.values()),
+                pins=sum(load.pins + load.foreign for load in self._load.values()),
                 capacity=self._plane.capacity,
                 overflow=self._plane.overflow(),
                 pairs=rows,

@@ -55,9 +55,9 @@ def told(follower: Follower, segment: str, master: str, table: ChainTable, ask_i
 
 
 def check_master(follower: Follower, master: str) -> None:
-    """Raise `Conflict` unless `master` is the process that the slave obeys."""
+    """Raise `Conflict` unless this process is the one that greeted last."""
     if follower.master is None:
-        raise Conflict("no handshake yet: a chain set needs one first")
+        raise Conflict("no handshake yet: shake hands first")
     if master != follower.master:
         raise Conflict(f"{follower.master} greeted last, not {master}: shake hands first")
 

@@ -27,6 +27,7 @@ class Peer(Protocol):
     def health(self) -> wire.BalancerHealth: ...
     def pairs(self) -> wire.ChainSet: ...
     def pins(self, since_ms: int | None) -> Iterator[bytes]: ...
+    def put_pins(self, master_id: str, stream: Iterator[bytes]) -> None: ...
     def stats(self) -> wire.BalancerStats: ...
     def handshake(self, handshake: wire.Handshake) -> wire.HandshakeReply: ...
     def put_chain_set(self, update: wire.ChainSetUpdate) -> None: ...
@@ -64,6 +65,7 @@ class Master(Sessions):
             table,
             self._config.timeouts.transit,
             self._config.timeouts.longest_hold,
+            rewrites=self._config.rewrites,
             hold=now if state is TakeOver.HOLD else None,
             watch=now if state is TakeOver.WATCH else None,
         )
@@ -104,7 +106,7 @@ class Master(Sessions):
             self._overflow = overflow.observe(
                 self._overflow,
                 full=self._plane.overflow(),
-                pins=sum(load.pins for load in self._load.values()),
+                pins=sum(load.pins + load.foreign for load in self._load.values()),
                 capacity=self._plane.capacity,
                 unpinned=counters["pin_table_full"] + counters["evicted"],
                 now=self._clock(),
@@ -159,6 +161,8 @@ class Master(Sessions):
                 return peering.Chains(from_wire(self._peer.pairs(), self._clock()))
             case peering.FetchPins():
                 return self._copy_pins(act.since_ms)
+            case peering.Exchange():
+                return self._exchange(act)
             case peering.Greet():
                 reply = self._peer.handshake(self._greeting(act.table))
                 return peering.Accepted(reply.slave_id, reply.epoch)
@@ -210,6 +214,20 @@ class Master(Sessions):
             seconds=round(self._clock() - begun, 3),
         )
         return peering.Copied(copy.now_ms)
+
+    def _exchange(self, act: peering.Exchange) -> peering.Exchanged:
+        """Each side gets what the other saw; a key gets no younger, for our clock is read first."""
+        ours_ms = self._plane.now_ms()
+        copy = records.read(self._peer.pins(act.theirs_ms), protocol=wire.PROTOCOL)
+        with self._lock:
+            self._plane.take_in(records.foreign(copy, ours_ms))
+        for batch in self._plane.export(act.ours_ms):
+            pins = batch if act.ours_ms is None else records.own(batch)
+            if len(pins):
+                now_ms, epoch = self._plane.now_ms(), self.table.epoch
+                stream = records.write([pins], protocol=wire.PROTOCOL, epoch=epoch, now_ms=now_ms)
+                self._peer.put_pins(self.instance, stream)
+        return peering.Exchanged(copy.now_ms, ours_ms, act.begun)
 
     def _propose(self, table: ChainTable, *, force: bool = False) -> None:
         """Make it the chain set of the pair, or raise why it is not."""
@@ -303,9 +321,13 @@ class Master(Sessions):
         return self._stats(peer)
 
     def health(self) -> wire.BalancerHealth:
-        leader = self._leader
+        leader, last = self._leader, self._leader.exchanged
         return self._health(
             wire.PeerHealth(
-                url=self._peer.url, connected=leader.connected, instance=leader.slave, reason=leader.reason
+                url=self._peer.url,
+                connected=leader.connected,
+                instance=leader.slave,
+                reason=leader.reason,
+                lag=None if last is None else round(self._clock() - last.begun, 3),
             )
         )

@@ -22,6 +22,9 @@ from lb_adapter import balancer
 from lb_adapter.balancer import ChainTable
 from lb_adapter.dataplane.base import TakeOver
 
+PACE, SHARE = 0.5, 0.1
+"""Keys are exchanged once in so many seconds at most, and for no more than this share of the time."""
+
 AHEAD = 1024
 """Epochs that one side may be ahead of the other: lost messages make it a few; more is another pair's."""
 
@@ -57,6 +60,15 @@ class Copied:
     """A copy of the slave's pins is in the table here; it was begun at `since_ms` of the slave's clock."""
 
     since_ms: int
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """Each side has what the other saw until then (ms of the other's clock), when it was `begun` (s)."""
+
+    theirs_ms: int
+    ours_ms: int
+    begun: float
 
 
 @dataclass(frozen=True)
@@ -96,7 +108,7 @@ class Failed:
     reason: str
 
 
-Said = Ticked | Seen | Chains | Copied | Accepted | Adopted | Counted | Propose | Failed
+Said = Ticked | Seen | Chains | Copied | Exchanged | Accepted | Adopted | Counted | Propose | Failed
 
 # --- what a master is to do ------------------------------------------------------------------------------
 
@@ -116,6 +128,15 @@ class FetchPins:
     """Copy the slave's pins, those seen at `since_ms` or later, or all: `Copied`."""
 
     since_ms: int | None
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Rule 2: take in the slave's pins and send it ours, those seen since, or all: `Exchanged`."""
+
+    theirs_ms: int | None
+    ours_ms: int | None
+    begun: float
 
 
 @dataclass(frozen=True)
@@ -152,7 +173,7 @@ class SetTakeOver:
     state: TakeOver
 
 
-Act = Look | FetchChains | FetchPins | Greet | Tell | Adopt | Count | SetTakeOver
+Act = Look | FetchChains | FetchPins | Exchange | Greet | Tell | Adopt | Count | SetTakeOver
 
 # --- the master ------------------------------------------------------------------------------------------
 
@@ -163,7 +184,9 @@ class Leader:
 
     `table` is in force in its data plane; `proposed` is under way, to the slave and then to the data plane.
     `slave` is the process that follows, `reason` why there is none. Since `hold` nothing is placed, for want
-    of a session table; its first copy was begun at `copied_ms`; it was complete at `watch`.
+    of a session table; its first copy was begun at `copied_ms`; it was complete at `watch`. `exchanged` tells
+    how far this slave and we know each other's keys, if chains rewrite them; from `exchange_at` on it is time
+    for the next exchange.
     """
 
     instance: str
@@ -171,12 +194,16 @@ class Leader:
     transit: float
     longest: float
     """T of the pin that lives longest, s."""
+    rewrites: bool = False
     proposed: ChainTable | None = None
     slave: str | None = None
     reason: str | None = "no handshake yet"
     hold: float | None = None
     copied_ms: int | None = None
     watch: float | None = None
+    exchanging: float | None = None
+    exchanged: Exchanged | None = None
+    exchange_at: float = 0.0
 
     @property
     def connected(self) -> bool:
@@ -204,6 +231,8 @@ def step(leader: Leader, said: Said, now: float) -> Step:
             return replace(leader, proposed=said.table), (Adopt(said.table),)
         case Copied():
             return _copied(leader, said, now)
+        case Exchanged():
+            return _exchanged(leader, said, now), ()
         case Accepted():
             if leader.proposed is None or said.epoch != leader.proposed.epoch:
                 return leader, ()  # the late answer to something that was given up
@@ -241,8 +270,10 @@ def _seen(leader: Leader, seen: Seen, now: float) -> Step:
     if own and seen.epoch > own + AHEAD:
         return _failed(leader, f"the slave says epoch {seen.epoch}, the present one is {own}: {_FOREIGN}"), ()
     same = leader.slave == seen.slave and seen.master == leader.instance and seen.epoch == own
-    if leader.proposed is not None or (leader.connected and same):
+    if leader.proposed is not None:
         return leader, ()
+    if leader.connected and same:
+        return _exchange(leader, now)
     return _greet(leader, seen.epoch)
 
 
@@ -253,7 +284,29 @@ def _greet(leader: Leader, theirs: int, *before: Act) -> Step:
     """With an epoch above all that the slave ever took from somebody else."""
     own = leader.table.epoch
     proposed = replace(leader.table, epoch=own if own > theirs else theirs + 1)
-    return replace(leader, proposed=proposed), (*before, Greet(proposed))
+    # Whoever is greeted may have lost all keys.
+    leader = replace(leader, proposed=proposed, exchanging=None, exchanged=None, exchange_at=0.0)
+    return leader, (*before, Greet(proposed))
+
+
+def _exchange(leader: Leader, now: float) -> Step:
+    """Keys of chains that rewrite are known at one side only: the other one keeps them for it."""
+    if not leader.rewrites or now < leader.exchange_at:
+        return leader, ()
+    last = leader.exchanged
+    if last is None:
+        act = Exchange(None, None, now)
+    else:
+        act = Exchange(last.theirs_ms - _TICK_MS, last.ours_ms - _TICK_MS, now)
+    return replace(leader, exchanging=now, exchange_at=now + PACE), (act,)
+
+
+def _exchanged(leader: Leader, exchanged: Exchanged, now: float) -> Leader:
+    if exchanged.begun != leader.exchanging:
+        return leader  # one that was given up
+    took = now - exchanged.begun
+    due = exchanged.begun + max(PACE, took / SHARE)
+    return replace(leader, exchanging=None, exchanged=exchanged, exchange_at=due)
 
 
 def _take_over(leader: Leader, now: float) -> Step:

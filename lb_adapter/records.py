@@ -98,7 +98,8 @@ def taken_over(records: PinRecords, generations: Mapping[int, int], now_ms: int)
     """The slave's leases and hints as pins of a master (affinity rule 8).
 
     Every pin is as lively as it was, or livelier: last seen now, and not closing, for a slave sees only one
-    direction. `generations` are those of the slots in use: pins of other ones name chains that are gone.
+    direction, unless it had that from a master. `generations` are those of the slots in use: other pins name
+    chains that are gone.
     """
     words = records["word"]
     slots, states = field(words, "slot"), field(words, "state")
@@ -106,13 +107,35 @@ def taken_over(records: PinRecords, generations: Mapping[int, int], now_ms: int)
     known[list(generations)] = [generation & 0x3FF for generation in generations.values()]
     tombstone = states == abi.PIN_STATES["PIN_RESET"]  # it belongs to no chain
     alive = ((known[slots] == field(words, "generation")) | tombstone) & (field(words, "dead") == 0)
-    closing = states == abi.PIN_STATES["PIN_CLOSING"]
+    closing = (states == abi.PIN_STATES["PIN_CLOSING"]) & (field(words, "outer") != abi.FOREIGN)
     states = np.where(closing, np.uint64(abi.PIN_STATES["PIN_ESTABLISHED"]), states)
     fresh = records.copy()
     kept = words & np.uint64(abi.mask("slot") | abi.mask("generation"))
     fresh["word"] = kept | states << np.uint64(abi.PIN_FIELDS["state"][0]) | np.uint64(now_ms & 0xFFFFFFFF)
     taken: PinRecords = fresh[alive]
     return taken
+
+
+def foreign(copy: Copy, now_ms: int) -> PinRecords:
+    """The other load balancer's pins as this one takes them in (affinity rule 2).
+
+    They are marked as the other's, and as old as they were there if it is `now_ms` here when the copy begins.
+    """
+    words = copy.records["word"]
+    alive = field(words, "dead") == 0
+    ages = (np.uint32(copy.now_ms & 0xFFFFFFFF) - field(words, "seen").astype(np.uint32)).view(np.int32)
+    seen = np.uint32(now_ms & 0xFFFFFFFF) - np.maximum(ages, 0).astype(np.uint32)  # seen since then: age 0
+    kept = words & np.uint64(abi.mask("slot") | abi.mask("generation") | abi.mask("state") | abi.mask("fins"))
+    taken = copy.records.copy()
+    taken["word"] = kept | np.uint64(abi.FOREIGN << abi.PIN_FIELDS["outer"][0]) | seen.astype(np.uint64)
+    result: PinRecords = taken[alive]
+    return result
+
+
+def own(records: PinRecords) -> PinRecords:
+    """Those that were not the other load balancer's in the first place."""
+    result: PinRecords = records[field(records["word"], "outer") != abi.FOREIGN]
+    return result
 
 
 def field(words: Words, name: str) -> Words:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from catenary import wire
@@ -78,8 +79,13 @@ def _add_slave(app: FastAPI, slave: Slave) -> None:
 
     @app.get("/v1/pins")
     def pins(since_ms: int | None = None) -> StreamingResponse:
-        """To the master: all pins as binary records, or those seen at `since_ms` of its clock or later."""
+        """To the master: all pins as binary records, or those seen at `since_ms` of this clock or later."""
         return StreamingResponse(slave.pins(since_ms), media_type="application/octet-stream")
+
+    @app.put("/v1/pins", status_code=204)
+    async def put_pins(request: Request, master_id: str) -> None:
+        """From the master: binary records of what it has seen, where chains rewrite keys."""
+        await run_in_threadpool(slave.put_pins, master_id, [await request.body()])
 
     @app.put("/v1/chain-set", status_code=204)
     def put_chain_set(request: wire.ChainSetUpdate) -> None:

@@ -16,6 +16,7 @@ from typing import Protocol
 from catenary.errors import InvalidValue
 from lb_adapter.balancer import ChainTable
 from lb_adapter.core.oracle import coarsen, parse
+from lb_adapter.core.oracle_pin import FOREIGN, State
 from lb_adapter.core.oracle_splice import Splice
 from lb_adapter.core.probes import ASK, MASTER, PAIRS, SLAVE, STATES, TIMEOUTS, Probe
 from lb_adapter.core.setup import Verdict
@@ -31,10 +32,10 @@ _WAYS: tuple[tuple[Affinity, Policy], ...] = (
     ("addresses", "maglev"),
     ("client", "maglev"),
 )
-CHOICES = tuple(
-    Choice(role, PAIRS, STATES, TIMEOUTS, ASK, affinity, policy)
-    for role in ("master", "slave")
-    for affinity, policy in _WAYS
+_ROLES: tuple[Role, ...] = ("master", "slave")
+CHOICES = (
+    *(Choice(role, PAIRS, STATES, TIMEOUTS, ASK, *way) for role in _ROLES for way in _WAYS),
+    Choice("master", PAIRS, STATES, TIMEOUTS, ASK, rewrites=True),
 )
 
 
@@ -108,6 +109,9 @@ def _compare(what: str, choice: Choice, subject: Subject, *, shown_inner: bool) 
             subject.set_take_over(probe.take_over)
         if probe.age:
             _age(key, probe.age * 1000, oracle, subject)
+        # A key of several sessions has no tombstone: they could not all be told.
+        if probe.foreign or (probe.reset and choice.affinity == "session"):
+            _turn(key, reset=probe.reset, oracle=oracle, subject=subject)
         verdict, out = oracle.inner(frame, _NOW) if inner else oracle.outer(frame, _NOW)
         if shown_inner:
             out = shown(out, verdict.port, inner=inner)
@@ -140,6 +144,15 @@ def _age(key: bytes, older: int, oracle: Splice, subject: Subject) -> None:
         oracle.pins[key] = replace(pin, seen=pin.seen - older)
         word = subject.word(key)
         subject.set_word(key, word >> 32 << 32 | (word - older) & 0xFFFFFFFF)
+
+
+def _turn(key: bytes, *, reset: bool, oracle: Splice, subject: Subject) -> None:
+    """Make a session's pin a tombstone, or the other load balancer's, at both."""
+    pin = oracle.pins.get(key)
+    if pin is not None:
+        turned = replace(pin, state=State.RESET, fins=0) if reset else replace(pin, outer=FOREIGN)
+        oracle.pins[key] = turned
+        subject.set_word(key, turned.word() >> 32 << 32 | subject.word(key) & 0xFFFFFFFF)
 
 
 def _outcome(verdict: Verdict, out: bytes, counts: Counter[str], word: int) -> tuple[str, ...]:

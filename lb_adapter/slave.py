@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from catenary import wire
@@ -68,11 +68,12 @@ class Slave(Daemon):
         self._wake.set()
 
     def pins(self, since_ms: int | None) -> Iterator[bytes]:
-        """Its session table for a master that lost its own, as a stream (`records`). Packets go on."""
+        """Its session table, or what was seen since, as a stream (`records`). Packets go on."""
         with self._lock:
-            self._plane.walk()
+            if since_ms is None:
+                self._plane.walk()
+                log.info("session table copied", epoch=self.table.epoch)
             now_ms, epoch = self._plane.now_ms(), self.table.epoch
-        log.info("session table copied", since_ms=since_ms, epoch=epoch)
         return records.write(self._plane.export(since_ms), protocol=wire.PROTOCOL, epoch=epoch, now_ms=now_ms)
 
     def sweep(self, request: wire.SweepOrder) -> wire.Swept:
@@ -81,6 +82,14 @@ class Slave(Daemon):
             following.check_master(self._follower, request.master_id)
             swept = self.sweep_here(order_of(request))
         return wire.Swept(reset=swept.reset, moved=swept.moved)
+
+    def put_pins(self, master_id: str, stream: Iterable[bytes]) -> None:
+        """Keep what its master saw (affinity rule 2): as hints, for only tags and answers prove leases."""
+        copy = records.read(stream, protocol=wire.PROTOCOL)
+        with self._lock:
+            following.check_master(self._follower, master_id)
+            lease_ms = round(self._config.timeouts.lease * 1000)
+            self._plane.take_in(records.foreign(copy, self._plane.now_ms() - lease_ms))
 
     def activity(self, tags: TagPair) -> wire.PairActivity:
         """Active while the pair takes sessions or a valid lease of it is left."""

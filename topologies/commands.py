@@ -32,6 +32,7 @@ def master(
         (f"--{key.replace('_', '-')}", f"{value:g}") for key, value in config.timeouts.model_dump().items()
     ]
     options = [text for option in times for text in option]
+    options += ["--rewrites"] if config.rewrites else []
     balancer = _balancer("master", config.master, segment, pins, made, sessions)
     return (*balancer, *peer, "--ask-id", str(config.ask_id), *options)
 

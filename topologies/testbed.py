@@ -82,7 +82,7 @@ class Testbed:
     Needs `namespaces.isolate()` before. Every file goes into `run_dir` (made if need be; by default one that
     ends with the namespace). With `services=False` only wires, NFs and switches are there. `nf_rate_mbit` is
     each NF's capacity (None: unlimited), `timeouts` those of every segment, `sessions` the size of each
-    session table.
+    session table; `rewrites`: chains change addresses.
 
     `hosts` are all nodes of the blueprint (h1 h2 h3 n1 n2 n3 l1 l2) and `root` (the namespace of switches,
     controller and management system); `firewalls` are its NFs; `management`, `controller` and `balancers` are
@@ -107,6 +107,7 @@ class Testbed:
         nf_rate_mbit: float | None = 40.0,
         timeouts: TimeoutsModel | None = None,
         sessions: int = PINS_DEFAULT,
+        rewrites: bool = False,
         attach: Sequence[Attachment] = (),
         control_port: str | None = None,
     ) -> None:
@@ -128,6 +129,7 @@ class Testbed:
         self._nf_rate_mbit = nf_rate_mbit
         self._timeouts = timeouts or TimeoutsModel()
         self._sessions = sessions
+        self._rewrites = rewrites
         self._undo = ExitStack()
         self._baseline: set[str] = set()
         self._links_before = links()
@@ -160,7 +162,7 @@ class Testbed:
             **self.wiring.hosts,
             "root": Host("root", os.getpid(), self.run_dir, "127.0.0.1", "::1"),
         }
-        self.network = self.wiring.config(self._timeouts)
+        self.network = self.wiring.config(self._timeouts, rewrites=self._rewrites)
         self.network_file.write_text(yaml.safe_dump(self.network.model_dump(mode="json"), sort_keys=False))
         if self._with_services:
             self._start_services()

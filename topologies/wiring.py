@@ -139,7 +139,7 @@ class Wiring:
         setLogLevel("output")
         CLI(self._net)
 
-    def config(self, timeouts: TimeoutsModel) -> NetworkConfig:
+    def config(self, timeouts: TimeoutsModel, *, rewrites: bool) -> NetworkConfig:
         """The network file of this wiring."""
         hosts = {}
         for name, (switch, number) in self._blueprint.hosts.items():
@@ -161,7 +161,7 @@ class Wiring:
                 name: self._balancer(name, switch) for name, switch in self._blueprint.balancers.items()
             },
             segments={
-                name: segment.model_copy(update={"timeouts": timeouts})
+                name: segment.model_copy(update={"timeouts": timeouts, "rewrites": rewrites})
                 for name, segment in self._blueprint.segments.items()
             },
         )

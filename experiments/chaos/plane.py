@@ -74,6 +74,7 @@ class OraclePlane:
             policy=config.policy,
             capacity=self.capacity,
             refuse_full=config.refuse_full,
+            rewrites=config.rewrites,
         )
         if self.splice is None:
             self.splice = self._make(setup)
@@ -88,12 +89,16 @@ class OraclePlane:
         master = self.splice.setup.role == "master"
         pins: Counter[int] = Counter()
         live: Counter[int] = Counter()
+        foreign: Counter[int] = Counter()
         for pin in self.splice.pins.values():
             if pin.state is State.RESET:
                 continue
+            if self.splice.is_foreign(pin):
+                foreign[pin.slot] += 1
+                continue
             pins[pin.slot] += 1
             live[pin.slot] += pin.state is not State.CLOSING if master else leased(pin, now, times)
-        return {slot: Load(count, live[slot]) for slot, count in pins.items()}
+        return {slot: Load(pins[slot], live[slot], foreign[slot]) for slot in pins.keys() | foreign.keys()}
 
     def sweep(self, order: Order) -> Swept:
         return Swept(*self.splice.sweep(order, self._clock())) if self.splice else Swept()
@@ -130,6 +135,11 @@ class OraclePlane:
         for key, word in zip(pins["key"], pins["word"], strict=True):
             pin = abi.Pin.of(int(word).to_bytes(8, "little"))
             self.splice.pins[key.tobytes()] = Pin(pin.slot, pin.generation, State(pin.state), pin.seen)
+
+    def take_in(self, pins: PinRecords) -> None:
+        assert self.splice is not None
+        for key, word in zip(pins["key"], pins["word"], strict=True):
+            self.splice.take_in(key.tobytes(), int(word), self._clock())
 
     def traffic(self) -> dict[int, Traffic]:
         return {}

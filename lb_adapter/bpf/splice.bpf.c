@@ -154,6 +154,14 @@ struct {
 	__type(value, struct sweep);
 } order SEC(".maps");
 
+/* Pins of the other load balancer's that `take_in_staged` takes in; rows whose word is 0 are empty. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct pin_record);
+} staged SEC(".maps");
+
 /* Python's own notes beside the table. The two interfaces as they were, outer first: detaching restores them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -492,6 +500,10 @@ INLINE int walk_pin(struct pin *pin, const struct session_key *key, struct env *
 		return 0;
 	if (!evict && !(word & PIN_DEAD) && s->state != SLOT_FREE && s->generation == pin_generation(word) &&
 	    !pin_expired(word, e->now, e->c)) {
+		if (is_foreign(e, word)) {
+			r->foreign++;
+			return 0;
+		}
 		r->pins++;
 		if (e->c->miss == MISS_PLACE ? pin_state(word) != PIN_CLOSING : lease_valid(word, e->now, e->c))
 			r->live++;
@@ -573,5 +585,25 @@ int sweep(void *unused)
 		return -1;
 	bpf_for_each_map_elem(&pins4, sweep4, &s, 0);
 	bpf_for_each_map_elem(&pins6, sweep6, &s, 0);
+	return 0;
+}
+
+static long take_in_one(void *map, __u32 *index, struct pin_record *record, struct env *e)
+{
+	if (record->word)
+		take_in(e, &record->key, record->word);
+	return 0;
+}
+
+SEC("syscall")
+int take_in_staged(void *unused)
+{
+	struct env e = { .now = now_ms() };
+	__u32 zero = 0;
+
+	e.c = bpf_map_lookup_elem(&config, &zero);
+	if (!e.c)
+		return -1;
+	bpf_for_each_map_elem(&staged, take_in_one, &e, 0);
 	return 0;
 }

@@ -13,6 +13,7 @@
 #define OUTER_TABLE 6421       /* Maglev entries of the outer side: a prime */
 #define TABLE_SIZE 65537       /* Maglev entries: a prime */
 #define NO_SLOT 65535          /* "no chain", in the table and as the designated slot */
+#define FOREIGN 63             /* outer endpoint of a segment's pin that belongs to the other load balancer (rule 2) */
 
 /* What becomes of an unknown key: the master, and any cross-connection, places it; the slave asks its master. */
 enum miss { MISS_PLACE = 0, MISS_ASK = 1 };
@@ -89,7 +90,7 @@ struct pin_record {
 /* Pins that the daemon wants in a worker's table: it writes them here, and the worker takes them (native/copy.h). */
 struct staged {
 	__u32 count;
-	__u32 zero;
+	__u32 take_in;      /* as the other load balancer's (rule 2); else they take the place of what is there */
 	struct pin_record records[4096];
 };
 
@@ -145,6 +146,7 @@ struct config {
 	__u32 overflow;     /* rule 7, enum overflow: every new key goes by the plain hash */
 	__u32 refuse_full;  /* without room for its pin a new session is refused, not placed by the hash */
 	__u32 take_over;    /* rule 8: of enum take_over */
+	__u32 rewrites;     /* rule 2: chains change keys, so an ask alone does not make a key this side's own */
 };
 
 /* The outer endpoint of a key that came in by the inner side first, where there are several. */
@@ -205,7 +207,7 @@ struct walk_result {
 	__u32 pins;
 	__u32 live;
 	__u32 expired;
-	__u32 zero;
+	__u32 foreign;      /* not among `pins` */
 };
 
 /* Every drop and every special case has a counter; the name in the REST answer is the name here. */

@@ -291,6 +291,14 @@ EXPORT __u64 check_word(struct check *check, const struct session_key *key, int 
 	return entry->used ? entry->pin.word : 0;
 }
 
+/* A pin of the other load balancer's, as the stream brings it. */
+EXPORT void check_take_in(struct check *check, const struct session_key *key, __u64 word, __u32 now)
+{
+	struct env e = { .c = &check->config, .now = now, .check = check };
+
+	take_in(&e, key, word);
+}
+
 /* As a CPU in the middle of the walk leaves it: with the dead mark, and not deleted yet. */
 EXPORT void check_mark_dead(struct check *check, const struct session_key *key)
 {
@@ -352,7 +360,8 @@ EXPORT void check_walk(struct check *check, __u32 now)
 			      (is_tombstone(entry->pin.word) && !pin_expired(entry->pin.word, now, e.c))))
 				continue;
 			add(s, &entry->key, entry->pin.word);
-			if (pin_state(entry->pin.word) != PIN_CLOSING && !is_tombstone(entry->pin.word))
+			if (pin_state(entry->pin.word) != PIN_CLOSING && !is_tombstone(entry->pin.word) &&
+			    !is_foreign(&e, entry->pin.word))
 				check->loads[pin_slot(entry->pin.word)]++;
 		}
 		free(old.entries);

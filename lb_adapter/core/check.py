@@ -42,6 +42,7 @@ uint64_t check_word(struct check *, const struct session_key *, int fragment);
 void check_mark_dead(struct check *, const struct session_key *);
 void check_walk(struct check *, uint32_t now);
 void check_sweep(struct check *, struct sweep *, uint32_t now);
+void check_take_in(struct check *, const struct session_key *, uint64_t word, uint32_t now);
 void check_rival(int does, uint32_t times, uint64_t word);
 """
 
@@ -136,7 +137,7 @@ class CSplice:
         config.policy = abi.enum("policy")[f"POLICY_{setup.policy.upper()}"]
         config.ask_vid = setup.ask_id or 0
         config.lease_ms, config.transit_ms = times.lease, times.transit
-        config.refuse_full = setup.refuse_full
+        config.refuse_full, config.rewrites = setup.refuse_full, setup.rewrites
         for state in State:
             config.tau_ms[state] = times.promised(state)
         master = setup.role == "master"
@@ -197,6 +198,10 @@ class CSplice:
         item = self._ffi.from_buffer("struct sweep *", bytearray(abi.sweep(order)))
         self._lib.check_sweep(self._check, item, now & 0xFFFFFFFF)
         return int(item.reset), int(item.moved)
+
+    def take_in(self, key: bytes, word: int, now: int) -> None:
+        """A pin of the other load balancer's, as the stream brings it."""
+        self._lib.check_take_in(self._check, self._key(key), word, now & 0xFFFFFFFF)
 
     def clear(self) -> None:
         """Forget all sessions and counts."""

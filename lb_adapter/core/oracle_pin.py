@@ -14,6 +14,8 @@ from lb_adapter.core.oracle import ADDRESSES, ARP, CLIENT, ND, TCP, UDP
 
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 FROM_CLIENT, FROM_SERVER = 1, 2
+FOREIGN = 63
+"""The outer endpoint of a pin that belongs to the other load balancer (rule 2)."""
 BOTH = FROM_CLIENT | FROM_SERVER
 
 
@@ -42,6 +44,13 @@ class Pin:
     dead: bool = False
     outer: int = 0
     """Endpoint of the outer side."""
+
+    @classmethod
+    def of(cls, word: int) -> Pin:
+        """From the 64 bits of `struct pin`."""
+        state, fins = State(word >> 58 & 7), word >> 61 & 3
+        outer, generation = word >> 42 & 63, word >> 48 & 0x3FF
+        return cls(word >> 32 & 0x3FF, generation, state, word & 0xFFFFFFFF, fins, bool(word >> 63), outer)
 
     def word(self) -> int:
         """The 64 bits of `struct pin`."""

@@ -93,7 +93,7 @@ class Splice(SessionTable):
         slave = self.setup.role == "slave"
         forward = not slave if where == "outer" else slave and where == "chain"
         parsed = coarsen(parsed, self.setup.affinity, forward)
-        self._from_inner = where != "outer"
+        self._from_inner, self._asked = where != "outer", where in ("ask", "hint")
         if self._from_inner:
             self._outer = 0
         if parsed.kind is FrameClass.BAD:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from catenary.session import SessionKey
 from lb_adapter.core.oracle import ARP, ND, TCP, Parsed, lanes, outer_lane
 from lb_adapter.core.oracle_pin import (
+    FOREIGN,
     FROM_CLIENT,
     RST,
     Pin,
@@ -64,6 +65,7 @@ class SessionTable:
         """In overflow: is there room again? Then nothing is evicted."""
         self._outer = 0
         self._from_inner = False
+        self._asked = False
 
     def configure(self, setup: Setup) -> None:
         """Set up anew; the sessions stay."""
@@ -80,7 +82,8 @@ class SessionTable:
             ):
                 del self.pins[raw]
         over = (State.CLOSING, State.RESET)
-        self.loads = Counter(pin.slot for pin in self.pins.values() if pin.state not in over)
+        own = [pin for pin in self.pins.values() if not self.is_foreign(pin)]
+        self.loads = Counter(pin.slot for pin in own if pin.state not in over)
 
     def sweep(self, order: Order, now: int) -> tuple[int, int]:
         """Carry out an order: how many sessions it reset, and moved."""
@@ -89,18 +92,20 @@ class SessionTable:
             key = SessionKey.unpack(raw)
             if not self._meant(order, key, pin, now):
                 continue
-            if pin.state is not State.CLOSING:
+            own = not self.is_foreign(pin)
+            if pin.state is not State.CLOSING and own:
                 self.loads[pin.slot] = max(0, self.loads[pin.slot] - 1)
             if order.mode == "reset" and key.kind == TCP:
                 self.pins[raw] = replace(pin, state=State.RESET, seen=now, fins=0)
-                reset += 1
+                reset += own
                 continue
             if order.mode == "move" and order.to is not None:
                 self.pins[raw] = replace(pin, slot=order.to[0], generation=order.to[1])
                 self.loads[order.to[0]] += 1
             else:
                 del self.pins[raw]
-            moved += pin.state is not State.NEIGHBOUR  # who asked for whose address is nobody's session
+            # Who asked for whose address is nobody's session; the other load balancer counts its own.
+            moved += own and pin.state is not State.NEIGHBOUR
         self.counts["ordered_reset"] += reset
         self.counts["ordered_move"] += moved
         return reset, moved
@@ -115,6 +120,21 @@ class SessionTable:
         quiet = order.idle + (2 * self.setup.times.transit if pin.state is State.CLOSING else 0)
         return not order.idle or age(pin, now) >= quiet
 
+    def take_in(self, key: bytes, word: int, now: int) -> None:
+        """Rule 2: a pin of the other's comes. Own ones stay; of two of the other's the later counts."""
+        pin, old = Pin.of(word), self.pins.get(key)
+        if pin.state is State.RESET or not self._in_force(pin, now) or (old is None and self._full(key)):
+            return
+        if old is not None and old.state is State.RESET:
+            return
+        live = old is not None and self._in_force(old, now)
+        if old is None or not live or (self.is_foreign(old) and pin.seen > old.seen):
+            self.pins[key] = pin
+
+    def is_foreign(self, pin: Pin) -> bool:
+        """Known from the other load balancer, or by an ask about what a chain may have made (rule 2)."""
+        return self.setup.outers == 1 and pin.outer == FOREIGN
+
     def _open(self, slot: int | None) -> Slot | None:
         return None if slot is None else self.setup.slots.get(slot)
 
@@ -127,7 +147,7 @@ class SessionTable:
         # The hash tells the inner endpoint alone: with several outer ones, the pin knows more.
         if not self.overflow or self.roomy or self.setup.role != "master":
             return False
-        if pin.state is not State.OPENING or self.setup.outers != 1:
+        if pin.state is not State.OPENING or self.setup.outers != 1 or self.is_foreign(pin):
             return pin.state is State.RESET
         plain, _ = lanes(SessionKey.unpack(raw), len(self.setup.entries))
         return pin.slot == self.setup.entries[plain]
@@ -151,10 +171,13 @@ class SessionTable:
     def _fresh(self, slot: int, parsed: Parsed, now: int) -> Pin:
         assert parsed.key is not None
         state = first_state(parsed.key.kind, parsed.tcp_flags)
-        return Pin(slot, self.setup.slots[slot].generation, state, now, outer=self._outer)
+        outer = FOREIGN if self._asked and self.setup.rewrites else self._outer
+        return Pin(slot, self.setup.slots[slot].generation, state, now, outer=outer)
 
     def _note_outer(self, parsed: Parsed, pin: Pin) -> None:
         """A frame from inside goes to the pin's outer endpoint; one from another one contradicts the pin."""
+        if self.setup.outers == 1:
+            return
         if self._from_inner:
             self._outer = pin.outer
         elif not is_neighbour(parsed):
@@ -228,6 +251,8 @@ class SessionTable:
             self.pins[parsed.key.pack()] = replace(pin, seen=now)
             raise Ended(pin)
         after = refreshed(pin, now, flags, side, self.setup.times.transit)
+        if self.is_foreign(pin) and not self._asked:
+            after = replace(after, outer=self._outer)
         self.pins[parsed.key.pack()] = after
         if after.state is State.CLOSING and pin.state is not State.CLOSING:
             self.loads[pin.slot] = max(0, self.loads[pin.slot] - 1)

@@ -38,6 +38,12 @@ INLINE __u32 pin_generation(__u64 word) { return (word >> 48) & GENERATION_MASK;
 INLINE __u32 pin_state(__u64 word) { return (word >> 58) & 7; }
 INLINE __u32 pin_fins(__u64 word) { return (word >> PIN_FIN_SHIFT) & 3; }
 
+/* The same, now this load balancer's own. */
+INLINE __u64 pin_own(__u64 word) { return word & ~(63ULL << 42); }
+
+/* Was `word` seen later than `other`? */
+INLINE int pin_later(__u64 word, __u64 other) { return (__s32)((__u32)word - (__u32)other) > 0; }
+
 /* Age in ms. Another CPU may have written a moment that is ahead of ours: that is age 0, not 49 days. */
 INLINE __u32 pin_age(__u64 word, __u32 now)
 {

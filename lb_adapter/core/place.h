@@ -13,6 +13,9 @@
 #include "pin.h"
 
 #define CAS_TRIES 4
+/* Where a frame came from, for `from_inner`: false if from outside. The bypass path brings asks and answers. */
+enum from { FROM_OUTER = 0, FROM_CHAIN = 1, FROM_BYPASS = 2 };
+
 #define FRAGMENT_MS 2000 /* how long a first fragment speaks for the later ones */
 
 /*
@@ -38,6 +41,12 @@ INLINE const struct slot *open_slot(struct env *e, __u32 slot)
 
 	return s && s->state != SLOT_FREE ? s : 0;
 }
+
+/*
+ * Is this pin the other load balancer's? The stream between the two brought it, or, where chains rewrite, an ask made
+ * it: no packet of its session has been seen here yet, neither a client's nor one out of a chain (rule 2).
+ */
+INLINE int is_foreign(struct env *e, __u64 word) { return e->c->outers < 2 && pin_outer(word) == FOREIGN; }
 
 /* A pin of another generation names a chain that is gone: it is as good as expired. */
 INLINE int in_force(struct env *e, __u64 word)
@@ -78,6 +87,8 @@ INLINE int is_neighbour(const struct frame *f) { return f->key.kind == KIND_ARP 
  */
 INLINE void note_outer(struct env *e, const struct frame *f, __u64 word)
 {
+	if (e->c->outers < 2)
+		return;
 	if (e->from_inner)
 		e->outer = pin_outer(word);
 	else if (pin_outer(word) != e->outer && !is_neighbour(f))
@@ -144,7 +155,8 @@ INLINE __u32 assign(struct env *e, struct frame *f, __u32 slot, __u32 reason)
 		return NO_SLOT;
 	if (e->from_inner && e->c->outers > 1)
 		e->outer = leaf_outer(e, hash_key(&f->key));
-	fresh = pin_word(e->outer, slot, s->generation, first_state(f), e->now);
+	fresh = pin_word(e->c->rewrites && e->from_inner == FROM_BYPASS ? FOREIGN : e->outer, slot, s->generation,
+			 first_state(f), e->now);
 	/* Twice: the walk may take an expired pin away between the two steps, and that is not a full table. */
 	for (int i = 0; i < 2 && !pin; i++) {
 		if (!leaf_insert(e, &f->key, fresh)) {
@@ -224,6 +236,8 @@ INLINE __u32 refresh(struct env *e, struct frame *f, __u8 flags, __u32 side, int
 		if (only_look)
 			break;
 		next = pin_next(word, e->now, flags, side, e->c);
+		if (e->from_inner != FROM_BYPASS && is_foreign(e, word))
+			next = pin_own(next);
 		if (next == word)
 			break;
 		if (leaf_swap(pin, word, next) == word) {
@@ -269,6 +283,30 @@ INLINE void count_orphan(struct env *e, const struct frame *f)
 		leaf_count(e, orphaned);
 }
 
+/*
+ * Take a pin of the other load balancer's in (rule 2). What packets of our own have shown stays; of two words of
+ * the other's the later one counts.
+ */
+INLINE void take_in(struct env *e, const struct session_key *key, __u64 word)
+{
+	struct pin *pin;
+	__u64 old;
+
+	if (is_tombstone(word) || !in_force(e, word) || !leaf_insert(e, key, word))
+		return;
+	pin = leaf_find(e, key);
+	if (!pin)
+		return; /* no room: it comes again */
+	UNROLL
+	for (int i = 0; i < CAS_TRIES; i++) {
+		old = pin_read(pin);
+		if (old & PIN_DEAD || is_tombstone(old) || (in_force(e, old) && !(is_foreign(e, old) && pin_later(word, old))))
+			return;
+		if (leaf_swap(pin, old, word) == old)
+			return;
+	}
+}
+
 /* Master: the chain of a frame, by its pin or by placing it. What only looks up is never placed. */
 INLINE __u32 place(struct env *e, struct frame *f, int class, __u8 flags, __u32 side)
 {
@@ -304,7 +342,7 @@ INLINE int evictable(struct env *e, const struct session_key *key, __u64 word)
 {
 	if (e->c->overflow != OVERFLOW_FULL || e->c->miss != MISS_PLACE)
 		return 0;
-	return is_tombstone(word) || (e->c->outers < 2 && pin_state(word) == PIN_OPENING &&
+	return is_tombstone(word) || (e->c->outers < 2 && pin_state(word) == PIN_OPENING && !is_foreign(e, word) &&
 				      entry_of(leaf_table(e), hash_key(key)) == pin_slot(word));
 }
 
@@ -358,12 +396,12 @@ INLINE int sweep_pin(struct env *e, struct pin *pin, const struct session_key *k
 			return 0;
 		if (leaf_swap(pin, word, next) != word)
 			continue;
-		if (pin_state(word) != PIN_CLOSING)
+		if (pin_state(word) != PIN_CLOSING && !is_foreign(e, word))
 			leaf_ended(e, pin_slot(word));
 		if (order->mode == SWEEP_MOVE)
 			leaf_new_session(e, pin_slot(next));
-		/* Who asked for whose address is nobody's session. */
-		if (pin_state(word) != PIN_NEIGHBOUR)
+		/* Who asked for whose address is nobody's session; the other load balancer counts its own. */
+		if (pin_state(word) != PIN_NEIGHBOUR && !is_foreign(e, word))
 			count_swept(e, word, is_tombstone(next), order);
 		return !!(next & PIN_DEAD);
 	}

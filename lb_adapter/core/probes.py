@@ -45,7 +45,8 @@ class Probe:
     """A frame into the outer port, or into the inner one, tagged with `vid`, or there without a tag of ours.
 
     Before that the pin of its session is made `age` seconds older; `overflow` puts the splice into overflow.
-    `take_over` is of a master that lost its table.
+    `take_over` is of a master that lost its table. `reset` makes the pin a tombstone, `foreign` the
+    other load balancer's.
     """
 
     name: str
@@ -55,6 +56,8 @@ class Probe:
     age: int = 0
     overflow: bool = False
     take_over: TakeOver = TakeOver.NONE
+    reset: bool = False
+    foreign: bool = False
 
 
 def _ethernet(kind: int, body: bytes, *tags: tuple[int, int], macs: bytes = _MACS) -> bytes:
@@ -235,6 +238,22 @@ MASTER = (
     Probe("TCP out of chain 2 in a take-over", tcp4(ACK, 9001, back=True), 3004, take_over=TakeOver.HOLD),
     Probe("TCP SYN after a take-over", tcp4(SYN, 9002), take_over=TakeOver.WATCH),
     Probe("TCP data of an orphan", tcp4(ACK, 9000), take_over=TakeOver.WATCH),
+    Probe("TCP SYN of a session that will be reset", tcp4(SYN, 9100)),
+    Probe("TCP data on a tombstone", tcp4(ACK, 9100), reset=True),
+    Probe("TCP data with tags of the user on a tombstone", tcp4(ACK, tags=USER), reset=True),
+    Probe("TCP FIN without an ACK on a tombstone", tcp4(FIN, 9100)),
+    Probe("TCP RST on a tombstone", tcp4(RST, 9100)),
+    Probe("ICMP error about what was reset", _error4(9100)),
+    Probe("TCP of the server on a tombstone, out of chain 1", tcp4(ACK, 9100, back=True), 3002),
+    Probe("an ask on a tombstone", tcp4(ACK, 9100, back=True), ASK),
+    Probe("a hint on a tombstone", tcp4(ACK, 9100, back=True), 3003),
+    Probe("TCP SYN on a tombstone", tcp4(SYN, 9100)),
+    Probe("TCP data over IPv6 on a tombstone", tcp6(ACK), reset=True),
+    Probe("TCP SYN of a session of both", tcp4(SYN, 9200)),
+    Probe("an ask about what the peer has", tcp4(ACK, 9200, back=True), ASK, foreign=True),
+    Probe("TCP data of what the peer had", tcp4(ACK, 9200)),
+    Probe("TCP of what the peer had, out of chain 1", tcp4(ACK, 9200, back=True), 3002, foreign=True),
+    Probe("an ask about what nobody knows", tcp4(SYN | ACK, 9201, back=True), ASK),
 )
 
 SLAVE = (
@@ -277,4 +296,11 @@ SLAVE = (
     Probe("an ask that came back", tcp4(ACK, back=True), ASK),
     Probe("TCP with tags of the user", tcp4(ACK, back=True, tags=USER)),
     Probe("TCP out of chain 1 with tags of the user", tcp4(ACK, tags=USER), 3001),
+    Probe("TCP of a session that will be reset, out of chain 1", tcp4(ACK, 9100), 3001),
+    Probe("TCP data of the server on a tombstone", tcp4(ACK, 9100, back=True), reset=True),
+    Probe("TCP RST of the server on a tombstone", tcp4(RST, 9100, back=True)),
+    Probe("TCP on a tombstone, out of chain 1", tcp4(ACK, 9100), 3001),
+    Probe("TCP data of the server after that", tcp4(ACK, 9100, back=True)),
+    Probe("TCP SYN of the server on a tombstone", tcp4(SYN, 9100, back=True)),
+    Probe("TCP SYN on a tombstone, out of chain 2", tcp4(SYN, 9100), 3003),
 )

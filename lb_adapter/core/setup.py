@@ -42,6 +42,8 @@ class Setup:
     capacity: int = 1_000_000
     """Of the table of IPv4 keys, and of the other one."""
     refuse_full: bool = False
+    rewrites: bool = False
+    """Chains change keys."""
     outers: int = 1
     """Endpoints of the outer side."""
     outer_entries: Sequence[int] = (0,) * OUTER_SIZE

@@ -339,7 +339,7 @@ INLINE struct verdict decide_inner(struct env *e, struct frame *f, int class, __
 {
 	int slave = e->c->miss == MISS_ASK;
 
-	e->from_inner = 1;
+	e->from_inner = kind == VID_CHAIN ? FROM_CHAIN : FROM_BYPASS;
 	if (kind != VID_CHAIN && kind != VID_HINT && kind != VID_ASK && kind != VID_ANSWER)
 		return drop_for(drop_unknown_tag);
 	class = coarsen(f, class, e->c->affinity, slave && kind == VID_CHAIN);

@@ -46,6 +46,7 @@ class Choice:
     ask_id: int = 4094
     affinity: Affinity = "session"
     policy: Policy = "maglev"
+    rewrites: bool = False
 
     def config(self) -> SpliceConfig:
         """The same for a data plane without interfaces."""
@@ -57,6 +58,7 @@ class Choice:
             self.timeouts,
             affinity=self.affinity,
             policy=self.policy,
+            rewrites=self.rewrites,
         )
 
     def table(self) -> ChainTable:
@@ -81,6 +83,7 @@ class Choice:
             self.affinity,
             self.policy,
             capacity,
+            rewrites=self.rewrites,
         )
 
 

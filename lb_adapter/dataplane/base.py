@@ -45,6 +45,8 @@ class SpliceConfig:
     affinity: Affinity = "session"
     policy: Policy = "p2c"
     refuse_full: bool = False
+    rewrites: bool = False
+    """Chains change keys (affinity rule 2): master only."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,13 @@ class Load:
     """What the walk over the session table counted for one slot.
 
     `pins`: in force, and the chain can't be drained. `live`: at the master those of sessions that are not
-    closing, at the slave valid leases.
+    closing, at the slave valid leases. `foreign`: pins that belong to the other load balancer (affinity rule
+    2), which are in neither.
     """
 
     pins: int = 0
     live: int = 0
+    foreign: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,9 @@ class DataPlane(Protocol):
 
     def insert(self, pins: PinRecords) -> None:
         """Write these pins, in place of what is there; those that find no room are left out."""
+
+    def take_in(self, pins: PinRecords) -> None:
+        """Take in what the other load balancer has seen: it never takes the place of what was seen here."""
 
     def traffic(self) -> dict[int, Traffic]:
         """Counters of all slots in use."""

@@ -116,7 +116,7 @@ class EbpfDataPlane(SpliceTables):
         for slot, row in rows.items():
             # What was counted up and down since the last walk has drifted: this is the truth again.
             self._loads.set(_key(slot), struct.pack("=Q", row.live))
-        return {slot: Load(int(row.pins), int(row.live)) for slot, row in rows.items()}
+        return {slot: Load(int(row.pins), int(row.live), int(row.foreign)) for slot, row in rows.items()}
 
     def sweep(self, order: Order) -> Swept:
         self._order.set(_ZERO, abi.sweep(order))
@@ -153,6 +153,16 @@ class EbpfDataPlane(SpliceTables):
         fits, small = records.small_keys(pins)
         self._object.map("pins4").update(small.tobytes(), pins["word"][fits].tobytes())
         self._object.map("pins6").update(pins["key"][~fits].tobytes(), pins["word"][~fits].tobytes())
+
+    def take_in(self, pins: PinRecords) -> None:
+        staged = self._object.map("staged")
+        numbers = np.arange(staged.max_entries, dtype=np.uint32).tobytes()
+        for first in range(0, len(pins), staged.max_entries):
+            rows = np.zeros(staged.max_entries, dtype=records.RECORD)
+            part = pins[first : first + staged.max_entries]
+            rows[: len(part)] = part
+            staged.update(numbers, rows.tobytes())
+            self._object.program("take_in_staged").call()
 
     def pin_of(self, key: SessionKey) -> abi.Pin | None:
         """What the table holds for a session, in force or not."""

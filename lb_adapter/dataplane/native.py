@@ -160,7 +160,10 @@ class NativeDataPlane(SpliceTables):
         """Have the worker walk. One that died is started again, on the sessions that it left."""
         self._obey(b"walk", self.segment.lib.segment_walk)
         rows = self.segment.walked
-        return {slot: Load(int(rows[slot].pins), int(rows[slot].live)) for slot in self._applied}
+        return {
+            slot: Load(int(rows[slot].pins), int(rows[slot].live), int(rows[slot].foreign))
+            for slot in self._applied
+        }
 
     def _obey(self, order: bytes, here: Callable[[Any], int]) -> None:
         """Have the worker go over the table; without one, do it `here`."""
@@ -192,8 +195,14 @@ class NativeDataPlane(SpliceTables):
             yield batch if since_ms is None else records.seen_since(batch, since_ms)
 
     def insert(self, pins: PinRecords) -> None:
+        self._hand_over(pins, take_in=False)
+
+    def take_in(self, pins: PinRecords) -> None:
+        self._hand_over(pins, take_in=True)
+
+    def _hand_over(self, pins: PinRecords, *, take_in: bool) -> None:
         """By way of the worker, for only it takes the table's locks."""
-        for part in self.segment.stage(pins):
+        for part in self.segment.stage(pins, take_in=take_in):
             if self._worker is None:
                 self.segment.lib.segment_insert(self.segment.pointer)
             else:

@@ -164,9 +164,10 @@ class Segment:
                 return
             yield batch[:count]
 
-    def stage(self, pins: PinRecords) -> Iterator[int]:
+    def stage(self, pins: PinRecords, *, take_in: bool) -> Iterator[int]:
         """Lay a part of the pins ready for `segment_insert`, then the next one; how many they are."""
         staged = self.lib.segment_staged(self.pointer)
+        staged.take_in = take_in
         for first in range(0, len(pins), STAGED):
             part = np.ascontiguousarray(pins[first : first + STAGED])
             ffi.memmove(staged.records, part.tobytes(), part.nbytes)

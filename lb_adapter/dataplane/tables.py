@@ -93,6 +93,7 @@ class SpliceTables(ABC):
             overflow=self.overflow(),
             take_over=self.take_over(),
             refuse_full=config.refuse_full,
+            rewrites=config.rewrites,
         )
         before, self._splice = self._splice, config
         self._write_config(row)
@@ -228,6 +229,7 @@ def read_settings(row: Any) -> SpliceConfig:
         affinity=_name(Affinity, "affinity", row.affinity),
         policy=_name(Policy, "policy", row.policy),
         refuse_full=bool(row.refuse_full),
+        rewrites=bool(row.rewrites),
     )
 
 

@@ -62,7 +62,7 @@ static inline __u32 export_pins(struct segment *s, __u64 *cursor, struct pin_rec
 	return count;
 }
 
-/* Write the staged pins, in place of what is there; those that find no room are left out. */
+/* Take the staged pins in, or write them in place of what is there; those that find no room are left out. */
 static inline void insert_staged(struct segment *s)
 {
 	for (__u32 i = 0; i < s->staged.count; i++) {
@@ -71,6 +71,10 @@ static inline void insert_staged(struct segment *s)
 		struct pin *pin;
 		__u64 word;
 
+		if (s->staged.take_in) {
+			take_in(&e, &record->key, record->word);
+			continue;
+		}
 		if (!leaf_insert(&e, &record->key, record->word))
 			continue;
 		pin = leaf_find(&e, &record->key);

@@ -38,6 +38,10 @@ INLINE int walk_entry(struct env *e, struct shape shape, __u64 *entry)
 		return 0;
 	if (!evict && !(word & PIN_DEAD) && s->state != SLOT_FREE && s->generation == pin_generation(word) &&
 	    !pin_expired(word, e->now, e->c)) {
+		if (is_foreign(e, word)) {
+			r->foreign++;
+			return 0;
+		}
 		r->pins++;
 		if (e->c->miss == MISS_PLACE ? pin_state(word) != PIN_CLOSING : lease_valid(word, e->now, e->c))
 			r->live++;

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from catenary.session import End, SessionKey, Timeouts
-from lb_adapter import records
-from lb_adapter.core.oracle_pin import Pin, State
-from lb_adapter.dataplane.base import SpliceConfig
+from catenary.tags import TagPair
+from lb_adapter import balancer, records
+from lb_adapter.balancer import ChainTable
+from lb_adapter.core.oracle_pin import FOREIGN, Pin, State
+from lb_adapter.dataplane.base import Load, SpliceConfig
 from lb_adapter.dataplane.ebpf import EbpfDataPlane
 from lb_adapter.dataplane.native import NativeDataPlane
 from lb_adapter.records import PinRecords
@@ -76,6 +78,29 @@ def test_what_finds_no_room_is_left_out(planes: tuple[Plane, Plane]) -> None:
     kept = rows(small.export(None))
     assert kept < rows(large.export(None))
     assert len(kept) >= 1024
+
+
+def test_what_the_other_saw_takes_no_place(planes: tuple[Plane, Plane]) -> None:
+    """Affinity rule 2, in 4096 records a time: what is absent comes in, what was seen here stays."""
+    plane, _ = planes
+    table = balancer.change(ChainTable(), add=[(TagPair(2, 3), 1)], ask_id=4094, now=0.0, transit=2.0)
+    plane.apply(table)
+    now = plane.now_ms()
+    here, theirs = pins(100, seen=now, slot=0), pins(3 * SIZE // 4, seen=now - 5, slot=0)
+    plane.insert(here)
+    copy = records.Copy(1, now + 77, theirs)
+    plane.take_in(records.foreign(copy, now))
+    got = records.of(b"", b"")
+    for batch in plane.export(None):
+        got = np.concatenate([got, batch])
+    foreign = got[records.field(got["word"], "outer") == FOREIGN]
+    assert (len(got), len(foreign)) == (len(theirs), len(theirs) - 100)
+    assert set(records.field(foreign["word"], "seen").tolist()) == {(now - 82) & 0xFFFFFFFF}
+    assert rows(iter([records.own(got)])) == rows(iter([here]))
+    assert plane.walk()[0] == Load(100, 100, len(foreign))
+    gone = pins(1000, seen=now, slot=5)
+    plane.take_in(records.foreign(records.Copy(1, now, gone), now))
+    assert sum(map(len, plane.export(None))) == len(theirs), "a chain that is not here"
 
 
 def test_the_clock_is_the_one_that_pins_age_by(planes: tuple[Plane, Plane]) -> None:

@@ -22,7 +22,7 @@ def test_this_release_passes() -> None:
         assert passed.frames > 250
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", [m for m in MUTANTS if m.by_frames], ids=lambda mutant: mutant.name)
 def test_a_worker_with_a_mistake_is_refused(mutant: Mutant, tmp_path: Path) -> None:
     program = planted.worker(planted.plant(mutant, tmp_path))
     with pytest.raises(InvalidValue, match=r"fails its self-test .* at the frame '.*': expected .*; got "):

@@ -141,10 +141,12 @@ class LoadBalancers:
         timeouts: Timeouts = SHORT,
         *,
         with_slave: bool = True,
+        rewrites: bool = False,
         plane: Callable[[], DataPlane] | None = None,
     ) -> None:
         self._timeouts = timeouts
         self._plane = plane or setting.plane
+        self._rewrites = rewrites
         self._stack = ExitStack()
         self._roles: dict[int, ExitStack] = {}
         self.master_client = BalancerClient("http://127.0.0.1:8082", what="master")
@@ -160,13 +162,17 @@ class LoadBalancers:
         return self
 
     def start_master(self) -> None:
-        config = SpliceConfig("master", "l1o", "l1i", ASK, self._timeouts)
+        config = SpliceConfig("master", "l1o", "l1i", ASK, self._timeouts, rewrites=self._rewrites)
         self.master = Master(self._plane(), config, "main", self.slave_client)
         self._serve(self.master, 8082)
 
     def lose_master(self) -> None:
         """Its daemon, its programs and its tables."""
         self._roles.pop(8082).close()
+
+    def lose_slave(self) -> None:
+        """The same of the slave."""
+        self._roles.pop(8083).close()
 
     def start_slave(self) -> None:
         config = SpliceConfig("slave", "l2o", "l2i", None, self._timeouts)

@@ -105,6 +105,7 @@ def test_bad_options_are_one_clear_line_and_start_no_worker() -> None:
         ((*ports, "--data-plane", "af_packet", "--pin", "/run/x"), "--data-plane af_packet has --keep"),
         ((*ports, "--keep"), "--data-plane ebpf has --pin DIR"),
         ((*ports, "--threads", "2"), "--threads is for af_packet"),
+        ((*ports, "--rewrites", "--on-full", "hash"), "--on-full hash does not go with --rewrites"),
         ((*ports, "--data-plane", "pf_ring"), "libpfring.so is not installed"),
         ((*ports[:-1], "l2o", "--data-plane", "af_packet"), "are one interface, 'l2o'"),
         ((*ports[:-1], "nope0", "--data-plane", "af_packet"), "there is no interface 'nope0'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -66,6 +67,39 @@ def test_ebpf() -> None:
 
 def test_af_packet() -> None:
     lose_the_master(af_packet, False)
+
+
+@isolated
+def lose_the_slave(plane: Callable[[], DataPlane], offloads: bool) -> None:
+    """Where chains rewrite, a new slave is told all keys: it asks with a hint for each (rule 2)."""
+    setting.plane, setting.offloads = plane, offloads
+    wire_up()
+    with LoadBalancers(CALM, rewrites=True) as lbs:
+        add = [wire.PairAdd(forward=pair.forward, reverse=pair.reverse) for pair in PAIRS]
+        lbs.master_client.change(wire.Change(add=add))
+        sessions = [Session(CLIENT, family) for _ in range(6) for family in (4, 6)]
+        for session in sessions:
+            session.talk()
+        lbs.lose_slave()
+        lbs.start_slave()
+        wait_until(lambda: lbs.slave_client.stats().pins >= len(sessions), "the keys at the slave", 20)
+        assert sum(row.sessions for row in lbs.slave_client.stats().pairs) == 0, "no lease is proved by them"
+        for session in sessions:
+            session.far.sendall(b"hello")
+            assert session.near.recv(5, socket.MSG_WAITALL) == b"hello"
+        assert lbs.counter("slave", "hint_sent") >= len(sessions)
+        assert lbs.counter("master", "hint_refused") == 0
+        assert lbs.counter("slave", "affinity_mismatch") == 0
+        for session in sessions:
+            session.close()
+
+
+def test_ebpf_slave() -> None:
+    lose_the_slave(lambda: EbpfDataPlane(pins=4096), True)
+
+
+def test_af_packet_slave() -> None:
+    lose_the_slave(af_packet, False)
 
 
 @isolated

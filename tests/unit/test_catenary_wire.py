@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
@@ -147,3 +149,30 @@ def test_what_two_segments_both_claim_is_named_with_both(main: str, other: str, 
     with pytest.raises(InvalidValue) as caught:
         NetworkConfig.load(file)
     assert text in caught.value.detail
+
+
+def with_pools(one: str, other: str) -> str:
+    """The network file with two NFs that translate to these addresses."""
+    row = "  {}: {{switch: s3, ingress: s3-eth{}, egress: s3-eth{}, pool: [{}]}}\n"
+    rows = row.format("n1", 1, 2, one) + row.format("nat2", 3, 4, other)
+    return re.sub(r"(?<=nfs:\n)( .*\n)+", rows, NETWORK)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("10.9.0.0/24", "10.9.0.64/26", "10.9.0.64/26"),
+        ("10.8.0.1, 10.9.0.7", "10.9.0.0/16", "10.9.0.7/32"),
+        ('"fd00:9::/64"', '"fd00:9::/48"', "fd00:9::/64"),
+    ],
+)
+def test_pools_that_overlap_are_refused_by_name(one: str, other: str, shared: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        NetworkConfig.load(with_pools(one, other))
+    assert f"{shared} is in the pools of NF 'n1' and NF 'nat2'" in caught.value.detail
+
+
+def test_pools_side_by_side_are_fine() -> None:
+    config = NetworkConfig.load(with_pools('10.9.0.0/26, "fd00:9::/64"', "10.9.0.64/26"))
+    assert [str(pool) for pool in config.nfs["nat2"].pool] == ["10.9.0.64/26"]
+    assert NetworkConfig.model_validate(config.model_dump(mode="json")) == config

@@ -146,6 +146,39 @@ def test_the_first_master_of_all_has_nothing_to_copy() -> None:
     assert state.hold is None
 
 
+MET_SLAVE = peering.Seen("s", ONE.epoch, "m1")
+
+
+def test_keys_are_exchanged_where_chains_rewrite_them() -> None:
+    """Rule 2: all of them first, and then what was seen since."""
+    assert acts(leader(table=ONE, slave="s", reason=None), MET_SLAVE) == (), "no chain rewrites"
+    state = leader(table=ONE, slave="s", reason=None, rewrites=True)
+    state, first = peering.step(state, MET_SLAVE, 10)
+    assert first == (peering.Exchange(None, None, 10),)
+    state = said(state, peering.Exchanged(5000, 7000, 10), now=10.01)
+    assert acts(state, MET_SLAVE, 10.4) == ()
+    assert acts(state, MET_SLAVE, 10.5) == (peering.Exchange(4980, 6980, 10.5),)
+
+
+def test_a_long_exchange_is_followed_by_a_long_pause() -> None:
+    state = leader(table=ONE, slave="s", reason=None, rewrites=True)
+    state = said(said(state, MET_SLAVE, now=10), peering.Exchanged(5000, 7000, 10), now=12)
+    assert acts(state, MET_SLAVE, 29.9) == ()
+    assert acts(state, MET_SLAVE, 30) != ()
+
+
+def test_who_may_have_lost_its_keys_gets_all_of_them() -> None:
+    state = leader(table=ONE, slave="s", reason=None, rewrites=True)
+    state = said(said(state, MET_SLAVE), peering.Exchanged(5000, 7000, 10.0))
+    empty = peering.Seen("s2", 0, None)
+    for lost in (said(state, empty), said(state, peering.Failed("cut"), empty)):
+        again = said(lost, peering.Accepted("s2", ONE.epoch), peering.Adopted())
+        again = said(again, peering.Exchanged(5000, 7000, 9.0))
+        assert again.exchanged is None, "it was for the one before"
+        met = peering.Seen("s2", again.table.epoch, "m1")
+        assert acts(again, met, 10.2) == (peering.Exchange(None, None, 10.2),)
+
+
 FUTURE = replace(ONE, epoch=5000)
 CLASH = replace(ONE, pairs=(*ONE.pairs, replace(ONE.pairs[0], slot=1, tags=TagPair(8, 3))))
 MET = following.greeted(FOLLOWER, hello(), PROTOCOL)
@@ -169,6 +202,8 @@ MET = following.greeted(FOLLOWER, hello(), PROTOCOL)
         ),
         (lambda: following.told(FOLLOWER, "main", "m1", ONE, ASK), "no handshake yet"),
         (lambda: following.told(MET, "main", "m2", ONE, ASK), "m1 greeted last, not m2"),
+        (lambda: following.check_master(FOLLOWER, "m1"), "no handshake yet"),
+        (lambda: following.check_master(MET, "m2"), "m1 greeted last, not m2"),
         (lambda: following.told(MET, "b", "m1", ONE, ASK), "for segment 'b'"),
         (lambda: following.told(MET, "main", "m1", ChainTable(), ASK), "epoch 0 is older"),
         (lambda: following.told(MET, "main", "m1", FUTURE, ASK), "from the future"),
@@ -192,7 +227,7 @@ class Protocol(RuleBasedStateMachine):
         self.now = 0.0
         self.masters = 1
         self.plane = ChainTable()
-        self.leader = leader(instance="m1")
+        self.leader = leader(instance="m1", rewrites=True)
         self.follower = following.Follower("main", ChainTable())
         self.slaves = 1
         self.sent: list[Callable[[], object]] = []
@@ -221,6 +256,8 @@ class Protocol(RuleBasedStateMachine):
                 return peering.Adopted()
             case peering.Count():
                 return peering.Counted(self.follower.table.epoch, {}, {})
+            case peering.Exchange():
+                return peering.Exchanged(0, 0, act.begun) if arrives and answered else peering.Failed("lost")
         return None
 
     def delivery(self, act: peering.Greet | peering.Tell) -> Callable[[], None]:
@@ -275,7 +312,7 @@ class Protocol(RuleBasedStateMachine):
     @rule()
     def the_master_restarts(self) -> None:
         self.masters += 1
-        self.leader = leader(instance=f"m{self.masters}", table=self.plane)
+        self.leader = leader(instance=f"m{self.masters}", table=self.plane, rewrites=True)
 
     @rule()
     def the_slave_restarts(self) -> None:

@@ -21,6 +21,8 @@ class Mutant:
     file: str
     old: str
     new: str
+    by_frames: bool = True
+    """Is it in what becomes of a frame? Else in the walk, in an order, or in what the peer sends."""
 
 
 MUTANTS = (
@@ -71,6 +73,7 @@ MUTANTS = (
         "place.h",
         "? 2 * e->c->transit_ms : 0);",
         "? 0 : 0);",
+        by_frames=False,
     ),
     Mutant(
         "what is under way ends a tombstone",
@@ -83,6 +86,29 @@ MUTANTS = (
         "splice.h",
         "f, class, slot);\n\tif (e->c->take_over == TAKE_OVER_HOLD)",
         "f, class, slot);\n\tif (0)",
+    ),
+    Mutant(
+        "the stream moves what was seen here",
+        "place.h",
+        "!(is_foreign(e, old) && pin_later(word, old))",
+        "!pin_later(word, old)",
+        by_frames=False,
+    ),
+    Mutant(
+        "the stream brings back what is gone",
+        "place.h",
+        "!in_force(e, word) || !leaf_insert",
+        "!leaf_insert",
+        by_frames=False,
+    ),
+    Mutant("a client's packet does not make a pin its own", "place.h", "next = pin_own(next)", "next = next"),
+    Mutant("an ask makes a pin of its own", "place.h", "e->c->rewrites &&", "0 &&"),
+    Mutant(
+        "what the stream brought is evicted",
+        "place.h",
+        "PIN_OPENING && !is_foreign(e, word) &&",
+        "PIN_OPENING &&",
+        by_frames=False,
     ),
     Mutant("an orphan is not told", "place.h", "f->key.kind == PROTO_TCP && !opens", "0 && !opens"),
     Mutant(

@@ -8,6 +8,7 @@ from types import ModuleType
 from tests.vectors import (
     scenarios_places,
     scenarios_resets,
+    scenarios_rewrites,
     scenarios_sessions,
     scenarios_sides,
     scenarios_takeover,
@@ -22,6 +23,7 @@ def _of(module: ModuleType) -> list[Callable[[Make], None]]:
 
 SCENARIOS = [
     *_of(scenarios_places),
+    *_of(scenarios_rewrites),
     *_of(scenarios_sessions),
     *_of(scenarios_sides),
     *_of(scenarios_resets),
