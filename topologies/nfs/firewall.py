@@ -24,8 +24,8 @@ table inet firewall {
     type filter hook forward priority filter; policy drop;
     ct state established,related counter name established accept
     ct state invalid counter name dropped drop
-    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, nd-router-advert } \
-counter name icmp_opened accept
+    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, nd-router-advert, \
+mld-listener-query, mld-listener-report, mld2-listener-report } counter name icmp_opened accept
     icmp type echo-request counter name icmp_opened accept
     icmpv6 type echo-request counter name icmp_opened accept
     tcp flags & (fin | syn | rst | ack) == syn ct state new counter name opened accept
