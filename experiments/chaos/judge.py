@@ -180,8 +180,12 @@ class Line:
 
     def let_go(self, now: int) -> None:
         """An order places anew what is idle: this session, too, if nothing of it can be in a chain."""
-        if self.crossed_at is not None and now - self.crossed_at > self._times.transit:
-            self.session.chains.clear()
+        if self.crossed_at is not None and now - self.crossed_at <= self._times.transit:
+            return
+        session: Session | None = self.session
+        while session is not None:  # a packet of one that rested may be on its way to the master yet
+            session.chains.clear()
+            session = session.earlier
 
     def left(self, ticket: Ticket, now: int) -> None:
         """A packet came out of a chain. An ACK long enough after a RST shows that the session lives."""

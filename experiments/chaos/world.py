@@ -18,9 +18,10 @@ from catenary.errors import CatenaryError, Unavailable
 from catenary.session import End, SessionKey, Timeouts
 from catenary.tags import TagPair
 from experiments.chaos.judge import Arrival, Line, Lines, Ticket
+from experiments.chaos.orphans import Orphans
 from experiments.chaos.plane import OraclePlane
 from lb_adapter.core.oracle import TCP, FrameClass, Parsed
-from lb_adapter.core.oracle_pin import FROM_CLIENT, FROM_SERVER, Pin, State, Times
+from lb_adapter.core.oracle_pin import FROM_CLIENT, FROM_SERVER, Times
 from lb_adapter.core.setup import Verdict
 from lb_adapter.dataplane.base import Policy, SpliceConfig, TakeOver
 from lb_adapter.master import Master
@@ -167,8 +168,7 @@ class World:
         self.now = 1000
         self.outcome = Outcome()
         self.paths: list[Path] = []
-        self._lost: dict[bytes, tuple[int, Pin]] = {}
-        self._orphans: dict[bytes, int] = {}
+        self._orphans = Orphans()
         self._transit = round(options.timeouts.transit * 1000)
         self._bypass = {side: self._way() for side in (FROM_CLIENT, FROM_SERVER)}
         # Packets and hosts, and what the daemons and their management do.
@@ -222,7 +222,7 @@ class World:
         """The master loses its tables, too."""
         lost = self.planes["master"].splice
         assert lost is not None
-        self._lost.update((key, (self.now, pin)) for key, pin in lost.pins.items())
+        self._orphans.lose(lost, self.now)
         self.planes["master"] = self._plane("master")
         self.master = self._master()
 
@@ -248,15 +248,8 @@ class World:
             yield TICK
 
     def _find_orphans(self) -> None:
-        """Of what the master lost, that which its slave does not know either, or knows otherwise."""
-        if self.planes["master"].take_over() is TakeOver.HOLD:
-            return
-        slave = self.planes["slave"].splice
-        known = slave.pins if slave else {}
-        for key, (when, pin) in self._lost.items():
-            if not _knows(known.get(key), pin):
-                self._orphans[key] = when
-        self._lost.clear()
+        if self.planes["master"].take_over() is not TakeOver.HOLD:
+            self._orphans.find(self.planes["slave"].splice)
 
     # -- the loop ------------------------------------------------------------------------------------------
 
@@ -339,7 +332,7 @@ class World:
         if line.entered(packet.ticket, path.name, self.now):
             self._find_orphans()
             begun = min(packet.ticket.session.chains.values())
-            if begun <= self._orphans.get(line.key.pack(), -1):
+            if self._orphans.has(line.key.pack(), begun):
                 self.outcome.orphaned += 1
             else:
                 self.outcome.broken.append(self._counter_example(line, packet.ticket))
@@ -389,10 +382,3 @@ class World:
         chains = ", ".join(f"{name} at {when} ms" for name, when in ticket.session.chains.items())
         rows = [str(arrival) for arrival in line.story]
         return "\n".join([f"seed {self.options.seed}: {line.key} crossed {chains}", *rows])
-
-
-def _knows(pin: Pin | None, lost: Pin) -> bool:
-    """Does a slave's pin say what the lost one said? A handshake's last ACK may have got lost in between."""
-    if pin is None or (pin.slot, pin.generation) != (lost.slot, lost.generation):
-        return False
-    return pin.state is not State.OPENING or lost.state is State.OPENING
