@@ -107,8 +107,14 @@ class Daemon(ABC):
 
     def tick(self) -> None:
         with self._lock:
-            self._load = self._plane.walk()
+            self._walk()
             self._watch_affinity()
+
+    def _walk(self) -> dict[int, Load]:
+        """What is in force, by slot; the rest is reclaimed."""
+        with self._lock:
+            self._load = self._plane.walk()
+            return self._load
 
     def _watch_affinity(self) -> None:
         """The one alarm that needs no taps (affinity rule 2): a tag contradicted a live pin."""
@@ -135,7 +141,7 @@ class Daemon(ABC):
 
     def _stats(self, peer: wire.BalancerStats | None) -> wire.BalancerStats:
         with self._lock:
-            self._load = self._plane.walk()
+            self._walk()
             traffic = self._plane.traffic()
             rows = [
                 wire.PairStats(

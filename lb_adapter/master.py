@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -49,6 +50,7 @@ class Master(Sessions):
     ) -> None:
         super().__init__(plane, config, segment, clock=clock)
         self._peer = peer
+        self._turn = threading.RLock()
         self._overflow = overflow.Overflow(active=plane.overflow(), since=self._clock())
         self._slow_start = slow_start
         self._leader = self._at_start()
@@ -291,8 +293,7 @@ class Master(Sessions):
     def rebalance(self, request: wire.Rebalance) -> wire.Rebalanced:
         self._refuse_while_copying()
         with self._turn:
-            with self._lock:
-                live = {slot: load.live for slot, load in self._plane.walk().items()}
+            live = {slot: load.live for slot, load in self._walk().items()}
             weights = [(item.pair(), item.weight) for item in request.weights]
             table = balancer.reweigh(self.table, weights, live)
             if table != self.table:
@@ -303,7 +304,7 @@ class Master(Sessions):
     def activity(self, tags: TagPair) -> wire.PairActivity:
         with self._lock:
             pair = self.table.find(tags)
-            pins = self._plane.walk().get(pair.slot, Load()).pins
+            pins = self._walk().get(pair.slot, Load()).pins
         return wire.PairActivity(
             forward=tags.forward,
             reverse=tags.reverse,

@@ -7,9 +7,7 @@ reset it takes a tombstone, so that the server learns there what the client lear
 from __future__ import annotations
 
 import threading
-import time
 from abc import abstractmethod
-from collections.abc import Callable
 
 from catenary import wire
 from catenary.chain import PairState
@@ -20,7 +18,7 @@ from lb_adapter import abi, balancer
 from lb_adapter.balancer import ChainTable
 from lb_adapter.core.setup import Order
 from lb_adapter.daemon import Daemon, log
-from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, Swept, Traffic
+from lb_adapter.dataplane.base import Load, Swept, Traffic
 
 TCP = 6
 _STATES = {number: name.removeprefix("PIN_").lower() for name, number in abi.enum("pin_state").items()}
@@ -49,17 +47,8 @@ def mirrored(order: Order, master_id: str) -> wire.SweepOrder:
 class Sessions(Daemon):
     """The master's part in it."""
 
-    def __init__(
-        self,
-        plane: DataPlane,
-        config: SpliceConfig,
-        segment: str,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        super().__init__(plane, config, segment, clock=clock)
-        self._turn = threading.RLock()
-        """One exchange with the slave at a time. Taken before `_lock`, which is free meanwhile."""
+    _turn: threading.RLock
+    """One exchange with the slave at a time. Taken before `_lock`, which is free meanwhile."""
 
     @abstractmethod
     def _refuse_while_copying(self) -> None: ...
@@ -72,11 +61,6 @@ class Sessions(Daemon):
         """Carry out an order at the slave, then here. Repeated, it does what is left to do."""
         self._tell_slave(mirrored(order, self.instance))
         return self.sweep_here(order)
-
-    def _walk(self) -> dict[int, Load]:
-        with self._lock:
-            self._load = self._plane.walk()
-            return self._load
 
     def end_sessions(self, tags: TagPair, then: wire.Then) -> wire.PairEnded:
         """End what is left of a pair that cools down. Closed first, it learns nothing from late packets."""

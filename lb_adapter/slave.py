@@ -71,7 +71,7 @@ class Slave(Daemon):
         """Its session table, or what was seen since, as a stream (`records`). Packets go on."""
         with self._lock:
             if since_ms is None:
-                self._plane.walk()
+                self._walk()
                 log.info("session table copied", epoch=self.table.epoch)
             now_ms, epoch = self._plane.now_ms(), self.table.epoch
         return records.write(self._plane.export(since_ms), protocol=wire.PROTOCOL, epoch=epoch, now_ms=now_ms)
@@ -95,7 +95,7 @@ class Slave(Daemon):
         """Active while the pair takes sessions or a valid lease of it is left."""
         with self._lock:
             pair = self.table.find(tags)
-            leases = self._plane.walk().get(pair.slot, Load()).live
+            leases = self._walk().get(pair.slot, Load()).live
         return wire.PairActivity(
             forward=tags.forward,
             reverse=tags.reverse,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from catenary import maglev
 from catenary.chain import PairState
@@ -96,7 +96,26 @@ def entries_of(
     return tuple(None if entry == maglev.EMPTY else entry for entry in filled)
 
 
-class BpfSplice:
+P = TypeVar("P", EbpfDataPlane, NativeDataPlane)
+
+
+class _OnPlane(Generic[P]):
+    """What a twin has of a real data plane."""
+
+    plane: P
+
+    def counts(self) -> dict[str, int]:
+        """By reason, since it was made."""
+        return self.plane.counters()
+
+    def set_overflow(self, overflow: bool) -> None:
+        self.plane.set_overflow(overflow)
+
+    def set_take_over(self, state: TakeOver) -> None:
+        self.plane.set_take_over(state)
+
+
+class BpfSplice(_OnPlane[EbpfDataPlane]):
     """The BPF programs by BPF_PROG_TEST_RUN: without any interface, by the kernel's clock. Needs root."""
 
     def __init__(self, choice: Choice, *, capacity: int = 4096, program: Path = OBJECT) -> None:
@@ -144,21 +163,11 @@ class BpfSplice:
         for slot in range(8):
             self.plane.object.map("loads").set(struct.pack("=I", slot), bytes(8))
 
-    def counts(self) -> dict[str, int]:
-        """By reason, since it was made."""
-        return self.plane.counters()
-
-    def set_overflow(self, overflow: bool) -> None:
-        self.plane.set_overflow(overflow)
-
-    def set_take_over(self, state: TakeOver) -> None:
-        self.plane.set_take_over(state)
-
     def close(self) -> None:
         self.plane.close()
 
 
-class WorkerSplice:
+class WorkerSplice(_OnPlane[NativeDataPlane]):
     """A worker's binary, frame by frame over a segment of its own: without any interface, by its clock.
 
     `beside`: as af_packet hands frames over, the outermost tag beside them; else as pf_ring does.
@@ -195,16 +204,6 @@ class WorkerSplice:
         """Change a pin that is there."""
         segment = self.plane.segment
         segment.lib.pin_set(segment.pointer, _c_key(key), word)
-
-    def counts(self) -> dict[str, int]:
-        """By reason, since it was made."""
-        return self.plane.counters()
-
-    def set_overflow(self, overflow: bool) -> None:
-        self.plane.set_overflow(overflow)
-
-    def set_take_over(self, state: TakeOver) -> None:
-        self.plane.set_take_over(state)
 
     def close(self) -> None:
         self._tester.close()

@@ -125,19 +125,24 @@ class EbpfDataPlane(SpliceTables):
         return Swept(int(done.reset), int(done.moved))
 
     def overflow(self) -> bool:
-        return bool(abi.unpack("config", self._config.get(_ZERO) or b"").overflow)
+        return bool(self._settings().overflow)
 
     def set_overflow(self, overflow: bool, *, roomy: bool = False) -> None:
-        config = abi.unpack("config", self._config.get(_ZERO) or b"")
-        config.overflow = abi.overflow(overflow, roomy=roomy)
-        self._config.set(_ZERO, bytes(abi.ffi.buffer(config)))
+        self._change_setting("overflow", abi.overflow(overflow, roomy=roomy))
 
     def take_over(self) -> TakeOver:
-        return TakeOver(abi.unpack("config", self._config.get(_ZERO) or b"").take_over)
+        return TakeOver(self._settings().take_over)
 
     def set_take_over(self, state: TakeOver) -> None:
-        config = abi.unpack("config", self._config.get(_ZERO) or b"")
-        config.take_over = state
+        self._change_setting("take_over", state)
+
+    def _settings(self) -> Any:
+        """A copy of `struct config` as it is now."""
+        return abi.unpack("config", self._config.get(_ZERO) or b"")
+
+    def _change_setting(self, field: str, value: int) -> None:
+        config = self._settings()
+        setattr(config, field, value)
         self._config.set(_ZERO, bytes(abi.ffi.buffer(config)))
 
     def now_ms(self) -> int:
@@ -233,7 +238,7 @@ class EbpfDataPlane(SpliceTables):
 
         `renamed`: the outer and inner port that it shall have now.
         """
-        row = abi.unpack("config", self._config.get(_ZERO) or b"")
+        row = self._settings()
         if not row.outers:
             return None
         config = read_settings(row)
