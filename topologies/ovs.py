@@ -11,16 +11,15 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from catenary.errors import Unavailable, Unsupported
+from topologies.started import Started
 
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 _PROGRAMS = ("ovsdb-tool", "ovsdb-server", "ovs-vswitchd", "ovs-vsctl", "ovs-ofctl", "ovs-appctl")
 
 
-class OpenVSwitch:
+class OpenVSwitch(Started):
     """One instance whose files are in `directory`; a context manager that starts and stops it.
 
     `environment` holds the variables by which every `ovs-*` program (and Mininet) finds this instance.
@@ -30,15 +29,6 @@ class OpenVSwitch:
         self.directory = directory
         names = ("OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR")
         self.environment = dict.fromkeys(names, str(directory))
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def datapath(self) -> str:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from topologies.hosts import Host
+from topologies.started import Started
 
 _RULES = """\
 table inet firewall {
@@ -73,7 +72,7 @@ class FirewallCounters:
         return cls(**{item["name"]: item["packets"] for item in items})
 
 
-class Firewall:
+class Firewall(Started):
     """The firewall on `host` between its ports `ingress` (clients) and `egress` (servers).
 
     `rate_mbit` is its capacity in each direction (Mbit/s; None: unlimited): the bottleneck of its chain.
@@ -83,15 +82,6 @@ class Firewall:
         self.host = host
         self._ports = f"{ingress} {egress}"
         self._rate_mbit = rate_mbit
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Bring it up. Raises `Unavailable` with what a tool said, e.g. if the kernel has no br_netfilter."""

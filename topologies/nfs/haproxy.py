@@ -8,13 +8,12 @@ from __future__ import annotations
 import subprocess
 import time
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from catenary.errors import Unavailable
 from topologies.hosts import Host
 from topologies.nfs import router
 from topologies.nfs.router import Side
+from topologies.started import Started
 
 _PORT = 8000
 _RULES = """\
@@ -63,7 +62,7 @@ class ProxyCounters:
     stray: int
 
 
-class Haproxy:
+class Haproxy(Started):
     """The proxy on `host` from `ingress` (clients) to `egress`; `origin` is the server, ADDRESS:PORT.
 
     `ports` (first, last) are those that it calls from. They must be no other copy's and no client's.
@@ -76,15 +75,6 @@ class Haproxy:
         self._sides = ingress, egress
         self._origin, self._ports = origin, ports
         self._process: subprocess.Popen[str] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Bring it up, and wait until it listens. Raises `Unavailable` with what a tool said."""

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network
-from types import TracebackType
-from typing import Self
 
 from topologies.hosts import Host
 from topologies.nfs import router
 from topologies.nfs.router import Side
+from topologies.started import Started
 
 _RULES = """\
 table ip nat {{
@@ -51,22 +50,13 @@ class NatCounters:
     stray: int
 
 
-class Nat:
+class Nat(Started):
     """The NAT on `host` from `ingress` (clients) to `egress` (servers); `pool` is what it translates to."""
 
     def __init__(self, host: Host, ingress: Side, egress: Side, pool: str) -> None:
         self.host = host
         self._sides = ingress, egress
         self.pool = IPv4Network(pool)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Bring it up. Raises `Unavailable` with what a tool said."""

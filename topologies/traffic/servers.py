@@ -10,11 +10,11 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Self
+from types import MappingProxyType
 
 from catenary.errors import Unavailable, Unsupported
 from topologies.hosts import Host
+from topologies.started import Started
 
 KB = 1000
 FILES: Mapping[str, int] = MappingProxyType(
@@ -57,25 +57,13 @@ http {{
 """
 
 
-class Server:
+class Server(Started):
     """What all servers share: one process on a host that answers on a port."""
 
     def __init__(self, host: Host, port: int) -> None:
         self.host = host
         self.port = port
         self._process: subprocess.Popen[str] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        raise NotImplementedError
 
     def stop(self) -> None:
         if self._process is None:
