@@ -180,3 +180,30 @@ def test_no_session_is_let_go_before_its_time(pair: Opened) -> None:
     assert pair.master.rebalance(wire.Rebalance(move_idle=300)).moved == 0
     (pin,) = pair.plane.splice.pins.values()  # type: ignore[union-attr]
     assert pin.state is State.ESTABLISHED
+
+
+def test_a_hint_that_is_younger_than_its_pin_is_let_go_too(pair: Opened) -> None:
+    """The slave saw the last packet a moment later; kept, its hint would bring the session back."""
+    near, far = pair.plane.splice, pair.slave_plane.splice
+    assert near is not None
+    verdict, _ = near.outer(tcp("A"), pair.now)
+    pair.idle(TIMES.transit)
+    far.inner(with_tag(tcp("A"), verdict.vid), pair.now)
+    pair.idle(300 - TIMES.transit)
+    assert pair.master.rebalance(wire.Rebalance(move_idle=300)).moved == 1
+    assert far.pins == {}
+
+
+def test_what_goes_idle_during_the_call_to_the_slave_is_kept(pair: Opened) -> None:
+    slow = pair.slave.sweep
+
+    def sweep(order: wire.SweepOrder) -> wire.Swept:
+        done = slow(order)
+        pair.idle(TIMES.transit + 1)
+        return done
+
+    pair.slave.sweep = sweep  # type: ignore[method-assign]
+    pair.idle(300 - TIMES.transit - 0.5)
+    assert pair.master.rebalance(wire.Rebalance(move_idle=300)).moved == 0
+    assert pair.master.rebalance(wire.Rebalance(move_idle=300)).moved == 1
+    assert pair.slave_plane.splice.pins == {}
