@@ -17,6 +17,7 @@ import structlog
 
 from catenary import wire
 from catenary.errors import CatenaryError
+from lb_adapter import overflow
 from lb_adapter.balancer import ChainTable, Pair
 from lb_adapter.core.setup import Order
 from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, Swept, Traffic
@@ -111,9 +112,12 @@ class Daemon(ABC):
             self._watch_affinity()
 
     def _walk(self) -> dict[int, Load]:
-        """What is in force, by slot; the rest is reclaimed."""
+        """What is in force, by slot; the rest is reclaimed, and tombstones, where the living need room."""
         with self._lock:
             self._load = self._plane.walk()
+            if overflow.crowded(self._load.values(), self._plane.capacity):
+                self._plane.sweep(Order("forget"))
+                self._load = self._plane.walk()
             return self._load
 
     def _watch_affinity(self) -> None:
@@ -158,7 +162,7 @@ class Daemon(ABC):
                 role=self._config.role,
                 segment=self._segment,
                 epoch=self.table.epoch,
-                pins=sum(load.pins + load.foreign for load in self._load.values()),
+                pins=sum(load.entries for load in self._load.values()),
                 capacity=self._plane.capacity,
                 overflow=self._plane.overflow(),
                 pairs=rows,

@@ -108,7 +108,7 @@ class Master(Sessions):
             self._overflow = overflow.observe(
                 self._overflow,
                 full=self._plane.overflow(),
-                pins=sum(load.pins + load.foreign for load in self._load.values()),
+                pins=sum(load.entries for load in self._load.values()),
                 capacity=self._plane.capacity,
                 unpinned=counters["pin_table_full"] + counters["evicted"],
                 now=self._clock(),
@@ -292,6 +292,8 @@ class Master(Sessions):
 
     def rebalance(self, request: wire.Rebalance) -> wire.Rebalanced:
         self._refuse_while_copying()
+        if request.move_idle is not None:
+            self._refuse_if_rewriting("leave out --move-idle")
         with self._turn:
             live = {slot: load.live for slot, load in self._walk().items()}
             weights = [(item.pair(), item.weight) for item in request.weights]

@@ -6,9 +6,11 @@ without a pin; for that the chain set may not change.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from catenary.session import Timeouts
+from lb_adapter.dataplane.base import Load
 
 HIGH_WATER, LOW_WATER = 0.9, 0.8
 """Shares of the table's capacity: overflow is entered above the first, and left below the second."""
@@ -26,6 +28,12 @@ class Overflow:
     unpinned: int = 0
     since: float = 0.0
     roomy: bool = False
+
+
+def crowded(loads: Collection[Load], capacity: int) -> bool:
+    """Are there tombstones in a table that is above its high-water mark?"""
+    tombstones = any(load.tombstones for load in loads)
+    return tombstones and sum(load.entries for load in loads) > HIGH_WATER * capacity
 
 
 def observe(

@@ -70,18 +70,20 @@ class Sessions(Daemon):
     def end_sessions(self, tags: TagPair, then: wire.Then) -> wire.PairEnded:
         """End what is left of a pair that cools down. Closed first, it learns nothing from late packets."""
         self._refuse_while_copying()
+        if then == "rebalance":
+            self._refuse_if_rewriting("reset them instead (--then reset)")
         with self._turn:
             table = balancer.closed(self.table, tags, self._clock())
             if table != self.table:
                 self._propose(table)
             pair = self.table.find(tags)
-            left = self._walk().get(pair.slot, Load()).pins
-            if pair.state is PairState.CLOSED and left:
+            if pair.state is PairState.CLOSED:
                 place = (pair.slot, pair.generation)
                 swept = self._sweep(Order("reset" if then == "reset" else "delete", place))
-                log.warning("sessions ended", pair=str(tags), reset=swept.reset, moved=swept.moved)
-                left = self._walk().get(pair.slot, Load()).pins
+                if swept.reset or swept.moved:
+                    log.warning("sessions ended", pair=str(tags), reset=swept.reset, moved=swept.moved)
             with self._lock:
+                left = self._walk().get(pair.slot, Load()).pins
                 counted = self._plane.traffic().get(pair.slot, Traffic())
         return wire.PairEnded(
             forward=tags.forward,
@@ -109,6 +111,7 @@ class Sessions(Daemon):
                 return view
             pair = self.table.find(view.tags.pair())
             if request.mode == "move":
+                self._refuse_if_rewriting("reset it instead")
                 target = balancer.refuge(self.table, pair.slot, live)
                 order = Order("move", key=key, to=(target.slot, target.generation))
             elif key.kind == TCP:
@@ -118,6 +121,13 @@ class Sessions(Daemon):
             self._sweep(order)
             log.warning("session ended", session=key.text, mode=request.mode, pair=str(pair.tags))
             return self._view(key)
+
+    def _refuse_if_rewriting(self, fix: str) -> None:
+        """A session has two keys there that nobody can tell to be one; no other chain knows it (rule 2)."""
+        if self._config.rewrites:
+            raise Conflict(
+                f"segment {self._segment!r} has chains that rewrite: a session can't go on in another: {fix}"
+            )
 
     def _view(self, key: SessionKey) -> wire.SessionView:
         if self._config.affinity != "session":

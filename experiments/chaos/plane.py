@@ -90,15 +90,18 @@ class OraclePlane:
         pins: Counter[int] = Counter()
         live: Counter[int] = Counter()
         foreign: Counter[int] = Counter()
+        tombstones = 0
         for pin in self.splice.pins.values():
             if pin.state is State.RESET:
+                tombstones += 1
                 continue
             if self.splice.is_foreign(pin):
                 foreign[pin.slot] += 1
                 continue
             pins[pin.slot] += 1
             live[pin.slot] += pin.state is not State.CLOSING if master else leased(pin, now, times)
-        return {slot: Load(pins[slot], live[slot], foreign[slot]) for slot in pins.keys() | foreign.keys()}
+        slots = {0, *pins, *foreign}
+        return {s: Load(pins[s], live[s], foreign[s], 0 if s else tombstones) for s in slots}
 
     def sweep(self, order: Order) -> Swept:
         return Swept(*self.splice.sweep(order, self._clock())) if self.splice else Swept()

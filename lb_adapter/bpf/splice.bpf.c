@@ -486,37 +486,13 @@ SEC("syscall")
 int clock(void *unused) { return now_ms(); }
 
 /* One pin of the walk; 1 if it is to be deleted. */
-INLINE int walk_pin(struct pin *pin, const struct session_key *key, struct env *e)
+INLINE int walk_one(struct pin *pin, const struct session_key *key, struct env *e)
 {
-	__u64 word = pin->word;
-	__u32 at = pin_slot(word), evict;
-	struct slot *s = bpf_map_lookup_elem(&slots, &at);
+	__u64 word = pin_read(pin);
+	__u32 at = walk_row(word);
 	struct walk_result *r = bpf_map_lookup_elem(&walked, &at);
 
-	if (!s || !r)
-		return 0;
-	evict = evictable(e, key, word);
-	if (!evict && is_tombstone(word) && !pin_expired(word, e->now, e->c))
-		return 0;
-	if (!evict && !(word & PIN_DEAD) && s->state != SLOT_FREE && s->generation == pin_generation(word) &&
-	    !pin_expired(word, e->now, e->c)) {
-		if (is_foreign(e, word)) {
-			r->foreign++;
-			return 0;
-		}
-		r->pins++;
-		if (e->c->miss == MISS_PLACE ? pin_state(word) != PIN_CLOSING : lease_valid(word, e->now, e->c))
-			r->live++;
-		return 0;
-	}
-	/* First the mark, then the deletion: a packet that refreshed it since we looked wins, and keeps it. */
-	if (!(word & PIN_DEAD) && leaf_swap(pin, word, word | PIN_DEAD) != word)
-		return 0;
-	if (evict)
-		leaf_count(e, evicted);
-	else
-		r->expired++;
-	return 1;
+	return r && walk_pin(e, pin, word, key, r);
 }
 
 static long walk4(void *map, struct ipv4_key *small, struct pin *pin, struct env *e)
@@ -524,14 +500,14 @@ static long walk4(void *map, struct ipv4_key *small, struct pin *pin, struct env
 	struct session_key key;
 
 	expand_key(small, &key);
-	if (walk_pin(pin, &key, e))
+	if (walk_one(pin, &key, e))
 		bpf_map_delete_elem(map, small);
 	return 0;
 }
 
 static long walk6(void *map, struct session_key *key, struct pin *pin, struct env *e)
 {
-	if (walk_pin(pin, key, e))
+	if (walk_one(pin, key, e))
 		bpf_map_delete_elem(map, key);
 	return 0;
 }

@@ -184,9 +184,9 @@ struct chain_counters {
 
 /*
  * An order to end sessions, and what it did. SWEEP_MOVE takes pins to another slot in place; SWEEP_RESET deletes what
- * is no TCP connection, for only these can be told.
+ * is no TCP connection, for only these can be told. SWEEP_FORGET deletes tombstones: those who live need the room.
  */
-enum sweep_mode { SWEEP_RESET = 0, SWEEP_DELETE = 1, SWEEP_MOVE = 2 };
+enum sweep_mode { SWEEP_RESET = 0, SWEEP_DELETE = 1, SWEEP_MOVE = 2, SWEEP_FORGET = 3 };
 
 struct sweep {
 	__u32 mode;
@@ -207,7 +207,9 @@ struct walk_result {
 	__u32 pins;
 	__u32 live;
 	__u32 expired;
-	__u32 foreign;      /* not among `pins` */
+	__u32 foreign;      /* not among `pins`, as the next */
+	__u32 tombstones;   /* of all slots, in the first row: theirs may be free */
+	__u32 zero;
 };
 
 /* Every drop and every special case has a counter; the name in the REST answer is the name here. */
@@ -255,7 +257,8 @@ enum reason {
 	drop_reset = 40,        /* the same, not answered: a RST, an ICMP error, or no way back */
 	ordered_reset = 41,     /* a session was reset by order */
 	ordered_move = 42,      /* a session was moved by order, or let go to be placed anew */
-	REASONS = 43
+	drop_closed = 43,       /* asked about a key that only the peer knows, and whose chain is closed: no chain has it */
+	REASONS = 44
 };
 
 #endif

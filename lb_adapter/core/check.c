@@ -339,8 +339,9 @@ EXPORT void check_sweep(struct check *check, struct sweep *order, __u32 now)
 EXPORT void check_walk(struct check *check, __u32 now)
 {
 	struct env e = { .c = &check->config, .now = now, .check = check };
+	static struct walk_result rows[MAX_SLOTS];
 
-	memset(check->loads, 0, sizeof(check->loads));
+	memset(rows, 0, sizeof(rows));
 	for (int i = PINS4; i <= PINS6; i++) {
 		struct store *s = &check->stores[i], old = *s;
 
@@ -348,22 +349,13 @@ EXPORT void check_walk(struct check *check, __u32 now)
 		s->used = 0;
 		for (__u32 at = 0; at < old.size; at++) {
 			struct entry *entry = &old.entries[at];
-			int evict;
+			__u64 word = entry->pin.word;
 
-			if (!entry->used)
-				continue;
-			evict = evictable(&e, &entry->key, entry->pin.word);
-			if (evict)
-				leaf_count(&e, evicted);
-			if (evict || entry->pin.word & PIN_DEAD ||
-			    !(in_force(&e, entry->pin.word) ||
-			      (is_tombstone(entry->pin.word) && !pin_expired(entry->pin.word, now, e.c))))
-				continue;
-			add(s, &entry->key, entry->pin.word);
-			if (pin_state(entry->pin.word) != PIN_CLOSING && !is_tombstone(entry->pin.word) &&
-			    !is_foreign(&e, entry->pin.word))
-				check->loads[pin_slot(entry->pin.word)]++;
+			if (entry->used && !walk_pin(&e, &entry->pin, word, &entry->key, &rows[walk_row(word)]))
+				add(s, &entry->key, entry->pin.word);
 		}
 		free(old.entries);
 	}
+	for (__u32 slot = 0; slot < MAX_SLOTS; slot++)
+		check->loads[slot] = rows[slot].live;
 }

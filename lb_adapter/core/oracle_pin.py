@@ -146,14 +146,26 @@ def refreshed(pin: Pin, now: int, flags: int, side: int, transit: int) -> Pin:
     return replace(seen, state=State.ESTABLISHED if flags & ACK else pin.state, fins=fins)
 
 
-def renewed(old: Pin, fresh: Pin, flags: int, transit: int) -> Pin:
+def renewed(old: Pin, fresh: Pin, flags: int, side: int, transit: int) -> Pin:
     """The slave's lease after a packet that proves it; `fresh` is what that packet alone would write."""
-    closing = flags & (FIN | RST)
+    fins = 0 if opens(flags) else old.fins
+    fins |= side if flags & FIN else 0
+    fresh = replace(fresh, fins=fins)
     lingers = (
         fresh.state is State.ESTABLISHED
         and old.state is State.CLOSING
         and age(old, fresh.seen) <= 2 * transit
     )
+    if flags & RST or fins == BOTH:
+        return replace(fresh, state=State.CLOSING)
     if fresh.state is State.OPENING and old.state in (State.ESTABLISHED, State.REOPENING):
         return replace(fresh, state=State.REOPENING)  # it may be a copy of its own SYN, or forged
-    return replace(fresh, state=State.CLOSING) if closing or lingers else fresh
+    return replace(fresh, state=State.CLOSING) if lingers else fresh
+
+
+def server_ends(lease: Pin) -> Pin:
+    """The slave's lease after the server's FIN: that proves nothing, but closes what the client closed."""
+    if lease.state is not State.ESTABLISHED:
+        return lease
+    fins = lease.fins | FROM_SERVER
+    return replace(lease, fins=fins, state=State.CLOSING if fins & FROM_CLIENT else lease.state)

@@ -20,6 +20,7 @@ from lb_adapter.core.oracle_pin import (
     opens,
     renewed,
     revives,
+    server_ends,
 )
 from lb_adapter.core.oracle_reset import answer
 from lb_adapter.core.oracle_table import Dropped, Ended, SessionTable, is_neighbour
@@ -191,7 +192,7 @@ class Splice(SessionTable):
     def _about(self, parsed: Parsed, now: int) -> Pin:
         """The session that an ICMP error is about."""
         pin = self._look(parsed, now)
-        if pin is None:
+        if pin is None or self._stranded(pin):
             raise Dropped("drop_error_unknown")
         if pin.state is State.RESET:
             raise Ended(pin)
@@ -213,7 +214,11 @@ class Splice(SessionTable):
         return Verdict("inner", self.setup.slots[slot].reverse, "ask_answered")
 
     def _hinted(self, parsed: Parsed, now: int, hint: int) -> int | None:
-        slot = self._refresh(parsed, now, parsed.tcp_flags, FROM_SERVER)
+        try:
+            slot = self._refresh(parsed, now, parsed.tcp_flags, FROM_SERVER)
+        except Dropped as dropped:
+            self.counts["hint_refused"] += dropped.reason == "drop_closed"  # a tombstone's is counted later
+            raise
         if slot is not None:
             self.counts["hint_refused"] += slot != hint
         elif self.overflow:
@@ -238,6 +243,8 @@ class Splice(SessionTable):
             if pin is not None and pin.state is State.RESET:
                 return self._asks_unless_reset(parsed, pin, now)
             if pin is not None and self._decides(pin, parsed.tcp_flags, now):
+                if parsed.kind is FrameClass.SESSION and parsed.key and parsed.tcp_flags & FIN:
+                    self.pins[parsed.key.pack()] = server_ends(pin)
                 self._note_fragment(parsed, now, pin.slot)
                 self.counts["error_hit"] += parsed.kind is FrameClass.ERROR
                 return Verdict("inner", self.setup.slots[pin.slot].reverse, "to_chain", pin.slot)
@@ -271,7 +278,7 @@ class Splice(SessionTable):
                 closed = opens(parsed.tcp_flags) and old.state is State.CLOSING
                 if not closed and not self._may_move(old, parsed.tcp_flags):
                     self._check(parsed, old.slot, tagged)
-            self._lease(parsed, now, tagged, "session_learned", "lease_renewed")
+            self._lease(parsed, now, tagged, FROM_CLIENT)
         return self._to_outer(parsed, tagged)
 
     def _slave_answered(self, parsed: Parsed, now: int, tagged: int) -> Verdict:
@@ -283,7 +290,7 @@ class Splice(SessionTable):
                 self.counts["answer_late"] += 1
                 slot = old.slot
             elif not self._over(old, parsed):
-                self._lease(parsed, now, tagged, "answer_taken", "answer_taken")
+                self._lease(parsed, now, tagged, FROM_SERVER)
             self._note_fragment(parsed, now, slot)
         else:
             self.counts["error_hit" if parsed.kind is FrameClass.ERROR else "fragment_hit"] += 1
@@ -293,16 +300,21 @@ class Splice(SessionTable):
         """Nothing but a SYN takes the place of a tombstone."""
         return old is not None and old.state is State.RESET and not revives(parsed.tcp_flags)
 
-    def _lease(self, parsed: Parsed, now: int, slot: int, new: str, again: str) -> None:
+    def _lease(self, parsed: Parsed, now: int, slot: int, side: int) -> None:
+        """A closed chain teaches nothing: a lease would bring back what was let go."""
         assert parsed.key is not None
+        if self._closed(slot):
+            self.counts["closed_not_learned"] += 1
+            return
         raw, fresh = parsed.key.pack(), self._fresh(slot, parsed, now)
         old = self.pins.get(raw)
         if old is None and self._full(raw):
             self.counts["pin_table_full"] += 1
             return
         flags, transit = parsed.tcp_flags, self.setup.times.transit
-        self.pins[raw] = fresh if old is None else renewed(old, fresh, flags, transit)
-        self.counts[new if old is None else again] += 1
+        self.pins[raw] = fresh if old is None else renewed(old, fresh, flags, side, transit)
+        learned = "session_learned" if old is None else "lease_renewed"
+        self.counts["answer_taken" if side == FROM_SERVER else learned] += 1
 
     def _to_outer(self, parsed: Parsed, tagged: int) -> Verdict:
         reason = "designated" if parsed.kind is FrameClass.OTHER else "to_outer"

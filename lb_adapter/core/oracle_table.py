@@ -81,19 +81,29 @@ class SessionTable:
                 pin.state is not State.RESET and not self._in_force(pin, now)
             ):
                 del self.pins[raw]
-        over = (State.CLOSING, State.RESET)
-        own = [pin for pin in self.pins.values() if not self.is_foreign(pin)]
-        self.loads = Counter(pin.slot for pin in own if pin.state not in over)
+        self.loads = Counter(pin.slot for pin in self.pins.values() if self._live(pin, now))
+
+    def _live(self, pin: Pin, now: int) -> bool:
+        """Does a pin count as a session of its chain? At the slave, while its lease is valid."""
+        if self.is_foreign(pin) or pin.state is State.RESET:
+            return False
+        if self.setup.role == "slave":
+            return leased(pin, now, self.setup.times)
+        return pin.state is not State.CLOSING
 
     def sweep(self, order: Order, now: int) -> tuple[int, int]:
         """Carry out an order: how many sessions it reset, and moved."""
         reset = moved = 0
+        if order.mode == "forget":
+            self.pins = {raw: pin for raw, pin in self.pins.items() if pin.state is not State.RESET}
+            return 0, 0
         for raw, pin in list(self.pins.items()):
             key = SessionKey.unpack(raw)
             if not self._meant(order, key, pin, now):
                 continue
             own = not self.is_foreign(pin)
-            if pin.state is not State.CLOSING and own:
+            loads = pin.state is not State.CLOSING and own
+            if loads:
                 self.loads[pin.slot] = max(0, self.loads[pin.slot] - 1)
             if order.mode == "reset" and key.kind == TCP:
                 self.pins[raw] = replace(pin, state=State.RESET, seen=now, fins=0)
@@ -101,7 +111,7 @@ class SessionTable:
                 continue
             if order.mode == "move" and order.to is not None:
                 self.pins[raw] = replace(pin, slot=order.to[0], generation=order.to[1])
-                self.loads[order.to[0]] += 1
+                self.loads[order.to[0]] += loads
             else:
                 del self.pins[raw]
             # Who asked for whose address is nobody's session; the other load balancer counts its own.
@@ -116,13 +126,16 @@ class SessionTable:
         here = (pin.slot, pin.generation)
         if order.slot not in (None, here) or (order.mode == "move" and order.to == here):
             return False
-        # A closing pin's moment is that at which closing began: packets may have come for 2 D after it.
-        quiet = order.idle + (2 * self.setup.times.transit if pin.state is State.CLOSING else 0)
+        # A master's closing pin has the moment at which closing began: packets may have come up to 2 D later.
+        silent = pin.state is State.CLOSING and self.setup.role == "master"
+        quiet = order.idle + (2 * self.setup.times.transit if silent else 0)
         return not order.idle or age(pin, now) >= quiet
 
     def take_in(self, key: bytes, word: int, now: int) -> None:
         """Rule 2: a pin of the other's comes. Own ones stay; of two of the other's the later counts."""
         pin, old = Pin.of(word), self.pins.get(key)
+        if self._closed(pin.slot):
+            return
         if pin.state is State.RESET or not self._in_force(pin, now) or (old is None and self._full(key)):
             return
         if old is not None and old.state is State.RESET:
@@ -138,6 +151,14 @@ class SessionTable:
     def _open(self, slot: int | None) -> Slot | None:
         return None if slot is None else self.setup.slots.get(slot)
 
+    def _closed(self, slot: int) -> bool:
+        row = self._open(slot)
+        return row is not None and row.state == "closed"
+
+    def _stranded(self, pin: Pin) -> bool:
+        """Asked about, known from the other side only, its chain closed: no answer, and no other chain."""
+        return self._asked and self.is_foreign(pin) and self._closed(pin.slot)
+
     def _in_force(self, pin: Pin, now: int) -> bool:
         row = self._open(pin.slot)
         known = row is not None and row.generation == pin.generation
@@ -148,7 +169,7 @@ class SessionTable:
         if not self.overflow or self.roomy or self.setup.role != "master":
             return False
         if pin.state is not State.OPENING or self.setup.outers != 1 or self.is_foreign(pin):
-            return pin.state is State.RESET
+            return False
         plain, _ = lanes(SessionKey.unpack(raw), len(self.setup.entries))
         return pin.slot == self.setup.entries[plain]
 
@@ -250,6 +271,8 @@ class SessionTable:
         if pin.state is State.RESET:
             self.pins[parsed.key.pack()] = replace(pin, seen=now)
             raise Ended(pin)
+        if self._stranded(pin):
+            raise Dropped("drop_closed")
         after = refreshed(pin, now, flags, side, self.setup.times.transit)
         if self.is_foreign(pin) and not self._asked:
             after = replace(after, outer=self._outer)

@@ -146,22 +146,34 @@ INLINE __u64 pin_next(__u64 word, __u32 now, __u8 flags, __u32 side, const struc
 }
 
 /*
- * The slave's word after a forward packet, which always proves the lease. Closing only shortens the life of
- * the hint; the client's last ACK right after its FIN leaves it closing. A SYN takes nothing from its life.
+ * The slave's word after a packet that proves the lease: a forward one, or the server's own that is back from the
+ * master. It closes as the master's does, by a RST or by FINs both ways: a half-closed session may rest, and this is
+ * what a master that lost its table copies (rule 8). The last ACK leaves it closing. A SYN takes nothing from its life.
  */
-INLINE __u64 lease_next(__u64 word, __u32 slot, __u32 generation, __u32 now, const struct frame *f,
+INLINE __u64 lease_next(__u64 word, __u32 slot, __u32 generation, __u32 now, const struct frame *f, __u32 side,
 			const struct config *c)
 {
-	__u32 state = first_state(f), before = pin_state(word);
+	__u32 state = first_state(f), before = pin_state(word), fins = opens(f->tcp_flags) ? 0 : pin_fins(word);
 
-	if (f->tcp_flags & (TCP_FIN | TCP_RST))
+	if (f->tcp_flags & TCP_FIN)
+		fins |= side;
+	if (f->tcp_flags & TCP_RST || fins == (SIDE_CLIENT | SIDE_SERVER))
 		state = PIN_CLOSING;
 	else if (state == PIN_OPENING && (before == PIN_ESTABLISHED || before == PIN_REOPENING))
 		state = PIN_REOPENING;
 	else if (state == PIN_ESTABLISHED && before == PIN_CLOSING &&
 		 pin_age(word, now) <= 2 * c->transit_ms)
 		state = PIN_CLOSING;
-	return pin_word(0, slot, generation, state, now);
+	return pin_word(0, slot, generation, state, now) | (__u64)fins << PIN_FIN_SHIFT;
+}
+
+/* The slave's word after a FIN that the server sends by its lease, which that does not prove again. */
+INLINE __u64 lease_fin(__u64 word)
+{
+	if (pin_state(word) != PIN_ESTABLISHED)
+		return word;
+	word |= (__u64)SIDE_SERVER << PIN_FIN_SHIFT;
+	return pin_fins(word) == SIDE_SERVER ? word : (word & ~(7ULL << 58)) | (__u64)PIN_CLOSING << 58;
 }
 
 #endif

@@ -104,6 +104,20 @@ INLINE __u32 meet_tombstone(struct env *e)
 
 INLINE int met_tombstone(const struct env *e) { return e->no_slot == drop_reset; }
 
+/* Is there nothing against placing the frame's key? */
+INLINE int may_place(const struct env *e) { return e->no_slot == drop_no_chain; }
+
+/*
+ * A key that this side knows from the other one only, asked about when its chain is closed. Were it answered, a
+ * drained chain would go on; and no other chain made that key (rule 2).
+ */
+INLINE int is_stranded(struct env *e, __u64 word)
+{
+	const struct slot *s = open_slot(e, pin_slot(word));
+
+	return e->from_inner == FROM_BYPASS && is_foreign(e, word) && s && s->state == SLOT_CLOSED;
+}
+
 /* The table's answer for a hash. */
 INLINE __u32 entry_of(const struct place_table *t, __u64 hash)
 {
@@ -233,6 +247,10 @@ INLINE __u32 refresh(struct env *e, struct frame *f, __u8 flags, __u32 side, int
 		word = pin_read(pin);
 		if (word & PIN_DEAD || !in_force(e, word) || (side == SIDE_CLIENT && gives_way(e, word, flags)))
 			return NO_SLOT;
+		if (is_stranded(e, word)) {
+			e->no_slot = drop_closed;
+			return NO_SLOT;
+		}
 		if (only_look)
 			break;
 		next = pin_next(word, e->now, flags, side, e->c);
@@ -285,14 +303,15 @@ INLINE void count_orphan(struct env *e, const struct frame *f)
 
 /*
  * Take a pin of the other load balancer's in (rule 2). What packets of our own have shown stays; of two words of
- * the other's the later one counts.
+ * the other's the later one counts. A closed chain learns nothing.
  */
 INLINE void take_in(struct env *e, const struct session_key *key, __u64 word)
 {
+	const struct slot *s = open_slot(e, pin_slot(word));
 	struct pin *pin;
 	__u64 old;
 
-	if (is_tombstone(word) || !in_force(e, word) || !leaf_insert(e, key, word))
+	if (!s || s->state == SLOT_CLOSED || is_tombstone(word) || !in_force(e, word) || !leaf_insert(e, key, word))
 		return;
 	pin = leaf_find(e, key);
 	if (!pin)
@@ -322,7 +341,7 @@ INLINE __u32 place(struct env *e, struct frame *f, int class, __u8 flags, __u32 
 			e->no_slot = drop_error_unknown;
 		return slot;
 	}
-	if (slot == NO_SLOT && !met_tombstone(e)) {
+	if (slot == NO_SLOT && may_place(e)) {
 		slot = choose(e, &f->key);
 		if (slot != NO_SLOT)
 			slot = assign(e, f, slot, session_placed);
@@ -334,26 +353,76 @@ INLINE __u32 place(struct env *e, struct frame *f, int class, __u8 flags, __u32 
 }
 
 /*
- * May the walk take away this pin, in overflow and while room is short? Only one that the hash would place where it is, so that its key
- * gets the same answer without it, and only a half-open one (a SYN flood). With several outer endpoints none is: the
- * one that it came from would be lost. A tombstone gives way at once: those who live need the room.
+ * May the walk take away this pin, in overflow and while room is short? Only one that the hash would place where it
+ * is, so that its key gets the same answer without it, and only a half-open one (a SYN flood). With several outer
+ * endpoints none is: the one that it came from would be lost.
  */
 INLINE int evictable(struct env *e, const struct session_key *key, __u64 word)
 {
-	if (e->c->overflow != OVERFLOW_FULL || e->c->miss != MISS_PLACE)
+	return e->c->overflow == OVERFLOW_FULL && e->c->miss == MISS_PLACE && e->c->outers < 2 &&
+	       pin_state(word) == PIN_OPENING && !is_foreign(e, word) &&
+	       entry_of(leaf_table(e), hash_key(key)) == pin_slot(word);
+}
+
+/* What a pin is to the walk; from WALK_EVICTED on it goes. */
+enum walked_as { WALK_OWN = 0, WALK_FOREIGN = 1, WALK_TOMBSTONE = 2, WALK_EVICTED = 3, WALK_OVER = 4 };
+
+INLINE int walked_as(struct env *e, const struct session_key *key, __u64 word)
+{
+	if (word & PIN_DEAD)
+		return WALK_OVER;
+	if (is_tombstone(word))
+		return pin_expired(word, e->now, e->c) ? WALK_OVER : WALK_TOMBSTONE;
+	if (!in_force(e, word))
+		return WALK_OVER;
+	if (evictable(e, key, word))
+		return WALK_EVICTED;
+	return is_foreign(e, word) ? WALK_FOREIGN : WALK_OWN;
+}
+
+/* The row of the walk's result that a pin is counted in. */
+INLINE __u32 walk_row(__u64 word) { return is_tombstone(word) ? 0 : pin_slot(word); }
+
+/* Walk one pin, whose word was just now `word`; `r` is its row. 1 if it is dead now, and to be deleted. */
+INLINE int walk_pin(struct env *e, struct pin *pin, __u64 word, const struct session_key *key, struct walk_result *r)
+{
+	int as = walked_as(e, key, word);
+
+	/* First the mark, then the deletion: a packet that refreshed it since we looked wins, and keeps it. */
+	if (as >= WALK_EVICTED && !(word & PIN_DEAD) && leaf_swap(pin, word, word | PIN_DEAD) != word)
 		return 0;
-	return is_tombstone(word) || (e->c->outers < 2 && pin_state(word) == PIN_OPENING && !is_foreign(e, word) &&
-				      entry_of(leaf_table(e), hash_key(key)) == pin_slot(word));
+	switch (as) {
+	case WALK_OWN:
+		r->pins++;
+		if (e->c->miss == MISS_PLACE ? pin_state(word) != PIN_CLOSING : lease_valid(word, e->now, e->c))
+			r->live++;
+		return 0;
+	case WALK_FOREIGN:
+		r->foreign++;
+		return 0;
+	case WALK_TOMBSTONE:
+		r->tombstones++;
+		return 0;
+	case WALK_EVICTED:
+		leaf_count(e, evicted);
+		return 1;
+	}
+	r->expired++;
+	return 1;
 }
 
 /*
  * What an order makes of a pin: the word itself if it is not meant, a tombstone, a pin of another slot, or one with the
- * dead mark, to be deleted. A closing pin's word is silent about packets up to 2 D after it (`pin_next`).
+ * dead mark, to be deleted. A closing pin's word is silent about packets up to 2 D after it (`pin_next`), the slave's
+ * is not (`lease_next`).
  */
 INLINE __u64 sweep_word(struct env *e, const struct session_key *key, __u64 word, const struct sweep *order)
 {
-	__u32 quiet = order->idle_ms + (pin_state(word) == PIN_CLOSING ? 2 * e->c->transit_ms : 0);
+	int silent = pin_state(word) == PIN_CLOSING && e->c->miss == MISS_PLACE;
+	__u32 quiet = order->idle_ms + (silent ? 2 * e->c->transit_ms : 0);
 
+	if (order->mode == SWEEP_FORGET)
+		return is_tombstone(word) ? word | PIN_DEAD : word;
 	if (word & PIN_DEAD || is_tombstone(word) || !in_force(e, word))
 		return word;
 	if (order->slot != NO_SLOT && (order->slot != pin_slot(word) || order->generation != pin_generation(word)))
@@ -370,8 +439,11 @@ INLINE __u64 sweep_word(struct env *e, const struct session_key *key, __u64 word
 	return word | PIN_DEAD;
 }
 
+/* Who asked for whose address is nobody's session; the other load balancer counts its own. */
 INLINE void count_swept(struct env *e, __u64 word, int reset, struct sweep *order)
 {
+	if (pin_state(word) == PIN_NEIGHBOUR || is_foreign(e, word) || is_tombstone(word))
+		return;
 	if (reset)
 		order->reset++;
 	else
@@ -396,13 +468,12 @@ INLINE int sweep_pin(struct env *e, struct pin *pin, const struct session_key *k
 			return 0;
 		if (leaf_swap(pin, word, next) != word)
 			continue;
-		if (pin_state(word) != PIN_CLOSING && !is_foreign(e, word))
+		if (pin_state(word) != PIN_CLOSING && !is_foreign(e, word) && !is_tombstone(word)) {
 			leaf_ended(e, pin_slot(word));
-		if (order->mode == SWEEP_MOVE)
-			leaf_new_session(e, pin_slot(next));
-		/* Who asked for whose address is nobody's session; the other load balancer counts its own. */
-		if (pin_state(word) != PIN_NEIGHBOUR && !is_foreign(e, word))
-			count_swept(e, word, is_tombstone(next), order);
+			if (order->mode == SWEEP_MOVE)
+				leaf_new_session(e, pin_slot(next));
+		}
+		count_swept(e, word, is_tombstone(next), order);
 		return !!(next & PIN_DEAD);
 	}
 	return 0;

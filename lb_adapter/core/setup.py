@@ -52,9 +52,12 @@ class Setup:
 
 @dataclass(frozen=True)
 class Order:
-    """An order to end sessions (`struct sweep`): those of `slot`, `key` and `idle` ms, each None for all."""
+    """An order to end sessions (`struct sweep`): those of `slot`, `key` and `idle` ms, each None for all.
 
-    mode: Literal["reset", "delete", "move"]
+    `forget` takes all tombstones away, and nothing else.
+    """
+
+    mode: Literal["reset", "delete", "move", "forget"]
     slot: tuple[int, int] | None = None
     """With its generation."""
     idle: int = 0

@@ -151,7 +151,7 @@ INLINE struct verdict master_asked(struct env *e, struct frame *f, int class, in
 	if (hinted && class == FRAME_SESSION) {
 		slot = refresh(e, f, f->tcp_flags, SIDE_SERVER, 0);
 		s = open_slot(e, hint);
-		if (met_tombstone(e))
+		if (slot == NO_SLOT && !may_place(e))
 			leaf_count(e, hint_refused);
 		else if (slot == NO_SLOT && e->c->overflow)
 			leaf_count(e, hint_ignored);
@@ -192,18 +192,21 @@ INLINE __u32 lease(struct env *e, struct frame *f, __u32 slot, int overwrite)
 	const struct slot *s = open_slot(e, slot);
 	__u64 word, next, fresh;
 	struct pin *pin;
+	int closed;
 
 	if (!s)
 		return slot;
+	/* What is under way when a chain is closed: a lease would bring back what was let go, and hold `drained` up. */
+	closed = s->state == SLOT_CLOSED;
 	fresh = pin_word(0, slot, s->generation, first_state(f), e->now);
-	if (!leaf_insert(e, &f->key, fresh)) {
+	if (!closed && !leaf_insert(e, &f->key, fresh)) {
 		leaf_count(e, overwrite ? session_learned : answer_taken);
 		return slot;
 	}
 	pin = leaf_find(e, &f->key);
 	if (!pin) {
 		/* No lease without room: the next server packet asks, and gets the same answer. */
-		leaf_count(e, pin_table_full);
+		leaf_count(e, closed ? closed_not_learned : pin_table_full);
 		return slot;
 	}
 	UNROLL
@@ -226,7 +229,11 @@ INLINE __u32 lease(struct env *e, struct frame *f, __u32 slot, int overwrite)
 			    !may_move(e, word, f->tcp_flags))
 				leaf_count(e, affinity_mismatch);
 		}
-		next = lease_next(word, slot, s->generation, e->now, f, e->c);
+		if (closed) {
+			leaf_count(e, closed_not_learned);
+			return slot;
+		}
+		next = lease_next(word, slot, s->generation, e->now, f, overwrite ? SIDE_CLIENT : SIDE_SERVER, e->c);
 		if (next == word || leaf_swap(pin, word, next) == word) {
 			leaf_count(e, overwrite ? lease_renewed : answer_taken);
 			return slot;
@@ -268,6 +275,9 @@ INLINE struct verdict slave_outer(struct env *e, struct frame *f, int class)
 			}
 		} else if (pin && s && !(word & PIN_DEAD) && in_force(e, word)) {
 			if (lease_decides(e, word, f->tcp_flags)) {
+				/* Once: a FIN that is still of interest is sent again. */
+				if (class == FRAME_SESSION && f->tcp_flags & TCP_FIN)
+					leaf_swap(pin, word, lease_fin(word));
 				note_first_fragment(e, f, slot);
 				count_class(e, class);
 				return send_inner(e, s, to_chain, slot, 1);

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 from catenary.session import SessionKey, Timeouts
 from lb_adapter.abi import Pin
@@ -55,12 +55,23 @@ class Load:
 
     `pins`: in force, and the chain can't be drained. `live`: at the master those of sessions that are not
     closing, at the slave valid leases. `foreign`: pins that belong to the other load balancer (affinity rule
-    2), which are in neither.
+    2), which are in neither. The tombstones of all slots are counted for slot 0: theirs may be gone.
     """
 
     pins: int = 0
     live: int = 0
     foreign: int = 0
+    tombstones: int = 0
+
+    @classmethod
+    def of(cls, row: Any) -> Self:
+        """From a `struct walk_result`."""
+        return cls(int(row.pins), int(row.live), int(row.foreign), int(row.tombstones))
+
+    @property
+    def entries(self) -> int:
+        """What all of it takes of the session table."""
+        return self.pins + self.foreign + self.tombstones
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ class EbpfDataPlane(SpliceTables):
 
     def walk_slots(self, slots: Iterable[int]) -> dict[int, Load]:
         """Reclaim what is not in force, and count the rest of these slots."""
-        slots = list(slots)
+        slots = {0, *slots}
         for slot in slots:
             self._walked.set(_key(slot), bytes(self._walked.value_size))
         self._object.program("walk").call()
@@ -116,7 +116,7 @@ class EbpfDataPlane(SpliceTables):
         for slot, row in rows.items():
             # What was counted up and down since the last walk has drifted: this is the truth again.
             self._loads.set(_key(slot), struct.pack("=Q", row.live))
-        return {slot: Load(int(row.pins), int(row.live), int(row.foreign)) for slot, row in rows.items()}
+        return {slot: Load.of(row) for slot, row in rows.items()}
 
     def sweep(self, order: Order) -> Swept:
         self._order.set(_ZERO, abi.sweep(order))

@@ -160,10 +160,7 @@ class NativeDataPlane(SpliceTables):
         """Have the worker walk. One that died is started again, on the sessions that it left."""
         self._obey(b"walk", self.segment.lib.segment_walk)
         rows = self.segment.walked
-        return {
-            slot: Load(int(rows[slot].pins), int(rows[slot].live), int(rows[slot].foreign))
-            for slot in self._applied
-        }
+        return {slot: Load.of(rows[slot]) for slot in {0, *self._applied}}
 
     def _obey(self, order: bytes, here: Callable[[Any], int]) -> None:
         """Have the worker go over the table; without one, do it `here`."""

@@ -19,42 +19,16 @@ INLINE void entry_key(const __u64 *entry, struct shape shape, struct session_key
 		memcpy(key, entry + 1, sizeof(*key));
 }
 
-/* Judge one entry; 1 if it is dead now. */
+/* Walk one entry; 1 if it is dead now. */
 INLINE int walk_entry(struct env *e, struct shape shape, __u64 *entry)
 {
 	__u64 word = __atomic_load_n(entry, __ATOMIC_ACQUIRE);
-	const struct slot *s = &e->s->slots[pin_slot(word) % MAX_SLOTS];
-	struct walk_result *r = &e->s->walked[pin_slot(word) % MAX_SLOTS];
 	struct session_key key;
-	int evict = 0;
 
 	if (!word || word == CLAIMED)
 		return 0;
-	if (e->c->overflow) {
-		entry_key(entry, shape, &key);
-		evict = evictable(e, &key, word);
-	}
-	if (!evict && is_tombstone(word) && !pin_expired(word, e->now, e->c))
-		return 0;
-	if (!evict && !(word & PIN_DEAD) && s->state != SLOT_FREE && s->generation == pin_generation(word) &&
-	    !pin_expired(word, e->now, e->c)) {
-		if (is_foreign(e, word)) {
-			r->foreign++;
-			return 0;
-		}
-		r->pins++;
-		if (e->c->miss == MISS_PLACE ? pin_state(word) != PIN_CLOSING : lease_valid(word, e->now, e->c))
-			r->live++;
-		return 0;
-	}
-	/* First the mark, then the deletion: a packet that refreshed it since we looked wins, and keeps it. */
-	if (!(word & PIN_DEAD) && leaf_swap((struct pin *)entry, word, word | PIN_DEAD) != word)
-		return 0;
-	if (evict)
-		leaf_count(e, evicted);
-	else
-		r->expired++;
-	return 1;
+	entry_key(entry, shape, &key);
+	return walk_pin(e, (struct pin *)entry, word, &key, &e->s->walked[walk_row(word) % MAX_SLOTS]);
 }
 
 /* Carry out an order on one entry; 1 if it is dead now. */

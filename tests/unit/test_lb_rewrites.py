@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -12,7 +13,7 @@ from scapy.layers.l2 import Ether
 
 from catenary import wire
 from catenary.chain import PairState
-from catenary.errors import Unavailable
+from catenary.errors import Conflict, Unavailable
 from catenary.session import Timeouts
 from catenary.tags import TagPair
 from experiments.chaos.plane import OraclePlane
@@ -81,14 +82,18 @@ class Rewriting:
 
     def server(self, forward: int, port: int, flags: str = "A") -> bool:
         """Does the server's answer to what came out of that chain's NF come back to it, and to the client?"""
+        if self.enters(forward, port, flags) != forward + 1:
+            return False
+        back = with_tag(frame(SERVER, CLIENT, port, flags), forward + 1)
+        return _splice(self.plane).inner(back, self.now)[0].port == "outer"
+
+    def enters(self, forward: int, port: int, flags: str = "A") -> int | None:
+        """The reverse tag by which the server's answer to that chain's NF goes into a chain, if it does."""
         reply = frame(SERVER, POOL[forward], port, flags)
         verdict, _ = _splice(self.slave_plane).outer(reply, self.now)
         if verdict.reason in ("ask_sent", "hint_sent"):
             verdict = self._ask(reply, verdict)
-        if verdict.reason != "to_chain" or verdict.vid != forward + 1:
-            return False
-        back = with_tag(frame(SERVER, CLIENT, port, flags), verdict.vid)
-        return _splice(self.plane).inner(back, self.now)[0].port == "outer"
+        return verdict.vid if verdict.reason == "to_chain" else None
 
     def _ask(self, reply: bytes, verdict: Verdict) -> Verdict:
         answered, _ = _splice(self.plane).inner(with_tag(reply, verdict.vid), self.now)
@@ -173,6 +178,54 @@ def test_what_belongs_to_the_slave_holds_up_no_removal() -> None:
     held = TIMES.tcp_closing + TIMES.lease + TIMES.transit + 6 * TIMES.transit
     pair.go_on(round(held * 1000) + 1000)
     assert {row.state for row in pair.master.pairs().pairs} == {PairState.DRAINED}
+
+
+def test_nothing_crosses_a_drained_chain() -> None:
+    """The NAT forgot the sessions; the server goes on sending, on keys that only the slave knows."""
+    pair = Rewriting()
+    chains = pair.open(range(1000, 1010))
+    pair.go_on(1000)
+    for port, chain in chains.items():
+        assert pair.server(chain, port, "R")
+    pair.master.change(wire.Change(remove=[wire.Tags.of(tags) for tags in CHAINS]))
+    for _ in range(60):
+        pair.go_on(1000)
+        crossed = [port for port, chain in chains.items() if pair.enters(chain, port)]
+        if {row.state for row in pair.master.pairs().pairs} == {PairState.DRAINED}:
+            assert crossed == []
+    assert {row.state for row in pair.master.pairs().pairs} == {PairState.DRAINED}
+    assert _splice(pair.plane).counts["drop_closed"] > 0
+
+
+def test_what_is_under_way_at_a_deadline_is_ended_by_the_next_call() -> None:
+    pair = Rewriting()
+    ((port, chain),) = pair.open(range(1000, 1001)).items()
+    tags = next(tags for tags in CHAINS if tags.forward == chain)
+    pair.go_on(1000)
+    pair.master.change(wire.Change(remove=[wire.Tags.of(tags)]))
+    verdict, _ = _splice(pair.plane).outer(frame(CLIENT, SERVER, port, "A"), pair.now)
+    pair.master.end_sessions(tags, "reset")
+    late = with_tag(frame(POOL[chain], SERVER, port, "A"), verdict.vid)
+    _splice(pair.slave_plane).inner(late, pair.now)
+    for _ in range(20):
+        pair.go_on(1000)
+        assert pair.master.end_sessions(tags, "reset").sessions == 0
+        assert pair.enters(chain, port) is None
+
+
+def test_no_session_of_theirs_is_moved() -> None:
+    pair = Rewriting()
+    ((port, chain),) = pair.open(range(1000, 1001)).items()
+    tags = next(tags for tags in CHAINS if tags.forward == chain)
+    key = f"tcp {CLIENT}:{port} {SERVER}:80"
+    with pytest.raises(Conflict, match="a session can't go on in another: reset it instead"):
+        pair.master.end_session(wire.SessionOrder(key=key, mode="move"))
+    with pytest.raises(Conflict, match="leave out --move-idle"):
+        pair.master.rebalance(wire.Rebalance(move_idle=300))
+    pair.master.change(wire.Change(remove=[wire.Tags.of(tags)]))
+    with pytest.raises(Conflict, match=r"reset them instead \(--then reset\)"):
+        pair.master.end_sessions(tags, "rebalance")
+    assert pair.server(chain, port)
 
 
 def test_health_tells_what_a_loss_would_lose() -> None:

@@ -115,7 +115,30 @@ def test_moved_sessions_are_not_brought_back_by_what_is_under_way(pair: Opened) 
     assert near is not None
     assert said(near.inner(answer("A", 3), pair.now)) == ("outer", 0, "to_outer")
     assert near.counts["closed_not_learned"] == 1
+    far = pair.slave_plane.splice
+    assert far is not None
+    far.inner(with_tag(tcp("A"), 2), pair.now)
+    assert pair.through(tcp("A"), answer("A")) == ("to_chain", "to_chain")
     assert said(near.outer(tcp("A"), pair.now)) == ("inner", 4, "to_chain")
+    assert said(far.outer(answer("A"), pair.now)) == ("inner", 5, "to_chain")
+
+
+def test_tombstones_make_room_for_the_living(pair: Opened) -> None:
+    """They count before the table is full; taken away, they are no overflow."""
+    pair.plane.capacity = pair.slave_plane.capacity = 10
+    pair.master.end_session(wire.SessionOrder(key=KEY, mode="reset"))
+    near, far = pair.plane.splice, pair.slave_plane.splice
+    assert near is not None
+    assert far is not None
+    for port in range(2000, 2009):
+        pair.through(tcp("S", port=port), answer("SA", port=port))
+    pair.master.tick()
+    pair.slave.tick()  # type: ignore[attr-defined]
+    for splice in (near, far):
+        assert len(splice.pins) == 9
+        assert State.RESET not in {pin.state for pin in splice.pins.values()}
+    assert not pair.plane.overflow()
+    assert near.counts["evicted"] == 0
 
 
 def test_one_session_is_moved_and_only_that(pair: Opened) -> None:

@@ -180,17 +180,69 @@ def a_tombstone_lives_as_long_as_an_established_session(make: Make) -> None:
     assert said(splice.outer(tcp("A"), 3 * HELD + 8)) == CHAIN0
 
 
-def in_overflow_tombstones_make_room(make: Make) -> None:
-    splice = _opened(make)
-    splice.sweep(RESET, 10)
-    splice.overflow = True
-    splice.walk(11)
-    assert said(splice.outer(tcp("A"), 12)) == CHAIN0
+def tombstones_make_room_by_order(make: Make) -> None:
+    """They count as nothing that was taken away from the living: overflow would begin its wait anew."""
+    for role, told in (("master", TO_CLIENT), ("slave", TO_CLIENT)):
+        splice = _opened(make, role)
+        frame = tcp("A") if role == "master" else answer("A")
+        splice.sweep(RESET, 10)
+        splice.overflow = role == "master"
+        splice.walk(11)
+        assert said(splice.outer(frame, 12)) == told, "no eviction"
+        splice.overflow = False
+        assert splice.sweep(Order("forget"), 13) == (0, 0)
+        assert said(splice.outer(frame, 14)) != told
+        assert splice.counts["evicted"] == splice.counts["ordered_move"] == 0
+        splice.sweep(Order("forget"), 15)
+        assert said(splice.outer(frame, 16))[2] != "drop_dead_pin"
+    assert said(splice.outer(answer("A"), 17))[2] == "ask_sent"
+
+
+def a_closed_chain_teaches_no_lease(make: Make) -> None:
+    """What is under way when a chain is closed and let go would bring the server's side back to it."""
+    closed = setup("slave", slots={**SLOTS, 0: replace(SLOTS[0], state="closed")})
     slave = _opened(make, "slave")
-    slave.sweep(RESET, 10)
-    slave.overflow = True
-    slave.walk(11)
-    assert said(slave.outer(answer("A"), 12)) == TO_CLIENT
+    slave.configure(closed)
+    slave.sweep(Order("delete", (0, 1)), 10)
+    assert said(slave.inner(tcp("A", 2), 11)) == ("outer", 0, "to_outer")
+    assert said(slave.inner(answer("A", 3), 12)) == ("inner", 3, "to_chain"), "what the master says is obeyed"
+    assert said(slave.outer(answer("A"), 13)) == ("inner", 4094, "ask_sent")
+    assert slave.counts["closed_not_learned"] == 2
+    slave.inner(tcp("A", 4), 14)
+    assert said(slave.inner(answer("A", 3), 15)) == ("inner", 5, "to_chain"), "but never against a lease"
+    slave.inner(tcp("A", 2), 16)
+    assert slave.counts["affinity_mismatch"] == 1
+    assert said(slave.outer(answer("A"), 17)) == ("inner", 5, "to_chain")
+
+
+def a_half_closed_session_is_as_idle_at_the_slave(make: Make) -> None:
+    """The client's FIN was its last packet: what the master lets go must leave no hint."""
+    master, slave = _opened(make), _opened(make, "slave")
+    for splice in (master, slave):
+        splice.outer(tcp("FA"), 10) if splice is master else splice.inner(tcp("FA", 2), 10)
+        assert splice.sweep(Order("delete", idle=100), 109) == (0, 0)
+        assert splice.sweep(Order("delete", idle=100), 110) == (0, 1)
+
+
+def a_half_closed_session_is_not_closing_at_the_slave(make: Make) -> None:
+    """It may rest, and a master that lost its table learns it from here."""
+    slave = _opened(make, "slave")
+    slave.inner(tcp("FA", 2), 10)
+    assert said(slave.outer(answer("A"), HELD + 9)) == ("inner", 2, "hint_sent")
+    slave = _opened(make, "slave")
+    slave.inner(tcp("FA", 2), 10)
+    slave.outer(answer("FA"), 11)
+    slave.inner(tcp("A", 2), 12)
+    assert said(slave.outer(answer("A"), 12 + TIMES.tau[State.CLOSING] + L + 3 * D))[2] == "ask_sent"
+    slave = _opened(make, "slave")
+    slave.inner(answer("FA", 3), 10 + L)
+    slave.inner(tcp("FA", 2), 11 + L)
+    assert said(slave.outer(answer("A"), 11 + L + TIMES.tau[State.CLOSING] + L + 3 * D))[2] == "ask_sent"
+    slave = make(setup("slave"))
+    slave.inner(tcp("S", 2), 0)
+    slave.outer(answer("FA"), 1)
+    slave.inner(tcp("FA", 2), 2)
+    assert said(slave.outer(answer("A"), HELD + 1)) == ("inner", 2, "hint_sent"), "the last session's FIN"
 
 
 def errors_and_fragments_are_not_answered(make: Make) -> None:

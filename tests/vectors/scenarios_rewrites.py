@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from scapy.layers.inet import ICMP, IPerror, TCPerror
+
 from lb_adapter.core.oracle_pin import FOREIGN, Pin, State
 from lb_adapter.core.setup import Order
 from tests.vectors.acting import (
     CHAIN0,
     CHAIN1,
+    SLOTS,
     TIMES,
+    A,
     AnySplice,
+    B,
     L,
     Make,
     answer,
@@ -16,6 +23,7 @@ from tests.vectors.acting import (
     said,
     setup,
     tcp,
+    to_client,
 )
 
 KEY = key_of(tcp("A")).pack()
@@ -92,6 +100,22 @@ def the_slave_has_no_lease_of_its_own_by_the_stream(make: Make) -> None:
     splice.inner(tcp("A", 6), L)
     take_in(splice, 1, L + 1, L + 1)
     assert said(splice.outer(answer("A"), L + 2)) == ("inner", 7, "to_chain")
+
+
+def no_other_chain_gets_what_a_closed_one_made(make: Make) -> None:
+    """Were it answered, a drained chain would go on; and no other chain made this key."""
+    closed = setup(rewrites=True, slots={**SLOTS, 1: replace(SLOTS[1], state="closed")})
+    quoted = ICMP(type=3, code=4) / IPerror(src=A, dst=B) / TCPerror(sport=1000, dport=80)
+    splice = make(setup(rewrites=True))
+    take_in(splice, 1, 0, 10)
+    splice.configure(closed)
+    assert said(splice.inner(answer("A", 4094), 20)) == ("", 0, "drop_closed")
+    assert said(splice.inner(answer("A", 2), 20)) == ("", 0, "drop_closed")
+    assert splice.counts["hint_refused"] == 1
+    assert said(splice.inner(to_client(quoted, 4094), 20)) == ("", 0, "drop_error_unknown")
+    splice = make(closed)
+    take_in(splice, 1, 0, 10)
+    assert said(splice.inner(answer("A", 4094), 20)) == ("inner", 3, "ask_answered"), "it takes nothing in"
 
 
 def what_the_stream_brought_is_no_load_and_is_not_evicted(make: Make) -> None:

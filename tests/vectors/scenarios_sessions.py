@@ -212,7 +212,7 @@ def only_the_clients_syn_leaves_it(make: Make) -> None:
 def a_session_placed_anew_is_no_mismatch_at_the_slave(make: Make) -> None:
     splice = make(setup("slave"))
     splice.inner(tcp("A", 4), 0)
-    splice.inner(tcp("FA", 4), 0)
+    splice.inner(tcp("R", 4), 0)
     splice.inner(tcp("S", 2), 500)
     assert splice.counts["affinity_mismatch"] == 0
     splice.inner(tcp("A", 4), 600)
@@ -223,10 +223,10 @@ def a_session_placed_anew_is_no_mismatch_at_the_slave(make: Make) -> None:
 
 
 def a_slaves_closing_lease_lingers(make: Make) -> None:
-    """The client's last ACK right after its FIN leaves the hint as short as it was."""
+    """An ACK right after a RST leaves the hint as short as it was; a later one shows that it lives."""
     for wait, reason in ((2 * D, "ask_sent"), (2 * D + 1, "hint_sent")):
         splice = make(setup("slave"))
         splice.inner(tcp("A", 4), 0)
-        splice.inner(tcp("FA", 4), 0)
+        splice.inner(tcp("R", 4), 0)
         splice.inner(tcp("A", 4), wait)
         assert said(splice.outer(answer("A"), wait + LATE))[2] == reason
