@@ -8,7 +8,10 @@ chain could get it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from catenary import wire
+from mgmt_system.reconcile import NOT_SAID
 
 
 def adoption(timeouts: wire.TimeoutsModel) -> float:
@@ -19,3 +22,29 @@ def adoption(timeouts: wire.TimeoutsModel) -> float:
 def left(segment: wire.SegmentConfig, view: wire.SegmentView) -> float:
     """Seconds for which no other chain may come; 0 where the pair stood from the beginning."""
     return 0.0 if view.ago is None else max(0.0, adoption(segment.timeouts) - view.ago)
+
+
+def waits(segment: wire.SegmentConfig, view: wire.SegmentView | None) -> str | None:
+    """Why a chain beside the one that a pair was inserted around has to wait; None: it need not."""
+    if view is None:
+        return NOT_SAID
+    seconds = left(segment, view)
+    if not seconds:
+        return None
+    return (
+        f"segment {view.name!r} adopts the sessions that its pair was inserted into for another "
+        f"{seconds:.1f} s: one that rests would go to either chain"
+    )
+
+
+def forgotten(view: wire.SegmentView | None, carrying: Sequence[str]) -> str | None:
+    """Why a chain can't be steered again: in a plain segment it would get the other chains' sessions too."""
+    if len(carrying) < 2 or (view is not None and view.inserted):
+        return None
+    if view is None:
+        return NOT_SAID
+    return (
+        f"the controller has forgotten that the pair of segment {view.name!r} is inserted, and one chain "
+        f"would get the sessions of {', '.join(carrying)}: give the controller its state file back, or write "
+        "inserted: true into the network file and restart the controller and the management system"
+    )

@@ -27,7 +27,7 @@ from mgmt_system.reconcile import (
     refused,
     succeeded,
 )
-from mgmt_system.records import ChainRecord
+from mgmt_system.records import ChainRecord, Goal
 from mgmt_system.store.ledger import Ledger, StoredChain
 from mgmt_system.world import Fault, World
 
@@ -112,11 +112,15 @@ class Engine:
         return self._world.faults()
 
     def settle(self) -> bool:
-        """One pass over all chains; True while any of them is not where it shall be."""
+        """One pass over all chains; True while any of them is not where it shall be.
+
+        What is asked for after the look waits for the next one: a pair may have been inserted in between.
+        """
+        asked = {(stored.record.id, stored.record.goal) for stored in self._ledger.chains()}
         self._look_if_due()
         reasons: dict[str, str] = {}
         for _ in range(ROUNDS):
-            tasks = self._tasks(reasons)
+            tasks = self._tasks(asked, reasons)
             if not tasks:
                 break
             for batch in _batches(tasks):
@@ -126,56 +130,54 @@ class Engine:
 
     def _look_if_due(self) -> None:
         """A chain that only cools down is polled; for any other step the present state must be known."""
-        moving = any(
-            not stored.record.settled and stored.record.state is not ChainState.COOLING
-            for stored in self._ledger.chains()
-        )
+        polled = ChainState.COOLING, Goal.ABSENT
+        records = [stored.record for stored in self._ledger.chains()]
+        moving = any(not record.settled and (record.state, record.goal) != polled for record in records)
         now = self._monotonic()
         if moving or now - self._looked >= IDLE:
             self._world.look()
             self._looked = now
 
-    def _tasks(self, reasons: dict[str, str]) -> list[_Task]:
+    def _tasks(self, asked: set[tuple[str, Goal]], reasons: dict[str, str]) -> list[_Task]:
         """The steps that are due, for chains that don't wait yet; fills in why the others wait."""
         tasks = []
-        for stored in self._ledger.chains():
+        chains = self._ledger.chains()
+        records = [stored.record for stored in chains]
+        for stored in chains:
             record = stored.record
-            if record.id in reasons:
+            if record.id in reasons or (record.id, record.goal) not in asked:
                 continue
             step = decide(record, self._world.seen(record), self._clock())
-            reason = self._obstacle(record, step)
+            reason = self._obstacle(record, step, records)
             if reason is not None:
                 reasons[record.id] = reason
             elif isinstance(step, Do | Become):
                 tasks.append(_Task(stored, step))
         return tasks
 
-    def _obstacle(self, record: ChainRecord, step: Step) -> str | None:
+    def _obstacle(self, record: ChainRecord, step: Step, records: list[ChainRecord]) -> str | None:
         """Why a step can't be done now."""
         if isinstance(step, Become):
             return None
         if isinstance(step, Do):
             faults = (self._world.fault(service) for service in self._services(record, step.action))
             fault = next((fault for fault in faults if fault is not None), None)
-            return fault or self._adoption(record, step.action)
+            others = [other for other in records if other.segment == record.segment and other.carrying]
+            return fault or self._insertion(record, step.action, others)
         if step.reason is not None and self._world.seen(record).pair is Sight.UNKNOWN:
             return self._world.faults().get(self._segment(record).master, step.reason)
         return step.reason
 
-    def _adoption(self, record: ChainRecord, action: Action) -> str | None:
-        """A new chain waits while the one that the pair was inserted around may miss a session that rests."""
-        if action is not Action.ADD_PAIR or record.state is not ChainState.STEERED:
-            return None
-        view = self._world.segment(record.segment)
-        if view is None:
-            return "the controller has not said yet whether the pair is inserted"
-        seconds = adoption.left(self._segment(record), view)
-        if not seconds:
-            return None
-        return (
-            f"segment {record.segment!r} adopts the sessions that its pair was inserted into for another "
-            f"{seconds:.1f} s: one that rests would go to either chain"
-        )
+    def _insertion(self, record: ChainRecord, action: Action, carrying: list[ChainRecord]) -> str | None:
+        """Why a step has to wait for the insertion of its segment's pair; `carrying` are its chains that
+        have sessions, oldest first."""
+        segment, view = self._segment(record), self._world.segment(record.segment)
+        match action:
+            case Action.STEER if record in carrying:
+                return adoption.forgotten(view, [other.name for other in carrying])
+            case Action.ADD_PAIR if record.state is ChainState.STEERED or record not in carrying[:1]:
+                return adoption.waits(segment, view)
+        return None
 
     def _services(self, record: ChainRecord, action: Action) -> list[str]:
         segment = self._segment(record)

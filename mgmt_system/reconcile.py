@@ -20,6 +20,7 @@ from catenary.chain import ChainState, PairState
 from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Unsupported
 from mgmt_system.records import ChainRecord, Goal, OperationRecord, OperationState
 
+NOT_SAID = "the controller has not said yet whether the pair is inserted"
 REFUSALS = (InvalidValue, Conflict, NotFound, Unsupported)
 """Errors that the same call meets again whenever it is repeated; any other error may heal."""
 
@@ -49,13 +50,13 @@ class Seen:
     """What the other parts last said of a chain; the default is that nothing is known.
 
     `waiting_for` are the switches that the controller still waits for. `plain`: the pair of its segment is
-    not in the way of the traffic, which the chain carries as soon as it is steered.
+    not in the way of the traffic, which the chain carries as soon as it is steered; None: nobody knows.
     """
 
     steered: bool | None = None
     pair: PairState | Sight = Sight.UNKNOWN
     waiting_for: tuple[str, ...] = ()
-    plain: bool = False
+    plain: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,13 @@ def _arrive(record: ChainRecord, seen: Seen) -> Step:
     match record.state:
         case ChainState.REQUESTED:
             return Do(Action.STEER)
-        case ChainState.STEERED if seen.plain and seen.steered:
-            return Become(ChainState.ACTIVE)
-        case ChainState.STEERED:
+        case ChainState.STEERED if not seen.steered:
             # A controller that restarted meanwhile has no rules: sessions would go into a black hole.
-            return Do(Action.ADD_PAIR if seen.steered else Action.STEER)
+            return Do(Action.STEER)
+        case ChainState.STEERED if seen.plain is None:
+            return Wait(NOT_SAID)
+        case ChainState.STEERED:
+            return Become(ChainState.ACTIVE) if seen.plain else Do(Action.ADD_PAIR)
         case ChainState.COOLING:
             return _come_back(seen)
         case _:
@@ -106,10 +109,14 @@ def _arrive(record: ChainRecord, seen: Seen) -> Step:
 
 def _come_back(seen: Seen) -> Step:
     """A chain whose removal was cancelled while it cooled down."""
-    if seen.pair is Sight.UNKNOWN:
-        return Wait("the master load balancer has not said yet which tag pairs it has")
     if seen.steered is False:
         return Do(Action.STEER)
+    if seen.plain is None:
+        return Wait(NOT_SAID)
+    if seen.plain and seen.steered:
+        return Become(ChainState.ACTIVE)
+    if seen.pair is Sight.UNKNOWN:
+        return Wait("the master load balancer has not said yet which tag pairs it has")
     if seen.pair is PairState.ACTIVE:
         return Become(ChainState.ACTIVE)
     return Do(Action.ADD_PAIR if seen.pair is Sight.ABSENT else Action.CANCEL)
@@ -120,7 +127,7 @@ def _keep(seen: Seen) -> Step:
     if seen.steered is False:
         return Do(Action.STEER)
     if seen.pair is Sight.ABSENT and not seen.plain:
-        return Do(Action.ADD_PAIR)
+        return Do(Action.ADD_PAIR) if seen.plain is False else Wait(NOT_SAID)
     if seen.pair not in (PairState.ACTIVE, Sight.UNKNOWN, Sight.ABSENT):
         return Wait(f"the master load balancer says {seen.pair}: remove the chain and add it again")
     if seen.waiting_for:
@@ -131,11 +138,11 @@ def _keep(seen: Seen) -> Step:
 def _leave(record: ChainRecord, seen: Seen, now: float) -> Step:
     if record.state in (ChainState.REQUESTED, ChainState.FAILED):
         return Do(Action.UNSTEER)
-    if record.state is ChainState.COOLING:
-        return _cool(seen, due=record.due(now))
     if seen.plain and not isinstance(seen.pair, PairState):
         # No load balancer knows of it: there is nothing to wait for.
         return Do(Action.UNSTEER)
+    if record.state is ChainState.COOLING:
+        return _cool(seen, due=record.due(now))
     if seen.pair is Sight.UNKNOWN:
         return Wait("the master load balancer has not said yet which tag pairs it has")
     if record.state is ChainState.ACTIVE:

@@ -57,6 +57,11 @@ class ChainRecord:
         return self.state not in (ChainState.REMOVED, ChainState.FAILED)
 
     @property
+    def carrying(self) -> bool:
+        """Whether it may have live sessions."""
+        return self.state in (ChainState.ACTIVE, ChainState.COOLING)
+
+    @property
     def serving(self) -> bool:
         """Whether it is active and shall go on being so; it takes new sessions unless its weight is 0."""
         return self.state is ChainState.ACTIVE and self.goal is Goal.PRESENT

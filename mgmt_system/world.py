@@ -122,8 +122,13 @@ class World:
             known[pair] = known[pair].model_copy(update={"state": state})
 
     def learn_steered(self, name: str, steered: wire.SteeredChain | None) -> None:
-        """A chain's steering after a call that changed it; None: it is not steered."""
+        """A chain's steering after a call that changed it; None: it is not steered.
+
+        Its pair may have been inserted while that call waited: what was seen of the segment is forgotten.
+        """
         self._steered[name] = steered
+        if steered is not None:
+            self._segments.pop(steered.segment, None)
 
     def segment(self, name: str) -> wire.SegmentView | None:
         """Whether a segment's pair is in the way; None while the controller has not said."""
@@ -134,7 +139,7 @@ class World:
     def seen(self, record: ChainRecord) -> Seen:
         """What is known of a chain."""
         segment = self.segment(record.segment)
-        seen = replace(self._steering(record), plain=segment is not None and not segment.inserted)
+        seen = replace(self._steering(record), plain=None if segment is None else not segment.inserted)
         pairs = self._pairs.get(self._network.segments[record.segment].master)
         if pairs is None:
             return seen

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 
 from catenary import wire
 from catenary.chain import PairState
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
+from catenary.tags import TagPair
 from mgmt_system import adoption
 from tests.unit.mgmt_fakes import Site, network_text
 
@@ -87,6 +89,7 @@ def test_a_second_chain_waits_until_every_session_is_adopted() -> None:
     site.master.down = site.slave.down = False
     site.manager.insert("main")
     adding = site.add("n2", name="second")
+    site.step()
     whole = TIMEOUTS["tcp_established"] + 0.05
     assert adoption.adoption(site.network.segments["main"].timeouts) == pytest.approx(whole)
     for ago in (0.0, whole - 0.1):
@@ -105,6 +108,124 @@ def test_a_second_chain_waits_until_every_session_is_adopted() -> None:
     site.settle()
     assert site.manager.operation(adding.id).state == "succeeded"
     assert len(site.master.states) == 2
+
+
+def behind_the_look(site: Site, happen: Callable[[], object]) -> None:
+    """Once, `happen` between what the engine asks the controller and what it does then."""
+    pairs = site.master.pairs
+
+    def answer() -> wire.ChainSet:
+        site.master.pairs = pairs  # type: ignore[method-assign]
+        answered = pairs()
+        happen()
+        return answered
+
+    site.master.pairs = answer  # type: ignore[method-assign]
+
+
+def inserted_site() -> Site:
+    """With a chain that carries all, and load balancers that wait for it."""
+    site = plain_site()
+    site.add("n1", name="first")
+    site.settle()
+    site.master.down = site.slave.down = False
+    return site
+
+
+def test_what_is_asked_for_after_an_insertion_is_not_decided_by_an_older_look() -> None:
+    site = inserted_site()
+    behind_the_look(site, lambda: (site.manager.insert("main"), site.add("n2", name="second")))
+    for _ in range(4):
+        site.step()
+        assert site.states()["second"] != "active"
+    assert "adopts the sessions" in str(site.manager.chain("second").reason)
+
+    site = inserted_site()
+    site.master.sessions[TagPair(2, 3)] = 1
+    behind_the_look(site, lambda: (site.manager.insert("main"), site.manager.remove("first", force=True)))
+    for _ in range(4):
+        site.step()
+        assert "first" in site.controller.steered
+    assert site.states() == {"first": "cooling"}
+
+
+def test_a_chain_that_was_asked_for_before_an_insertion_waits_too() -> None:
+    site = inserted_site()
+    site.controller.down = True
+    site.add("n2", name="second")
+    site.controller.down = False
+    behind_the_look(site, lambda: site.manager.insert("main"))
+    for _ in range(4):
+        site.step()
+        assert site.states()["second"] in ("requested", "steered")
+    assert "adopts the sessions" in str(site.manager.chain("second").reason)
+
+
+def test_a_removal_that_was_cancelled_waits_beside_another_chain() -> None:
+    """The only active chain is the one that every session is adopted for."""
+    site = inserted_site()
+    site.manager.insert("main")
+    site.add("n2", name="second")
+    site.controller.inserted["main"] = 100.0
+    site.settle()
+    site.manager.remove("second", force=False)
+    site.manager.cancel("second")
+    site.controller.inserted["main"] = 0.0
+    site.master.restart_empty()
+    for _ in range(3):
+        site.step()
+        assert list(site.master.states) == [TagPair(2, 3)]
+    site.controller.inserted["main"] = 100.0
+    site.settle()
+    assert len(site.master.states) == 2
+
+
+def test_a_removal_is_cancelled_where_no_load_balancer_is_in_the_way() -> None:
+    site = plain_site()
+    site.add("n1", name="first")
+    site.settle()
+    site.manager.remove("first", force=True)
+    operation = site.manager.cancel("first")
+    site.settle()
+    assert site.states() == {"first": "active"}
+    assert site.manager.operation(operation.id).state == "succeeded"
+    site.manager.remove("first", force=True)
+    site.manager.cancel("first")
+    site.manager.remove("first", force=True)
+    site.settle()
+    assert site.states() == {"first": "removed"}
+
+
+def test_a_pair_that_may_not_be_inserted_is_told_nothing() -> None:
+    site = inserted_site()
+    site.controller.down = True
+    for _ in range(3):
+        site.step()
+    assert site.master.states == {}
+    assert "has not said yet" in str(site.manager.chain("first").reason)
+    site.controller.down = False
+    site.settle()
+    assert site.master.states == {}
+
+
+def test_a_controller_that_forgot_an_insertion_gets_no_chain_of_several() -> None:
+    site = inserted_site()
+    site.manager.insert("main")
+    site.add("n2", name="second")
+    site.controller.inserted["main"] = 100.0
+    site.settle()
+    site.controller.restart_empty()
+    site.controller.inserted["main"] = None
+    for _ in range(3):
+        site.step()
+    assert site.controller.steered == {}
+    for name in ("first", "second"):
+        reason = str(site.manager.chain(name).reason)
+        assert "forgotten that the pair of segment 'main' is inserted" in reason
+        assert "state file" in reason
+    site.controller.inserted["main"] = 200.0
+    site.settle()
+    assert set(site.controller.steered) == {"first", "second"}
 
 
 def test_a_fixed_nf_is_no_part_of_a_chain() -> None:

@@ -10,6 +10,7 @@ from catenary.chain import Chain, ChainState, PairState
 from catenary.errors import CatenaryError, Conflict, Unauthorized, Unavailable
 from catenary.tags import TagPair
 from mgmt_system.reconcile import (
+    NOT_SAID,
     Action,
     Become,
     Do,
@@ -71,7 +72,28 @@ def record(state: str, goal: str = "present") -> ChainRecord:
 def test_the_next_step(
     state: str, goal: str, steered: bool | None, pair: PairState | Sight, step: Step
 ) -> None:
-    assert decide(record(state, goal), Seen(steered, pair), 1.0) == step
+    assert decide(record(state, goal), Seen(steered, pair, plain=False), 1.0) == step
+
+
+@pytest.mark.parametrize(
+    "state, goal, pair, plain, step",
+    [
+        ("steered", "present", UNKNOWN, True, Become(ChainState.ACTIVE)),
+        ("steered", "present", GONE, None, Wait(NOT_SAID)),
+        ("active", "present", GONE, True, Wait()),
+        ("active", "present", GONE, None, Wait(NOT_SAID)),
+        ("active", "present", ACTIVE, None, Wait()),
+        ("cooling", "present", UNKNOWN, True, Become(ChainState.ACTIVE)),
+        ("cooling", "present", COOLING, None, Wait(NOT_SAID)),
+        ("active", "absent", UNKNOWN, True, Do(Action.UNSTEER)),
+        ("cooling", "absent", UNKNOWN, True, Do(Action.UNSTEER)),
+        ("cooling", "absent", COOLING, True, Do(Action.POLL)),
+    ],
+)
+def test_the_next_step_of_a_chain_whose_pair_may_not_be_inserted(
+    state: str, goal: str, pair: PairState | Sight, plain: bool | None, step: Step
+) -> None:
+    assert decide(record(state, goal), Seen(True, pair, plain=plain), 1.0) == step
 
 
 @pytest.mark.parametrize("state", ["steered", "active", "drained"])
