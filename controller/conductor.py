@@ -54,7 +54,10 @@ class Conductor:
         self._plans = {plan.chain.name: plan for plan in saved.chains}
         self._asks = {ask.segment: ask for ask in saved.asks}
         self._inserted = dict(saved.inserted)
-        self._wall = wall
+        self._timed: dict[str, float] = {}
+        """When pairs were inserted by this process, by the clock that nobody sets."""
+        self._inserting: str | None = None
+        self._clock, self._wall = clock, wall
         self._removing: set[str] = set()
         self._one_change = threading.Lock()
         self._data = threading.Lock()
@@ -175,17 +178,22 @@ class Conductor:
 
     def _insert(self, plan: Plan) -> None:
         with self._data:
+            self._inserting = plan.segment
             self._inserted[plan.segment] = self._wall()
         try:
             self.fabric.install(self._all_rules(plan))
             with self._data:  # only now nothing goes past the pair any more
                 self._inserted[plan.segment] = self._wall()
+                self._timed[plan.segment] = self._clock()
             self._save()
         except CatenaryError:
             with self._data:
                 del self._inserted[plan.segment]
+                self._timed.pop(plan.segment, None)
             raise
         finally:
+            with self._data:
+                self._inserting = None
             self._refresh_edges(plan.segment)
 
     def _refresh_edges(self, segment: str) -> None:
@@ -304,10 +312,16 @@ class Conductor:
         return [self._segment_view(name) for name in self._network.segments]
 
     def _segment_view(self, name: str) -> wire.SegmentView:
+        """An insertion that may be taken back yet is none. Its age never runs ahead of either clock."""
         with self._data:
-            plain, since = self._plain(name), self._inserted.get(name)
-        ago = None if since is None else max(0.0, self._wall() - since)
-        return wire.SegmentView(name=name, inserted=not plain, ago=ago)
+            plain = self._plain(name) or self._inserting == name
+            since, timed = self._inserted.get(name), self._timed.get(name)
+        if plain or since is None:
+            return wire.SegmentView(name=name, inserted=not plain)
+        ago = self._wall() - since
+        if timed is not None:
+            ago = min(ago, self._clock() - timed)
+        return wire.SegmentView(name=name, inserted=True, ago=max(0.0, ago))
 
     def rules(self, name: str) -> list[wire.RuleView]:
         """The rules of a chain with the counters of the switches; a rule that is not there says so."""

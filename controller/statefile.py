@@ -64,12 +64,13 @@ def save(path: Path, saved: Saved) -> None:
 def load(path: Path, network: Network) -> Saved:
     """Read the file (nothing saved when there is none); raises `InvalidValue` that names file and fault.
 
-    A chain that the network file no longer allows is a fault too: its rules could not be told any more.
+    A chain that the network file no longer allows is a fault too: its rules could not be told any more. So
+    are several chains where no pair is in the way: one of them would get all traffic.
     """
     try:
         body = json.loads(path.read_text())
         if body["version"] != VERSION:
-            raise InvalidValue(f"version {body['version']} is unknown")
+            raise InvalidValue(f"version {body['version']} is unknown, this controller reads {VERSION}")
         saved = Saved(
             tuple(_plan_in(item) for item in body["chains"]),
             tuple(AskPlan(item["segment"], _hops_in(item["bypass"])) for item in body["asks"]),
@@ -79,13 +80,28 @@ def load(path: Path, network: Network) -> Saved:
             chain_rules(network, plan)
         for ask in saved.asks:
             ask_rules(network, ask)
+        _check_plain(saved, network)
     except FileNotFoundError:
         return Saved()
     except OSError as error:
         raise InvalidValue(f"state file {path} can't be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, CatenaryError) as error:
-        raise InvalidValue(f"state file {path} does not fit: {error}; correct it or remove it") from error
+        raise InvalidValue(
+            f"state file {path} does not fit: {error}; correct it, or start the controller that wrote it. "
+            "Without the file nothing is steered until the management system asks for it again, and pairs "
+            "that were inserted count as not in the way"
+        ) from error
     return saved
+
+
+def _check_plain(saved: Saved, network: Network) -> None:
+    for name, segment in network.segments.items():
+        chains = [plan.chain.name for plan in saved.chains if plan.segment == name]
+        if len(chains) > 1 and not segment.inserted and name not in saved.inserted:
+            raise InvalidValue(
+                f"segment {name!r} has chains {', '.join(chains)}, but its pair is not in the way of the "
+                "traffic: write inserted: true into the network file if it is"
+            )
 
 
 def _plan_in(item: Any) -> Plan:

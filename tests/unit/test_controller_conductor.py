@@ -10,6 +10,7 @@ import pytest
 
 from catenary import wire
 from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Unavailable
+from controller import statefile
 from controller.conductor import Conductor
 from controller.config import load_network, network_of
 from controller.discovery import SETTLE
@@ -81,7 +82,8 @@ class World:
 
     def __init__(self, state: Path | None = None, config: wire.NetworkConfig = CONFIG) -> None:
         self.now = 100.0
-        self.conductor = Conductor(network_of(config), state, clock=lambda: self.now)
+        self.wall = 1e9
+        self.conductor = Conductor(network_of(config), state, lambda: self.now, lambda: self.wall)
         self.switches = {dpid: Switch(dpid) for dpid in PORTS}
         self.conductor.fabric.start()
 
@@ -253,9 +255,13 @@ def test_a_network_file_that_does_not_fit_is_refused(tmp_path: Path, text: str |
 # --- a pair that is inserted -----------------------------------------------------------------------------
 
 
-def plain_world(state: Path | None) -> World:
+def plain_config() -> wire.NetworkConfig:
     main = CONFIG.segments["main"].model_copy(update={"inserted": False})
-    world = World(state, CONFIG.model_copy(update={"segments": {"main": main}}))
+    return CONFIG.model_copy(update={"segments": {"main": main}})
+
+
+def plain_world(state: Path | None) -> World:
+    world = World(state, plain_config())
     world.connect(1, 2, 3)
     return world
 
@@ -297,6 +303,58 @@ def test_a_pair_is_inserted_once_and_stays_so_over_a_restart(tmp_path: Path) -> 
     assert [view.inserted for view in again.conductor.segments()] == [True]
     assert leads(again) == "pair"
     again.conductor.fabric.stop()
+
+
+def test_the_age_of_an_insertion_follows_no_clock_that_is_set_forward(tmp_path: Path) -> None:
+    world = plain_world(tmp_path / "state.json")
+    world.conductor.steer("one", ONE)
+    world.conductor.insert("main")
+    world.wall += 3600
+    world.now += 5
+    assert [view.ago for view in world.conductor.segments()] == [5]
+    world.wall -= 3599
+    assert [view.ago for view in world.conductor.segments()] == [1]
+    world.conductor.fabric.stop()
+    again = World(tmp_path / "state.json", plain_config())
+    again.wall += 30  # all that a new process has
+    assert [view.ago for view in again.conductor.segments()] == [30]
+
+
+def test_an_insertion_counts_only_once_it_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = plain_world(tmp_path / "state.json")
+    world.conductor.steer("one", ONE)
+    seen: list[tuple[bool, float | None]] = []
+
+    def save(path: Path, saved: statefile.Saved) -> None:
+        seen.extend((view.inserted, view.ago) for view in world.conductor.segments())
+        raise CatenaryError("disk full")
+
+    monkeypatch.setattr(statefile, "save", save)
+    with pytest.raises(CatenaryError, match="disk full"):
+        world.conductor.insert("main")
+    assert seen == [(False, None)]
+    assert [view.inserted for view in world.conductor.segments()] == [False]
+    world.conductor.fabric.stop()
+
+
+def test_a_state_file_with_several_chains_where_no_pair_is_in_the_way_is_refused(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    world = World(state)
+    world.connect(1, 2, 3)
+    world.conductor.steer("one", ONE)
+    world.conductor.steer("two", TWO)
+    world.conductor.fabric.stop()
+    with pytest.raises(InvalidValue, match="'main' has chains one, two, but its pair is not in the way"):
+        World(state, plain_config())
+
+
+def test_a_state_file_of_another_version_is_not_to_be_removed(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    state.write_text('{"version": 1, "chains": [], "asks": []}')
+    with pytest.raises(InvalidValue, match="version 1 is unknown, this controller reads 2") as refused:
+        World(state)
+    assert "inserted count as not in the way" in refused.value.detail
+    assert "remove" not in refused.value.detail
 
 
 def test_an_insertion_that_a_switch_refuses_changes_nothing(tmp_path: Path) -> None:
