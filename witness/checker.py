@@ -3,7 +3,8 @@
 The promise: every delivered packet was seen at all NFs of exactly one chain, in order, and both directions of
 a session cross the same chain. A path of taps is `outer (in), NF (in), NF (out), ..., outer (out)`; between
 "out" and the next "in" lies a wire, where payload bytes and bare packets are conserved. What happens between
-an NF's "in" and its "out" is the NF's business: it may drop, rewrite and answer by itself.
+an NF's "in" and its "out" is the NF's business: it may drop, rewrite and answer by itself. A load balancer
+that ended a session by order answers what comes with a RST, which no NF has seen.
 
 Times are compared only with times: all taps read one clock.
 """
@@ -85,6 +86,7 @@ class _Court:
         }
         self.seen = self._seen()
         self.chain, self.crossing = self._assign()
+        self.told = self._told()
 
     def verdict(self, thresholds: Thresholds, pins: Sequence[Pin]) -> Verdict:
         faults: dict[int, str] = {}
@@ -173,6 +175,17 @@ class _Court:
             chain[better], covered[better] = number, share[better]
         return chain, self.seen.any(axis=1) & (chain == NO_CHAIN)
 
+    def _told(self) -> Array:
+        """Of each session: has a load balancer told an end of it by a RST, which then came out of no NF?"""
+        rows = self.rows
+        nf = self.kinds[rows.place] == PlaceKind.NF
+        found = np.zeros((2, self.size, 2), dtype=bool)
+        for at, where in enumerate((~nf, nf)):
+            here = where & rows.known & rows.last_reset & (rows.way == OUT_OF)
+            found[at, rows.session[here], rows.direction[here]] = True
+        told: Array = (found[0] & ~found[1]).any(axis=1)
+        return told
+
     # -- along the path ------------------------------------------------------------------------------------
 
     def _walk(
@@ -181,19 +194,26 @@ class _Court:
         """Judge one direction of the sessions `members` of one chain (None: of those seen at no NF)."""
         whole = self.paths[self.names[0]][direction]
         path = (whole[0], whole[-1]) if name is None else self.paths[name][direction]
-        columns = [self._column(stop, direction, members) for stop in path]
+        wanted = self.rows.first_ns, self.rows.last_ns, self.rows.bare, self.rows.bytes
+        columns = [self._column(stop, direction, members, *wanted) for stop in path]
         first, last, bare, size = (np.stack([c[i] for c in columns], axis=1) for i in range(4))
+        own = np.stack([self._answers(stop, direction, members) for stop in path], axis=1)
+        own[:, 2:-1] = 0  # between NFs there is no load balancer
         present = (bare + size) > 0
+        present[:, -1] &= ~self._only_told(path[-1], direction, members)
         if name is None:
             for session in members[present[:, -1]]:
                 faults[int(session)] = f"{DIRECTIONS[direction]}, delivered without crossing any chain"
         else:
             self._pattern(members, present, path, direction, faults)
         settled = ~(last > self.settled_before).any(axis=1) & ~self.rows.hurried[members]
+        balanced = settled & ~self.told[members]  # what comes after an order goes no further
         for at in range(0, len(path) - 1, 2):  # the wires: out of one device, into the next
             here, there = path[at], path[at + 1]
             late = present[:, at] & present[:, at + 1] & (first[:, at + 1] < first[:, at])
-            over = settled & ((size[:, at + 1] > size[:, at]) | (bare[:, at + 1] > bare[:, at]))
+            over = settled & (
+                (size[:, at + 1] > size[:, at]) | (bare[:, at + 1] > bare[:, at] + own[:, at + 1])
+            )
             for session in members[(late | over) & (name is not None)]:
                 faults.setdefault(
                     int(session),
@@ -201,7 +221,7 @@ class _Court:
                 )
             balance.add(
                 (self._at(here), self._at(there) if name is not None else "any NF", DIRECTIONS[direction]),
-                *(values[settled, at + step] for values in (size, bare) for step in (0, 1)),
+                *(values[balanced, at + step] for values in (size, bare) for step in (0, 1)),
             )
 
     def _pattern(
@@ -220,19 +240,36 @@ class _Court:
                 text = f"{DIRECTIONS[direction]}, delivered but first seen {self._at(path[int(began[row])])}"
             faults.setdefault(int(members[row]), text)
 
-    def _column(self, stop: Stop, direction: int, members: Array) -> tuple[Array, ...]:
-        """(first, last, bare, bytes) of each of `members` at one stop; zero where not seen."""
+    def _answers(self, stop: Stop, direction: int, members: Array) -> Array:
+        """How many RSTs of each of `members` a load balancer may have sent past `stop`: one for each packet
+        that came the other way, if it told an end of the session and the last packet is a RST."""
+        [closed] = self._column(stop, direction, members, self.rows.last_reset)
+        back = Stop(stop.place, OUT_OF if stop.way == INTO else INTO)
+        came = self._column(back, 1 - direction, members, self.rows.bare, self.rows.loaded)
+        answers: Array = sum(came) * closed * self.told[members]
+        return answers
+
+    def _only_told(self, stop: Stop, direction: int, members: Array) -> Array:
+        """Which of `members` have nothing but RSTs of a load balancer at `stop`."""
+        first, last, loaded = self._column(
+            stop, direction, members, self.rows.first_reset, self.rows.last_reset, self.rows.loaded
+        )
+        only: Array = self.told[members] & (first > 0) & (last > 0) & (loaded == 0)
+        return only
+
+    def _column(self, stop: Stop, direction: int, members: Array, *columns: Array) -> list[Array]:
+        """These columns of the sightings, for each of `members` at one stop; zero where not seen."""
         rows = self.rows
         here = (
             rows.known & (rows.place == stop.place) & (rows.way == stop.way) & (rows.direction == direction)
         )
         where = rows.session[here]
-        columns = []
-        for values in (rows.first_ns, rows.last_ns, rows.bare, rows.bytes):
+        found = []
+        for values in columns:
             column = np.zeros(self.size, dtype=np.int64)
             column[where] = values[here]
-            columns.append(column[members])
-        return tuple(columns)
+            found.append(column[members])
+        return found
 
     def _misplaced(self, faults: dict[int, str]) -> None:
         """Sightings that lie on no path of the session's chain: the wrong way through a place."""

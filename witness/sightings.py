@@ -11,7 +11,7 @@ from witness.recording import INTO, RECORD, RECORD_KEY, SESSION, Array, Recordin
 
 FORWARD, REVERSE = 0, 1
 DIRECTIONS = ("client to server", "server to client")
-SYN, ACK = 0x02, 0x10
+SYN, RST, ACK = 0x02, 0x04, 0x10
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Sightings:
     """Columns with one row for each session, place, way and sender, sorted by (session, first seen); then
     columns with one row a session.
 
+    `first_reset` and `last_reset`: whether the first and the last packet was a TCP RST.
     `direction` is valid where `known`: the session was seen at an outer port. `outside` says that of the
     session. `hurried` sessions began so soon after the last packet of an earlier session on the same key, or
     ended so late, that a packet in flight may count for the wrong one of the two. `partial` ones may have
@@ -35,6 +36,8 @@ class Sightings:
     loaded: Array
     bare: Array
     bytes: Array
+    first_reset: Array
+    last_reset: Array
     begin_ns: Array
     end_ns: Array
     outside: Array
@@ -74,6 +77,8 @@ def read(recording: Recording, gap_ns: int) -> Sightings:
         direction=direction,
         known=outside[key["session"]],
         **columns,
+        first_reset=counts["first_flags"] & RST != 0,
+        last_reset=counts["last_flags"] & RST != 0,
         begin_ns=first,
         end_ns=last,
         outside=outside,
@@ -116,6 +121,7 @@ def collapse(records: Array) -> Array:
     found = np.zeros(len(begins), dtype=RECORD)
     found["key"] = np.ascontiguousarray(words[begins]).view(RECORD_KEY)
     found["counts"] = counts[begins]
+    found["counts"]["last_flags"] = counts["last_flags"][np.append(begins[1:], len(words)) - 1]
     found["counts"]["last_ns"] = np.maximum.reduceat(counts["last_ns"], begins)
     for name in ("loaded", "bare", "bytes"):
         found["counts"][name] = np.add.reduceat(counts[name], begins)

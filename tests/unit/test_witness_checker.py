@@ -57,6 +57,51 @@ def test_a_lost_packet_in_another_chain_is_a_violation_too() -> None:
     assert [finding.session for finding in judge(run.recording()).violations] == [session]
 
 
+RST = 0x14
+
+
+def reset_run(singly: bool = False) -> tuple[Run, int]:
+    """A session that both load balancers end by order, each as its own end speaks."""
+    run = Run(THREE, singly=singly)
+    session = run.talk("chain-1", client(4000))
+    for sender, receiver, outer in ((client(4000), SERVER, "l1.outer"), (SERVER, client(4000), "l2.outer")):
+        for _ in range(2):
+            run.walk(session, sender, [(outer, INTO)], 1000)
+            run.walk(session, receiver, [(outer, OUT_OF)], 0, RST)
+    return run, session
+
+
+@pytest.mark.parametrize("singly", [False, True])
+def test_a_load_balancer_may_tell_the_ends_of_a_session_that_it_was_reset(singly: bool) -> None:
+    run, session = reset_run(singly)
+    # On its way in the chain as the order came: the answer goes back into the chain.
+    run.cross(session, SERVER, "chain-1", forward=False, payload=7, stops=3)
+    run.walk(session, client(4000), [("n1.ingress", INTO), ("n1.egress", OUT_OF)], 0, RST)
+    late = run.begin(client(4001))  # its end still speaks, long after
+    run.walk(late, client(4001), [("l1.outer", INTO)], 10)
+    run.walk(late, SERVER, [("l1.outer", OUT_OF)], 0, RST)
+    verdict = judge(run.recording())
+    assert verdict.bypassed == ()
+    assert verdict.ok
+    assert (verdict.lost_bytes, verdict.lost_packets) == (0, 0)
+
+
+def test_nothing_but_its_own_answers_passes_as_a_load_balancers_reset() -> None:
+    run, session = reset_run()
+    run.walk(session, SERVER, [("l1.outer", OUT_OF)], 100)
+    run.walk(session, SERVER, [("l1.outer", OUT_OF)], 0, RST)
+    assert [finding.session for finding in judge(run.recording()).bypassed] == [session], "a payload"
+    run, session = reset_run()
+    for _ in range(9):
+        run.walk(session, SERVER, [("l1.outer", OUT_OF)], 0, RST)
+    assert [finding.session for finding in judge(run.recording()).bypassed] == [session], "nobody spoke"
+    run = Run(THREE)
+    session = run.talk("chain-1", client(4000))
+    run.cross(session, SERVER, "chain-1", forward=False, flags=RST)
+    run.walk(session, SERVER, [("l1.outer", OUT_OF)], 0, RST)
+    assert [finding.session for finding in judge(run.recording()).bypassed] == [session], "the server's own"
+
+
 def test_an_nf_of_no_chain_is_a_violation() -> None:
     run = Run(THREE)
     run.talk("chain-3", client(4000))
