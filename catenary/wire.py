@@ -295,12 +295,17 @@ class PeerHealth(Model):
 
 
 class BalancerHealth(Model):
+    """How an LB is, and what it runs with. A slave has ask ID and timeouts from its master, once they met."""
+
     status: Literal["ok", "degraded"]
     role: Role
     segment: Name
     data_plane: str
     epoch: int
     instance: str
+    ask_id: VlanId | None
+    timeouts: TimeoutsModel
+    rewrites: bool
     peer: PeerHealth
 
 
@@ -465,15 +470,16 @@ class ChainStatus(ChainView):
 
 
 class SegmentStatus(Model):
-    """A segment: its pair, whether that is in the way of the traffic, and its epoch (None: it says nothing).
+    """A segment: its pair, whether that is in the way of the traffic, and its epoch.
 
+    `inserted` is None while the controller says nothing, `epoch` while the master does.
     `adopting` are the seconds for which no other chain may come, since it was inserted.
     """
 
     name: Name
     master: Name
     slave: Name
-    inserted: bool = True
+    inserted: bool | None = True
     adopting: float = 0.0
     epoch: int | None = None
 

@@ -178,5 +178,8 @@ class Daemon(ABC):
             data_plane=self._plane.name,
             epoch=self.table.epoch,
             instance=self.instance,
+            ask_id=self._config.ask_id,
+            timeouts=wire.TimeoutsModel(**asdict(self._config.timeouts)),
+            rewrites=self._config.rewrites,
             peer=peer,
         )

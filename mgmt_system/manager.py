@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from catenary import wire
@@ -14,6 +14,7 @@ from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Una
 from catenary.tags import TagPair
 from mgmt_system import admission
 from mgmt_system.admission import Network, Segment, Wanted
+from mgmt_system.agreement import differs
 from mgmt_system.crash import CrashPoint
 from mgmt_system.engine import Engine, steer_request
 from mgmt_system.peers import CONTROLLER, Peers
@@ -166,6 +167,9 @@ class Manager:
             if views[segment].inserted:
                 return views[segment]
             chain = admission.adopter(segment, self._ledger.snapshot().chains).chain
+            reason = differs(config, self._peers.balancers[config.master].health())
+            if reason is not None:
+                raise Conflict(f"load balancer {config.master} can't be inserted: {reason}")
             add = wire.PairAdd(**wire.Tags.of(chain.tags).model_dump(), weight=chain.weight)
             try:
                 known = self._peers.balancers[config.master].change(wire.Change(add=[add]))
@@ -225,13 +229,24 @@ class Manager:
             raise InvalidValue(f"rebalance one segment at a time: these are {', '.join(sorted(segments))}")
         chosen = admission.choose_segment(next(iter(segments), None), self._network)
         master = self._config.segments[chosen.name].master
+        if weights and request.move_idle is not None:
+            # Weights that hold are on record even if the sessions can't be moved then.
+            self._rebalance(master, request.model_copy(update={"move_idle": None}))
+            self._record(by_tags, weights)
+            return self._rebalance(master, wire.Rebalance(force=request.force, move_idle=request.move_idle))
+        chain_set = self._rebalance(master, request)
+        self._record(by_tags, weights)
+        return chain_set
+
+    def _rebalance(self, master: str, request: wire.Rebalance) -> wire.Rebalanced:
         try:
-            chain_set = self._peers.balancers[master].rebalance(request)
+            return self._peers.balancers[master].rebalance(request)
         finally:
             self._crash_point(f"call to {master}: rebalance")
+
+    def _record(self, by_tags: Mapping[TagPair, ChainRecord], weights: Mapping[TagPair, int]) -> None:
         for tags, weight in weights.items():
             self._weigh(by_tags[tags], weight)
-        return chain_set
 
     def _weigh(self, wanted: ChainRecord, weight: int, uncordoned: int | None = None) -> None:
         """Record a weight, so that a master that lost its pairs gets this one back."""

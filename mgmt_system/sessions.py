@@ -56,6 +56,8 @@ class Sessions:
         named = [
             record.name
             for record in self._chains()
-            if view.tags and (record.segment, record.chain.tags) == (segment, view.tags.pair())
+            if record.live
+            and view.tags
+            and (record.segment, record.chain.tags) == (segment, view.tags.pair())
         ]
         return wire.SessionStatus(**view.model_dump(), segment=segment, chain=named[0] if named else None)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from catenary import wire
+from catenary.chain import ChainState
 from catenary.errors import CatenaryError
 from catenary.tags import TagPair
 from mgmt_system import adoption
+from mgmt_system.agreement import differs
 from mgmt_system.peers import CONTROLLER, Peers
 
 T = TypeVar("T")
@@ -75,13 +77,14 @@ class StatusPage:
         self, name: str, master: wire.BalancerStats | None, views: Mapping[str, wire.SegmentView]
     ) -> wire.SegmentStatus:
         config = self._network.segments[name]
-        view = views.get(name, wire.SegmentView(name=name, inserted=config.inserted))
+        always = wire.SegmentView(name=name, inserted=True)
+        view = always if config.inserted else views.get(name)
         return wire.SegmentStatus(
             name=name,
             master=config.master,
             slave=config.slave,
-            inserted=view.inserted,
-            adopting=adoption.left(config, view),
+            inserted=view.inserted if view else None,
+            adopting=adoption.left(config, view) if view else 0.0,
             epoch=master.epoch if master else None,
         )
 
@@ -93,9 +96,11 @@ class StatusPage:
         url = self._network.balancers[name].url
         if isinstance(look, CatenaryError):
             return wire.ServiceStatus(name=name, url=url, ok=False, reason=look.detail)
-        ok = look.health.status == "ok"
-        reason = None if ok else look.health.peer.reason or "degraded"
-        return wire.ServiceStatus(name=name, url=url, ok=ok, reason=reason)
+        reason = None if look.health.status == "ok" else look.health.peer.reason or "degraded"
+        for segment in self._network.segments.values():
+            if segment.master == name:
+                reason = reason or differs(segment, look.health)
+        return wire.ServiceStatus(name=name, url=url, ok=reason is None, reason=reason)
 
 
 def _try(call: Callable[[], T]) -> T | CatenaryError:
@@ -123,7 +128,12 @@ def _controller_status(url: str, health: wire.ControllerHealth | CatenaryError) 
 
 
 def _load(chain: wire.ChainView, master: wire.BalancerStats | None) -> wire.ChainStatus:
-    """A chain with its load at the master; without one the load is unknown."""
+    """A chain with its load at the master; without one the load is unknown.
+
+    The tags of a chain that failed may be another one's.
+    """
+    if chain.state is ChainState.FAILED:
+        return wire.ChainStatus(**chain.model_dump())
     pairs = {TagPair(pair.forward, pair.reverse): pair for pair in master.pairs} if master else {}
     pair = pairs.get(chain.tags.pair())
     if pair is None:

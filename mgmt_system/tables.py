@@ -80,10 +80,10 @@ def status(view: wire.StatusView) -> RenderableType:
 def segments(items: Sequence[wire.SegmentStatus]) -> RenderableType:
     table = _table("segment", "master", "slave", "pair", "epoch")
     for item in items:
-        pair = "inserted" if item.inserted else "not in the way"
+        pair = {True: "inserted", False: "not in the way", None: None}[item.inserted]
         if item.adopting:
             pair = f"adopting for {item.adopting:.0f} s"
-        table.add_row(item.name, item.master, item.slave, pair, _cell(item.epoch))
+        table.add_row(item.name, item.master, item.slave, _cell(pair), _cell(item.epoch))
     return table
 
 

@@ -134,6 +134,9 @@ class FakeController(Fake):
 @dataclass
 class FakeBalancer(Fake):
     role: wire.Role = "slave"
+    timeouts: wire.TimeoutsModel = field(default_factory=wire.TimeoutsModel)
+    ask_id: int = 4094
+    rewrites: bool = False
     states: dict[TagPair, PairState] = field(default_factory=dict)
     weights: dict[TagPair, int] = field(default_factory=dict)
     sessions: dict[TagPair, int] = field(default_factory=dict)
@@ -148,6 +151,9 @@ class FakeBalancer(Fake):
             data_plane="ebpf",
             epoch=self.epoch,
             instance=self.name,
+            ask_id=self.ask_id,
+            timeouts=self.timeouts,
+            rewrites=self.rewrites,
             peer=wire.PeerHealth(url=None, connected=True),
         )
 
@@ -350,8 +356,9 @@ class Site:
 
     def __init__(self, path: Path | None = None, network: str = "") -> None:
         self.network = wire.NetworkConfig.load(network or network_text())
-        self.slave = FakeBalancer("l2")
-        self.master = FakeMaster("l1", slave=self.slave)
+        timeouts = self.network.segments["main"].timeouts
+        self.slave = FakeBalancer("l2", timeouts=timeouts)
+        self.master = FakeMaster("l1", timeouts=timeouts, slave=self.slave)
         self.controller = FakeController("controller")
         self.peers = Peers(self.controller, {"l1": self.master, "l2": self.slave})
         self.store: KeyValueStore = SqliteStore(path)

@@ -71,6 +71,15 @@ def test_a_controller_with_another_network_file_is_named() -> None:
         site.manager.insert("main")
 
 
+def test_a_load_balancer_that_lets_sessions_rest_for_longer_than_the_file_says_is_not_inserted() -> None:
+    site = ready_site()
+    site.master.timeouts = site.master.timeouts.model_copy(update={"tcp_established": 7440.0})
+    with pytest.raises(Conflict, match=re.escape("tcp_established 7440 s, not 30 s (--tcp-established)")):
+        site.manager.insert("main")
+    assert site.controller.inserted == {"main": None}
+    assert "change" not in site.master.calls
+
+
 def test_a_load_balancer_that_has_another_chain_is_not_inserted() -> None:
     site = plain_site()
     site.add("n1", name="first")
@@ -123,7 +132,7 @@ def behind_the_look(site: Site, happen: Callable[[], object]) -> None:
     site.master.pairs = answer  # type: ignore[method-assign]
 
 
-def inserted_site() -> Site:
+def ready_site() -> Site:
     """With a chain that carries all, and load balancers that wait for it."""
     site = plain_site()
     site.add("n1", name="first")
@@ -133,14 +142,14 @@ def inserted_site() -> Site:
 
 
 def test_what_is_asked_for_after_an_insertion_is_not_decided_by_an_older_look() -> None:
-    site = inserted_site()
+    site = ready_site()
     behind_the_look(site, lambda: (site.manager.insert("main"), site.add("n2", name="second")))
     for _ in range(4):
         site.step()
         assert site.states()["second"] != "active"
     assert "adopts the sessions" in str(site.manager.chain("second").reason)
 
-    site = inserted_site()
+    site = ready_site()
     site.master.sessions[TagPair(2, 3)] = 1
     behind_the_look(site, lambda: (site.manager.insert("main"), site.manager.remove("first", force=True)))
     for _ in range(4):
@@ -150,7 +159,7 @@ def test_what_is_asked_for_after_an_insertion_is_not_decided_by_an_older_look() 
 
 
 def test_a_chain_that_was_asked_for_before_an_insertion_waits_too() -> None:
-    site = inserted_site()
+    site = ready_site()
     site.controller.down = True
     site.add("n2", name="second")
     site.controller.down = False
@@ -163,7 +172,7 @@ def test_a_chain_that_was_asked_for_before_an_insertion_waits_too() -> None:
 
 def test_a_removal_that_was_cancelled_waits_beside_another_chain() -> None:
     """The only active chain is the one that every session is adopted for."""
-    site = inserted_site()
+    site = ready_site()
     site.manager.insert("main")
     site.add("n2", name="second")
     site.controller.inserted["main"] = 100.0
@@ -197,7 +206,7 @@ def test_a_removal_is_cancelled_where_no_load_balancer_is_in_the_way() -> None:
 
 
 def test_a_pair_that_may_not_be_inserted_is_told_nothing() -> None:
-    site = inserted_site()
+    site = ready_site()
     site.controller.down = True
     for _ in range(3):
         site.step()
@@ -209,7 +218,7 @@ def test_a_pair_that_may_not_be_inserted_is_told_nothing() -> None:
 
 
 def test_a_controller_that_forgot_an_insertion_gets_no_chain_of_several() -> None:
-    site = inserted_site()
+    site = ready_site()
     site.manager.insert("main")
     site.add("n2", name="second")
     site.controller.inserted["main"] = 100.0

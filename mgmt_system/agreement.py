@@ -1,0 +1,32 @@
+"""Does a master run with what the network file says of its segment? Pure.
+
+A load balancer gets its settings from its own command line, and everybody else goes by the file: the wait
+for the sessions of an inserted pair would end too early if the master let them rest for longer.
+"""
+
+from __future__ import annotations
+
+from math import isclose
+
+from catenary import wire
+
+
+def differs(segment: wire.SegmentConfig, health: wire.BalancerHealth) -> str | None:
+    """What a segment's master does otherwise, with both values and the fix; None if all is alike."""
+    told = segment.timeouts.model_dump()
+    runs = health.timeouts.model_dump()
+    found = [
+        f"{name} {runs[name]:g} s, not {value:g} s (--{name.replace('_', '-')})"
+        for name, value in told.items()
+        if not isclose(runs[name], value, rel_tol=1e-5)  # options are written with six digits
+    ]
+    if health.ask_id != segment.ask_id:
+        found.append(f"ask_id {health.ask_id}, not {segment.ask_id} (--ask-id)")
+    if health.rewrites != segment.rewrites:
+        found.append(f"rewrites {health.rewrites}, not {segment.rewrites} (--rewrites)".lower())
+    if not found:
+        return None
+    return (
+        f"it does not run with what the network file says: {', '.join(found)}; start it with these options, "
+        "or correct the file and restart the management system"
+    )
