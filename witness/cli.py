@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from catenary import durations
 from catenary.errors import InvalidValue
 from catenary.session import Timeouts
 from catenary.wire import NetworkConfig
@@ -87,22 +88,25 @@ def verify(
     chains = dict(parse_chain(text) for text in chain) if chain else None
     taps = [_named(text) for text in tap or ()]
     config = _network(network)
+    _check_paths((events, pins), save)
     if live:
         if files:
             raise InvalidValue(f"--live taps interfaces: it reads no file such as {files[0]}")
-        recording = _live(taps, config, segment, chains, seconds(duration))
+        recording = _live(taps, config, segment, chains, _seconds(duration))
     elif len(files or ()) == 1 and files is not None and files[0].suffix == ".npz" and not taps:
         recording = Recording.load(files[0])
     else:
-        recording = _pcaps(_taps(files or (), taps), config, segment, in_flight, partial)
+        recording = _pcaps(_taps(files or (), taps), config, segment, chains, in_flight, partial)
     recording = replace(
         recording, chains=chains or recording.chains, rewrites=tuple(rewrites or recording.rewrites)
     )
+    if save:  # first: what follows may be refused
+        recording.save(save)
     if events:
         told = read_events(_lines(events), str(events), recording.wall_ns)
         recording = replace(recording, events=(*recording.events, *told))
-    if save:
-        recording.save(save)
+        if save:
+            recording.save(save)
     held = read_pins(_lines(pins), str(pins), recording.wall_ns) if pins else ()
     verdict = judge(recording, None, Thresholds(min_share, max_loss), in_flight, pins=held)
     if as_json:
@@ -123,12 +127,19 @@ def parse_chain(text: str) -> tuple[str, tuple[str, ...]]:
     return name.strip(), names
 
 
-def seconds(text: str) -> float:
-    """Read a duration such as `30s`, `1.5m`, `1h`; raises `InvalidValue` that quotes it."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
-    if not found or not float(found[1]):
-        raise InvalidValue(f"{text!r} is no duration: write seconds, minutes or hours such as 30s, 5m, 1h")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+def _seconds(text: str) -> float:
+    seconds = durations.parse(text)
+    if not seconds:
+        raise InvalidValue(f"--for {text} taps nothing: give it a while, such as 30s")
+    return seconds
+
+
+def _check_paths(read: Sequence[Path | None], save: Path | None) -> None:
+    """Before anything is recorded: a path that can't be used would cost the recording."""
+    for path in filter(None, read):
+        _lines(path)
+    if save and (save.is_dir() or not os.access(save if save.exists() else save.absolute().parent, os.W_OK)):
+        raise InvalidValue(f"can't write {save}: name a file in a folder that is there and may be written to")
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -151,10 +162,15 @@ def _lines(path: Path) -> Sequence[str]:
         raise InvalidValue(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _places(names: Mapping[str, str], config: NetworkConfig | None, segment: str) -> tuple[Place, ...]:
+def _places(
+    names: Mapping[str, str],
+    config: NetworkConfig | None,
+    segment: str,
+    chains: Mapping[str, Sequence[str]] | None,
+) -> tuple[Place, ...]:
     """Of the network, or, without one, as named."""
     if config:
-        return places_of(config, segment)
+        return places_of(config, segment, [nf for nfs in (chains or {}).values() for nf in nfs])
     return tuple(place_named(name, interface) for name, interface in names.items())
 
 
@@ -178,9 +194,14 @@ def _taps(files: Sequence[Path], named: Sequence[tuple[str, str]]) -> list[Tap]:
 
 
 def _pcaps(
-    taps: Sequence[Tap], config: NetworkConfig | None, segment: str, in_flight_s: float, partial: bool
+    taps: Sequence[Tap],
+    config: NetworkConfig | None,
+    segment: str,
+    chains: Mapping[str, Sequence[str]] | None,
+    in_flight_s: float,
+    partial: bool,
 ) -> Recording:
-    places = _places({tap.place: tap.place for tap in taps}, config, segment)
+    places = _places({tap.place: tap.place for tap in taps}, config, segment, chains)
     timeouts = _timeouts(config, segment)
     reading = read_pcaps(taps, places, timeouts, skew_s=in_flight_s, partial=partial)
     for fault in reading.broken:
@@ -202,7 +223,7 @@ def _live(
         raise InvalidValue("say which NFs each chain has, by --chain NAME=NF[,NF...]")
     if config and taps:
         raise InvalidValue("--network names the interfaces already: leave --tap or --network out")
-    places = check_places(_places(dict(taps), config, segment))
+    places = check_places(_places(dict(taps), config, segment, chains))
     limits = Limits.of(_timeouts(config, segment))
     console = Console(stderr=True)
     with console.status("attaching the taps") as status:

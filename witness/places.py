@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -71,8 +71,14 @@ def place_named(name: str, interface: str) -> Place:
     return Place(name, PlaceKind.NF, interface, owner, Side(port))
 
 
-def places_of(network: NetworkConfig, segment: str = "main") -> tuple[Place, ...]:
-    """All places of a segment: its LBs' outer ports, and the ports of every NF of the network."""
+def places_of(
+    network: NetworkConfig, segment: str = "main", named: Collection[str] = ()
+) -> tuple[Place, ...]:
+    """The places of a segment: its LBs' outer ports, and the ports of the NFs that its chains may have.
+
+    These are the `named` ones, and, in a network of one segment, all others that don't stand fixed: fixed
+    NFs, and those of other segments, are crossed beside any chain.
+    """
     if segment not in network.segments:
         raise InvalidValue(f"no segment {segment!r}: the network has {', '.join(sorted(network.segments))}")
     ends = network.segments[segment]
@@ -81,8 +87,10 @@ def places_of(network: NetworkConfig, segment: str = "main") -> tuple[Place, ...
         Place(f"{ends.master}.outer", PlaceKind.OUTER_MASTER, master.outer),
         Place(f"{ends.slave}.outer", PlaceKind.OUTER_SLAVE, slave.outer),
     ]
+    fixed = {nf for config in network.segments.values() for nf in config.before + config.after}
     for name, nf in network.nfs.items():
-        places += nf_places(name, nf.ingress, nf.egress)
+        if name in named or (name not in fixed and len(network.segments) == 1):
+            places += nf_places(name, nf.ingress, nf.egress)
     return check_places(places)
 
 

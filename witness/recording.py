@@ -102,7 +102,10 @@ class Recording:
         return session_key(self.origins[session]["key"])
 
     def save(self, path: Path) -> None:
-        """Write a NumPy archive (`.npz`) that `load` and `catenary verify` read."""
+        """Write a NumPy archive (`.npz`) that `load` and `catenary verify` read.
+
+        Raises `InvalidValue` when the file can't be written.
+        """
         about = {
             "version": VERSION,
             "taken_ns": self.taken_ns,
@@ -114,13 +117,16 @@ class Recording:
             "begun_ns": self.begun_ns,
             "wall_ns": self.wall_ns,
         }
-        with path.open("wb") as file:
-            np.savez_compressed(
-                file,
-                about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
-                origins=self.origins,
-                records=self.records,
-            )
+        try:
+            with path.open("wb") as file:
+                np.savez_compressed(
+                    file,
+                    about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
+                    origins=self.origins,
+                    records=self.records,
+                )
+        except OSError as error:
+            raise InvalidValue(f"can't write recording {path}: {error.strerror or error}") from error
 
     @classmethod
     def load(cls, path: Path) -> Recording:

@@ -37,11 +37,12 @@ def show(verdict: Verdict, console: Console, findings: int = 10) -> None:
             _say(console, line)
     for line in verdict.failures:
         _say(console, f"FAILED: {line}")
+    but = f" but {len(verdict.killed)} whose chain was killed" if verdict.killed else ""
     if verdict.ok and verdict.partial:
         few = f"{verdict.partial} of {verdict.sessions} were seen in part, and judged for nothing more"
-        _say(console, f"OK: no session crossed two chains; {few}")
+        _say(console, f"OK: no session{but} crossed two chains; {few}")
     elif verdict.ok:
-        _say(console, "OK: every session crossed exactly one chain")
+        _say(console, f"OK: every session{but} crossed exactly one chain")
     _say(console, verdict.headline)
 
 

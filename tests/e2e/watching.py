@@ -25,10 +25,11 @@ SHORT = TimeoutsModel(
 
 
 def watch(testbed: Testbed, segment: str, nfs: Collection[str]) -> Taps:
-    """Taps at these NFs of a segment's chains and at its far ends: fixed NFs, or else its pair."""
+    """Taps at a segment's NFs, such as `nfs`, and at its far ends: fixed NFs, or else its pair."""
     config = testbed.network.segments[segment]
-    inside = [place for place in places_of(testbed.network, segment) if place.nf in nfs]
-    ends = [place for place in places_of(testbed.network, segment) if not place.nf]
+    places = places_of(testbed.network, segment, nfs)
+    inside = [place for place in places if place.nf]
+    ends = [place for place in places if not place.nf]
     for number, name in ((0, config.before[:1]), (1, config.after[-1:])):
         for nf in name:
             port = testbed.network.nfs[nf].egress if number else testbed.network.nfs[nf].ingress

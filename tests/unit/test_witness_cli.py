@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from catenary.errors import InvalidValue
 from tests.unit.witness_pcaps import HEADER, PcapRun
 from tests.unit.witness_runs import SECOND, SERVER, Run, client
-from witness.cli import app, seconds
+from witness.cli import app
 from witness.events import Event, Pin, read_events, read_pins
 from witness.recording import Recording
 
@@ -213,7 +213,12 @@ def test_a_cut_file_needs_partial(tmp_path: Path) -> None:
         (["--tap", "n1.ingress=gone.pcap"], "name one place of kind outer_master"),
         (["--live", "x.npz"], "--live taps interfaces: it reads no file such as x.npz"),
         (["--live", "--tap", "n1.ingress=x"], "say which NFs each chain has, by --chain"),
-        (["--live", "--for", "soon", *CHAINS], "'soon' is no duration: write seconds, minutes or hours"),
+        (["--live", "--for", "soon", *CHAINS], "'soon' is not a duration: write 60s, 5m, 1h30m"),
+        (["--live", "--for", "0s", *CHAINS], "--for 0s taps nothing"),
+        (["--live", "--save", "gone/run.npz", *CHAINS], "can't write gone/run.npz: name a file in a folder"),
+        (["--live", "--save", ".", *CHAINS], "can't write .: name a file"),
+        (["--live", "--events", "gone.jsonl", *CHAINS], "can't read gone.jsonl: No such file"),
+        (["--live", "--pins", "gone.jsonl", *CHAINS], "can't read gone.jsonl: No such file"),
         (["--live", "--tap", "n1=x", *CHAINS], "'n1' is no place"),
         (["--network", "gone.yaml", "x.pcap"], "can't read gone.yaml: No such file or directory"),
     ],
@@ -236,14 +241,36 @@ def test_the_command_ends_with_2_and_one_line(tmp_path: Path) -> None:
     assert f"the folder {tmp_path / 'empty'} has no *.pcap" in refused(tmp_path / "empty")
 
 
-@pytest.mark.parametrize(
-    ("text", "value"), [("30s", 30), ("1.5m", 90), ("2h", 7200), ("7", 7), ("0.5s", 0.5)]
-)
-def test_durations(text: str, value: float) -> None:
-    assert seconds(text) == value
+def test_a_recording_is_kept_though_its_events_are_refused(tmp_path: Path) -> None:
+    replace(broken(Run(TWO)).recording(), wall_ns=WALL).save(tmp_path / "run.npz")
+    events = tmp_path / "events.jsonl"
+    events.write_text("{")
+    message = refused(tmp_path / "run.npz", *CHAINS, "--events", events, "--save", tmp_path / "kept.npz")
+    assert "line 1" in message
+    kept = Recording.load(tmp_path / "kept.npz")
+    assert kept.chains == TWO
+    lines(events, {"monotonic": 1, "kind": "change"})
+    assert verify(tmp_path / "run.npz", "--events", events, "--save", tmp_path / "kept.npz")[0] == 1
+    assert [event.kind for event in Recording.load(tmp_path / "kept.npz").events] == ["change"]
 
 
-@pytest.mark.parametrize("text", ["", "0s", "-1s", "5d", "s", "1e3"])
-def test_no_durations(text: str) -> None:
-    with pytest.raises(InvalidValue, match="is no duration"):
-        seconds(text)
+def test_a_disk_that_is_full_ends_the_command_with_one_line() -> None:
+    recording = broken(Run(TWO)).recording()
+    with pytest.raises(InvalidValue, match="can't write recording /dev/full: No space left on device"):
+        recording.save(Path("/dev/full"))
+
+
+@pytest.mark.parametrize("begun", [0, 10**15])
+def test_sessions_whose_chain_was_killed_are_named_where_it_says_ok(tmp_path: Path, begun: int) -> None:
+    run = Run(TWO)
+    session = run.begin(client(5000))
+    for sender in (client(5000), SERVER):
+        run.cross(session, sender, "chain-1", sender is not SERVER, 10)
+    run.tell("fault", "n1 killed", "chain-1")
+    run.now += 5 * SECOND
+    for sender in (client(5000), SERVER):
+        run.cross(session, sender, "chain-2", sender is not SERVER, 10)
+    replace(run.recording(), begun_ns=begun).save(tmp_path / "run.npz")
+    code, output, _ = verify(tmp_path / "run.npz")
+    assert code == 0
+    assert " but 1 whose chain was killed crossed " in output
