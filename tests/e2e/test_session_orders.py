@@ -7,10 +7,11 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from catenary import wire
 from catenary.wire import TimeoutsModel
+from tests.e2e.watching import judged, wait_quiet, watch
 from tests.isolation import isolated
 from topologies.hosts import Host
 from topologies.testbed import Testbed
@@ -74,10 +75,11 @@ def key_of(near: socket.socket) -> str:
 
 @isolated
 def test_a_deadline_ends_what_is_left_and_a_session_is_reset_by_command() -> None:
-    with Testbed(timeouts=TIMES) as testbed:
+    with Testbed(timeouts=TIMES) as testbed, ExitStack() as stack:
         management = testbed.management
         for number in (1, 2):
             testbed.add_chain([f"n{number}"], name=f"chain-{number}")
+        taps = stack.enter_context(watch(testbed, "main", ("n1", "n2")))
         sessions = [connect(testbed) for _ in range(12)]
         chains = {ends: management.session(key_of(ends[0])).chain for ends in sessions}
         theirs = [ends for ends, chain in chains.items() if chain == "chain-1"]
@@ -104,3 +106,7 @@ def test_a_deadline_ends_what_is_left_and_a_session_is_reset_by_command() -> Non
         for ends in (*sessions, again):
             for end in ends:
                 end.close()
+        wait_quiet(taps)
+        _, verdict = judged(taps, {"chain-1": ("n1",), "chain-2": ("n2",)})
+        assert verdict.failures == (), [*map(str, verdict.bypassed)]
+        assert verdict.sessions == len(sessions) + 1
