@@ -86,6 +86,7 @@ def live(events: Path, *options: str) -> Iterator[list[dict[str, Any]]]:
     """`catenary verify --live`, ended as Ctrl-C does; afterwards, its verdict."""
     found: list[dict[str, Any]] = []
     taps = [f"--tap={place}={interface}" for place, interface in TAPPED.items()]
+    events.touch()
     command = [*verify("--live", "--for", "10m", "--events", str(events), *options), *taps]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr
