@@ -295,9 +295,13 @@ class PeerHealth(Model):
 
 
 class BalancerHealth(Model):
-    """How an LB is, and what it runs with. A slave has ask ID and timeouts from its master, once they met."""
+    """How an LB is, and what it runs with. A slave has ask ID and timeouts from its master, once they met.
+
+    `reason` says what the daemon's last tick failed at; what its peer lacks is there.
+    """
 
     status: Literal["ok", "degraded"]
+    reason: str | None = None
     role: Role
     segment: Name
     data_plane: str

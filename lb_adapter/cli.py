@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from catenary.chain import check_name
 from catenary.errors import InvalidValue
 from catenary.listen import Listen
 from catenary.session import Timeouts
@@ -154,6 +155,7 @@ def run(
 
       catenary lb run --role master --outer eth2 --inner eth1 --peer http://127.0.0.1:8083
     """
+    check_name(segment, "segment")
     listen = Listen(host, port, tls_cert, tls_key, token_file)
     timeouts = Timeouts(tcp_opening, tcp_established, tcp_closing, udp, other, neighbour, lease, transit)
     master = role is RoleOption.MASTER

@@ -26,6 +26,14 @@ log = structlog.get_logger("lb_adapter")
 BUSY_TICK, IDLE_TICK = 0.1, 1.0
 
 
+def told(error: Exception) -> str:
+    """An error in words. One that nobody foresaw is logged with its place."""
+    if isinstance(error, CatenaryError):
+        return error.detail
+    log.error("unforeseen error", exc_info=error)
+    return f"{type(error).__name__}: {error}"
+
+
 def to_wire(segment: str, table: ChainTable) -> wire.ChainSet:
     pairs = [
         wire.PairView(
@@ -68,6 +76,7 @@ class Daemon(ABC):
         self._wake = threading.Event()
         self._load: dict[int, Load] = {}
         self._moving_until = 0.0
+        self._trouble: str | None = None
         self._thread = threading.Thread(target=self._run, name="tick", daemon=True)
         self.instance = secrets.token_hex(8)
         plane.configure(config)
@@ -98,8 +107,10 @@ class Daemon(ABC):
         while not self._stop.is_set():
             try:
                 self.tick()
-            except CatenaryError as error:
-                log.warning("tick failed", reason=error.detail)
+                self._trouble = None
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next tick may do better
+                self._trouble = told(error)
+                log.warning("tick failed", reason=self._trouble)
             self._wake.wait(BUSY_TICK if self._busy() else IDLE_TICK)
             self._wake.clear()
 
@@ -171,8 +182,10 @@ class Daemon(ABC):
             )
 
     def _health(self, peer: wire.PeerHealth) -> wire.BalancerHealth:
+        trouble = self._trouble
         return wire.BalancerHealth(
-            status="ok" if peer.connected else "degraded",
+            status="ok" if peer.connected and trouble is None else "degraded",
+            reason=trouble,
             role=self._config.role,
             segment=self._segment,
             data_plane=self._plane.name,

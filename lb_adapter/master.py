@@ -11,11 +11,11 @@ from typing import Protocol
 
 from catenary import wire
 from catenary.chain import PairState
-from catenary.errors import CatenaryError, Conflict, Unavailable
+from catenary.errors import Conflict, Unavailable
 from catenary.tags import TagPair
 from lb_adapter import balancer, overflow, peering, records
 from lb_adapter.balancer import ChainTable
-from lb_adapter.daemon import from_wire, log, to_wire
+from lb_adapter.daemon import from_wire, log, to_wire, told
 from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, TakeOver
 from lb_adapter.sessions import Sessions
 
@@ -122,9 +122,9 @@ class Master(Sessions):
 
     # -- the pair's protocol -------------------------------------------------------------------------------
 
-    def _drive(self, said: peering.Said) -> CatenaryError | None:
+    def _drive(self, said: peering.Said) -> Exception | None:
         """Have the protocol go on until there is nothing more to do; the first thing that failed."""
-        failure: CatenaryError | None = None
+        failure: Exception | None = None
         with self._turn:
             waiting = deque([said])
             while waiting:
@@ -135,9 +135,9 @@ class Master(Sessions):
                 for act in acts:
                     try:
                         answer = self._carry_out(act)
-                    except CatenaryError as error:
+                    except Exception as error:  # noqa: BLE001 - else what was proposed would be so for ever
                         failure = failure or error
-                        answer = peering.Failed(error.detail)
+                        answer = peering.Failed(told(error))
                     if answer is not None:
                         waiting.append(answer)
         return failure
@@ -237,11 +237,10 @@ class Master(Sessions):
             raise Unavailable(f"no handshake with the slave at {self._peer.url}: {self._leader.reason}")
         self._check_overflow(table, forced=force)
         error = self._drive(peering.Propose(table, force))
-        if error is None or isinstance(error, Conflict):
-            if error is not None:
-                raise error
-            return
-        raise Unavailable(f"the slave did not take the change: {error.detail}") from error
+        if isinstance(error, Conflict):
+            raise error
+        if error is not None:
+            raise Unavailable(f"the slave did not take the change: {error}") from error
 
     def _tell_slave(self, order: wire.SweepOrder) -> None:
         if not self._leader.connected:

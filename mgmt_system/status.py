@@ -96,7 +96,8 @@ class StatusPage:
         url = self._network.balancers[name].url
         if isinstance(look, CatenaryError):
             return wire.ServiceStatus(name=name, url=url, ok=False, reason=look.detail)
-        reason = None if look.health.status == "ok" else look.health.peer.reason or "degraded"
+        well = look.health.status == "ok"
+        reason = None if well else look.health.reason or look.health.peer.reason or "degraded"
         for segment in self._network.segments.values():
             if segment.master == name:
                 reason = reason or differs(segment, look.health)

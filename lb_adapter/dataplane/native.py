@@ -19,7 +19,7 @@ from lb_adapter.dataplane import ports, worker
 from lb_adapter.dataplane.base import PINS_DEFAULT, Load, SpliceConfig, Swept, TakeOver
 from lb_adapter.dataplane.segment import Segment, ffi
 from lb_adapter.dataplane.tables import FREE, SpliceTables, check_pins, read_settings
-from lb_adapter.dataplane.worker import Worker, device_interface
+from lb_adapter.dataplane.worker import Gone, Worker, device_interface
 from lb_adapter.records import PinRecords
 
 log = structlog.get_logger("lb_adapter")
@@ -169,7 +169,7 @@ class NativeDataPlane(SpliceTables):
             return
         try:
             self._worker.go_over(order)
-        except ConnectionError:
+        except Gone:
             self._replace_worker(self._worker).go_over(order)
 
     def sweep(self, order: Order) -> Swept:
@@ -199,11 +199,8 @@ class NativeDataPlane(SpliceTables):
 
     def _hand_over(self, pins: PinRecords, *, take_in: bool) -> None:
         """By way of the worker, for only it takes the table's locks."""
-        for part in self.segment.stage(pins, take_in=take_in):
-            if self._worker is None:
-                self.segment.lib.segment_insert(self.segment.pointer)
-            else:
-                self._worker.insert(part)
+        for _ in self.segment.stage(pins, take_in=take_in):
+            self._obey(b"insert", self.segment.lib.segment_insert)
 
     def counters(self) -> dict[str, int]:
         return self.segment.reasons()

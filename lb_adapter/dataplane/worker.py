@@ -43,7 +43,14 @@ def _connect(outer: str, inner: str) -> socket.socket | None:
     except ConnectionRefusedError:
         link.close()
         return None
+    except OSError as error:
+        link.close()
+        raise Unavailable(f"the worker of {outer} and {inner} can't be reached: {error}") from error
     return link
+
+
+class Gone(Unavailable):
+    """The worker has ended, or given way to another: its place may be taken."""
 
 
 @dataclass
@@ -55,17 +62,12 @@ class Worker:
     process: subprocess.Popen[bytes] | None = None
 
     def go_over(self, order: bytes) -> None:
-        """Have it go over its session table: `walk` or `sweep`. `ConnectionError` if it is gone."""
+        """Have it go over its session table: `walk`, `sweep` or `insert`. `Gone` if it has ended."""
         answer = self._order(order)
         if answer == b"":
-            raise ConnectionResetError(f"worker {self.pid} is gone")
+            raise Gone(f"worker {self.pid} is gone")
         if answer != b"ok":
             raise Unavailable(f"worker {self.pid} does not get through its session table: {answer.decode()}")
-
-    def insert(self, count: int) -> None:
-        """Have it take the `count` pins that are staged in the segment into its session table."""
-        if self._order(b"insert") != b"ok":
-            raise Unavailable(f"worker {self.pid} is gone: {count} pins were not taken")
 
     def alive(self) -> bool:
         try:
@@ -77,7 +79,7 @@ class Worker:
 
     def stop(self) -> None:
         """End it, and wait until it has given the interfaces back."""
-        with suppress(ConnectionError):  # gone already: what was wanted
+        with suppress(Gone):  # what was wanted
             self._order(b"stop")
         self.release()
         if self.process is not None:
@@ -103,6 +105,8 @@ class Worker:
             raise Unavailable(
                 f"worker {self.pid} does not answer: `kill {self.pid}` and start again"
             ) from None
+        except OSError as error:
+            raise Gone(f"worker {self.pid} is gone: {error.strerror}") from error
 
 
 def find(outer: str, inner: str) -> tuple[Worker, int] | None:
@@ -111,11 +115,16 @@ def find(outer: str, inner: str) -> tuple[Worker, int] | None:
         link = _connect(outer, inner)
         if link is None:
             return None
-        with suppress(ConnectionError):
+        try:
             link.send(b"hello")
             text, fds, _, _ = socket.recv_fds(link, 64, 1)
             if fds:
                 return Worker(link, int(text)), fds[0]
+        except TimeoutError:
+            link.close()
+            raise Unavailable(f"the worker of {outer} and {inner} does not answer: kill it") from None
+        except ConnectionError:
+            pass
         # It does not trust us, or was just about to end: then the next try finds none.
         link.close()
         time.sleep(_HANG_UP_S)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
+
 import pytest
 
 from catenary import wire
@@ -9,7 +13,7 @@ from catenary.errors import Conflict, Unavailable
 from catenary.session import Timeouts
 from experiments.chaos.plane import OraclePlane
 from lb_adapter.core.oracle_splice import Splice
-from lb_adapter.dataplane.base import SpliceConfig, TakeOver
+from lb_adapter.dataplane.base import Load, SpliceConfig, TakeOver
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave
 from tests.vectors.acting import answer, tcp, with_tag
@@ -120,3 +124,67 @@ def test_a_copy_that_is_cut_changes_nothing(
     assert pair.plane.take_over() is TakeOver.WATCH
     assert pair.plane.splice is not None
     assert pair.plane.splice.outer(tcp("A"), pair.now)[0].vid == verdict.vid
+
+
+def test_the_tick_thread_outlives_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug in one tick must not be the end of all: health tells of it until one succeeds."""
+    pair = Pair()
+    walk = pair.plane.walk
+    failing, ticked = threading.Event(), threading.Event()
+    failing.set()
+
+    def broken() -> dict[int, Load]:
+        ticked.set()
+        if failing.is_set():
+            raise BrokenPipeError(32, "Broken pipe")
+        return walk()
+
+    monkeypatch.setattr(pair.plane, "walk", broken)
+    pair.master.start()
+    try:
+        until(lambda: pair.master.health().status == "degraded", pair.master)
+        assert pair.master.health().reason == "BrokenPipeError: [Errno 32] Broken pipe"
+        failing.clear()
+        until(lambda: pair.master.health().status == "ok", pair.master)
+        assert pair.master.health().reason is None
+    finally:
+        pair.master.stop(detach=True)
+
+
+@pytest.mark.parametrize("call", ["handshake", "put_chain_set"])
+def test_an_unforeseen_error_leaves_nothing_under_way(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    pair = Pair()
+    if call == "handshake":
+        restart_slave(pair)
+    whole = getattr(pair.slave, call)
+
+    def broken(message: object) -> None:
+        raise ValueError("unforeseen")
+
+    monkeypatch.setattr(pair.slave, call, broken)
+    if call == "handshake":
+        pair.master.tick()
+        assert "ValueError: unforeseen" in (pair.master.health().peer.reason or "")
+    else:
+        with pytest.raises(Unavailable, match="unforeseen"):
+            pair.master.change(wire.Change(add=[wire.PairAdd(**SECOND)]))
+    monkeypatch.setattr(pair.slave, call, whole)
+    pair.now += 5000
+    pair.master.tick()
+    assert pair.master.health().peer.connected
+
+
+def restart_slave(pair: Pair) -> None:
+    """Another process over the same data plane, at the same address."""
+    plane = pair.slave._plane
+    fresh = Slave(plane, SpliceConfig("slave", "outer", "inner", None, Timeouts()), "main", clock=pair._clock)
+    fresh.url = "here"  # type: ignore[attr-defined]
+    pair.slave = pair.master._peer = fresh  # type: ignore[assignment]
+
+
+def until(reached: Callable[[], bool], master: Master) -> None:
+    deadline = time.monotonic() + 30
+    while not reached():
+        assert time.monotonic() < deadline
+        master._wake.set()
+        time.sleep(0.005)

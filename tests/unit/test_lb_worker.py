@@ -1,0 +1,112 @@
+"""What a daemon makes of a worker that ends, falls silent, or never was one."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+from typer.testing import CliRunner
+
+from catenary.errors import InvalidValue, Unavailable
+from lb_adapter import cli, records
+from lb_adapter.core.setup import Order
+from lb_adapter.dataplane import worker
+from lb_adapter.dataplane.native import NativeDataPlane
+from lb_adapter.dataplane.worker import Gone, Worker
+
+PINS = records.of(bytes(range(48)) * 2, bytes(16))
+
+
+def linked() -> tuple[Worker, socket.socket]:
+    """A worker, and its own end of the connection."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(5)
+    return Worker(ours, 4711), theirs
+
+
+def obedient() -> tuple[Worker, list[bytes]]:
+    """One that says "ok" to all orders, and what it was ordered."""
+    running, theirs = linked()
+    orders: list[bytes] = []
+
+    def obey() -> None:
+        with theirs:
+            while order := theirs.recv(64):
+                orders.append(order)
+                theirs.send(b"ok")
+
+    threading.Thread(target=obey, daemon=True).start()
+    return running, orders
+
+
+def dead() -> Worker:
+    running, theirs = linked()
+    theirs.close()
+    return running
+
+
+@pytest.fixture
+def plane() -> Iterator[NativeDataPlane]:
+    with closing(NativeDataPlane("af_packet", pins=1024, threads=1)) as made:
+        yield made
+
+
+ORDERS: list[Callable[[NativeDataPlane], object]] = [
+    lambda plane: plane.walk(),
+    lambda plane: plane.sweep(Order("delete", (0, 1))),
+    lambda plane: plane.insert(PINS),
+    lambda plane: plane.take_in(PINS),
+]
+
+
+@pytest.mark.parametrize(("number", "said"), list(enumerate((b"walk", b"sweep", b"insert", b"insert"))))
+def test_an_order_to_a_dead_worker_goes_to_the_next_one(
+    plane: NativeDataPlane, monkeypatch: pytest.MonkeyPatch, number: int, said: bytes
+) -> None:
+    fresh, orders = obedient()
+    plane._worker = dead()
+    monkeypatch.setattr(plane, "_start_worker", lambda: fresh)
+    ORDERS[number](plane)
+    assert orders == [said]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_second_worker_that_dies_is_an_error_that_passes(
+    plane: NativeDataPlane, monkeypatch: pytest.MonkeyPatch, order: Callable[[NativeDataPlane], object]
+) -> None:
+    plane._worker = dead()
+    monkeypatch.setattr(plane, "_start_worker", dead)
+    with pytest.raises(Unavailable, match="worker 4711 is gone"):
+        order(plane)
+
+
+def test_a_worker_that_hangs_up_is_gone_at_each_moment() -> None:
+    """Before the order it is a broken pipe, after it an answer of no bytes, unread a reset."""
+    running, theirs = linked()
+    threading.Thread(target=lambda: (theirs.recv(64), theirs.close()), daemon=True).start()
+    for _ in range(2):
+        with pytest.raises(Gone):
+            running.go_over(b"walk")
+    running.stop()
+
+
+def test_a_worker_that_does_not_answer_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent, theirs = linked()
+    silent.link.settimeout(0.01)
+    with closing(theirs), pytest.raises(Unavailable, match="worker 4711 does not answer"):
+        silent.go_over(b"walk")
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(0.01)
+    monkeypatch.setattr(worker, "_connect", lambda outer, inner: ours)
+    with closing(theirs), pytest.raises(Unavailable, match="worker of a and b does not answer"):
+        worker.find("a", "b")
+
+
+def test_a_segment_with_a_bad_name_is_refused_before_anything_is_attached() -> None:
+    command = ["lb", "run", "--role", "slave", "--outer", "lo", "--inner", "lo", "--segment", "Main 1"]
+    refused = CliRunner().invoke(cli.app, command).exception
+    assert isinstance(refused, InvalidValue)
+    assert "segment 'Main 1' is not valid" in refused.detail
