@@ -6,12 +6,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Protocol
 
 from catenary import wire
 from catenary.chain import PairState
-from catenary.errors import Conflict, Unavailable
+from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
 from catenary.tags import TagPair
 from lb_adapter import balancer, overflow, peering, records
 from lb_adapter.balancer import ChainTable
@@ -196,7 +197,8 @@ class Master(Sessions):
 
     def _tell(self, act: peering.Tell) -> peering.Accepted:
         chains = to_wire(self._segment, act.table)
-        self._peer.put_chain_set(wire.ChainSetUpdate(master_id=self.instance, chain_set=chains))
+        with self._unrefused():
+            self._peer.put_chain_set(wire.ChainSetUpdate(master_id=self.instance, chain_set=chains))
         self._check_overflow(act.table, forced=act.forced)  # it may have begun meanwhile
         return peering.Accepted(self._leader.slave or "", act.table.epoch)
 
@@ -245,7 +247,16 @@ class Master(Sessions):
     def _tell_slave(self, order: wire.SweepOrder) -> None:
         if not self._leader.connected:
             raise Unavailable(f"no handshake with the slave at {self._peer.url}: {self._leader.reason}")
-        self._peer.sweep(order)
+        with self._unrefused():
+            self._peer.sweep(order)
+
+    @contextmanager
+    def _unrefused(self) -> Iterator[None]:
+        """What the slave refuses, a greeting mends: to who asked us it is no refusal, but for later."""
+        try:
+            yield
+        except (InvalidValue, Conflict, NotFound) as refusal:
+            raise Unavailable(f"the slave at {self._peer.url} refused: {refusal.detail}") from refusal
 
     # -- what the management system asks -------------------------------------------------------------------
 

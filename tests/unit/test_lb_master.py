@@ -182,6 +182,22 @@ def restart_slave(pair: Pair) -> None:
     pair.slave = pair.master._peer = fresh  # type: ignore[assignment]
 
 
+def test_what_the_slave_refuses_is_no_refusal_to_the_management_system() -> None:
+    """It restarted and waits for a greeting: the same call succeeds after the next tick."""
+    pair = Pair()
+    for call in (
+        lambda: pair.master.change(wire.Change(add=[wire.PairAdd(**SECOND)])),
+        lambda: pair.master.rebalance(wire.Rebalance(move_idle=60)),
+    ):
+        restart_slave(pair)
+        with pytest.raises(Unavailable, match="no handshake yet"):
+            call()
+        pair.master.tick()
+        call()
+    with pytest.raises(Conflict, match="expected epoch 1"):
+        pair.master.change(wire.Change(expect_epoch=1))
+
+
 def until(reached: Callable[[], bool], master: Master) -> None:
     deadline = time.monotonic() + 30
     while not reached():
