@@ -158,8 +158,7 @@ class Master(Sessions):
     def _carry_out(self, act: peering.Act) -> peering.Said | None:
         match act:
             case peering.Look():
-                health = self._peer.health()
-                return peering.Seen(health.instance, health.epoch, health.peer.instance)
+                return self._look()
             case peering.FetchChains():
                 return peering.Chains(from_wire(self._peer.pairs(), self._clock()))
             case peering.FetchPins():
@@ -185,6 +184,16 @@ class Master(Sessions):
                     self._plane.set_take_over(act.state)
                 log.info("take-over", state=act.state.name.lower())
                 return None
+
+    def _look(self) -> peering.Seen:
+        """Whoever is no slave of ours is asked nothing: its chains and sessions are not ours to copy."""
+        health = self._peer.health()
+        if (health.role, health.segment) != ("slave", self._segment):
+            raise Conflict(
+                f"{self._peer.url} is the {health.role} of segment {health.segment!r}, no slave of "
+                f"{self._segment!r}: check --peer here, and --segment of both"
+            )
+        return peering.Seen(health.instance, health.epoch, health.peer.instance)
 
     def _greeting(self, table: ChainTable) -> wire.Handshake:
         return wire.Handshake(
@@ -217,7 +226,7 @@ class Master(Sessions):
             since_ms=since_ms,
             seconds=round(self._clock() - begun, 3),
         )
-        return peering.Copied(copy.now_ms)
+        return peering.Copied(since_ms, copy.now_ms)
 
     def _exchange(self, act: peering.Exchange) -> peering.Exchanged:
         """Each side gets what the other saw; a key gets no younger, for our clock is read first."""

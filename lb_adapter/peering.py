@@ -57,9 +57,13 @@ class Chains:
 
 @dataclass(frozen=True)
 class Copied:
-    """A copy of the slave's pins is in the table here; it was begun at `since_ms` of the slave's clock."""
+    """The slave's pins seen at `since_ms` or later, or all, are in the table here.
 
-    since_ms: int
+    The copy was begun at `begun_ms` of the slave's clock.
+    """
+
+    since_ms: int | None
+    begun_ms: int
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,8 @@ class Leader:
 
     `table` is in force in its data plane; `proposed` is under way, to the slave and then to the data plane.
     `slave` is the process that follows, `reason` why there is none. Since `hold` nothing is placed, for want
-    of a session table; its first copy was begun at `copied_ms`; it was complete at `watch`. `exchanged` tells
+    of a session table; its first copy was begun at `copied_ms`. Since `watch` it is complete, and the slave
+    follows. `exchanged` tells
     how far this slave and we know each other's keys, if chains rewrite them; from `exchange_at` on it is time
     for the next exchange.
     """
@@ -228,7 +233,7 @@ def step(leader: Leader, said: Said, now: float) -> Step:
         case Seen():
             return _seen(leader, said, now)
         case Chains():
-            return replace(leader, proposed=said.table), (Adopt(said.table),)
+            return _chains(leader, said.table)
         case Copied():
             return _copied(leader, said, now)
         case Exchanged():
@@ -238,7 +243,7 @@ def step(leader: Leader, said: Said, now: float) -> Step:
                 return leader, ()  # the late answer to something that was given up
             return replace(leader, slave=said.slave), (Adopt(leader.proposed),)
         case Adopted():
-            return _adopted(leader)
+            return _adopted(leader, now)
         case Counted():
             return _counted(leader, said, now)
         case Propose():
@@ -261,6 +266,10 @@ def _ticked(leader: Leader, pins: Mapping[int, int], now: float) -> Step:
 
 def _seen(leader: Leader, seen: Seen, now: float) -> Step:
     own = leader.table.epoch
+    if leader.proposed is not None:
+        return leader, ()
+    if leader.hold is not None and seen.epoch > own:  # we have no chain set, or not the present one
+        return replace(leader, table=ChainTable(), copied_ms=None), (FetchChains(),)
     if leader.hold is not None and seen.epoch:
         return _take_over(leader, now)
     if leader.hold is not None:
@@ -270,8 +279,6 @@ def _seen(leader: Leader, seen: Seen, now: float) -> Step:
     if own and seen.epoch > own + AHEAD:
         return _failed(leader, f"the slave says epoch {seen.epoch}, the present one is {own}: {_FOREIGN}"), ()
     same = leader.slave == seen.slave and seen.master == leader.instance and seen.epoch == own
-    if leader.proposed is not None:
-        return leader, ()
     if leader.connected and same:
         return _exchange(leader, now)
     return _greet(leader, seen.epoch)
@@ -310,12 +317,12 @@ def _exchanged(leader: Leader, exchanged: Exchanged, now: float) -> Leader:
 
 
 def _take_over(leader: Leader, now: float) -> Step:
-    """Rule 8: the slave's chain set, then its pins; a second time what was still under way at the first.
+    """Rule 8: after the slave's chain set its pins; a second time what was still under way at the first.
 
     Whatever the lost table let into a chain has come out of it D after the hold began, and taught the slave.
+    Then it is greeted, and the hold ends when it follows: one that refuses may belong to another pair, or
+    lease by other timeouts for longer than pins are held here.
     """
-    if not leader.table.epoch:
-        return leader, (FetchChains(),)
     if leader.copied_ms is None:
         return leader, (FetchPins(None),)
     if leader.hold is not None and now - leader.hold > leader.transit:
@@ -323,22 +330,38 @@ def _take_over(leader: Leader, now: float) -> Step:
     return leader, ()
 
 
-def _copied(leader: Leader, copied: Copied, now: float) -> Step:
-    if leader.hold is None:
+def _chains(leader: Leader, table: ChainTable) -> Step:
+    if not _without_chains(leader):
         return leader, ()
-    if leader.copied_ms is None:
-        return _take_over(replace(leader, copied_ms=copied.since_ms), now)
-    leader = replace(leader, hold=None, copied_ms=None, watch=now)
-    return _greet(leader, leader.table.epoch, SetTakeOver(TakeOver.WATCH))
+    return replace(leader, proposed=table), (Adopt(table),)
 
 
-def _adopted(leader: Leader) -> Step:
+def _without_chains(leader: Leader) -> bool:
+    """Not even the slave's chain set is in force here."""
+    return leader.hold is not None and not leader.table.epoch
+
+
+def _copied(leader: Leader, copied: Copied, now: float) -> Step:
+    if leader.hold is None or leader.proposed is not None:
+        return leader, ()
+    if leader.copied_ms is None and copied.since_ms is None:
+        return _take_over(replace(leader, copied_ms=copied.begun_ms), now)
+    if leader.copied_ms is not None and copied.since_ms == leader.copied_ms - _TICK_MS:
+        return _greet(leader, leader.table.epoch)
+    return leader, ()  # of a copy that was given up
+
+
+def _adopted(leader: Leader, now: float) -> Step:
     if leader.proposed is None:
         return leader, ()
+    copying = _without_chains(leader)
     leader = replace(leader, table=leader.proposed, proposed=None)
-    if leader.hold is not None:
+    if copying:
         return leader, (FetchPins(None),)
-    return replace(leader, reason=None), ()
+    leader = replace(leader, reason=None)
+    if leader.hold is None:
+        return leader, ()
+    return replace(leader, hold=None, copied_ms=None, watch=now), (SetTakeOver(TakeOver.WATCH),)
 
 
 def _counted(leader: Leader, counted: Counted, now: float) -> Step:
@@ -358,7 +381,7 @@ def _advanced(leader: Leader, pins: Mapping[int, int], leases: Mapping[int, int]
 def _failed(leader: Leader, reason: str) -> Leader:
     """The slave may or may not have it: that epoch is used up, and a greeting will tell."""
     table, proposed = leader.table, leader.proposed
-    if proposed is not None and leader.hold is None:
+    if proposed is not None and not _without_chains(leader):
         greeting = replace(proposed, epoch=table.epoch) == table
         table = replace(table, epoch=proposed.epoch if greeting else proposed.epoch + 1)
     return replace(leader, table=table, proposed=None, slave=None, reason=reason, copied_ms=None)

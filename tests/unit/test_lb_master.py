@@ -25,7 +25,7 @@ class Pair:
     """A master that has met its slave, with two chains; `now` is in ms."""
 
     def __init__(self, slow_start: float = 0.0) -> None:
-        self.now = 1000
+        self.now, self.segment = 1000, "main"
         config = SpliceConfig("slave", "outer", "inner", None, Timeouts())
         self.slave = Slave(self._plane(), config, "main", clock=self._clock)
         # What the master asks of its slave goes through a client elsewhere; here it is the slave itself.
@@ -39,7 +39,7 @@ class Pair:
         self.master = Master(
             self.plane,
             SpliceConfig("master", "outer", "inner", 4094, Timeouts()),
-            "main",
+            self.segment,
             self.slave,  # type: ignore[arg-type]
             slow_start=slow_start,
             clock=self._clock,
@@ -196,6 +196,45 @@ def test_what_the_slave_refuses_is_no_refusal_to_the_management_system() -> None
         call()
     with pytest.raises(Conflict, match="expected epoch 1"):
         pair.master.change(wire.Change(expect_epoch=1))
+
+
+def test_another_segments_slave_is_not_taken_over() -> None:
+    """A wrong --peer: its chains and sessions must carry nothing here, not for a moment."""
+    pair = Pair()
+    there, pair.segment = pair.plane.adopt(), "other"
+    pair.start_master()
+    for _ in range(3):
+        pair.now += 5000
+        pair.master.tick()
+        assert pair.plane.take_over() is TakeOver.HOLD
+        assert pair.plane.adopt().pairs == ()
+    assert "is the slave of segment 'main', no slave of 'other'" in (pair.master.health().peer.reason or "")
+    pair.segment = "main"
+    pair.start_master()
+    pair.now += 5000
+    pair.master.tick()
+    assert pair.plane.take_over() is TakeOver.WATCH
+    assert [p.tags for p in pair.plane.adopt().pairs] == [p.tags for p in there.pairs]
+
+
+def test_nothing_is_placed_before_the_slave_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = Pair()
+    whole = pair.slave.handshake
+
+    def refuse(message: object) -> None:
+        assert pair.plane.take_over() is TakeOver.HOLD
+        raise Conflict("of another pair")
+
+    monkeypatch.setattr(pair.slave, "handshake", refuse)
+    pair.start_master()
+    for _ in range(3):
+        pair.now += 5000
+        pair.master.tick()
+        assert pair.plane.take_over() is TakeOver.HOLD
+    monkeypatch.setattr(pair.slave, "handshake", whole)
+    pair.master.tick()
+    assert pair.plane.take_over() is TakeOver.WATCH
+    assert pair.master.health().status == "ok"
 
 
 def until(reached: Callable[[], bool], master: Master) -> None:

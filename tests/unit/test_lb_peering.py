@@ -91,7 +91,13 @@ def test_a_slave_from_the_future_is_not_greeted() -> None:
 
 def test_late_answers_change_nothing() -> None:
     state = leader(table=ONE, slave="s", reason=None)
-    for late in (peering.Accepted("s", 7), peering.Adopted(), peering.Copied(5), peering.Counted(0, {}, {})):
+    for late in (
+        peering.Accepted("s", 7),
+        peering.Adopted(),
+        peering.Chains(ChainTable()),
+        peering.Copied(None, 5),
+        peering.Counted(0, {}, {}),
+    ):
         assert peering.step(state, late, 0) == (state, ())
 
 
@@ -118,26 +124,49 @@ def test_a_master_without_its_table_copies_it_twice() -> None:
     state = said(state, seen, peering.Chains(ONE), now=100)
     state, fetch = peering.step(state, peering.Adopted(), 100)
     assert fetch == (peering.FetchPins(None),)
-    state, wait = peering.step(state, peering.Copied(5000), 101)
+    state, wait = peering.step(state, peering.Copied(None, 5000), 101)
     assert wait == ()
     assert acts(state, seen, 102) == (), "D is not over"
     assert acts(state, seen, 102.1) == (peering.FetchPins(4980),)
-    state, go_on = peering.step(state, peering.Copied(7000), 102.2)
-    assert go_on == (peering.SetTakeOver(TakeOver.WATCH), peering.Greet(replace(ONE, epoch=2)))
-    assert state.hold is None
+    for late in (peering.Copied(None, 5000), peering.Copied(17, 7000)):
+        assert peering.step(state, late, 102.1) == (state, ()), "of a copy before"
+    state, greet = peering.step(state, peering.Copied(4980, 7000), 102.1)
+    assert greet == (peering.Greet(replace(ONE, epoch=2)),)
+    state, adopt = peering.step(state, peering.Accepted("s", 2), 102.1)
+    assert adopt == (peering.Adopt(replace(ONE, epoch=2)),)
+    assert state.hold is not None
+    state, go_on = peering.step(state, peering.Adopted(), 102.2)
+    assert go_on == (peering.SetTakeOver(TakeOver.WATCH),)
+    assert (state.hold, state.connected) == (None, True)
     assert peering.SetTakeOver(TakeOver.NONE) in acts(state, peering.Ticked({}), 102.2 + 7453)
 
 
 def test_a_copy_that_took_long_is_followed_by_the_second_one_at_once() -> None:
     state = said(leader(hold=100.0), peering.Chains(ONE), peering.Adopted(), now=100)
-    assert acts(state, peering.Copied(5000), 103) == (peering.FetchPins(4980),)
+    assert acts(state, peering.Copied(None, 5000), 103) == (peering.FetchPins(4980),)
 
 
 def test_a_copy_that_failed_begins_anew() -> None:
-    state = said(leader(hold=100.0), peering.Chains(ONE), peering.Adopted(), peering.Copied(5), now=100)
+    state = said(leader(hold=100.0), peering.Chains(ONE), peering.Adopted(), peering.Copied(None, 5), now=100)
     state = said(state, peering.Failed("the copy ends after 7 bytes, in the middle"))
     assert (state.hold, state.table) == (100.0, ONE)
     assert acts(state, peering.Seen("s", 1, "m0"), 200) == (peering.FetchPins(None),)
+
+
+def test_a_slave_that_refuses_the_greeting_is_not_taken_over() -> None:
+    """It may have gone over to another master meanwhile: the copy begins anew, by a higher epoch."""
+    state = said(
+        leader(hold=100.0), peering.Chains(ONE), peering.Adopted(), peering.Copied(None, 5000), now=103
+    )
+    state, greet = peering.step(state, peering.Copied(4980, 8000), 103)
+    assert greet == (peering.Greet(replace(ONE, epoch=2)),)
+    state = said(state, peering.Failed("409"), now=103)
+    assert (state.hold, state.copied_ms, state.table) == (100.0, None, replace(ONE, epoch=2))
+    assert acts(state, peering.Seen("s", 3, "m0"), 104) == (peering.FetchChains(),), "not ours any more"
+    assert acts(state, peering.Seen("s", 2, "m0"), 104) == (peering.FetchPins(None),)
+    state = said(state, peering.Copied(None, 9000), now=104)
+    (greet_again,) = acts(state, peering.Copied(8980, 9900), 104)
+    assert greet_again == peering.Greet(replace(ONE, epoch=3))
 
 
 def test_the_first_master_of_all_has_nothing_to_copy() -> None:
