@@ -23,7 +23,7 @@ from lb_adapter.balancer import ChainTable
 from lb_adapter.dataplane.base import TakeOver
 
 PACE, SHARE = 0.5, 0.1
-"""Keys are exchanged once in so many seconds at most, and for no more than this share of the time."""
+"""Keys are exchanged once in so many seconds at most, new ones for no more than this share of the time."""
 
 AHEAD = 1024
 """Epochs that one side may be ahead of the other: lost messages make it a few; more is another pair's."""
@@ -311,7 +311,8 @@ def _exchange(leader: Leader, now: float) -> Step:
 def _exchanged(leader: Leader, exchanged: Exchanged, now: float) -> Leader:
     if exchanged.begun != leader.exchanging:
         return leader  # one that was given up
-    took = now - exchanged.begun
+    # All of them go once, however long it takes: what came meanwhile must not wait for ten times as long.
+    took = 0.0 if leader.exchanged is None else now - exchanged.begun
     due = exchanged.begun + max(PACE, took / SHARE)
     return replace(leader, exchanging=None, exchanged=exchanged, exchange_at=due)
 

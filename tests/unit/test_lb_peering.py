@@ -191,9 +191,11 @@ def test_keys_are_exchanged_where_chains_rewrite_them() -> None:
 
 def test_a_long_exchange_is_followed_by_a_long_pause() -> None:
     state = leader(table=ONE, slave="s", reason=None, rewrites=True)
-    state = said(said(state, MET_SLAVE, now=10), peering.Exchanged(5000, 7000, 10), now=12)
-    assert acts(state, MET_SLAVE, 29.9) == ()
-    assert acts(state, MET_SLAVE, 30) != ()
+    state = said(said(state, MET_SLAVE, now=10), peering.Exchanged(5000, 7000, 10), now=13)
+    assert acts(state, MET_SLAVE, 13) != (), "not after the first, of all keys"
+    state = said(said(state, MET_SLAVE, now=20), peering.Exchanged(5000, 7000, 20), now=22)
+    assert acts(state, MET_SLAVE, 39.9) == ()
+    assert acts(state, MET_SLAVE, 40) != ()
 
 
 def test_who_may_have_lost_its_keys_gets_all_of_them() -> None:
