@@ -39,6 +39,10 @@ SessionText = Annotated[
 ]
 """A session, written as `SessionKey.parse` reads it."""
 Epoch = Annotated[int, Field(ge=0, lt=2**32)]
+Slot = Annotated[int, Field(ge=0, lt=1024)]
+Generation = Annotated[int, Field(ge=0, lt=1024)]
+Idle = Annotated[float, Field(ge=0, le=1e6)]
+"""Seconds without a packet; in ms it fits 32 bits."""
 Weight = Annotated[int, Field(ge=0, le=WEIGHT_MAX)]
 Role = Literal["master", "slave"]
 Affinity = Literal["session", "addresses", "client"]
@@ -117,8 +121,8 @@ class Change(Model):
 class PairView(PairAdd):
     """A tag pair as an LB holds it. `slot` and `generation` are what pins store."""
 
-    slot: Annotated[int, Field(ge=0, lt=1024)]
-    generation: Annotated[int, Field(ge=0, lt=1024)]
+    slot: Slot
+    generation: Generation
     state: PairState
 
 
@@ -228,7 +232,7 @@ class Rebalance(Model):
 
     weights: list[PairAdd] = []
     force: bool = False
-    move_idle: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    move_idle: Idle | None = None
 
 
 class Rebalanced(ChainSet):
@@ -258,7 +262,7 @@ class SessionOrder(Model):
 
 
 class SessionView(Model):
-    """A session at a master: its chain's tags, none if it was reset."""
+    """A session at a master: its chain's tags, none if it was reset or its chain is just being forgotten."""
 
     key: SessionText
     state: str
@@ -266,14 +270,26 @@ class SessionView(Model):
 
 
 class SweepOrder(Model):
-    """Master to slave: let go of what the master is about to end. What is None means all."""
+    """Master to slave: let go of what the master is about to end.
+
+    Sessions of one generation of a slot, of one key, or without a packet for `idle` s; of several of these,
+    what is all of it. One of them must be given: nobody ends all sessions by mistake.
+    """
 
     master_id: str
     mode: Literal["reset", "delete"]
-    slot: int | None = None
-    generation: int | None = None
-    idle: float = 0.0
+    slot: Slot | None = None
+    generation: Generation | None = None
+    idle: Idle = 0.0
     key: SessionText | None = None
+
+    @model_validator(mode="after")
+    def _limited(self) -> Self:
+        if (self.slot is None) != (self.generation is None):
+            raise ValueError("slot and generation go together: a slot alone is another chain's next time")
+        if self.slot is None and self.key is None and not self.idle:
+            raise ValueError("this would end all sessions: give slot and generation, key, or idle")
+        return self
 
 
 class Swept(Model):

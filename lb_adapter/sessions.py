@@ -27,7 +27,7 @@ _STATES = {number: name.removeprefix("PIN_").lower() for name, number in abi.enu
 
 def order_of(request: wire.SweepOrder) -> Order:
     """What a master asks of its slave, for the data plane."""
-    slot = None if request.slot is None else (request.slot, request.generation or 0)
+    slot = None if request.slot is None or request.generation is None else (request.slot, request.generation)
     key = None if request.key is None else SessionKey.parse(request.key)
     return Order(request.mode, slot, round(request.idle * 1000), key=key)
 
@@ -141,7 +141,9 @@ class Sessions(Daemon):
         state = _STATES[pin.state]
         place = (pin.slot, pin.generation)
         tags = [wire.Tags.of(p.tags) for p in self.table.pairs if (p.slot, p.generation) == place]
-        return wire.SessionView(key=key.text, state=state, tags=None if state == "reset" else tags[0])
+        return wire.SessionView(
+            key=key.text, state=state, tags=None if state == "reset" else next(iter(tags), None)
+        )
 
     def _let_idle_go(self, seconds: float) -> int:
         """Let sessions go that are idle for so long; how many. Their next packet is placed anew.

@@ -16,6 +16,7 @@ from catenary.wire import (
     NetworkConfig,
     OperationView,
     PairAdd,
+    SweepOrder,
     Tags,
     TimeoutsModel,
     explain,
@@ -41,6 +42,10 @@ def refusal(model: type, body: str) -> str:
     return explain(caught.value.errors())
 
 
+def sweep(limits: str) -> str:
+    return f'{{"master_id": "m", "mode": "delete", {limits}}}'
+
+
 @pytest.mark.parametrize(
     "model,body,text",
     [
@@ -52,6 +57,13 @@ def refusal(model: type, body: str) -> str:
         (ChainRequest, "{}", "nfs: Field required"),
         (Change, '{"add": [{"forward": 2}]}', "add.0.reverse: Field required"),
         (TimeoutsModel, '{"lease": 0}', "timeout lease of 0"),
+        (SweepOrder, sweep('"idle": Infinity'), "idle: "),
+        (SweepOrder, sweep('"idle": -1'), "idle: "),
+        (SweepOrder, sweep('"slot": 1024, "generation": 0'), "slot: "),
+        (SweepOrder, sweep('"slot": 0, "generation": -1'), "generation: "),
+        (SweepOrder, sweep('"slot": 1'), "slot and generation go together"),
+        (SweepOrder, sweep('"generation": 1, "idle": 5'), "slot and generation go together"),
+        (SweepOrder, sweep('"idle": 0'), "would end all sessions"),
     ],
 )
 def test_a_refusal_names_the_place_and_the_value(model: type, body: str, text: str) -> None:

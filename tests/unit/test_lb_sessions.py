@@ -230,3 +230,10 @@ def test_what_goes_idle_during_the_call_to_the_slave_is_kept(pair: Opened) -> No
     assert pair.master.rebalance(wire.Rebalance(move_idle=300)).moved == 0
     assert pair.master.rebalance(wire.Rebalance(move_idle=300)).moved == 1
     assert pair.slave_plane.splice.pins == {}
+
+
+def test_a_pin_whose_chain_is_forgotten_has_no_tags(pair: Opened) -> None:
+    """The chain set goes first, the walk takes the pin: whoever asks in between is answered all the same."""
+    leader = pair.master._leader
+    pair.master._leader = replace(leader, table=replace(leader.table, pairs=()))
+    assert pair.master.session(KEY).tags is None
