@@ -181,6 +181,8 @@ class HandshakeReply(Model):
     protocol: int = PROTOCOL
     slave_id: str
     epoch: Epoch
+    capacity: int
+    """Sessions that its table has room for."""
 
 
 class PairActivity(Tags):

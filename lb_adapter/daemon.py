@@ -177,9 +177,13 @@ class Daemon(ABC):
                 capacity=self._plane.capacity,
                 overflow=self._plane.overflow(),
                 pairs=rows,
-                counters=self._plane.counters(),
+                counters=self._plane.counters() | self._own_counters(),
                 peer=peer,
             )
+
+    def _own_counters(self) -> dict[str, int]:
+        """What is counted here, and not by the data plane."""
+        return {}
 
     def _health(self, peer: wire.PeerHealth) -> wire.BalancerHealth:
         trouble = self._trouble

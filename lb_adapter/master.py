@@ -54,6 +54,7 @@ class Master(Sessions):
         self._turn = threading.RLock()
         self._overflow = overflow.Overflow(active=plane.overflow(), since=self._clock())
         self._slow_start = slow_start
+        self._left_out = 0
         self._leader = self._at_start()
 
     def _at_start(self) -> peering.Leader:
@@ -166,8 +167,7 @@ class Master(Sessions):
             case peering.Exchange():
                 return self._exchange(act)
             case peering.Greet():
-                reply = self._peer.handshake(self._greeting(act.table))
-                return peering.Accepted(reply.slave_id, reply.epoch)
+                return self._greet(act.table)
             case peering.Tell():
                 return self._tell(act)
             case peering.Adopt():
@@ -195,14 +195,18 @@ class Master(Sessions):
             )
         return peering.Seen(health.instance, health.epoch, health.peer.instance)
 
-    def _greeting(self, table: ChainTable) -> wire.Handshake:
-        return wire.Handshake(
+    def _greet(self, table: ChainTable) -> peering.Accepted:
+        greeting = wire.Handshake(
             master_id=self.instance,
             ask_id=self._ask_id,
             affinity=self._config.affinity,
             timeouts=wire.TimeoutsModel(**asdict(self._config.timeouts)),
             chain_set=to_wire(self._segment, table),
         )
+        reply, room = self._peer.handshake(greeting), self._plane.capacity
+        if reply.capacity > room:
+            log.warning("a copy of the slave's larger table would not fit", slave=reply.capacity, here=room)
+        return peering.Accepted(reply.slave_id, reply.epoch)
 
     def _tell(self, act: peering.Tell) -> peering.Accepted:
         chains = to_wire(self._segment, act.table)
@@ -218,14 +222,19 @@ class Master(Sessions):
         generations = {pair.slot: pair.generation for pair in self.table.pairs}
         with self._lock:
             pins = records.taken_over(copy.records, generations, self._plane.now_ms())
-            for first in range(0, len(pins), records.FRAME):
-                self._plane.insert(pins[first : first + records.FRAME])
+            parts = (pins[first : first + records.FRAME] for first in range(0, len(pins), records.FRAME))
+            copied = sum(map(self._plane.insert, parts))
+        left_out = len(pins) - copied
+        # What was seen between both copies counts twice: rather too many than too few.
+        self._left_out = left_out + (0 if since_ms is None else self._left_out)
         log.info(
             "session table copied",
-            sessions=len(pins),
+            sessions=copied,
             since_ms=since_ms,
             seconds=round(self._clock() - begun, 3),
         )
+        if left_out:
+            log.error("sessions left out", sessions=left_out, capacity=self._plane.capacity)
         return peering.Copied(since_ms, copy.now_ms)
 
     def _exchange(self, act: peering.Exchange) -> peering.Exchanged:
@@ -341,6 +350,9 @@ class Master(Sessions):
         except Unavailable:
             peer = None
         return self._stats(peer)
+
+    def _own_counters(self) -> dict[str, int]:
+        return {"left_out": self._left_out}
 
     def health(self) -> wire.BalancerHealth:
         leader, last = self._leader, self._leader.exchanged

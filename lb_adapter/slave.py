@@ -50,7 +50,7 @@ class Slave(Daemon):
             self._plane.configure(self._config)
             self._follow(follower)
         log.info("handshake", master=request.master_id, epoch=chains.epoch)
-        return wire.HandshakeReply(slave_id=self.instance, epoch=chains.epoch)
+        return wire.HandshakeReply(slave_id=self.instance, epoch=chains.epoch, capacity=self._plane.capacity)
 
     def put_chain_set(self, update: wire.ChainSetUpdate) -> None:
         chains = update.chain_set

@@ -133,11 +133,15 @@ class OraclePlane:
         batch = records.of(b"".join(pins), words)
         yield batch if since_ms is None else records.seen_since(batch, since_ms)
 
-    def insert(self, pins: PinRecords) -> None:
+    def insert(self, pins: PinRecords) -> int:
         assert self.splice is not None
-        for key, word in zip(pins["key"], pins["word"], strict=True):
-            pin = abi.Pin.of(int(word).to_bytes(8, "little"))
-            self.splice.pins[key.tobytes()] = Pin(pin.slot, pin.generation, State(pin.state), pin.seen)
+        held, written = self.splice.pins, 0
+        for key, word in zip(pins["key"].tolist(), pins["word"], strict=True):
+            if len(held) < self.capacity or bytes(key) in held:
+                pin = abi.Pin.of(int(word).to_bytes(8, "little"))
+                held[bytes(key)] = Pin(pin.slot, pin.generation, State(pin.state), pin.seen)
+                written += 1
+        return written
 
     def take_in(self, pins: PinRecords) -> None:
         assert self.splice is not None

@@ -141,8 +141,8 @@ class DataPlane(Protocol):
     def export(self, since_ms: int | None) -> Iterator[PinRecords]:
         """All pins, or those seen since, in batches; some may be out of force. Any thread may call it."""
 
-    def insert(self, pins: PinRecords) -> None:
-        """Write these pins, in place of what is there; those that find no room are left out."""
+    def insert(self, pins: PinRecords) -> int:
+        """Write these pins, in place of what is there: how many, for those that find no room are left out."""
 
     def take_in(self, pins: PinRecords) -> None:
         """Take in what the other load balancer has seen: it never takes the place of what was seen here."""

@@ -154,10 +154,11 @@ class EbpfDataPlane(SpliceTables):
                 batch = records_of(keys, words)
                 yield batch if since_ms is None else records.seen_since(batch, since_ms)
 
-    def insert(self, pins: PinRecords) -> None:
+    def insert(self, pins: PinRecords) -> int:
         fits, small = records.small_keys(pins)
-        self._object.map("pins4").update(small.tobytes(), pins["word"][fits].tobytes())
-        self._object.map("pins6").update(pins["key"][~fits].tobytes(), pins["word"][~fits].tobytes())
+        small_ones = self._object.map("pins4").update(small.tobytes(), pins["word"][fits].tobytes())
+        rest = pins[~fits]
+        return small_ones + self._object.map("pins6").update(rest["key"].tobytes(), rest["word"].tobytes())
 
     def take_in(self, pins: PinRecords) -> None:
         staged = self._object.map("staged")

@@ -162,15 +162,14 @@ class NativeDataPlane(SpliceTables):
         rows = self.segment.walked
         return {slot: Load.of(rows[slot]) for slot in {0, *self._applied}}
 
-    def _obey(self, order: bytes, here: Callable[[Any], int]) -> None:
+    def _obey(self, order: bytes, here: Callable[[Any], int]) -> int:
         """Have the worker go over the table; without one, do it `here`."""
         if self._worker is None:
-            here(self.segment.pointer)
-            return
+            return int(here(self.segment.pointer))
         try:
-            self._worker.go_over(order)
+            return self._worker.go_over(order)
         except Gone:
-            self._replace_worker(self._worker).go_over(order)
+            return self._replace_worker(self._worker).go_over(order)
 
     def sweep(self, order: Order) -> Swept:
         raw = abi.sweep(order)
@@ -191,16 +190,16 @@ class NativeDataPlane(SpliceTables):
         for batch in self.segment.export():
             yield batch if since_ms is None else records.seen_since(batch, since_ms)
 
-    def insert(self, pins: PinRecords) -> None:
-        self._hand_over(pins, take_in=False)
+    def insert(self, pins: PinRecords) -> int:
+        return self._hand_over(pins, take_in=False)
 
     def take_in(self, pins: PinRecords) -> None:
         self._hand_over(pins, take_in=True)
 
-    def _hand_over(self, pins: PinRecords, *, take_in: bool) -> None:
+    def _hand_over(self, pins: PinRecords, *, take_in: bool) -> int:
         """By way of the worker, for only it takes the table's locks."""
-        for _ in self.segment.stage(pins, take_in=take_in):
-            self._obey(b"insert", self.segment.lib.segment_insert)
+        parts = self.segment.stage(pins, take_in=take_in)
+        return sum(self._obey(b"insert", self.segment.lib.segment_insert) for _ in parts)
 
     def counters(self) -> dict[str, int]:
         return self.segment.reasons()

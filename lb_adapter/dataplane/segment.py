@@ -33,7 +33,7 @@ struct chain_counters *segment_chains(void *, uint32_t thread);
 struct place_table *segment_spare(void *); int segment_switch(void *, uint32_t timeout_ms);
 int segment_walk(void *); int segment_sweep(void *); void segment_mend(void *);
 uint32_t segment_used(void *, int v6);
-struct staged *segment_staged(void *); void segment_insert(void *); uint32_t segment_now(void);
+struct staged *segment_staged(void *); uint32_t segment_insert(void *); uint32_t segment_now(void);
 uint32_t segment_export(void *, uint64_t *cursor, struct pin_record *, uint32_t most);
 uint64_t pin_find(void *, const struct session_key *);
 void pin_set(void *, const struct session_key *, uint64_t word);
@@ -164,15 +164,15 @@ class Segment:
                 return
             yield batch[:count]
 
-    def stage(self, pins: PinRecords, *, take_in: bool) -> Iterator[int]:
-        """Lay a part of the pins ready for `segment_insert`, then the next one; how many they are."""
+    def stage(self, pins: PinRecords, *, take_in: bool) -> Iterator[None]:
+        """Lay a part of the pins ready for `segment_insert`, then the next one."""
         staged = self.lib.segment_staged(self.pointer)
         staged.take_in = take_in
         for first in range(0, len(pins), STAGED):
             part = np.ascontiguousarray(pins[first : first + STAGED])
             ffi.memmove(staged.records, part.tobytes(), part.nbytes)
             staged.count = len(part)
-            yield len(part)
+            yield
 
     def close(self) -> None:
         """Unmap it here; a worker keeps it."""

@@ -61,13 +61,17 @@ class Worker:
     pid: int
     process: subprocess.Popen[bytes] | None = None
 
-    def go_over(self, order: bytes) -> None:
-        """Have it go over its session table: `walk`, `sweep` or `insert`. `Gone` if it has ended."""
-        answer = self._order(order)
-        if answer == b"":
+    def go_over(self, order: bytes) -> int:
+        """Have it go over its session table: `walk`, `sweep`, or `insert`, which says how many were.
+
+        `Gone` if it has ended.
+        """
+        answer, _, count = self._order(order).decode().partition(" ")
+        if answer == "":
             raise Gone(f"worker {self.pid} is gone")
-        if answer != b"ok":
-            raise Unavailable(f"worker {self.pid} does not get through its session table: {answer.decode()}")
+        if answer != "ok":
+            raise Unavailable(f"worker {self.pid} does not get through its session table: {answer}")
+        return int(count or 0)
 
     def alive(self) -> bool:
         try:

@@ -62,9 +62,11 @@ static inline __u32 export_pins(struct segment *s, __u64 *cursor, struct pin_rec
 	return count;
 }
 
-/* Take the staged pins in, or write them in place of what is there; those that find no room are left out. */
-static inline void insert_staged(struct segment *s)
+/* Take the staged pins in, or write them in place of what is there: how many, for those that find no room are left out. */
+static inline __u32 insert_staged(struct segment *s)
 {
+	__u32 written = 0;
+
 	for (__u32 i = 0; i < s->staged.count; i++) {
 		const struct pin_record *record = &s->staged.records[i];
 		struct env e = env_of(s, 0);
@@ -75,13 +77,17 @@ static inline void insert_staged(struct segment *s)
 			take_in(&e, &record->key, record->word);
 			continue;
 		}
-		if (!leaf_insert(&e, &record->key, record->word))
+		if (!leaf_insert(&e, &record->key, record->word)) {
+			written++;
 			continue;
+		}
 		pin = leaf_find(&e, &record->key);
 		do {
 			word = pin ? pin_read(pin) : 0;
 		} while (pin && !(word & PIN_DEAD) && leaf_swap(pin, word, record->word) != word);
+		written += pin && !(word & PIN_DEAD);
 	}
+	return written;
 }
 
 #endif

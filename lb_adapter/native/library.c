@@ -58,7 +58,7 @@ EXPORT __u32 segment_used(struct segment *s, int v6) { return v6 ? s->v6.used : 
 
 EXPORT __u32 segment_now(void) { return now_ms(); }
 EXPORT struct staged *segment_staged(struct segment *s) { return &s->staged; }
-EXPORT void segment_insert(struct segment *s) { insert_staged(s); }
+EXPORT __u32 segment_insert(struct segment *s) { return insert_staged(s); }
 
 EXPORT __u32 segment_export(struct segment *s, __u64 *cursor, struct pin_record *records, __u32 most)
 {

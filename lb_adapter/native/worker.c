@@ -13,7 +13,7 @@
  *   walk    answered by "ok" or "stuck" when the walk is done; the results are in the segment
  *   sweep   likewise, when the order in the segment is carried out
  *   yield   it stops carrying, answers with LISTEN_FD and its sockets, and ends when it is told "taken"; else it goes on
- *   insert  answered by "ok" when the records staged in the segment are in its session table
+ *   insert  answered by "ok COUNT" when so many of the records staged in the segment are in its session table
  *   stop    answered by "ok"; the worker ends and gives the interfaces back
  *
  * A successor orders its predecessor to yield over LINK_FD. Frames wait in the sockets meanwhile. What can't be handed
@@ -179,7 +179,7 @@ static void yield(int caller, int listener)
 /* One order of a caller; 0 if it has hung up. */
 static int obey(int caller, int listener)
 {
-	char order[16] = { 0 };
+	char order[16] = { 0 }, count[WORD];
 	const char *answer = "what?";
 
 	if (recv(caller, order, sizeof(order) - 1, 0) <= 0)
@@ -197,8 +197,8 @@ static int obey(int caller, int listener)
 	if (!strcmp(order, "sweep"))
 		answer = sweep(segment) ? "stuck" : "ok";
 	if (!strcmp(order, "insert")) {
-		insert_staged(segment);
-		answer = "ok";
+		snprintf(count, sizeof(count), "ok %u", insert_staged(segment));
+		answer = count;
 	}
 	if (!strcmp(order, "stop")) {
 		stopping = 1;

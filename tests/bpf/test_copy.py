@@ -60,10 +60,10 @@ def test_what_goes_in_comes_out(planes: tuple[Plane, Plane]) -> None:
     plane, _ = planes
     assert rows(plane.export(None)) == set()
     before = pins(SIZE // 2, seen=1000)
-    plane.insert(before)
+    assert plane.insert(before) == len(before)
     assert rows(plane.export(None)) == {row.tobytes() for row in before}
     again = pins(100, seen=2000, slot=4)
-    plane.insert(again)
+    assert plane.insert(again) == 100
     assert rows(plane.export(2000)) == {row.tobytes() for row in again}, (
         "it takes the place of what was there"
     )
@@ -73,9 +73,9 @@ def test_what_goes_in_comes_out(planes: tuple[Plane, Plane]) -> None:
 def test_what_finds_no_room_is_left_out(planes: tuple[Plane, Plane]) -> None:
     large, small = planes
     large.insert(pins(SIZE, seen=1000))
-    for batch in large.export(None):
-        small.insert(batch)
+    written = sum(small.insert(batch) for batch in large.export(None))
     kept = rows(small.export(None))
+    assert written == len(kept)
     assert kept < rows(large.export(None))
     assert len(kept) >= 1024
 

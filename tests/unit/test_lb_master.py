@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from scapy.layers.inet import UDP
 
 from catenary import wire
 from catenary.errors import Conflict, Unavailable
@@ -16,7 +17,7 @@ from lb_adapter.core.oracle_splice import Splice
 from lb_adapter.dataplane.base import Load, SpliceConfig, TakeOver
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave
-from tests.vectors.acting import answer, tcp, with_tag
+from tests.vectors.acting import answer, tcp, to_server, with_tag
 
 FIRST, SECOND = {"forward": 2, "reverse": 3}, {"forward": 4, "reverse": 5}
 
@@ -25,7 +26,7 @@ class Pair:
     """A master that has met its slave, with two chains; `now` is in ms."""
 
     def __init__(self, slow_start: float = 0.0) -> None:
-        self.now, self.segment = 1000, "main"
+        self.now, self.segment, self.capacity = 1000, "main", 1000
         config = SpliceConfig("slave", "outer", "inner", None, Timeouts())
         self.slave = Slave(self._plane(), config, "main", clock=self._clock)
         # What the master asks of its slave goes through a client elsewhere; here it is the slave itself.
@@ -47,7 +48,7 @@ class Pair:
         self.master.tick()
 
     def _plane(self) -> OraclePlane:
-        return OraclePlane(lambda: self.now, Splice, 1000)
+        return OraclePlane(lambda: self.now, Splice, self.capacity)
 
     def _clock(self) -> float:
         return self.now / 1000
@@ -235,6 +236,31 @@ def test_nothing_is_placed_before_the_slave_follows(monkeypatch: pytest.MonkeyPa
     pair.master.tick()
     assert pair.plane.take_over() is TakeOver.WATCH
     assert pair.master.health().status == "ok"
+
+
+def test_sessions_that_a_smaller_table_has_no_room_for_are_told_of(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A take-over must not lose them without a word, whatever their protocol."""
+    pair = Pair()
+    assert pair.master.stats().counters["left_out"] == 0
+    for port in range(1, 8):
+        splice, layer = pair.plane.splice, UDP(sport=port, dport=53)
+        assert splice is not None
+        _, frame = splice.outer(to_server(layer), pair.now)
+        pair.slave._plane.splice.inner(frame, pair.now)  # type: ignore[attr-defined]
+    pair.capacity = 5
+    pair.now += 1000
+    capsys.readouterr()
+    pair.start_master()
+    pair.now += 5000
+    pair.master.tick()
+    said = capsys.readouterr().out
+    assert "sessions left out" in said
+    assert "a copy of the slave's larger table would not fit" in said
+    assert pair.plane.take_over() is TakeOver.WATCH
+    assert next(pair.plane.export(None)).size == 5
+    assert pair.master.stats().counters["left_out"] == 2
 
 
 def until(reached: Callable[[], bool], master: Master) -> None:

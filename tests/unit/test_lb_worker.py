@@ -36,7 +36,7 @@ def obedient() -> tuple[Worker, list[bytes]]:
         with theirs:
             while order := theirs.recv(64):
                 orders.append(order)
-                theirs.send(b"ok")
+                theirs.send(b"ok 2" if order == b"insert" else b"ok")
 
     threading.Thread(target=obey, daemon=True).start()
     return running, orders
@@ -60,6 +60,17 @@ ORDERS: list[Callable[[NativeDataPlane], object]] = [
     lambda plane: plane.insert(PINS),
     lambda plane: plane.take_in(PINS),
 ]
+
+
+def test_what_finds_no_room_is_not_counted_as_written(plane: NativeDataPlane) -> None:
+    many = records.of(b"".join(number.to_bytes(48, "big") for number in range(3000)), bytes(8 * 3000))
+    many["word"] = 1 << 58
+    written = plane.insert(many)
+    assert 1024 <= written < 3000
+    assert written == sum(len(batch) for batch in plane.export(None))
+    assert plane.insert(many[:1]) == 1, "it is there: written in place"
+    plane._worker, _ = obedient()
+    assert plane.insert(many[:2]) == 2, "as the worker says"
 
 
 @pytest.mark.parametrize(("number", "said"), list(enumerate((b"walk", b"sweep", b"insert", b"insert"))))
