@@ -45,6 +45,34 @@ def worker(sources: Path) -> Path:
     return target
 
 
+_ONE_THREAD = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+int pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*run)(void *), void *argument)
+{
+	static int made;
+	int (*next)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) =
+		dlsym(RTLD_NEXT, "pthread_create");
+
+	return made++ ? EAGAIN : next(thread, how, run, argument);
+}
+"""
+
+
+def threadless(folder: Path) -> Path:
+    """The real worker, on a host that gives it one thread and no more."""
+    folder.mkdir(parents=True, exist_ok=True)
+    library, program = folder / "one-thread.so", folder / "threadless-worker"
+    source = library.with_suffix(".c")
+    source.write_text(_ONE_THREAD)
+    _run("cc", "-shared", "-fPIC", str(source), "-o", str(library), "-ldl")
+    program.write_text(f'#!/bin/sh\nLD_PRELOAD={library} exec {SOURCES}/native/worker "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
 def _run(*words: str) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -54,6 +54,7 @@ static struct segment *segment;
 static struct wire wires[2][MAX_THREADS]; /* outer, inner */
 static pthread_t carriers[MAX_THREADS];
 static int stop_event, segment_fd, carrying;
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER; /* shut while the threads are parked */
 static volatile int halted;   /* the threads shall end */
 static volatile int stopping; /* the process shall end */
 
@@ -97,6 +98,8 @@ static void *carry(void *argument)
 	struct pollfd wait[3] = { { wires[0][thread].fd, POLLIN, 0 }, { wires[1][thread].fd, POLLIN, 0 },
 				  { stop_event, POLLIN, 0 } };
 
+	pthread_mutex_lock(&gate);
+	pthread_mutex_unlock(&gate);
 	for (unsigned int turns = 0; !halted; turns++) {
 		int outer = turn(thread, PORT_OUTER), inner = turn(thread, PORT_INNER);
 
@@ -111,13 +114,20 @@ static void *carry(void *argument)
 	return NULL;
 }
 
-static int start_threads(struct trouble *why)
+/* All that can fail is done before the first frame. After a failure some stay parked, and end with the process. */
+static int park_threads(struct trouble *why)
 {
+	pthread_mutex_lock(&gate);
 	for (long i = 0; i < (long)segment->threads; i++)
 		if (pthread_create(&carriers[i], NULL, carry, (void *)i))
 			return fail(why, "unsupported can't start %u threads: use fewer", segment->threads);
-	carrying = 1;
 	return 0;
+}
+
+static void let_go(void)
+{
+	carrying = 1;
+	pthread_mutex_unlock(&gate);
 }
 
 /* What they have received, they still send. */
@@ -172,8 +182,10 @@ static void yield(int caller, int listener)
 	stop_threads();
 	if (hand_over(caller, "take", fds, 1 + wires_handed()) > 0 && heard(caller, "taken", PATIENCE))
 		stopping = 1;
-	else if (start_threads(&why))
+	else if (park_threads(&why))
 		stopping = 1;
+	else
+		let_go();
 }
 
 /* One order of a caller; 0 if it has hung up. */
@@ -310,12 +322,11 @@ static int succeed(int link, char **interfaces, __u64 *waited, struct trouble *w
 		return fail(why, "invalid the worker there can't hand over what it has: it is gone, or of an older release");
 	for (int i = 0; i < wires_handed(); i++)
 		*handed(i) = fds[1 + i];
-	if (!io->adopt && start_all(why))
+	if ((!io->adopt && start_all(why)) || park_threads(why))
 		return -1;
 	if (send(link, "taken", 5, MSG_NOSIGNAL) < 0)
 		return fail(why, "invalid the worker there did not wait any longer: try again");
-	if (start_threads(why))
-		return -1;
+	let_go();
 	*waited = now_us() - began;
 	close(link);
 	return fds[0];
@@ -325,7 +336,10 @@ static int succeed(int link, char **interfaces, __u64 *waited, struct trouble *w
 static int begin(char **interfaces, struct trouble *why)
 {
 	mend(segment);
-	return open_all(interfaces, why) || start_all(why) || start_threads(why);
+	if (open_all(interfaces, why) || start_all(why) || park_threads(why))
+		return -1;
+	let_go();
+	return 0;
 }
 
 /* The self-test: a frame with its port and the tag beside it comes by `link`; what becomes of it goes back. */

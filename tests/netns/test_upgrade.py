@@ -240,6 +240,10 @@ def test_a_successor_that_fails_leaves_its_predecessor_carrying() -> None:
             with pytest.raises(BrokenPipeError):
                 late.send(b"taken")
             late.close()
+        with bench.watched("a successor that gets one thread of two"):
+            program = str(planted.threadless(PLANTED))
+            output = said("upgrade", *AF_PACKET.where("master"), "--program", program, status=4)
+            assert "can't start 2 threads" in output
         assert AF_PACKET.carriers() == carriers
         bench.end()
 
