@@ -78,11 +78,23 @@ def _worker(outer: str, inner: str, program: Path) -> Upgraded:
     if plane is None:
         raise NotFound(f"no worker splices {outer} and {inner}: `catenary lb run` starts one")
     with closing(plane):
+        tested = _file(program)
         passed = selftest.check_worker(plane.name, program)
+        if _file(program) != tested:
+            raise Conflict(f"{program} was changed while it was tested: try again")
         before = str(plane.pid)
         gap = plane.upgrade(program, outer, inner)
         pids = {"worker": before}, {"worker": str(plane.pid)}
         return Upgraded(plane.name, program, outer, inner, *pids, gap, daemon_of(outer, inner), passed)
+
+
+def _file(program: Path) -> tuple[int, ...] | None:
+    """What differs once a file was written or replaced; None if there is none."""
+    try:
+        seen = program.stat()
+    except FileNotFoundError:
+        return None
+    return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
 
 
 def as_json(done: Upgraded) -> dict[str, Any]:
