@@ -99,10 +99,8 @@ class ChainChanges:
         ]
         try:
             request = wire.Rebalance(weights=weights, force=self._forced, move_idle=idle)
-            moved = self._world.master.rebalance(request).moved
+            self._world.master.rebalance(request)
             self._world.outcome.changes += 1
-            if moved:
-                self._world.lines.let_go(self._world.now)
         except CatenaryError:
             return
 

@@ -7,7 +7,7 @@ are ms.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from weakref import WeakSet
@@ -25,12 +25,14 @@ class Session:
     """One session on a key, and when it first went into each chain: more than one chain breaks the promise.
 
     `earlier` is the session of the same connection that ended by idleness; `after` the next connection on the
-    key, begun by a SYN: what is under way then may go with that one.
+    key, begun by a SYN: what is under way then may go with that one. `begun` is when the connection first
+    went into a chain: a rest does not tell the load balancers anew what they forgot of it.
     """
 
     earlier: Session | None = None
     after: Session | None = None
     chains: dict[str, int] = field(default_factory=dict)
+    begun: int | None = None
     broken: bool = False
 
 
@@ -129,7 +131,7 @@ class Line:
 
     def _go_on(self) -> None:
         """The same connection, after a rest that ended the session."""
-        self.session = Session(earlier=self.session)
+        self.session = Session(earlier=self.session, begun=self.session.begun)
         self._before, self._unaware = None, 0
         self._count()
 
@@ -173,6 +175,7 @@ class Line:
         if any(other is not None and chain in other.chains for other in (ticket.before, session.after)):
             return False
         session.chains.setdefault(chain, now)
+        session.begun = now if session.begun is None else session.begun
         if len(session.chains) == 1 or session.broken:
             return False
         session.broken = True
@@ -185,6 +188,7 @@ class Line:
         session: Session | None = self.session
         while session is not None:  # a packet of one that rested may be on its way to the master yet
             session.chains.clear()
+            session.begun = None
             session = session.earlier
 
     def left(self, ticket: Ticket, now: int) -> None:
@@ -209,7 +213,8 @@ class Lines:
         self._lines.add(line)
         return line
 
-    def let_go(self, now: int) -> None:
-        """The master has just let go of what is idle."""
+    def let_go(self, keys: Collection[bytes], now: int) -> None:
+        """The master has just let go of these, which it took for idle."""
         for line in self._lines:
-            line.let_go(now)
+            if line.key.pack() in keys:
+                line.let_go(now)

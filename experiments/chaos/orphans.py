@@ -29,7 +29,7 @@ class Orphans:
         self._lost.clear()
 
     def has(self, key: bytes, begun: int) -> bool:
-        """Is the session of this key, which began then, one of them?"""
+        """Is the session of this key, whose connection began then, one of them?"""
         unpinned = any(begun <= when and key not in pins for when, pins in self._unpinned)
         return unpinned or begun <= self._found.get(key, -1)
 

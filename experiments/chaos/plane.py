@@ -34,6 +34,8 @@ class OraclePlane:
         self._make = make
         self._table = ChainTable()
         self._config: SpliceConfig | None = None
+        self.swept: Callable[[Order, frozenset[bytes]], None] = lambda order, keys: None
+        """Is told which keys' pins an order has just changed."""
 
     def configure(self, config: SpliceConfig) -> None:
         self._config = config
@@ -104,7 +106,13 @@ class OraclePlane:
         return {s: Load(pins[s], live[s], foreign[s], 0 if s else tombstones) for s in slots}
 
     def sweep(self, order: Order) -> Swept:
-        return Swept(*self.splice.sweep(order, self._clock())) if self.splice else Swept()
+        if self.splice is None:
+            return Swept()
+        before = dict(self.splice.pins)
+        swept = Swept(*self.splice.sweep(order, self._clock()))
+        after = self.splice.pins
+        self.swept(order, frozenset(key for key, pin in before.items() if after.get(key) != pin))
+        return swept
 
     def pin_of(self, key: SessionKey) -> abi.Pin | None:
         pin = self.splice.pins.get(key.pack()) if self.splice else None

@@ -188,7 +188,10 @@ class World:
         return self.now / 1000
 
     def _plane(self, role: str) -> OraclePlane:
-        return self._make(role, lambda: self.now, self.options.capacity)
+        plane = self._make(role, lambda: self.now, self.options.capacity)
+        if role == "master":
+            plane.swept = lambda order, keys: self.lines.let_go(keys, self.now)
+        return plane
 
     def _slave(self) -> Slave:
         config = SpliceConfig("slave", "outer", "inner", None, self.options.timeouts)
@@ -331,8 +334,8 @@ class World:
         line = packet.line
         if line.entered(packet.ticket, path.name, self.now):
             self._find_orphans()
-            begun = min(packet.ticket.session.chains.values())
-            if self._orphans.has(line.key.pack(), begun):
+            begun = packet.ticket.session.begun
+            if begun is not None and self._orphans.has(line.key.pack(), begun):
                 self.outcome.orphaned += 1
             else:
                 self.outcome.broken.append(self._counter_example(line, packet.ticket))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 
 from catenary.session import End, SessionKey
-from experiments.chaos.judge import Line
+from experiments.chaos.judge import Line, Lines
 from experiments.chaos.world import TIMEOUTS
 from lb_adapter.core.oracle import TCP, UDP
 from lb_adapter.core.oracle_pin import ACK, FIN, FROM_CLIENT, FROM_SERVER, RST, SYN, Times
@@ -96,3 +96,33 @@ def test_a_servers_reset_just_before_a_syn_may_count_for_the_next_session() -> N
         made.entered(made.sent(FROM_SERVER, RST, 30, fresh=False), "a", 30)
         made.sent(FROM_CLIENT, SYN, 30 + quiet, fresh=True)
         assert made.limit == limit
+
+
+def test_what_is_let_go_may_change_its_chain_and_what_the_master_kept_may_not() -> None:
+    for let_go in (True, False):
+        lines = Lines(TIMES)
+        made = lines.add(SessionKey.of(CLIENT, SERVER, UDP))
+        made.entered(made.sent(FROM_CLIENT, 0, 0, fresh=False), "a", 0)
+        lines.let_go({made.key.pack()} if let_go else {b"another"}, 200)
+        assert made.entered(made.sent(FROM_CLIENT, 0, 250, fresh=False), "b", 250) is not let_go
+        assert made.entered(made.sent(FROM_CLIENT, 0, 260, fresh=False), "c", 260) is let_go, "once only"
+
+
+def test_what_may_be_in_a_chain_can_not_be_let_go() -> None:
+    lines = Lines(TIMES)
+    made = lines.add(SessionKey.of(CLIENT, SERVER, UDP))
+    made.entered(made.sent(FROM_CLIENT, 0, 0, fresh=False), "a", 0)
+    lines.let_go({made.key.pack()}, TIMES.transit)
+    assert made.entered(made.sent(FROM_CLIENT, 0, 150, fresh=False), "b", 150)
+
+
+def test_a_rest_keeps_the_begin_of_a_connection_and_a_new_one_or_an_order_does_not() -> None:
+    made = established()
+    late = 21 + ESTABLISHED
+    made.entered(made.sent(FROM_CLIENT, ACK, late, fresh=False), "b", late)
+    assert made.session.begun == 0
+    made.let_go(late + 200)
+    made.entered(made.sent(FROM_CLIENT, ACK, late + 300, fresh=False), "c", late + 300)
+    assert made.session.begun == late + 300
+    made.entered(made.sent(FROM_CLIENT, SYN, late + 400, fresh=True), "c", late + 400)
+    assert made.session.begun == late + 400
