@@ -44,7 +44,7 @@ def attacked(kinds: Sequence[Kind], each: int, seed: int, results: Path, console
         if strikes:
             stages.append(_Run(stage, strikes, results, console).whole())
     console.print(f"written: {results}/timeline.txt", soft_wrap=True)
-    claimed = measure.claims(kinds)
+    claimed = measure.claims(kinds, each)
     found = [str(item) for seen in stages for item in seen.violations()]
     facts = {"timeouts_s": {stage.name: asdict(stage.timeouts) for stage in STAGES}, "each": each}
     return Part(measure.figures(stages), claimed, found[:SHOWN], facts)
@@ -59,7 +59,6 @@ class _Run:
         self._results = results
         self._console = console
         self._notes: list[Note] = []
-        self._orphaned = 0
 
     def whole(self) -> Seen:
         stage = self._stage
@@ -87,7 +86,7 @@ class _Run:
             recording = taps.snapshot({nf: (nf,) for nf in FIG4.nfs})
         recording.save(self._results / f"{stage.name}.npz")
         drains, verdict = tuple(churn.drains), judge(recording)
-        seen = Seen(tuple(rows), drains, churn.changes, self._orphaned, verdict, recording, stage.timeouts)
+        seen = Seen(tuple(rows), drains, churn.changes, verdict, recording, stage.timeouts)
         self._write(rows, seen.crossed())
         return seen
 
@@ -108,10 +107,9 @@ class _Run:
                 wait_until(scene.probes.healthy, f"all is not well after {strike}", _WELL_S)
             well = time.monotonic()
             after = scene.traffic.prove(crowd)
+            orphaned = self._orphaned(strike, scene)
             proved = time.monotonic()
             sent, lost = scene.traffic.close(crowd)
-        if strike.kind is Kind.LOSE_MASTER_MAPS:
-            self._orphaned += scene.testbed.balancers["l1"].stats().counters.get("orphaned", 0)
         row = Row(
             strike=strike,
             what=made.what,
@@ -126,12 +124,19 @@ class _Run:
             sent=sent,
             lost=lost,
             failed=scene.traffic.failures() - failed,
+            orphaned=orphaned,
             epoch=epoch,
             chains=chains,
         )
         scene.cut.clear()
         self._say(f"{strike.number:3} of {len(self._strikes)}  {row}")
         return row
+
+    def _orphaned(self, strike: Strike, scene: Scene) -> int:
+        """How many sessions the lost tables took along: counters begin anew with the maps."""
+        if strike.kind is not Kind.LOSE_MASTER_MAPS:
+            return 0
+        return scene.testbed.balancers["l1"].stats().counters.get("orphaned", 0)
 
     def _watch_drains(self, churn: Churn) -> None:
         """Removals that nothing disturbs, if faults have let too few through."""

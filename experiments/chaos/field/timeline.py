@@ -15,6 +15,7 @@ class Row:
 
     `live` sessions of the crowd before it, `server_first` of them; `cut` tells of those that did not go on.
     `sent` datagrams of the crowd's UDP sessions, `lost` of them did not come back; `failed` short sessions.
+    `orphaned`: TCP sessions that a master without tables placed anew until `proved`.
     """
 
     strike: Strike
@@ -30,6 +31,7 @@ class Row:
     sent: int
     lost: int
     failed: int
+    orphaned: int
     epoch: int
     chains: str
 
