@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import suppress
+from typing import Literal
 
 from catenary import wire
 from catenary.chain import PairState
 from catenary.errors import CatenaryError, Unavailable
+from catenary.session import SessionKey
 from catenary.tags import TagPair
 from experiments.chaos.world import Task, World
 
@@ -35,7 +38,7 @@ class ChainChanges:
         while True:
             yield max(1, round(rng.expovariate(1 / world.options.change_every)))
             active = self._in(PairState.ACTIVE)
-            verbs = ["weigh", "level", "idle"]
+            verbs = ["weigh", "level", "idle", "reset", "move"]
             if len(active) > 1:
                 verbs += ["remove"] * 3
             used = {path.tags for path in world.paths}
@@ -44,10 +47,16 @@ class ChainChanges:
                 verbs += ["add"] * 3
             cooling = self._in(PairState.COOLING)
             if cooling:
-                verbs.append("cancel")
+                verbs += ["cancel", "deadline"]
             verb = rng.choice(verbs)
             if verb == "cancel":
                 yield from self._change(wire.Change(cancel=[_tags(rng.choice(cooling))]))
+            elif verb == "deadline":
+                yield from self._end(rng.choice(cooling))
+            elif verb == "reset":
+                yield from self._end_some("reset")
+            elif verb == "move":
+                yield from self._end_some("move")
             elif verb == "add":
                 yield from self._add(rng.choice(free))
             elif verb == "remove":
@@ -89,6 +98,28 @@ class ChainChanges:
                 self._world.outcome.changes += 1
                 return True
         return False
+
+    def _end(self, tags: TagPair) -> Task:
+        """A removal's deadline has come: go on until nothing of the pair is left."""
+        then: Literal["reset", "rebalance"] = self._rng.choice(("reset", "rebalance"))
+        for _ in range(20):
+            try:
+                if not self._world.master.end_sessions(tags, then).sessions:
+                    return
+            except Unavailable:
+                yield RETRY
+            except CatenaryError:
+                return
+
+    def _end_some(self, mode: Literal["reset", "move"]) -> Task:
+        """Single sessions are reset or moved; what fails half-way is not always asked again."""
+        splice = self._world.planes["master"].splice
+        keys = sorted(splice.pins) if splice else []
+        for raw in self._rng.sample(keys, min(len(keys), 3)):
+            order = wire.SessionOrder(key=SessionKey.unpack(raw).text, mode=mode)
+            with suppress(CatenaryError):
+                self._world.master.end_session(order)
+            yield self._rng.choice((0, 0, RETRY))
 
     def _weigh(self, pairs: list[TagPair], idle: float | None) -> None:
         drawn = [self._rng.choice((0, 1, 50, 100, 300)) for _ in pairs]

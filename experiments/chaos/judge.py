@@ -7,15 +7,26 @@ are ms.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from weakref import WeakSet
 
 from catenary.session import SessionKey
 from lb_adapter.core.oracle import TCP, UDP
-from lb_adapter.core.oracle_pin import ACK, BOTH, FIN, FROM_CLIENT, FROM_SERVER, RST, SYN, State, Times
-from lb_adapter.core.setup import Verdict
+from lb_adapter.core.oracle_pin import (
+    ACK,
+    BOTH,
+    FIN,
+    FROM_CLIENT,
+    FROM_SERVER,
+    RST,
+    SYN,
+    State,
+    Times,
+    opens,
+)
+from lb_adapter.core.setup import Order, Verdict
 
 SIDES = (FROM_CLIENT, FROM_SERVER)
 
@@ -26,14 +37,27 @@ class Session:
 
     `earlier` is the session of the same connection that ended by idleness; `after` the next connection on the
     key, begun by a SYN: what is under way then may go with that one. `begun` is when the connection first
-    went into a chain: a rest does not tell the load balancers anew what they forgot of it.
+    went into a chain: a rest does not tell the load balancers anew what they forgot of it. `left` are chains
+    that it was ordered out of, and until when what is under way may go into them; `ended`: it was reset.
     """
 
     earlier: Session | None = None
     after: Session | None = None
     chains: dict[str, int] = field(default_factory=dict)
+    left: dict[str, int] = field(default_factory=dict)
     begun: int | None = None
+    ended: bool = False
     broken: bool = False
+
+    def move(self, until: int) -> None:
+        """It may change its chain, and be late in the old one until then."""
+        self.left.update(dict.fromkeys(self.chains, until))
+        self.chains.clear()
+        self.begun = None
+
+    def has(self, chain: str, now: int) -> bool:
+        """Is that its chain, or was it just now?"""
+        return chain in self.chains or now <= self.left.get(chain, -1)
 
 
 @dataclass(slots=True, eq=False)
@@ -84,7 +108,7 @@ class Line:
         self.session = Session()
         self.sessions = 1
         self.crossed_at: int | None = None
-        self.story: deque[Arrival] = deque(maxlen=60)
+        self.story: deque[Arrival | str] = deque(maxlen=60)
         """What happened to it lately, for a counter-example."""
         self.ways: dict[tuple[str, int], int] = {}
         """When its last packet comes out of a chain, by chain and side: no chain reorders a session."""
@@ -94,6 +118,8 @@ class Line:
         self._heard = self._acked = 0
         self._finished: dict[int, int] = {}
         self._reset: dict[int, int] = {}
+        self._late = times.lease + 2 * times.transit
+        """How long after an order what was under way may go into the chain that it left."""
 
     @property
     def limit(self) -> int:
@@ -108,9 +134,9 @@ class Line:
         """A host at `side` sends a packet; `fresh`: a SYN that is not one sent again."""
         simultaneous = self._unaware == side
         if fresh and not simultaneous and self._used:
-            self._connect(side)
+            self._connect(side, now)
             self._heard = self._acked = 0
-            self._finished, self._reset = (self._late(sent, now) for sent in (self._finished, self._reset))
+            self._finished, self._reset = (self._lately(sent, now) for sent in (self._finished, self._reset))
         else:
             if fresh:
                 self._unaware = 0
@@ -120,18 +146,26 @@ class Line:
         self._note(side, flags, now)
         return Ticket(self.session, self._before if self._unaware == side else None, side, flags)
 
-    def _connect(self, opener: int) -> None:
+    def _connect(self, opener: int, now: int) -> None:
         """A new connection; the other side doesn't know yet."""
         before, self.session = self.session, Session()
         self._before, self._unaware = before, BOTH - opener
-        ended: Session | None = before
-        while ended is not None:
-            ended.after, ended = self.session, ended.earlier
+        old: Session | None = before
+        while old is not None:
+            if old.ended:  # the RST that told its end may be under way, and leads answers its way
+                self.session.left.update(dict.fromkeys(old.chains, now + self._late))
+            old.after, old = self.session, old.earlier
         self._count()
+
+    def _reopen(self, ticket: Ticket, now: int) -> None:
+        """A SYN that was under way at a reset, or is sent again after it, opens the next connection."""
+        self._connect(ticket.side, now)
+        ticket.session, self._unaware = self.session, 0
 
     def _go_on(self) -> None:
         """The same connection, after a rest that ended the session."""
-        self.session = Session(earlier=self.session, begun=self.session.begun)
+        old = self.session
+        self.session = Session(earlier=old, begun=old.begun, left=dict(old.left))
         self._before, self._unaware = None, 0
         self._count()
 
@@ -139,7 +173,7 @@ class Line:
         self.sessions += 1
         self.crossed_at = None
 
-    def _late(self, sent: Mapping[int, int], now: int) -> dict[int, int]:
+    def _lately(self, sent: Mapping[int, int], now: int) -> dict[int, int]:
         """What the server side sent so lately that it may come after the new handshake: by ask and chain."""
         return {
             side: at
@@ -166,13 +200,17 @@ class Line:
 
     def entered(self, ticket: Ticket, chain: str, now: int) -> bool:
         """A packet went into a chain: True if that breaks a session that was whole until now."""
+        ended = ticket.session is self.session and ticket.session.ended
+        if ended and opens(ticket.flags) and chain not in ticket.session.chains:
+            self._reopen(ticket, now)
         if ticket.session is self.session:
             self.crossed_at = now
             # A handshake is over when its ACK has gone in: before, no load balancer could know.
             if ticket.flags & ACK:
                 self._acked |= ticket.side
         session = ticket.session
-        if any(other is not None and chain in other.chains for other in (ticket.before, session.after)):
+        others = (ticket.before, session.after)
+        if now <= session.left.get(chain, -1) or any(other and other.has(chain, now) for other in others):
             return False
         session.chains.setdefault(chain, now)
         session.begun = now if session.begun is None else session.begun
@@ -185,11 +223,38 @@ class Line:
         """An order places anew what is idle: this session, too, if nothing of it can be in a chain."""
         if self.crossed_at is not None and now - self.crossed_at <= self._times.transit:
             return
-        session: Session | None = self.session
-        while session is not None:  # a packet of one that rested may be on its way to the master yet
-            session.chains.clear()
-            session.begun = None
-            session = session.earlier
+        for session in self._known():
+            session.move(-1)
+
+    def moved(self, chain: str, now: int) -> None:
+        """An order took it out of this chain; for a while, what is under way may still go in."""
+        for session in self._known():
+            session.chains.setdefault(chain, now)
+            session.move(now + self._late)
+
+    def reset(self, chain: str | None, now: int) -> None:
+        """An order ended it in this chain: what still comes may be dropped, and may not go into another."""
+        for session in self._known():
+            if chain is not None and not session.chains:
+                session.chains[chain] = now
+            session.ended = True
+        if self.crossed_at is None:
+            self.crossed_at = now
+
+    def forgotten(self, now: int) -> None:
+        """A session table that overflows takes its tombstone back: it may be placed anew, once."""
+        for session in self._known():
+            if session.ended:
+                session.move(now + self._late)
+                session.ended = False
+
+    def _known(self) -> Iterator[Session]:
+        """All whose packets may be on their way yet: those that rested, and the connection before."""
+        for first in (self.session, self._before):
+            session = first
+            while session is not None:
+                yield session
+                session = session.earlier
 
     def left(self, ticket: Ticket, now: int) -> None:
         """A packet came out of a chain. An ACK long enough after a RST shows that the session lives."""
@@ -210,11 +275,29 @@ class Lines:
 
     def add(self, key: SessionKey) -> Line:
         line = Line(key, self._times)
-        self._lines.add(line)
+        self.take(line)
         return line
 
-    def let_go(self, keys: Collection[bytes], now: int) -> None:
-        """The master has just let go of these, which it took for idle."""
+    def take(self, line: Line) -> None:
+        self._lines.add(line)
+
+    def swept(self, role: str, order: Order, ended: Mapping[bytes, str], now: int) -> None:
+        """An order has just ended pins, by key of this chain each. The slave's part of it moves nothing."""
+        for line in self._lines:
+            chain = ended.get(line.key.pack())
+            if chain is None:
+                continue
+            line.story.append(f"{now:8} ms  {role:6} order: {order.mode}{' idle' if order.idle else ''}")
+            if order.mode == "reset" and line.key.kind == TCP:
+                line.reset(chain if role == "master" else None, now)
+            elif role == "master" and order.idle:
+                line.let_go(now)
+            elif role == "master":
+                line.moved(chain, now)
+
+    def evicted(self, keys: Collection[bytes], now: int) -> None:
+        """The master's walk has just taken back these tombstones, for it needs their room."""
         for line in self._lines:
             if line.key.pack() in keys:
-                line.let_go(now)
+                line.story.append(f"{now:8} ms  master evicts a tombstone")
+                line.forgotten(now)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
 from catenary.chain import PairState
 from catenary.session import SessionKey
+from catenary.tags import TagPair
 from lb_adapter import abi, records
 from lb_adapter.balancer import ChainTable
 from lb_adapter.core.oracle_pin import Pin, State, Times, leased
@@ -34,8 +35,10 @@ class OraclePlane:
         self._make = make
         self._table = ChainTable()
         self._config: SpliceConfig | None = None
-        self.swept: Callable[[Order, frozenset[bytes]], None] = lambda order, keys: None
-        """Is told which keys' pins an order has just changed."""
+        self.swept: Callable[[Order, Mapping[bytes, TagPair]], None] = lambda order, ended: None
+        """Is told which keys' pins an order has just changed, and of which pair they were."""
+        self.evicted: Callable[[Collection[bytes]], None] = lambda keys: None
+        """Is told which keys' tombstones overflow has just taken back."""
 
     def configure(self, config: SpliceConfig) -> None:
         self._config = config
@@ -87,7 +90,10 @@ class OraclePlane:
         if self.splice is None:
             return {}
         now, times = self._clock(), self.splice.setup.times
+        tombstones = {key for key, pin in self.splice.pins.items() if pin.state is State.RESET}
         self.splice.walk(now)
+        if self.splice.overflow:
+            self.evicted(tombstones - self.splice.pins.keys())
         master = self.splice.setup.role == "master"
         pins: Counter[int] = Counter()
         live: Counter[int] = Counter()
@@ -111,7 +117,9 @@ class OraclePlane:
         before = dict(self.splice.pins)
         swept = Swept(*self.splice.sweep(order, self._clock()))
         after = self.splice.pins
-        self.swept(order, frozenset(key for key, pin in before.items() if after.get(key) != pin))
+        ended = {key: pin for key, pin in before.items() if after.get(key) != pin}
+        tags = {(pair.slot, pair.generation): pair.tags for pair in self._table.pairs}
+        self.swept(order, {key: tags[pin.slot, pin.generation] for key, pin in ended.items()})
         return swept
 
     def pin_of(self, key: SessionKey) -> abi.Pin | None:

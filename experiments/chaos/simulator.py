@@ -18,6 +18,8 @@ FEW, MANY = 4, 60
 """Worlds without faults; worlds with a rule switched off, at most, until what it prevents is seen (and `FEW`
 at least, in a run of more sessions than `SHORT`)."""
 SHOWN = 3
+ORDERS = {"reset": "reset", "moved": "move", "moved_by_deadline": "delete", "let_go": "idle"}
+"""Figures of what orders ended, by how."""
 
 
 def without(name: str, seed: int, console: Console) -> bool:
@@ -46,15 +48,17 @@ def simulated(sessions: int, first: int, console: Console) -> Part:
         "simulated_faults": Figure(seen.faults, "faults"),
         "simulated_violations": Figure(len(seen.broken), "sessions"),
         "simulated_orphaned": Figure(seen.orphaned, "sessions"),
+        **{f"simulated_{how}": Figure(seen.ended[order], "pins") for how, order in ORDERS.items()},
         "cut_without_faults": Figure(calm.cut.total(), "packets"),
         "baseline_violations": Figure(len(lost[BASELINE].broken), f"of {lost[BASELINE].sessions} sessions"),
     }
-    rules = {f"without_{name}": _symptom(name, lost[name]) for name in RULES}
+    rules = {f"without_{name}": figure_of(name, lost[name]) for name in RULES}
     claims = [
         Claim("simulated_sessions", at_least=sessions),
         Claim("simulated_violations", 0, 0),
         Claim("cut_without_faults", 0, 0),
         Claim("baseline_violations", at_least=1),
+        *(Claim(f"simulated_{how}", at_least=1) for how in ORDERS if sessions >= SHORT),
         *(Claim(key, at_least=1) for key in rules),
     ]
     return Part(figures | rules, claims, _shortest(seen.broken), {"first_seed": first, "worlds": len(seeds)})
@@ -90,7 +94,8 @@ def _count(name: str, seen: Outcome) -> int:
     return len(seen.broken) if RULES[name].symptom == "crossed" else seen.cut.total()
 
 
-def _symptom(name: str, seen: Outcome) -> Figure:
+def figure_of(name: str, seen: Outcome) -> Figure:
+    """What a rule that is switched off lets happen."""
     what = "sessions crossed" if RULES[name].symptom == "crossed" else "packets cut"
     return Figure(_count(name, seen), f"{what}, of {seen.sessions} sessions")
 

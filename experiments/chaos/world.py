@@ -8,27 +8,28 @@ from __future__ import annotations
 import heapq
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from itertools import count
-from typing import Any, Self
+from typing import Self
 
-from catenary.errors import CatenaryError, Unavailable
+from catenary.errors import CatenaryError
 from catenary.session import End, SessionKey, Timeouts
 from catenary.tags import TagPair
+from experiments.chaos.control import TICK, LossyPeer
 from experiments.chaos.judge import Arrival, Line, Lines, Ticket
 from experiments.chaos.orphans import Orphans
 from experiments.chaos.plane import OraclePlane
 from lb_adapter.core.oracle import TCP, FrameClass, Parsed
-from lb_adapter.core.oracle_pin import FROM_CLIENT, FROM_SERVER, Times
-from lb_adapter.core.setup import Verdict
+from lb_adapter.core.oracle_pin import ACK, BOTH, FROM_CLIENT, FROM_SERVER, RST, Times
+from lb_adapter.core.setup import Order, Verdict
 from lb_adapter.dataplane.base import Policy, SpliceConfig, TakeOver
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave
 
 ASK = 4094
-TICK = 50
 TIMEOUTS = Timeouts(
     tcp_opening=0.4,
     tcp_established=0.9,
@@ -80,7 +81,7 @@ class Path:
 @dataclass
 class Outcome:
     """What a world saw. `orphaned`: sessions that crossed since a master that lost its tables alone knew them
-    (affinity rule 8), counted apart.
+    (affinity rule 8), counted apart. `ended`: pins that orders ended at the master, by how.
 
     `cut`: packets of sessions under way that were dropped, by reason; random loss is not
     among them. `refused` is the same for sessions that never got into a chain."""
@@ -91,6 +92,7 @@ class Outcome:
     faults: int = 0
     orphaned: int = 0
     broken: list[str] = field(default_factory=list)
+    ended: Counter[str] = field(default_factory=Counter)
     cut: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
 
@@ -108,54 +110,11 @@ class Packet:
     flags: int
     ticket: Ticket
 
-
-_TELLING = ("handshake", "put_chain_set")
-
-
-class LossyPeer:
-    """The control link: a call may be lost on its way, or its answer may."""
-
-    url = "simulated"
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            world = self._world
-            share = world.options.control_loss
-            if name == "put_chain_set" and world.slow_slave:
-                world.later(2 * TICK, lambda: self._again(name, *arguments), control=True)
-                return None
-            if name in _TELLING and world.rng.random() < share:
-                # A copy of it comes again, late and after others: it must do no harm.
-                delay = world.rng.randint(1, 20 * TICK)
-                world.later(delay, lambda: self._again(name, *arguments), control=True)
-            if world.rng.random() < share / 2:
-                raise Unavailable("the call is lost")
-            answer = getattr(world.slave, name)(*arguments)
-            if name == "pins":
-                return self._cut(answer)
-            if name in ("put_chain_set", "sweep"):
-                world.go_on(world.rng.choice((0, 0, 5, 40)))  # the slave knows, and the master not yet
-            if world.rng.random() < share / 2:
-                raise Unavailable("the answer is lost")
-            return answer
-
-        return call
-
-    def _cut(self, stream: Iterator[bytes]) -> Iterator[bytes]:
-        """A copy of the session table, which traffic goes on beside, and which may end in the middle."""
-        world = self._world
-        whole = b"".join(stream)
-        if world.rng.random() < world.options.control_loss:
-            whole = whole[: world.rng.randint(0, len(whole) - 1)]
-        world.go_on(world.rng.choice((0, 5, 40)))
-        yield whole
-
-    def _again(self, name: str, *arguments: Any) -> None:
-        with suppress(CatenaryError):
-            getattr(self._world.slave, name)(*arguments)
+    def answered(self) -> Packet:
+        """The RST that it becomes."""
+        side, flags = BOTH - self.side, RST | ACK
+        ticket = Ticket(self.ticket.session, self.ticket.before, side, flags)
+        return Packet(self.line, side, replace(self.parsed, tcp_flags=flags), flags, ticket)
 
 
 class World:
@@ -189,9 +148,14 @@ class World:
 
     def _plane(self, role: str) -> OraclePlane:
         plane = self._make(role, lambda: self.now, self.options.capacity)
-        if role == "master":
-            plane.swept = lambda order, keys: self.lines.let_go(keys, self.now)
+        plane.swept = partial(self._swept, role)
+        plane.evicted = lambda keys: self.lines.evicted(keys, self.now)
         return plane
+
+    def _swept(self, role: str, order: Order, ended: Mapping[bytes, TagPair]) -> None:
+        names = {path.tags: path.name for path in self.paths}
+        self.lines.swept(role, order, {key: names.get(tags, "") for key, tags in ended.items()}, self.now)
+        self.outcome.ended["idle" if order.idle else order.mode] += len(ended) if role == "master" else 0
 
     def _slave(self) -> Slave:
         config = SpliceConfig("slave", "outer", "inner", None, self.options.timeouts)
@@ -309,6 +273,8 @@ class World:
             verdict = splice.decide_inner(packet.parsed, vid, self.now)
         splice.counts[verdict.reason] += 1
         self._tell(packet, role, vid, verdict)
+        if verdict.reason == "session_reset":
+            packet = packet.answered()
         if not verdict.port:
             self._drop(packet, verdict.reason)
         elif verdict.port == "outer":
@@ -355,6 +321,8 @@ class World:
 
     def _drop(self, packet: Packet, reason: str) -> None:
         session = packet.ticket.session
+        if session.ended:
+            return
         (self.outcome.cut if session.chains else self.outcome.refused)[reason] += 1
 
     # -- chains --------------------------------------------------------------------------------------------

@@ -9,9 +9,11 @@ from experiments.chaos.judge import Line, Lines
 from experiments.chaos.world import TIMEOUTS
 from lb_adapter.core.oracle import TCP, UDP
 from lb_adapter.core.oracle_pin import ACK, FIN, FROM_CLIENT, FROM_SERVER, RST, SYN, Times
+from lb_adapter.core.setup import Order
 
 TIMES = Times.of(TIMEOUTS)
 CLIENT, SERVER = End(IPv4Address("10.0.0.1"), 1000), End(IPv4Address("10.0.0.2"), 80)
+IDLE, MOVE, RESET = Order("delete", idle=250), Order("move", to=(1, 1)), Order("reset")
 ESTABLISHED, CLOSING, UDP_TAU = 900, 200, 300
 
 
@@ -103,7 +105,7 @@ def test_what_is_let_go_may_change_its_chain_and_what_the_master_kept_may_not() 
         lines = Lines(TIMES)
         made = lines.add(SessionKey.of(CLIENT, SERVER, UDP))
         made.entered(made.sent(FROM_CLIENT, 0, 0, fresh=False), "a", 0)
-        lines.let_go({made.key.pack()} if let_go else {b"another"}, 200)
+        lines.swept("master", IDLE, {made.key.pack() if let_go else b"another": "a"}, 200)
         assert made.entered(made.sent(FROM_CLIENT, 0, 250, fresh=False), "b", 250) is not let_go
         assert made.entered(made.sent(FROM_CLIENT, 0, 260, fresh=False), "c", 260) is let_go, "once only"
 
@@ -112,7 +114,7 @@ def test_what_may_be_in_a_chain_can_not_be_let_go() -> None:
     lines = Lines(TIMES)
     made = lines.add(SessionKey.of(CLIENT, SERVER, UDP))
     made.entered(made.sent(FROM_CLIENT, 0, 0, fresh=False), "a", 0)
-    lines.let_go({made.key.pack()}, TIMES.transit)
+    lines.swept("master", IDLE, {made.key.pack(): "a"}, TIMES.transit)
     assert made.entered(made.sent(FROM_CLIENT, 0, 150, fresh=False), "b", 150)
 
 
@@ -126,3 +128,91 @@ def test_a_rest_keeps_the_begin_of_a_connection_and_a_new_one_or_an_order_does_n
     assert made.session.begun == late + 300
     made.entered(made.sent(FROM_CLIENT, SYN, late + 400, fresh=True), "c", late + 400)
     assert made.session.begun == late + 400
+
+
+def crossed(made: Line, chain: str, now: int, sent: int | None = None) -> bool:
+    """Does a packet that goes into a chain break the session?"""
+    return made.entered(made.sent(FROM_CLIENT, ACK, now if sent is None else sent, fresh=False), chain, now)
+
+
+def ordered(role: str, order: Order) -> Line:
+    """An established connection in chain "a", after an order at 100 ms."""
+    lines, made = Lines(TIMES), established()
+    lines.take(made)
+    lines.swept(role, order, {made.key.pack(): "a"}, 100)
+    return made
+
+
+def test_a_moved_session_changes_its_chain_once_and_leaves_the_old_one_in_time() -> None:
+    late = 100 + TIMES.lease + 2 * TIMES.transit
+    made = ordered("master", MOVE)
+    assert not crossed(made, "b", 110)
+    assert not crossed(made, "a", late), "it was under way"
+    assert crossed(made, "a", late + 1)
+    assert crossed(ordered("slave", MOVE), "b", 110), "the slave's part moves nothing"
+    made = ordered("master", MOVE)
+    assert not crossed(made, "b", 110)
+    assert crossed(made, "c", 120)
+
+
+def test_what_belongs_to_the_connection_before_a_moved_one_is_excused_alike() -> None:
+    made = established()
+    old = made.sent(FROM_SERVER, ACK, 30, fresh=False)
+    made.entered(made.sent(FROM_CLIENT, SYN, 40, fresh=True), "a", 40)
+    made.moved("a", 50)
+    assert not made.entered(old, "b", 60)
+
+
+def test_a_reset_session_may_go_into_no_other_chain() -> None:
+    for role in ("master", "slave"):
+        made = ordered(role, RESET)
+        assert made.session.ended
+        assert not crossed(made, "a", 110)
+        assert crossed(made, "b", 120)
+        syn = made.sent(FROM_CLIENT, SYN, 130, fresh=True)
+        assert not made.entered(syn, "c", 130), "the next connection is another session"
+        assert not made.session.ended
+        late = 130 + TIMES.lease + 2 * TIMES.transit
+        assert not crossed(made, "a", late), "the reset one's RST led it there"
+        assert crossed(made, "a", late + 1)
+
+
+def test_an_order_finds_a_session_in_the_chain_of_its_pin() -> None:
+    made = line()
+    syn = made.sent(FROM_SERVER, SYN, 0, fresh=True)
+    made.moved("a", 10)
+    assert not made.entered(syn, "a", 20), "it was placed before, and under way"
+    assert not crossed(made, "b", 30)
+    assert crossed(made, "c", 40)
+
+
+def test_a_syn_of_a_reset_session_opens_the_next_one() -> None:
+    made = line()
+    under_way, again = (made.sent(FROM_SERVER, SYN, at, fresh=not at) for at in (0, 5))
+    made.reset("a", 10)
+    assert not made.entered(under_way, "a", 20)
+    assert not made.entered(again, "b", 30), "it met the tombstone, and was placed anew"
+    assert crossed(made, "c", 40), "the next connection is in chain b"
+
+
+def test_a_tombstone_that_overflow_takes_back_lets_its_session_be_placed_once() -> None:
+    made = ordered("master", RESET)
+    made.forgotten(110)
+    assert not crossed(made, "b", 120)
+    assert crossed(made, "c", 130)
+
+
+def test_a_reset_session_rests_from_its_order_on() -> None:
+    made = line()
+    made.sent(FROM_SERVER, ACK, 0, fresh=False)
+    made.reset("a", 10)
+    late = 11 + made.limit
+    assert not crossed(made, "b", late)
+
+
+def test_a_rest_does_not_end_what_is_under_way_in_the_chain_that_was_left() -> None:
+    made = line(UDP)
+    made.entered(made.sent(FROM_CLIENT, 0, 0, fresh=False), "a", 0)
+    made.moved("a", UDP_TAU)
+    assert not made.entered(made.sent(FROM_SERVER, 0, UDP_TAU + 1, fresh=False), "a", UDP_TAU + 1)
+    assert not made.entered(made.sent(FROM_CLIENT, 0, UDP_TAU + 2, fresh=False), "b", UDP_TAU + 2)

@@ -1,0 +1,62 @@
+"""The simulator's control link: calls of the master to its slave get lost, come late, or come twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from catenary.errors import CatenaryError, Unavailable
+
+if TYPE_CHECKING:
+    from experiments.chaos.world import World
+
+TICK = 50
+"""ms between two ticks of a daemon."""
+_TELLING = ("handshake", "put_chain_set")
+
+
+class LossyPeer:
+    """The control link: a call may be lost on its way, or its answer may."""
+
+    url = "simulated"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            world = self._world
+            share = world.options.control_loss
+            if name == "put_chain_set" and world.slow_slave:
+                world.later(2 * TICK, lambda: self._again(name, *arguments), control=True)
+                return None
+            if name in _TELLING and world.rng.random() < share:
+                # A copy of it comes again, late and after others: it must do no harm.
+                delay = world.rng.randint(1, 20 * TICK)
+                world.later(delay, lambda: self._again(name, *arguments), control=True)
+            if world.rng.random() < share / 2:
+                raise Unavailable("the call is lost")
+            answer = getattr(world.slave, name)(*arguments)
+            if name == "pins":
+                return self._cut(answer)
+            if name in ("put_chain_set", "sweep"):
+                world.go_on(world.rng.choice((0, 0, 5, 40)))  # the slave knows, and the master not yet
+            if world.rng.random() < share / 2:
+                raise Unavailable("the answer is lost")
+            return answer
+
+        return call
+
+    def _cut(self, stream: Iterator[bytes]) -> Iterator[bytes]:
+        """A copy of the session table, which traffic goes on beside, and which may end in the middle."""
+        world = self._world
+        whole = b"".join(stream)
+        if world.rng.random() < world.options.control_loss:
+            whole = whole[: world.rng.randint(0, len(whole) - 1)]
+        world.go_on(world.rng.choice((0, 5, 40)))
+        yield whole
+
+    def _again(self, name: str, *arguments: Any) -> None:
+        with suppress(CatenaryError):
+            getattr(self._world.slave, name)(*arguments)
