@@ -38,7 +38,8 @@ class Session:
     `earlier` is the session of the same connection that ended by idleness; `after` the next connection on the
     key, begun by a SYN: what is under way then may go with that one. `begun` is when the connection first
     went into a chain: a rest does not tell the load balancers anew what they forgot of it. `left` are chains
-    that it was ordered out of, and until when what is under way may go into them; `ended`: it was reset.
+    that it was ordered out of, and until when what is under way may go into them; `ended`: its
+    connection was reset.
     """
 
     earlier: Session | None = None
@@ -165,7 +166,7 @@ class Line:
     def _go_on(self) -> None:
         """The same connection, after a rest that ended the session."""
         old = self.session
-        self.session = Session(earlier=old, begun=old.begun, left=dict(old.left))
+        self.session = Session(earlier=old, begun=old.begun, left=dict(old.left), ended=old.ended)
         self._before, self._unaware = None, 0
         self._count()
 

@@ -208,6 +208,7 @@ def test_a_reset_session_rests_from_its_order_on() -> None:
     made.reset("a", 10)
     late = 11 + made.limit
     assert not crossed(made, "b", late)
+    assert made.session.ended, "whoever still sends on this connection may be dropped"
 
 
 def test_a_rest_does_not_end_what_is_under_way_in_the_chain_that_was_left() -> None:
