@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
@@ -18,7 +18,7 @@ from experiments.chaos.talk import Talks
 from experiments.chaos.world import Options, Outcome, Task, World
 
 PER_WORLD = 1000
-Outcomes = Iterator[Outcome]
+Outcomes = Generator[Outcome, None, None]
 
 
 def options_of(seed: int, sessions: int = PER_WORLD) -> Options:
@@ -81,16 +81,16 @@ def _end_quietly() -> None:
 def simulate_until(
     rules: Mapping[str, Rule], first: int, worlds: range, enough: Callable[[str, Outcome], bool]
 ) -> Iterator[tuple[str, Outcome]]:
-    """For each rule, by name, the sum of its worlds from seed `first` on, as soon as they are `enough`.
+    """For each rule, by name, the sum of its worlds as soon as they are `enough`.
 
-    At least `worlds.start` of them, and fewer than `worlds.stop`.
+    At least `worlds.start` of them, and fewer than `worlds.stop`. A rule's own seed is added to `first`.
     """
     totals, counts = {name: Outcome() for name in rules}, dict.fromkeys(rules, 0)
     running: dict[Future[Outcome], str] = {}
     with ProcessPoolExecutor(initializer=_end_quietly) as pool:
 
         def go_on(name: str) -> None:
-            future = pool.submit(simulate, options_of(first + counts[name]), rules[name])
+            future = pool.submit(simulate, options_of(first + rules[name].seed + counts[name]), rules[name])
             running[future] = name
 
         try:

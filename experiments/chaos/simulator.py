@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from contextlib import closing
 
 from rich.console import Console
 
@@ -38,8 +40,8 @@ def without(name: str, seed: int, console: Console) -> bool:
 def simulated(sessions: int, first: int, console: Console) -> Part:
     """Simulate at least so many sessions from the seed `first` on, then the same without each rule."""
     seeds = range(first, first + -(-sessions // model.PER_WORLD))
-    seen = _worlds(console, "all rules on", seeds, ALL_ON)
-    calm = _worlds(console, "all rules on, without faults", seeds[:FEW], CALM)
+    worlds, seen = run_worlds(console, "all rules on", seeds, ALL_ON, sessions)
+    _, calm = run_worlds(console, "all rules on, without faults", seeds[:FEW], CALM)
     lost = _without_each(console, first, FEW if sessions > SHORT else 1)
     figures = {
         "simulated_sessions": Figure(seen.sessions, "sessions"),
@@ -61,17 +63,27 @@ def simulated(sessions: int, first: int, console: Console) -> Part:
         *(Claim(f"simulated_{how}", at_least=1) for how in ORDERS if sessions >= SHORT),
         *(Claim(key, at_least=1) for key in rules),
     ]
-    return Part(figures | rules, claims, _shortest(seen.broken), {"first_seed": first, "worlds": len(seeds)})
+    return Part(figures | rules, claims, _shortest(seen.broken), {"first_seed": first, "worlds": worlds})
 
 
-def _worlds(console: Console, text: str, seeds: range, rule: Rule) -> Outcome:
-    total = Outcome()
-    with console.status(text) as status:
-        for number, seen in enumerate(model.simulate_all(seeds, rule), 1):
+def run_worlds(
+    console: Console, text: str, seeds: range, rule: Rule, enough: float = math.inf
+) -> tuple[int, Outcome]:
+    """Worlds of these seeds until they had `enough` sessions: how many, and what they saw."""
+    total, number, tenths = Outcome(), 0, 1
+    with console.status(text) as status, closing(model.simulate_all(seeds, rule)) as outcomes:
+        for number, seen in enumerate(outcomes, 1):
             total += seen
-            status.update(f"{text}: {number} of {len(seeds)} worlds, {_seen(total)}")
+            share = max(number / len(seeds), total.sessions / enough)
+            told = f"{text}: {number} worlds, {min(share, 1):.0%}, {_seen(total)}"
+            status.update(told)
+            if share >= 1:
+                break
+            if not console.is_terminal and 10 * share >= tenths:
+                console.print(told, soft_wrap=True)
+                tenths = int(10 * share) + 1
     console.print(f"{text}: {_seen(total)}")
-    return total
+    return number, total
 
 
 def _without_each(console: Console, first: int, least: int) -> dict[str, Outcome]:
