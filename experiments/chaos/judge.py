@@ -6,6 +6,7 @@ are ms.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -117,6 +118,7 @@ class Line:
         self._unaware = 0
         self._used = False
         self._heard = self._acked = 0
+        self._opened, self._reset_at = -math.inf, 0
         self._finished: dict[int, int] = {}
         self._reset: dict[int, int] = {}
         self._late = times.lease + 2 * times.transit
@@ -144,6 +146,7 @@ class Line:
             if self.crossed_at is not None and now - self.crossed_at > self.limit:
                 self._go_on()
         self._used = True
+        self._opened = now if opens(flags) else self._opened
         self._note(side, flags, now)
         return Ticket(self.session, self._before if self._unaware == side else None, side, flags)
 
@@ -158,8 +161,13 @@ class Line:
             old.after, old = self.session, old.earlier
         self._count()
 
+    @property
+    def _revived(self) -> bool:
+        """Has a SYN come to a tombstone? One under way at a reset, or sent again after it, opens anew."""
+        return self._opened >= self._reset_at - self._times.transit
+
     def _reopen(self, ticket: Ticket, now: int) -> None:
-        """A SYN that was under way at a reset, or is sent again after it, opens the next connection."""
+        """The next connection has begun, with a SYN of the one that was reset."""
         self._connect(ticket.side, now)
         ticket.session, self._unaware = self.session, 0
 
@@ -202,7 +210,7 @@ class Line:
     def entered(self, ticket: Ticket, chain: str, now: int) -> bool:
         """A packet went into a chain: True if that breaks a session that was whole until now."""
         ended = ticket.session is self.session and ticket.session.ended
-        if ended and opens(ticket.flags) and chain not in ticket.session.chains:
+        if ended and chain not in ticket.session.chains and self._revived:
             self._reopen(ticket, now)
         if ticket.session is self.session:
             self.crossed_at = now
@@ -239,6 +247,7 @@ class Line:
             if chain is not None and not session.chains:
                 session.chains[chain] = now
             session.ended = True
+        self._reset_at = now
         if self.crossed_at is None:
             self.crossed_at = now
 

@@ -15,6 +15,7 @@ TIMES = Times.of(TIMEOUTS)
 CLIENT, SERVER = End(IPv4Address("10.0.0.1"), 1000), End(IPv4Address("10.0.0.2"), 80)
 IDLE, MOVE, RESET = Order("delete", idle=250), Order("move", to=(1, 1)), Order("reset")
 ESTABLISHED, CLOSING, UDP_TAU = 900, 200, 300
+ORDERED = 101
 
 
 def line(protocol: int = TCP) -> Line:
@@ -136,15 +137,15 @@ def crossed(made: Line, chain: str, now: int, sent: int | None = None) -> bool:
 
 
 def ordered(role: str, order: Order) -> Line:
-    """An established connection in chain "a", after an order at 100 ms."""
+    """An established connection in chain "a", after an order."""
     lines, made = Lines(TIMES), established()
     lines.take(made)
-    lines.swept(role, order, {made.key.pack(): "a"}, 100)
+    lines.swept(role, order, {made.key.pack(): "a"}, ORDERED)
     return made
 
 
 def test_a_moved_session_changes_its_chain_once_and_leaves_the_old_one_in_time() -> None:
-    late = 100 + TIMES.lease + 2 * TIMES.transit
+    late = ORDERED + TIMES.lease + 2 * TIMES.transit
     made = ordered("master", MOVE)
     assert not crossed(made, "b", 110)
     assert not crossed(made, "a", late), "it was under way"
@@ -217,3 +218,12 @@ def test_a_rest_does_not_end_what_is_under_way_in_the_chain_that_was_left() -> N
     made.moved("a", UDP_TAU)
     assert not made.entered(made.sent(FROM_SERVER, 0, UDP_TAU + 1, fresh=False), "a", UDP_TAU + 1)
     assert not made.entered(made.sent(FROM_CLIENT, 0, UDP_TAU + 2, fresh=False), "b", UDP_TAU + 2)
+
+
+def test_the_answer_to_a_syn_that_was_placed_anew_may_be_there_first() -> None:
+    for sent_again, breaks in ((True, False), (False, True)):
+        made = established()
+        made.reset("a", 200)
+        if sent_again:
+            made.sent(FROM_SERVER, SYN, 210, fresh=False)
+        assert crossed(made, "b", 220) is breaks
