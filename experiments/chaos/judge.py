@@ -305,7 +305,7 @@ class Lines:
             elif role == "master":
                 line.moved(chain, now)
 
-    def evicted(self, keys: Collection[bytes], now: int) -> None:
+    def forgot(self, keys: Collection[bytes], now: int) -> None:
         """The master's walk has just taken back these tombstones, for it needs their room."""
         for line in self._lines:
             if line.key.pack() in keys:

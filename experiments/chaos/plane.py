@@ -37,7 +37,7 @@ class OraclePlane:
         self._config: SpliceConfig | None = None
         self.swept: Callable[[Order, Mapping[bytes, TagPair]], None] = lambda order, ended: None
         """Is told which keys' pins an order has just changed, and of which pair they were."""
-        self.evicted: Callable[[Collection[bytes]], None] = lambda keys: None
+        self.forgot: Callable[[Collection[bytes]], None] = lambda keys: None
         """Is told which keys' tombstones overflow has just taken back."""
 
     def configure(self, config: SpliceConfig) -> None:
@@ -90,10 +90,7 @@ class OraclePlane:
         if self.splice is None:
             return {}
         now, times = self._clock(), self.splice.setup.times
-        tombstones = {key for key, pin in self.splice.pins.items() if pin.state is State.RESET}
         self.splice.walk(now)
-        if self.splice.overflow:
-            self.evicted(tombstones - self.splice.pins.keys())
         master = self.splice.setup.role == "master"
         pins: Counter[int] = Counter()
         live: Counter[int] = Counter()
@@ -118,6 +115,9 @@ class OraclePlane:
         swept = Swept(*self.splice.sweep(order, self._clock()))
         after = self.splice.pins
         ended = {key: pin for key, pin in before.items() if after.get(key) != pin}
+        if order.mode == "forget":
+            self.forgot(ended.keys())
+            return swept
         tags = {(pair.slot, pair.generation): pair.tags for pair in self._table.pairs}
         self.swept(order, {key: tags[pin.slot, pin.generation] for key, pin in ended.items()})
         return swept
