@@ -57,6 +57,13 @@ class Session:
         self.chains.clear()
         self.begun = None
 
+    def later(self) -> Iterator[Session]:
+        """The connections that came after it: what is under way may go with any."""
+        session = self.after
+        while session is not None:
+            yield session
+            session = session.after
+
     def has(self, chain: str, now: int) -> bool:
         """Is that its chain, or was it just now?"""
         return chain in self.chains or now <= self.left.get(chain, -1)
@@ -156,8 +163,6 @@ class Line:
         self._before, self._unaware = before, BOTH - opener
         old: Session | None = before
         while old is not None:
-            if old.ended:  # the RST that told its end may be under way, and leads answers its way
-                self.session.left.update(dict.fromkeys(old.chains, now + self._late))
             old.after, old = self.session, old.earlier
         self._count()
 
@@ -209,7 +214,7 @@ class Line:
 
     def entered(self, ticket: Ticket, chain: str, now: int) -> bool:
         """A packet went into a chain: True if that breaks a session that was whole until now."""
-        ended = ticket.session is self.session and ticket.session.ended
+        ended = ticket.session.ended and (ticket.session is self.session or opens(ticket.flags))
         if ended and chain not in ticket.session.chains and self._revived:
             self._reopen(ticket, now)
         if ticket.session is self.session:
@@ -218,7 +223,7 @@ class Line:
             if ticket.flags & ACK:
                 self._acked |= ticket.side
         session = ticket.session
-        others = (ticket.before, session.after)
+        others = (ticket.before, *session.later())
         if now <= session.left.get(chain, -1) or any(other and other.has(chain, now) for other in others):
             return False
         session.chains.setdefault(chain, now)
@@ -235,11 +240,14 @@ class Line:
         for session in self._known():
             session.move(-1)
 
-    def moved(self, chain: str, now: int) -> None:
-        """An order took it out of this chain; for a while, what is under way may still go in."""
+    def moved(self, chain: str, now: int, *, closed: bool) -> None:
+        """An order took it out of this chain; for a while, what is under way may still go in.
+
+        If the chain was closed before, that is only an answer of the master's: it teaches no lease.
+        """
         for session in self._known():
             session.chains.setdefault(chain, now)
-            session.move(now + self._late)
+            session.move(now + (self._times.transit if closed else self._late))
 
     def reset(self, chain: str | None, now: int) -> None:
         """An order ended it in this chain: what still comes may be dropped, and may not go into another."""
@@ -303,7 +311,7 @@ class Lines:
             elif role == "master" and order.idle:
                 line.let_go(now)
             elif role == "master":
-                line.moved(chain, now)
+                line.moved(chain, now, closed=order.slot is not None)
 
     def forgot(self, keys: Collection[bytes], now: int) -> None:
         """The master's walk has just taken back these tombstones, for it needs their room."""

@@ -223,6 +223,9 @@ INLINE __u32 lease(struct env *e, struct frame *f, __u32 slot, int overwrite)
 				leaf_count(e, answer_late);
 				return pin_slot(word);
 			}
+			/* A RST out of another chain answers for the connection before this one. */
+			if (overwrite && f->tcp_flags & TCP_RST && pin_slot(word) != slot)
+				return slot;
 			/* The master may have placed anew a session that closed, or a SYN whose chain takes no sessions. */
 			if (overwrite && pin_slot(word) != slot && !is_neighbour(f) &&
 			    !(opens(f->tcp_flags) && pin_state(word) == PIN_CLOSING) &&

@@ -164,6 +164,18 @@ def what_is_still_under_way_teaches_the_slave_nothing(make: Make) -> None:
     assert slave.counts["affinity_mismatch"] == 0
 
 
+def a_rst_for_the_connection_before_takes_no_lease(make: Make) -> None:
+    """The master answers an old ask through the chain that was; the client's next SYN was faster."""
+    slave = make(setup("slave"))
+    slave.inner(tcp("S", 4), 10)
+    assert said(slave.inner(tcp("R", 2), 20)) == ("outer", 0, "to_outer")
+    assert said(slave.outer(answer("SA"), 30)) == ("inner", 5, "to_chain")
+    assert slave.counts["affinity_mismatch"] == 0
+    slave.inner(tcp("R", 4), 40)
+    slave.inner(tcp("R", 2), 40 + L)
+    assert said(slave.outer(answer("A"), 41 + L)) == ("inner", 3, "to_chain"), "nothing else is known"
+
+
 def a_slave_without_a_master_asks_nobody_about_a_syn(make: Make) -> None:
     slave = _opened(make, "slave", ask_id=None)
     slave.sweep(RESET, 10)
