@@ -12,8 +12,8 @@ from catenary.chain import ChainState, PairState
 from catenary.errors import Conflict, InvalidValue, NotFound
 from catenary.tags import TagPair
 from mgmt_system.reconcile import Action, Do, Seen, decide, outlook
-from mgmt_system.records import ChainRecord
-from tests.unit.mgmt_fakes import Site
+from mgmt_system.records import ChainRecord, Goal
+from tests.unit.mgmt_fakes import Site, network_text
 from tests.unit.test_mgmt_crash_points import Death, survive
 
 PAIR = TagPair(2, 3)
@@ -124,6 +124,16 @@ def test_a_master_that_is_down_is_waited_for(site: Site) -> None:
     site.master.down = False
     site.settle()
     assert record(site).reset == 4
+
+
+def test_no_session_goes_on_in_another_chain_where_chains_rewrite() -> None:
+    site = Site(network=network_text().replace("master: l1", "rewrites: true, master: l1"))
+    begin(site)
+    with pytest.raises(Conflict, match=r"whose chains rewrite: no other one can go on .* use --then reset"):
+        site.manager.remove("chain-1", force=False, deadline=5.0, then="rebalance")
+    assert record(site).goal is Goal.PRESENT
+    site.manager.remove("chain-1", force=False, deadline=5.0, then="reset")
+    site.close()
 
 
 def test_both_or_none_must_be_said(site: Site) -> None:
