@@ -91,8 +91,8 @@ class Manager:
             record = admission.dismiss(name, snapshot.chains, operation_id, force=force, deadline=end)
             if then == "rebalance" and self._config.segments[record.segment].rewrites:
                 raise Conflict(
-                    f"chain {name!r} is in segment {record.segment!r}, whose chains rewrite: no other one can "
-                    "go on with its sessions; use --then reset"
+                    f"chain {name!r} is in segment {record.segment!r}, whose chains rewrite: no other one "
+                    "can go on with its sessions; use --then reset"
                 )
             removal = OperationRecord(operation_id, "remove", name, "running", now)
             before = admission.find(name, snapshot.chains).operation
