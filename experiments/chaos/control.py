@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from catenary.errors import CatenaryError, Unavailable
-
-if TYPE_CHECKING:
-    from experiments.chaos.world import World
+from lb_adapter.slave import Slave
 
 TICK = 50
 """ms between two ticks of a daemon."""
 _TELLING = ("handshake", "put_chain_set")
 
 
+class Around(Protocol):
+    """What the link knows of its world."""
+
+    rng: random.Random
+    slave: Slave
+    slow_slave: bool
+
+    def later(self, delay: int, call: Callable[[], None], *, control: bool = False) -> None: ...
+    def go_on(self, span: int) -> None: ...
+
+
 class LossyPeer:
-    """The control link: a call may be lost on its way, or its answer may."""
+    """The control link: a call may be lost on its way, or its answer may; `loss` is the share."""
 
     url = "simulated"
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Around, loss: float) -> None:
         self._world = world
+        self._loss = loss
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
-            world = self._world
-            share = world.options.control_loss
+            world, share = self._world, self._loss
             if name == "put_chain_set" and world.slow_slave:
                 world.later(2 * TICK, lambda: self._again(name, *arguments), control=True)
                 return None
@@ -52,7 +62,7 @@ class LossyPeer:
         """A copy of the session table, which traffic goes on beside, and which may end in the middle."""
         world = self._world
         whole = b"".join(stream)
-        if world.rng.random() < world.options.control_loss:
+        if world.rng.random() < self._loss:
             whole = whole[: world.rng.randint(0, len(whole) - 1)]
         world.go_on(world.rng.choice((0, 5, 40)))
         yield whole

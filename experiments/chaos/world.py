@@ -176,7 +176,7 @@ class World:
             self.planes["master"],
             config,
             "main",
-            LossyPeer(self),
+            LossyPeer(self, options.control_loss),
             slow_start=options.slow_start,
             clock=self.seconds,
         )
