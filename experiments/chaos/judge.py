@@ -64,6 +64,10 @@ class Session:
             yield session
             session = session.after
 
+    def knew(self, chain: str) -> bool:
+        """Was that its chain, maybe before it rested?"""
+        return chain in self.chains or bool(self.earlier and self.earlier.knew(chain))
+
     def has(self, chain: str, now: int) -> bool:
         """Is that its chain, or was it just now?"""
         return chain in self.chains or now <= self.left.get(chain, -1)
@@ -215,7 +219,7 @@ class Line:
     def entered(self, ticket: Ticket, chain: str, now: int) -> bool:
         """A packet went into a chain: True if that breaks a session that was whole until now."""
         ended = ticket.session.ended and (ticket.session is self.session or opens(ticket.flags))
-        if ended and chain not in ticket.session.chains and self._revived:
+        if ended and not ticket.flags & RST and not ticket.session.knew(chain) and self._revived:
             self._reopen(ticket, now)
         if ticket.session is self.session:
             self.crossed_at = now
