@@ -15,10 +15,17 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+from topologies.patience import PATIENCE_S
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 NEEDS_ROOT = ("bpf", "netns", "e2e")
+
+# A busy machine is slow at times: that is no fault of the example that was under way.
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,7 +69,7 @@ Eventually = Callable[..., None]
 def eventually() -> Eventually:
     """`eventually(condition, timeout)`: wait for a condition instead of sleeping; fails with `what`."""
 
-    def wait(condition: Callable[[], object], timeout: float = 10.0, what: str = "") -> None:
+    def wait(condition: Callable[[], object], timeout: float = PATIENCE_S, what: str = "") -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > deadline:

@@ -72,7 +72,7 @@ def of_pcap(some: list[bytes]) -> list[tuple[int, str, int, int]]:
     ]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(st.lists(frames().filter(runnable), min_size=1, max_size=12))
 def test_tap_and_reader_agree(tap: Tap, some: list[bytes]) -> None:
     assert of_pcap(some) == [tap.read(frame) for frame in some]

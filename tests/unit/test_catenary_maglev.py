@@ -19,7 +19,7 @@ def named(weights: dict[int, int]) -> dict[int, tuple[str, int]]:
     return {slot: (f"chain-{slot}", weight) for slot, weight in weights.items()}
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.dictionaries(st.integers(0, 255), st.integers(0, 1000), min_size=1, max_size=12))
 def test_every_slot_gets_its_share_give_or_take_one(weights: dict[int, int]) -> None:
     counts = Counter(fill(named(weights), SMALL).tolist())

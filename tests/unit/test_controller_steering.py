@@ -87,7 +87,7 @@ def worlds(draw: st.DrawFn) -> tuple[Network, Topology, list[Chain]]:
     return made, Topology(frozenset(names), frozenset(links)), chains
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(worlds())
 def test_frames_cross_their_nfs_in_order_in_any_network(world: tuple[Network, Topology, list[Chain]]) -> None:
     made, topology, chains = world

@@ -165,7 +165,7 @@ def hold(pin: Pin, master: Splice) -> int:
 
 
 TestAffinity = Affinity.TestCase
-TestAffinity.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestAffinity.settings = settings(max_examples=150, stateful_step_count=60)
 
 
 @pytest.mark.parametrize("name", ["hold", "one-writer", "both-directions"])
@@ -173,8 +173,6 @@ def test_it_sees_a_rule_that_is_off(name: str) -> None:
     class Broken(Affinity):
         held = RULES[name]
 
-    quick = settings(
-        max_examples=3000, stateful_step_count=60, deadline=None, phases=[Phase.generate], database=None
-    )
+    quick = settings(max_examples=3000, stateful_step_count=60, phases=[Phase.generate], database=None)
     with pytest.raises(AssertionError):
         run_state_machine_as_test(Broken, settings=quick)  # type: ignore[no-untyped-call]

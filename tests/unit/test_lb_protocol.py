@@ -224,4 +224,4 @@ class Protocol(RuleBasedStateMachine):
 
 
 TestProtocol = Protocol.TestCase
-TestProtocol.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestProtocol.settings = settings(max_examples=200, stateful_step_count=40)

@@ -311,4 +311,4 @@ class Rewritten(RuleBasedStateMachine):
 
 
 TestRewritten = Rewritten.TestCase
-TestRewritten.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestRewritten.settings = settings(max_examples=60, stateful_step_count=40)

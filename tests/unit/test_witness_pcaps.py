@@ -71,7 +71,7 @@ def planted(draw: st.DrawFn) -> PcapRun:
     return run
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(run=planted())
 def test_pcaps_are_judged_as_the_taps_are(run: PcapRun, tmp_path_factory: pytest.TempPathFactory) -> None:
     seen = verdict(run.write(tmp_path_factory.mktemp("pcaps")), run)

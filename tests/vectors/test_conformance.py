@@ -37,7 +37,6 @@ QUICK = Times(
 AFFINITIES = st.sampled_from(("session", "session", "addresses", "client"))
 POLICIES = st.sampled_from(("maglev", "p2c"))
 PROFILE = settings(
-    deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.generate, Phase.shrink),
