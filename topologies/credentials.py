@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catenary.errors import Unavailable, Unsupported
+from topologies.patience import PATIENCE_S
 
 DAYS = 30
 _CONFIG = "[req]\ndistinguished_name = name\nprompt = no\n[name]\nCN = {name}\n"
@@ -67,6 +68,6 @@ def _certify(made: Credentials, name: str, *extensions: str, signed: tuple[str, 
     argv += ["-keyout", str(made.key(name)), "-out", str(made.certificate(name))]
     for extension in (*extensions, "subjectKeyIdentifier=hash", "authorityKeyIdentifier=keyid:always"):
         argv += ["-addext", extension]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S)
     if done.returncode != 0:
         raise Unavailable(f"openssl could not make the certificate of {name}: {done.stderr.strip()}")

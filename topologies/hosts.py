@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from catenary.errors import Unavailable
+from topologies.patience import PATIENCE_S
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Host:
             streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
             return subprocess.Popen(command, env=env, text=True, **{**streams, **options})
 
-    def run(self, argv: Sequence[str], *, timeout: float = 20.0, stdin: str | None = None) -> str:
+    def run(self, argv: Sequence[str], *, timeout: float = PATIENCE_S, stdin: str | None = None) -> str:
         """Run a command to its end: its output. Raises `Unavailable` with what it said when it fails."""
         done = self.attempt(argv, timeout=timeout, stdin=stdin)
         if done.returncode != 0:
@@ -46,7 +47,7 @@ class Host:
         return done.stdout
 
     def attempt(
-        self, argv: Sequence[str], *, timeout: float = 20.0, stdin: str | None = None
+        self, argv: Sequence[str], *, timeout: float = PATIENCE_S, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, whatever its status."""
         return subprocess.run(

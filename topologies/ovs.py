@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from catenary.errors import Unavailable, Unsupported
+from topologies.patience import PATIENCE_S
 from topologies.started import Started
 
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
@@ -57,7 +58,7 @@ class OpenVSwitch(Started):
         self.vsctl("--no-wait", "set", "Open_vSwitch", ".", *options)
         self._run("ovs-vswitchd", f"unix:{socket}", *self._daemon_options("ovs-vswitchd"))
 
-    def stop(self, timeout: float = 5.0) -> None:
+    def stop(self, timeout: float = PATIENCE_S) -> None:
         """Stop both daemons, bridges and taps included; harmless when they are not running."""
         for name, *options in (("ovs-vswitchd", "--cleanup"), ("ovsdb-server",)):
             pid = self._pid(name)
@@ -104,7 +105,7 @@ class OpenVSwitch(Started):
 
     def _run(self, *argv: str) -> str:
         environment = {**os.environ, **self.environment}
-        done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
         if done.returncode != 0:
             said = done.stderr.strip() or done.stdout.strip()
             raise Unavailable(f"{' '.join(argv)} failed with {done.returncode}: {said}")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from catenary.errors import CatenaryError, NotFound, Unavailable
 from topologies.hosts import Host
+from topologies.patience import PATIENCE_S
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -78,7 +79,7 @@ class Services:
             [*through, *service.argv()], log=service.name, env=environment, start_new_session=True
         )
 
-    def wait_ready(self, names: Sequence[str] = (), timeout: float = 20.0) -> None:
+    def wait_ready(self, names: Sequence[str] = (), timeout: float = PATIENCE_S) -> None:
         """Wait until `names` (default: all services) are ready; raises `Unavailable` with a log's end."""
         for name in names or list(self._services):
             service = self._services[name]

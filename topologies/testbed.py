@@ -61,6 +61,7 @@ from topologies.hosts import Host
 from topologies.machine import check_links, links, processes
 from topologies.nfs.firewall import Firewall
 from topologies.ovs import OpenVSwitch
+from topologies.patience import PATIENCE_S
 from topologies.services import Service, Services, wait_until
 from topologies.wiring import Attachment, Wiring
 
@@ -191,7 +192,7 @@ class Testbed:
         name: str | None = None,
         tags: Tags | None = None,
         segment: str | None = None,
-        timeout: float = 10.0,
+        timeout: float = PATIENCE_S,
     ) -> ChainView:
         """Ask the management system for a chain and wait until it is active."""
         request = ChainRequest(nfs=list(nfs), name=name, tags=tags, segment=segment)
@@ -201,14 +202,14 @@ class Testbed:
             raise Unavailable(f"chain {done.chain} could not be added: {done.reason}")
         return self.management.chain(done.chain)
 
-    def remove_chain(self, name: str, *, force: bool = False, timeout: float = 60.0) -> None:
+    def remove_chain(self, name: str, *, force: bool = False, timeout: float = PATIENCE_S) -> None:
         """Remove a chain and wait until it is drained and gone."""
         operation = self.management.remove_chain(name, force=force)
         done = self.management.wait(operation, timeout)
         if done.state == "failed":
             raise Unavailable(f"chain {name} could not be removed: {done.reason}")
 
-    def wait_for_balancers(self, timeout: float = 20.0) -> None:
+    def wait_for_balancers(self, timeout: float = PATIENCE_S) -> None:
         """Wait until both load balancers are well, and know each other; for those outside."""
         for name, balancer in self.balancers.items():
             wait_until(partial(_healthy, balancer), f"{name} is not ready", timeout)
@@ -270,7 +271,7 @@ class Testbed:
             return bool(self.controller.health().status)
 
         if self._with_services:
-            wait_until(answers, "the controller does not answer", 20.0, interval=0.05)
+            wait_until(answers, "the controller does not answer", PATIENCE_S, interval=0.05)
         self.wiring.connect()
 
     def _point_to_ovs(self) -> None:

@@ -23,6 +23,7 @@ from catenary.wire import (
 )
 from topologies.blueprint import Blueprint, balancer_address
 from topologies.hosts import Host
+from topologies.patience import PATIENCE_S
 
 CONTROL_BRIDGE, CONTROL_ADDRESS = "ctl", "10.255.0.1"
 BALANCER_PORT = 8082
@@ -235,6 +236,6 @@ class Wiring:
 
 
 def _shell(script: str) -> None:
-    done = subprocess.run(["sh", "-ec", script], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["sh", "-ec", script], capture_output=True, text=True, timeout=PATIENCE_S)
     if done.returncode != 0:
         raise Unavailable(f"the testbed's wiring failed: {done.stderr.strip()} (in: {script})")

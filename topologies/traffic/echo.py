@@ -13,10 +13,10 @@ if TYPE_CHECKING:  # this file is also the program that runs on the host, withou
     from topologies.hosts import Host
 
 
-def ping(host: Host, address: str, *, count: int = 3, timeout: float = 1.0) -> int:
+def ping(host: Host, address: str, *, count: int = 3, timeout: float = 20.0) -> int:
     """How many of `count` echo requests from `host` to `address` are answered within `timeout` s each."""
     argv = [sys.executable, __file__, address, str(count), str(timeout)]
-    return int(host.run(argv, timeout=count * timeout + 10))
+    return int(host.run(argv, timeout=count * timeout + 60))
 
 
 def _exchange(

@@ -12,6 +12,7 @@ from typing import Any
 
 from catenary.errors import InvalidValue, Unavailable, Unsupported
 from topologies.hosts import Host
+from topologies.patience import PATIENCE_S
 
 _SILENT: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
@@ -55,13 +56,13 @@ class Iperf:
             self._wait_listening(server)
             argv = ["iperf3", "-J", "-c", self._server.address(family), "-p", str(self._port)]
             argv += ["-t", str(seconds), "-P", str(parallel), *(["-R"] if reverse else [])]
-            return IperfResult.parse(self._client.attempt(argv, timeout=seconds + 15).stdout)
+            return IperfResult.parse(self._client.attempt(argv, timeout=seconds + PATIENCE_S).stdout)
         finally:
             if server.poll() is None:
                 server.send_signal(signal.SIGTERM)
             server.wait()
 
-    def _wait_listening(self, server: subprocess.Popen[str], timeout: float = 5.0) -> None:
+    def _wait_listening(self, server: subprocess.Popen[str], timeout: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + timeout
         while not self._server.listens(server, self._port):
             if server.poll() is not None or time.monotonic() > deadline:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from catenary.errors import Unavailable, Unsupported
 from topologies.hosts import Host
+from topologies.patience import PATIENCE_S
 from topologies.started import Started
 
 KB = 1000
@@ -81,7 +82,7 @@ class Server(Started):
         address = self.host.address(family)
         return f"http://{f'[{address}]' if family == 6 else address}:{self.port}/{path}"
 
-    def _wait_listening(self, process: subprocess.Popen[str], log: Path, timeout: float = 10.0) -> None:
+    def _wait_listening(self, process: subprocess.Popen[str], log: Path, timeout: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + timeout
         while not self.host.listens(process, self.port):
             if process.poll() is not None or time.monotonic() > deadline:

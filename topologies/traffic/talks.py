@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from topologies.hosts import Host
+from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 from topologies.traffic.load import Load
 from topologies.traffic.servers import Server
@@ -58,7 +59,7 @@ class Talks(Load):
         port: int = 7000,
         size: int = 1000,
         interval: float = 0.2,
-        timeout: float = 20.0,
+        timeout: float = PATIENCE_S,
     ) -> None:
         super().__init__(opener, name)
         self.peers = [(other.address(6 if number % 2 else 4), port) for number in range(sessions)]
@@ -104,7 +105,7 @@ class Talks(Load):
         ends = tuple(None if end is None else (end[0], end[1]) for end in found["ends"])
         return TalkState(ends, tuple(found["rounds"]), tuple(found["broken"]))
 
-    def wait_rounds(self, more: int, timeout: float = 20.0) -> TalkState:
+    def wait_rounds(self, more: int, timeout: float = PATIENCE_S) -> TalkState:
         """Wait until every session is broken or has had `more` echoes from now on."""
         before = self.state()
         goals = [more + rounds for rounds in before.rounds] if before else [more] * len(self.peers)

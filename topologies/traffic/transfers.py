@@ -15,6 +15,7 @@ from pathlib import Path
 
 from catenary.errors import Unavailable
 from topologies.hosts import Host
+from topologies.patience import PATIENCE_S
 from topologies.traffic.load import Load
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -103,7 +104,7 @@ class Transfers(Load):
             raise Unavailable(f"load {self.name} left no result in {self.log}")
         return result
 
-    def stop(self, grace: float = 10.0) -> TransferResult:
+    def stop(self, grace: float = PATIENCE_S) -> TransferResult:
         """Begin no more sessions, let the open ones end for up to `grace` s, cut the rest: the totals."""
         process = self._started()
         if process.poll() is None:
@@ -112,4 +113,4 @@ class Transfers(Load):
                 process.wait(grace)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGTERM)  # the second one cuts what is still open
-        return self.wait(timeout=5.0)
+        return self.wait(timeout=PATIENCE_S)
