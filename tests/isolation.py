@@ -14,6 +14,8 @@ import pytest
 from topologies import namespaces
 
 P = ParamSpec("P")
+TEST_S = 900.0
+"""A whole test: many of its waits may come near to their own limit, and it still says which one failed."""
 
 
 def isolated(test: Callable[P, None]) -> Callable[P, None]:
@@ -27,7 +29,11 @@ def isolated(test: Callable[P, None]) -> Callable[P, None]:
         node = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
         argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", node]
         process = namespaces.popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        output, _ = process.communicate(timeout=180)
+        try:
+            output, _ = process.communicate(timeout=TEST_S)
+        except subprocess.TimeoutExpired:
+            process.kill()  # else it would go on beside the tests that follow
+            output, _ = process.communicate()
         if process.returncode != 0:
             pytest.fail(f"inside its namespaces:\n{output}", pytrace=False)
 

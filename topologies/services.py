@@ -22,7 +22,9 @@ class ServiceEnded(Unavailable):
     """A service's process is gone: waiting longer is of no use."""
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout: float, *, interval: float = 0.02) -> None:
+def wait_until(
+    condition: Callable[[], bool], what: str, timeout: float = PATIENCE_S, *, interval: float = 0.02
+) -> None:
     """Poll `condition` until it holds, or raise `Unavailable` that says `what` did not come in `timeout` s.
 
     A `CatenaryError` out of the condition means "not yet"; the last one is part of the message.

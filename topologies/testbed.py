@@ -271,7 +271,7 @@ class Testbed:
             return bool(self.controller.health().status)
 
         if self._with_services:
-            wait_until(answers, "the controller does not answer", PATIENCE_S, interval=0.05)
+            wait_until(answers, "the controller does not answer", interval=0.05)
         self.wiring.connect()
 
     def _point_to_ovs(self) -> None:

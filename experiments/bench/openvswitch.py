@@ -19,6 +19,7 @@ from pathlib import Path
 from experiments.bench.pair import CHAINS
 from topologies import namespaces
 from topologies.ovs import OpenVSwitch, alive
+from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 
 _PORTS = {"b1": ("l1o", "l1i"), "b2": ("l2o", "l2i")}
@@ -147,12 +148,12 @@ def _restart(ovs: OpenVSwitch) -> None:
     directory = ovs.directory
     pid = int((directory / "ovs-vswitchd.pid").read_text())
     ovs.appctl("exit", "--cleanup")
-    wait_until(lambda: not alive(pid), "ovs-vswitchd has not ended", 5.0)
+    wait_until(lambda: not alive(pid), "ovs-vswitchd has not ended")
     files = (f"--pidfile={directory}/ovs-vswitchd.pid", f"--log-file={directory}/ovs-vswitchd.log")
     subprocess.run(
         ["ovs-vswitchd", f"unix:{directory}/db.sock", *files, "--no-chdir", "--detach", "-vconsole:off"],
         env={**os.environ, **ovs.environment},
         check=True,
         capture_output=True,
-        timeout=30,
+        timeout=PATIENCE_S,
     )

@@ -53,7 +53,7 @@ def _run(policy: str, seconds: float, seed: int) -> float:
             environment = {"PYTHONPATH": str(CHECKOUT)}
             server = network.server.popen([*command, "serve", str(_PORT)], log="server", env=environment)
             try:
-                wait_until(lambda: network.server.listens(server, _PORT), "the server does not listen", 10.0)
+                wait_until(lambda: network.server.listens(server, _PORT), "the server does not listen")
                 words = ["open", ADDRESS[SERVER], str(_PORT), str(seconds), str(seed)]
                 with (network.logs / "client.json").open("w+") as answer:
                     client = network.client.popen([*command, *words], stdout=answer, env=environment)

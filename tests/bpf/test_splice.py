@@ -27,6 +27,7 @@ from lb_adapter import abi
 from lb_adapter.balancer import ChainTable, Pair
 from lb_adapter.dataplane.base import Affinity, Policy, Role, SpliceConfig
 from lb_adapter.dataplane.ebpf import EbpfDataPlane
+from topologies.patience import PATIENCE_S
 
 OUTER, INNER, ASK = 11, 12, 4094
 MACS = {"src": "02:00:00:00:00:01", "dst": "02:00:00:00:00:02"}
@@ -466,7 +467,7 @@ def test_slave_that_has_not_met_its_master_drops(slave: Bench) -> None:
     assert slave.outer(tcp(reverse=True)) == ("drop_not_ready", 0, 0)
 
 
-def wait_until(condition: Callable[[], object], timeout: float = 5.0) -> None:
+def wait_until(condition: Callable[[], object], timeout: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "condition not met in time"

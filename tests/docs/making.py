@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def make(command: str, variables: Mapping[str, str], timeout: float = 300) -> tuple[int, str]:
+def make(command: str, variables: Mapping[str, str], timeout: float = 1200) -> tuple[int, str]:
     """Its exit status, and all that it printed."""
     # A make above this test must not hand its own TESTS down: it would win, and run this test again.
     mine = {

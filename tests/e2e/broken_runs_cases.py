@@ -15,6 +15,7 @@ import pytest
 
 from catenary.wire import Tags
 from tests.e2e.watching import wait_quiet
+from topologies.patience import PATIENCE_S
 from topologies.testbed import Testbed
 from topologies.traffic import ByteServer, TransferResult, Transfers, WebServer
 from witness.checker import judge
@@ -72,7 +73,7 @@ def experiment(testbed: Testbed) -> Iterator[Experiment]:
             with Taps(places_of(testbed.network)) as taps:
                 for load in loads:
                     load.start()
-                client, server = (load.wait(30.0) for load in loads)
+                client, server = (load.wait(PATIENCE_S) for load in loads)
                 wait_quiet(taps)
                 verdict = judge(taps.snapshot(CHAINS), thresholds=Thresholds(min_share=0.2), in_flight_s=0.0)
             return Outcome(verdict, client, server)

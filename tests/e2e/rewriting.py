@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from catenary.wire import OperationView, TimeoutsModel
 from topologies.hosts import Host
 from topologies.nfs.router import Side
+from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 from topologies.testbed import Testbed
 
@@ -68,11 +69,11 @@ class TcpTalk:
         with listener:
             with inside(testbed.hosts["h1"]):
                 self.near = socket.socket()
-            self.near.settimeout(20)
+            self.near.settimeout(PATIENCE_S)
             self.near.connect(listener.getsockname())
-            listener.settimeout(20)
+            listener.settimeout(PATIENCE_S)
             self.far, self.seen_as = listener.accept()
-        self.far.settimeout(20)
+        self.far.settimeout(PATIENCE_S)
 
     def talk(self) -> None:
         """A line of the server, and one of the client."""
@@ -132,13 +133,13 @@ def wait_for_exchange(testbed: Testbed) -> None:
         lag = testbed.balancers["l1"].health().peer.lag
         return lag is not None and lag < time.monotonic() - begun
 
-    wait_until(exchanged, "no exchange of keys", 20)
+    wait_until(exchanged, "no exchange of keys")
 
 
 def begin_removal(testbed: Testbed, chain: str) -> OperationView:
     """The operation; the chain gets no new session any more."""
     operation = testbed.management.remove_chain(chain)
-    wait_until(lambda: testbed.management.chain(chain).state == "cooling", f"{chain} does not cool down", 20)
+    wait_until(lambda: testbed.management.chain(chain).state == "cooling", f"{chain} does not cool down")
     return operation
 
 
@@ -150,7 +151,7 @@ def lose_tables(testbed: Testbed, balancer: str) -> None:
     testbed.services.restart(balancer, wait=False)
     testbed.services.wait_ready()
     master = testbed.balancers["l1"]
-    wait_until(lambda: master.health().peer.connected, "the pair is not together again", 20)
+    wait_until(lambda: master.health().peer.connected, "the pair is not together again")
 
 
 def mismatches(testbed: Testbed) -> dict[str, int]:

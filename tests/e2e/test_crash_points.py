@@ -17,6 +17,7 @@ from catenary.wire import ChainRequest, TimeoutsModel
 from tests.crash_points import MOVING, POINTS
 from tests.e2e.management_process import ManagementProcess
 from tests.isolation import isolated
+from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 from topologies.testbed import Testbed
 
@@ -57,7 +58,7 @@ class Operator:
     def has_seen_a_death(self, at: str) -> None:
         """The last write can be read a moment before the service dies of it."""
         if not self.deaths:
-            assert self._service.died(wait=5.0), f"it did not die at {at!r}"
+            assert self._service.died(wait=PATIENCE_S), f"it did not die at {at!r}"
             self._service.start()
             self._wait_ready()
 
@@ -72,12 +73,11 @@ class Operator:
         wait_until(
             lambda: self._survive(lambda: self._management.chain(MOVING).state) == state,
             f"chain is not {state}",
-            20,
         )
 
     def _wait_ready(self) -> None:
         wait_until(
-            lambda: self._service.died() or bool(self._management.health()), "management system is not up", 20
+            lambda: self._service.died() or bool(self._management.health()), "management system is not up"
         )
         self._management.health()
 
@@ -86,7 +86,7 @@ class Operator:
         try:
             return work()
         except Unavailable:
-            assert self._service.died(wait=1.0), "it can't be reached, but lives"
+            assert self._service.died(wait=PATIENCE_S), "it can't be reached, but lives"
             self.deaths += 1
             assert self.deaths == 1, "died twice"
             self._service.start()

@@ -20,6 +20,7 @@ from tests.e2e.rewriting import (
 )
 from tests.isolation import isolated
 from topologies.nfs.haproxy import Haproxy
+from topologies.patience import PATIENCE_S
 from topologies.testbed import Testbed
 
 PORTS = {"n1": (10000, 19999), "n2": (20000, 29999)}
@@ -47,7 +48,7 @@ class Client:
 
     def __init__(self, testbed: Testbed) -> None:
         with inside(testbed.hosts["h1"]):
-            self.http = HTTPConnection(SERVER, 80, timeout=20)
+            self.http = HTTPConnection(SERVER, 80, timeout=PATIENCE_S)
             self.http.connect()
         self.proxy = self.ask()
 
@@ -94,7 +95,7 @@ def test_requests_keep_their_proxy_over_changes_and_lost_tables() -> None:
         for client in clients:
             if client.proxy == "n1":
                 client.http.close()
-        assert testbed.management.wait(removal, 60).state == "succeeded"
+        assert testbed.management.wait(removal, PATIENCE_S).state == "succeeded"
         left = [client for client in clients if client.proxy == "n2"]
         assert all(client.ask() == "n2" for client in left)
 

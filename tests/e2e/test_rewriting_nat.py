@@ -22,6 +22,7 @@ from tests.e2e.rewriting import (
 )
 from tests.isolation import isolated
 from topologies.nfs.nat import Nat
+from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 from topologies.testbed import Testbed
 
@@ -76,7 +77,7 @@ def test_sessions_keep_their_nat_whatever_is_lost() -> None:
             item.close()
             talks.remove(item)
         # Nothing of it is left once its UDP sessions have rested long enough; the others go on meanwhile.
-        until = time.monotonic() + TIMES.udp + 30
+        until = time.monotonic() + TIMES.udp + PATIENCE_S
         while testbed.management.operation(removal.id).state == "running":
             assert time.monotonic() < until, "not drained"
             all_talk()
@@ -124,8 +125,8 @@ def test_pools_that_overlap_raise_the_alarm() -> None:
                 client.sendto(b"hello", (SERVER, 5000))
             return mismatches(testbed)["l2"] > 0
 
-        wait_until(alarmed, "no affinity_mismatch at the slave", 20, interval=0.2)
-        wait_until(lambda: "affinity mismatch" in testbed.services.log_tail("l2", 100_000), "no event", 5)
+        wait_until(alarmed, "no affinity_mismatch at the slave", interval=0.2)
+        wait_until(lambda: "affinity mismatch" in testbed.services.log_tail("l2", 100_000), "no event")
         for item in (*clients, server):
             item.close()
 

@@ -8,6 +8,7 @@ from catenary.wire import ChainSet
 from tests.e2e.watching import SHORT, judged, keys_of, nfs_of, wait_quiet, watch
 from tests.isolation import isolated
 from topologies.chained import CHAINED
+from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 from topologies.testbed import Testbed
 from topologies.traffic import Talks, Transfers, WebServer
@@ -53,12 +54,12 @@ def test_each_of_two_segments_scales_by_itself() -> None:
 
                     before = chain_set(testbed, "second")
                     removal = testbed.management.remove_chain("a-1")
-                    wait_until(lambda: testbed.management.chain("a-1").state == "cooling", "cooling", 10)
+                    wait_until(lambda: testbed.management.chain("a-1").state == "cooling", "cooling")
                     assert [talks.wait_rounds(3).failures for talks in everyone] == [()] * 4
                     keys = [keys_of(talks) for talks in everyone]
             early.end()
             opened_by_server.end()
-            assert testbed.management.wait(removal, 30).state == "succeeded"
+            assert testbed.management.wait(removal, PATIENCE_S).state == "succeeded"
             assert chain_set(testbed, "second") == before
             transferred = short.stop()
             wait_quiet(one, two)

@@ -16,6 +16,7 @@ from mgmt_system.adoption import adoption
 from tests.e2e.watching import SHORT, judged, keys_of, nfs_of, wait_quiet, watch
 from tests.isolation import isolated
 from topologies.insertion import INSERTION
+from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 from topologies.testbed import Testbed
 from topologies.traffic import Talks, Transfers, WebServer, ping
@@ -58,7 +59,7 @@ def test_live_sessions_are_adopted_by_the_first_chain() -> None:
             assert testbed.management.insert("main").inserted
             inserted_ns = time.monotonic_ns()
             second = testbed.management.add_chain(ChainRequest(nfs=["n2"], name="second"))
-            wait_until(lambda: "adopts" in (testbed.management.chain("second").reason or ""), "adoption", 5)
+            wait_until(lambda: "adopts" in (testbed.management.chain("second").reason or ""), "adoption")
             talking = (early, opened_by_server)
             assert [talks.wait_rounds(3).failures for talks in talking] == [()] * 2
             time.sleep(REST)  # that they rest is the point
@@ -66,7 +67,7 @@ def test_live_sessions_are_adopted_by_the_first_chain() -> None:
             resting_server.resume()
             adopted = (*talking, resting, resting_server)
             assert [talks.wait_rounds(3).failures for talks in adopted] == [()] * 4
-            assert testbed.management.wait(second, 30).state == "succeeded"
+            assert testbed.management.wait(second, PATIENCE_S).state == "succeeded"
             assert time.monotonic_ns() - inserted_ns >= adoption(TIMEOUTS) * 1e9
 
             with Talks(h1, h2, name="later", port=7004) as later:

@@ -7,6 +7,7 @@ import pytest
 from catenary.errors import Conflict
 from tests.e2e.watching import SHORT, judged, keys_of, nfs_of, wait_quiet, watch
 from tests.isolation import isolated
+from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 from topologies.surrounded import SURROUNDED
 from topologies.testbed import Testbed
@@ -37,13 +38,13 @@ def test_a_pair_scales_only_the_part_between_fixed_nfs() -> None:
                 everyone = (early, opened_by_server, later)
                 assert [talks.wait_rounds(3).failures for talks in everyone] == [()] * 3
                 removal = testbed.management.remove_chain("one")
-                wait_until(lambda: testbed.management.chain("one").state == "cooling", "cooling", 10)
+                wait_until(lambda: testbed.management.chain("one").state == "cooling", "cooling")
                 assert [talks.wait_rounds(3).failures for talks in everyone] == [()] * 3
                 keys = [keys_of(talks) for talks in everyone]
                 dropped = {name: testbed.firewalls[name].counters().dropped for name in SURROUNDED.nfs}
             early.end()
             opened_by_server.end()
-            assert testbed.management.wait(removal, 30).state == "succeeded"
+            assert testbed.management.wait(removal, PATIENCE_S).state == "succeeded"
             transferred = short.stop()
             wait_quiet(taps)
             recording, verdict = judged(taps, CHAINS)

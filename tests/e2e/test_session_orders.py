@@ -14,6 +14,7 @@ from catenary.wire import TimeoutsModel
 from tests.e2e.watching import judged, wait_quiet, watch
 from tests.isolation import isolated
 from topologies.hosts import Host
+from topologies.patience import PATIENCE_S
 from topologies.testbed import Testbed
 
 TIMES = TimeoutsModel(
@@ -41,10 +42,10 @@ def connect(testbed: Testbed) -> tuple[socket.socket, socket.socket]:
     with inside(h1):
         near = socket.socket()
     with listener:
-        near.settimeout(10)
+        near.settimeout(PATIENCE_S)
         near.connect(listener.getsockname())
         far, _ = listener.accept()
-    far.settimeout(10)
+    far.settimeout(PATIENCE_S)
     return near, far
 
 
@@ -88,7 +89,7 @@ def test_a_deadline_ends_what_is_left_and_a_session_is_reset_by_command() -> Non
         begun = time.monotonic()
         removal = management.remove_chain("chain-1", deadline=1.0, then="reset")
         assert all(talks(*ends) for ends in sessions), "until then they live"
-        ended = management.wait(removal, 30)
+        ended = management.wait(removal, PATIENCE_S)
         assert time.monotonic() - begun > 1
         assert (ended.state, ended.reset) == ("succeeded", len(theirs))
         assert all(told(ends[0]) and told(ends[1]) for ends in theirs)

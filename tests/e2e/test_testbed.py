@@ -6,6 +6,7 @@ import time
 
 from catenary.wire import TimeoutsModel
 from tests.isolation import isolated
+from topologies.patience import PATIENCE_S
 from topologies.testbed import Testbed
 from topologies.traffic import ByteServer, Transfers, WebServer, ping
 
@@ -35,11 +36,11 @@ def test_up_in_ten_seconds_traffic_through_a_chain_and_nothing_left() -> None:
             }
             for name, (host, targets) in urls.items():
                 with Transfers(host, targets, name=name, parallel=4, sessions=20) as load:
-                    result = load.wait(30)
+                    result = load.wait(PATIENCE_S)
                 assert (result.requests, result.failures) == (20, 0), (name, result)
         assert testbed.firewalls["n1"].counters().opened >= 60
 
-        testbed.remove_chain(chain.name, force=True, timeout=30)
+        testbed.remove_chain(chain.name, force=True)
         assert testbed.leftovers() == []
     assert testbed.leftovers() == []
 

@@ -14,6 +14,7 @@ import pytest
 from catenary.errors import InvalidValue
 from tests.isolation import isolated
 from topologies.hosts import Host
+from topologies.patience import PATIENCE_S
 from topologies.testbed import Testbed
 from topologies.traffic import Transfers, WebServer
 from topologies.wiring import Attachment
@@ -69,7 +70,7 @@ def test_traffic_crosses_a_load_balancer_outside(tmp_path: Path) -> None:
                     urls = [web.url("100k"), web.url("100k", 6)]
                     load = Transfers(testbed.hosts["h1"], urls, name="load", parallel=4, sessions=20)
                     with load:
-                        result = load.wait(30)
+                        result = load.wait(PATIENCE_S)
             finally:
                 process.kill()
                 process.wait()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.e2e import static_chains
 from tests.isolation import isolated
+from topologies.patience import PATIENCE_S
 from topologies.testbed import Testbed
 from topologies.traffic import Transfers, WebServer, ping
 
@@ -24,7 +25,7 @@ def fetch(testbed: Testbed, web: WebServer, name: str, sessions: int, timeout: f
     urls = [web.url("20k"), web.url("20k", 6)]
     load = Transfers(testbed.hosts["h1"], urls, name=name, parallel=4, sessions=sessions, timeout=timeout)
     with load:
-        result = load.wait(60)
+        result = load.wait(PATIENCE_S)
     return result.requests, result.failures
 
 
@@ -35,7 +36,7 @@ def test_a_session_that_sees_two_firewalls_breaks_and_others_do_not() -> None:
         static_chains.install(testbed, 3)
         assert ping(h1, server) == 3
         assert ping(h1, testbed.hosts["h2"].address(6)) == 3
-        assert fetch(testbed, web, "three", 60, 10.0) == (60, 0)
+        assert fetch(testbed, web, "three", 60, PATIENCE_S) == (60, 0)
         opened = {name: firewall.counters().opened for name, firewall in testbed.firewalls.items()}
         assert all(opened.values()), opened
 
@@ -45,7 +46,7 @@ def test_a_session_that_sees_two_firewalls_breaks_and_others_do_not() -> None:
         assert testbed.firewalls["n2"].counters().dropped > 0
 
         static_chains.install(testbed, 1)
-        assert fetch(testbed, web, "restored", 8, 10.0) == (8, 0)
+        assert fetch(testbed, web, "restored", 8, PATIENCE_S) == (8, 0)
         # What a test leaves in the switches is told.
         assert any("push_vlan" in line for line in testbed.leftovers())
     assert testbed.leftovers() == []
@@ -57,7 +58,7 @@ def test_the_firewalls_rate_is_the_chains_capacity() -> None:
         static_chains.install(testbed, 1)
         load = Transfers(testbed.hosts["h1"], web.url("500k"), name="load", parallel=4, sessions=8)
         with load:
-            result = load.wait(30)
+            result = load.wait(PATIENCE_S)
     assert result.failures == 0
     assert result.throughput * 8 / 1e6 < 17
     # In its best second: a busy machine stretches the last sessions, not the rate.
@@ -68,8 +69,8 @@ def test_sigkill_of_the_testbed_leaves_nothing(tmp_path: Path, eventually: Event
     with command(tmp_path / "run") as (process, namespace):
         assert len(members(namespace)) > 10
         process.send_signal(signal.SIGKILL)
-        process.wait(5)
-    eventually(lambda: not members(namespace), 5, "the end of all of the testbed's processes")
+        process.wait(PATIENCE_S)
+    eventually(lambda: not members(namespace), what="the end of all of the testbed's processes")
     left = subprocess.run(["pgrep", "-f", "--", str(tmp_path)], capture_output=True, text=True, check=False)
     assert left.stdout == ""
 
@@ -77,7 +78,7 @@ def test_sigkill_of_the_testbed_leaves_nothing(tmp_path: Path, eventually: Event
 def test_sigterm_ends_the_testbed_in_order(tmp_path: Path) -> None:
     with command(tmp_path / "run") as (process, namespace):
         process.terminate()
-        assert process.wait(20) == 128 + signal.SIGTERM
+        assert process.wait(PATIENCE_S) == 128 + signal.SIGTERM
     assert not members(namespace)
 
 

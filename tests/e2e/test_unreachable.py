@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from catenary.wire import ChainRequest, TimeoutsModel
 from tests.isolation import isolated
+from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 from topologies.testbed import Testbed
 
@@ -35,7 +36,7 @@ def test_a_chain_waits_for_each_part() -> None:
             waits(testbed, state, reason)
             assert not {item.name: item.ok for item in ms.status().services}[part]
             testbed.restart(part)
-            assert ms.wait(adding, 20).state == "succeeded"
+            assert ms.wait(adding, PATIENCE_S).state == "succeeded"
             testbed.remove_chain("moving")
 
         moving = testbed.add_chain(["n2"], name="moving")
@@ -43,7 +44,7 @@ def test_a_chain_waits_for_each_part() -> None:
         removal = ms.remove_chain(moving.name)
         waits(testbed, "active", WAITS["l2"][1])
         testbed.restart("l2")
-        assert ms.wait(removal, 20).state == "succeeded"
+        assert ms.wait(removal, PATIENCE_S).state == "succeeded"
         assert [chain.name for chain in testbed.controller.chains()] == ["stays"]
 
 
@@ -52,4 +53,4 @@ def waits(testbed: Testbed, state: str, reason: str) -> None:
         chain = testbed.management.chain("moving")
         return chain.state == state and reason in (chain.reason or "")
 
-    wait_until(holds, f"the chain does not wait because of {reason}", 10)
+    wait_until(holds, f"the chain does not wait because of {reason}")

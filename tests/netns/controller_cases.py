@@ -36,6 +36,7 @@ from tests.netns.controller_world import (
 )
 from topologies import namespaces
 from topologies.ovs import OpenVSwitch
+from topologies.patience import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def ovs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenVSwitch]:
 def controller(ovs: OpenVSwitch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
     controller = Controller(tmp_path_factory.mktemp("controller"))
     controller.start()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE_S
     while not controller.ready():
         assert time.monotonic() < deadline, controller.log
         time.sleep(0.02)
@@ -250,7 +251,7 @@ def test_a_lost_link_leads_to_another_path(
     controller: Controller, ovs: OpenVSwitch, eventually: Eventually
 ) -> None:
     ovs.vsctl("del-port", "s3", "s3-s2")
-    eventually(lambda: len(controller.client.topology().links) == 3, timeout=3, what="loss of s3-s2")
+    eventually(lambda: len(controller.client.topology().links) == 3, what="loss of s3-s2")
 
     def detour() -> bool:
         try:
@@ -262,7 +263,7 @@ def test_a_lost_link_leads_to_another_path(
     crosses("n1b", frame(), "l2i", frame(2), eventually)
     ovs.vsctl("del-port", "s2", "s2-s3")
     patch(ovs, "s3", "s2")
-    eventually(lambda: len(controller.client.topology().links) == 4, timeout=3, what="link s3-s2 back")
+    eventually(lambda: len(controller.client.topology().links) == 4, what="link s3-s2 back")
 
 
 def test_a_restarted_controller_keeps_its_chains_and_their_traffic(
@@ -286,7 +287,7 @@ def test_a_restarted_controller_keeps_its_chains_and_their_traffic(
             got.extend(sink.received())
             return controller.ready()
 
-        eventually(back, timeout=20, what="the restarted controller")
+        eventually(back, what="the restarted controller")
 
         def all_there() -> bool:
             got.extend(sink.received())
@@ -298,12 +299,12 @@ def test_a_restarted_controller_keeps_its_chains_and_their_traffic(
 
 
 def test_it_ends_at_sigterm_and_says_what_is_wrong(controller: Controller, tmp_path: Path) -> None:
-    second = subprocess.run(command(controller.directory), capture_output=True, text=True, timeout=20)
+    second = subprocess.run(command(controller.directory), capture_output=True, text=True, timeout=PATIENCE_S)
     assert second.returncode == 2
     assert "can't listen on 127.0.0.1:6653" in second.stderr
     assert second.stderr.count("\n") == 1
     (tmp_path / "network.yaml").write_text("switches: {s1: 1}\nnfs: []\n")
-    broken = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=20)
+    broken = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=PATIENCE_S)
     assert broken.returncode == 2
     assert "network.yaml" in broken.stderr
     assert broken.stderr.count("\n") == 1

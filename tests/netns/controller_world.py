@@ -24,6 +24,7 @@ from catenary.client import ControllerClient
 from catenary.errors import Conflict, Unavailable
 from catenary.wire import SteerRequest, Tags
 from topologies.ovs import OpenVSwitch
+from topologies.patience import PATIENCE_S
 
 PORTS = {
     "s1": ("h1", "h3", "l1o", "l1i"),
@@ -111,7 +112,7 @@ class Controller:
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self._process is not None
         self._process.send_signal(number)
-        return self._process.wait(10)
+        return self._process.wait(PATIENCE_S)
 
     @property
     def log(self) -> str:

@@ -32,6 +32,7 @@ from lb_adapter.dataplane.ebpf import EbpfDataPlane
 from lb_adapter.master import Master
 from lb_adapter.rest import build
 from lb_adapter.slave import Slave
+from topologies.patience import PATIENCE_S
 
 ASK = 4094
 SHORT = Timeouts(
@@ -53,7 +54,7 @@ def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True)
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout: float = 10.0) -> None:
+def wait_until(condition: Callable[[], object], what: str, timeout: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {timeout:g} s"
@@ -110,10 +111,10 @@ class Session:
         with listener:
             with inside(opener):
                 self.near = socket.socket(kind)
-            self.near.settimeout(5)
+            self.near.settimeout(PATIENCE_S)
             self.near.connect(listener.getsockname()[:2])
             self.far, _ = listener.accept()
-        self.far.settimeout(5)
+        self.far.settimeout(PATIENCE_S)
 
     def talk(self) -> None:
         for a, b in ((self.near, self.far), (self.far, self.near)):

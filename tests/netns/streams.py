@@ -90,7 +90,7 @@ class Streams:
     def run_for(self, count: int) -> None:
         """Until `count` more datagrams were sent."""
         goal = self._sent + count
-        wait_until(lambda: self._sent >= goal, f"{count} datagrams", 60)
+        wait_until(lambda: self._sent >= goal, f"{count} datagrams")
 
     def __enter__(self) -> Self:
         for thread in self._threads:

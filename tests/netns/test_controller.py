@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.isolation import TEST_S
 from topologies import namespaces
 
 CASES = Path(__file__).with_name("controller_cases.py")
@@ -15,7 +16,7 @@ def test_controller_with_real_switches() -> None:
     pytest = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", str(CASES)]
     process = namespaces.popen(pytest, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        said, _ = process.communicate(timeout=180)
+        said, _ = process.communicate(timeout=TEST_S)
     finally:
         process.kill()
     assert process.returncode == 0, said

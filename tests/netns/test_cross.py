@@ -24,6 +24,7 @@ from lb_adapter.core.oracle import TCP
 from lb_adapter.dataplane.cross import CrossConnection
 from tests.isolation import isolated
 from tests.netns.pair import SHORT, inside, ip
+from topologies.patience import PATIENCE_S
 
 CLIENTS, SERVERS = ("c0", "c1", "c2"), ("s0", "s1")
 OUTERS, INNERS = ("o0", "o1", "o2"), ("i0", "i1")
@@ -55,7 +56,7 @@ class Listeners:
             self._selector.register(listener, selectors.EVENT_READ, name)
 
     def accept(self) -> tuple[str, socket.socket]:
-        ready = self._selector.select(5)
+        ready = self._selector.select(PATIENCE_S)
         assert len(ready) == 1, [key.data for key, _ in ready]
         listener = ready[0][0].fileobj
         assert isinstance(listener, socket.socket)
@@ -66,7 +67,7 @@ def opened(name: str, port: int) -> socket.socket:
     """A connection from this replica's `port` to the address of the other side."""
     with inside(name):
         near = socket.socket()
-    near.settimeout(5)
+    near.settimeout(PATIENCE_S)
     near.bind((ADDRESS[name[0]], port))
     near.connect((ADDRESS["s" if name[0] == "c" else "c"], PORT))
     return near

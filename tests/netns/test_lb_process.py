@@ -15,6 +15,7 @@ from catenary.tags import TagPair
 from tests.isolation import isolated
 from tests.netns.pair import SERVER, Session, wait_until, wire_up
 from topologies.namespaces import mount_bpffs
+from topologies.patience import PATIENCE_S
 
 FIRST, SECOND = TagPair(2, 3), TagPair(4, 5)
 PINS = Path("/run/catenary/bpf")
@@ -35,7 +36,7 @@ def lb(*words: str) -> subprocess.Popen[str]:
 def said(*words: str, status: int = 0) -> str:
     """What a `catenary lb` command prints that ends by itself."""
     process = command(*words)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == status, output
     return output
 
@@ -88,7 +89,7 @@ def test_killed_daemons_leave_the_packets_flowing_and_are_adopted() -> None:
     mount_bpffs(PINS)
     client = BalancerClient("http://127.0.0.1:8082")
     processes = [slave("--pin", str(PINS / "slave")), master("--pin", str(PINS / "master"))]
-    wait_until(lambda: connected(client), "handshake", 30)
+    wait_until(lambda: connected(client), "handshake")
     pairs = [wire.PairAdd(forward=p.forward, reverse=p.reverse) for p in (FIRST, SECOND)]
     before = client.change(wire.Change(add=pairs))
     dropped = client.stats().counters["drop_no_chain"]  # the hosts' chatter before there was a chain
@@ -101,7 +102,7 @@ def test_killed_daemons_leave_the_packets_flowing_and_are_adopted() -> None:
     with Session(SERVER) as late:
         late.talk()
     processes = [slave("--pin", str(PINS / "slave")), master("--pin", str(PINS / "master"))]
-    wait_until(lambda: connected(client), "handshake after the crash", 30)
+    wait_until(lambda: connected(client), "handshake after the crash")
     after = client.pairs()
     assert after.pairs == before.pairs, "slots and generations too: the pins are worth something"
     assert after.epoch >= before.epoch
@@ -113,7 +114,7 @@ def test_killed_daemons_leave_the_packets_flowing_and_are_adopted() -> None:
     assert stats.counters["drop_no_chain"] == dropped
     for process in processes:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE_S) == 0
     assert "outer" in filters("l1o"), "pinned: goes on without its daemon"
 
 
@@ -127,7 +128,7 @@ def test_without_pins_a_stopped_daemon_gives_its_interfaces_back() -> None:
     assert "outer" in filters("l2o")
     assert "UP" in state("l2o")[0]
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert (state("l2o"), state("l2i")) == before
 
 
@@ -162,7 +163,7 @@ def test_pinned_tables_are_adopted_without_a_daemon_and_unpinned() -> None:
     before = state("l1o"), state("l1i")
     assert "has pinned anything" in said("attach", *pin, status=2)
     processes = [slave(), master(*pin)]
-    wait_until(lambda: connected(client), "handshake", 30)
+    wait_until(lambda: connected(client), "handshake")
     epoch = client.change(wire.Change(add=[wire.PairAdd(forward=2, reverse=3)])).epoch
     session = Session()
     assert "stop it first" in said("attach", *pin, status=2)
@@ -187,13 +188,13 @@ def test_pinned_tables_are_adopted_without_a_daemon_and_unpinned() -> None:
     assert f"no load balancer's data plane is pinned in {pin[1]}" in said("detach", *pin, status=2)
     session.close()
     processes[0].send_signal(signal.SIGTERM)
-    assert processes[0].wait(10) == 0
+    assert processes[0].wait(PATIENCE_S) == 0
 
 
 def refused(cases: list[tuple[tuple[str, ...], str]]) -> None:
     for words, text in cases:
         process = lb(*words)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=PATIENCE_S)
         assert process.returncode in (2, 4), output
         assert text in output
         assert output.count("\n") == 1, output

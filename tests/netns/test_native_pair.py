@@ -35,6 +35,7 @@ from tests.netns.pair import (
     wait_until,
     wire_up,
 )
+from topologies.patience import PATIENCE_S
 
 STUB = Path(__file__).parent / "libpfring.c"
 STUB_FOLDER = Path("/run/catenary/pf_ring")  # inside the test's own namespace
@@ -163,7 +164,7 @@ def packet_socket(namespace: str, interface: str) -> Iterator[socket.socket]:
         raw.bind((interface, 3))
     with raw:
         raw.setsockopt(263, 8, 1)  # SOL_PACKET, PACKET_AUXDATA
-        raw.settimeout(5)
+        raw.settimeout(PATIENCE_S)
         yield raw
 
 

@@ -13,6 +13,7 @@ from lb_adapter.dataplane.segment import Segment
 from tests.isolation import isolated
 from tests.netns.pair import SERVER, Session, wait_until, wire_up
 from tests.netns.test_lb_process import FIRST, SECOND, connected, lb, master, said, slave, slave_is_up, state
+from topologies.patience import PATIENCE_S
 
 PLANE = ("--data-plane", "af_packet", "--threads", "2")
 
@@ -30,7 +31,7 @@ def end(processes: list[subprocess.Popen[str]]) -> None:
     for process in processes:
         process.send_signal(signal.SIGTERM)
     for process in processes:
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, output
 
 
@@ -40,7 +41,7 @@ def test_killed_daemons_leave_the_packets_flowing_and_are_adopted() -> None:
     before_all = state("l1o"), state("l1i")
     client = BalancerClient("http://127.0.0.1:8082")
     processes = start()
-    wait_until(lambda: connected(client), "handshake", 30)
+    wait_until(lambda: connected(client), "handshake")
     pairs = [wire.PairAdd(forward=p.forward, reverse=p.reverse) for p in (FIRST, SECOND)]
     before = client.change(wire.Change(add=pairs))
     sessions = [Session() for _ in range(8)] + [Session(SERVER) for _ in range(8)]
@@ -56,7 +57,7 @@ def test_killed_daemons_leave_the_packets_flowing_and_are_adopted() -> None:
     assert "carries packets: data plane af_packet" in shown
     assert "2 chains" in shown
     processes = start("--keep")
-    wait_until(lambda: connected(client), "handshake after the crash", 30)
+    wait_until(lambda: connected(client), "handshake after the crash")
     after = client.pairs()
     assert after.pairs == before.pairs, "slots and generations too: the pins are worth something"
     assert after.epoch >= before.epoch
@@ -67,10 +68,10 @@ def test_killed_daemons_leave_the_packets_flowing_and_are_adopted() -> None:
     end(processes)
     for session in sessions:
         session.talk()
-    output, _ = slave().communicate(timeout=20)
+    output, _ = slave().communicate(timeout=PATIENCE_S)
     assert "splices l2o and l2i: choose its --data-plane" in output
     processes = start()
-    wait_until(lambda: connected(client), "handshake with the kept workers", 30)
+    wait_until(lambda: connected(client), "handshake with the kept workers")
     end(processes)
     assert (worker_pid("l1o", "l1i"), worker_pid("l2o", "l2i")) == (None, None), "given back"
     assert (state("l1o"), state("l1i")) == before_all
@@ -113,7 +114,7 @@ def test_bad_options_are_one_clear_line_and_start_no_worker() -> None:
     ]
     for words, text in cases:
         process = lb(*words)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=PATIENCE_S)
         assert process.returncode in (2, 4), output
         assert text in output
         assert output.count("\n") == 1, output

@@ -27,6 +27,7 @@ from tests.netns.pair import (
     wire_up,
 )
 from tests.netns.test_pair import FIRST, SECOND, add, remove
+from topologies.patience import PATIENCE_S
 
 LONG = replace(SHORT, tcp_established=60.0, udp=60.0)
 """Sessions end by order here, never by themselves."""
@@ -114,7 +115,7 @@ def test_a_new_connection_on_the_same_ports_works_at_once() -> None:
         with inside(CLIENT):
             old, new = socket.socket(), socket.socket()
         for near in (old, new):
-            near.settimeout(5)
+            near.settimeout(PATIENCE_S)
             near.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         old.connect(listener.getsockname())
         port = old.getsockname()[1]
@@ -227,7 +228,7 @@ def test_udp_cant_be_told_and_is_moved() -> None:
             near = socket.socket(type=socket.SOCK_DGRAM)
         near.connect(far.getsockname())
         for item in (near, far):
-            item.settimeout(5)
+            item.settimeout(PATIENCE_S)
 
         def talk() -> None:
             near.send(b"question")

@@ -45,7 +45,7 @@ def lose_the_master(plane: Callable[[], DataPlane], offloads: bool) -> None:
         before = chains(lbs)
         lbs.lose_master()
         lbs.start_master()
-        wait_until(lambda: lbs.master_client.health().peer.connected, "the copy", 20)
+        wait_until(lambda: lbs.master_client.health().peer.connected, "the copy")
         for session in sessions:
             session.talk()
         with Session(SERVER) as one, Session(CLIENT) as other:
@@ -82,7 +82,7 @@ def lose_the_slave(plane: Callable[[], DataPlane], offloads: bool) -> None:
             session.talk()
         lbs.lose_slave()
         lbs.start_slave()
-        wait_until(lambda: lbs.slave_client.stats().pins >= len(sessions), "the keys at the slave", 20)
+        wait_until(lambda: lbs.slave_client.stats().pins >= len(sessions), "the keys at the slave")
         assert sum(row.sessions for row in lbs.slave_client.stats().pairs) == 0, "no lease is proved by them"
         for session in sessions:
             session.far.sendall(b"hello")

@@ -15,13 +15,14 @@ from catenary.errors import InvalidValue, Unsupported
 from tests.isolation import isolated
 from topologies import namespaces
 from topologies.ovs import OpenVSwitch
+from topologies.patience import PATIENCE_S
 
 Eventually = Callable[..., None]
 
 
 def run(*argv: str) -> subprocess.CompletedProcess[str]:
     with namespaces.popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=PATIENCE_S)
     return subprocess.CompletedProcess(argv, process.returncode, out, err)
 
 
@@ -51,7 +52,7 @@ def test_sigterm_reaches_the_command(unique: str) -> None:
         assert process.stdout.readline() == "ready\n"
         process.terminate()
         assert process.stdout.readline() == f"stopped {unique}\n"
-        assert process.wait(5) == 3
+        assert process.wait(PATIENCE_S) == 3
 
 
 def test_sigkill_leaves_no_process(unique: str, eventually: Eventually) -> None:
@@ -62,7 +63,7 @@ def test_sigkill_leaves_no_process(unique: str, eventually: Eventually) -> None:
         assert process.stdout.readline() == "ready\n"
         assert processes_with(unique)
         process.send_signal(signal.SIGKILL)
-    eventually(lambda: not processes_with(unique), 5, "the end of all processes")
+    eventually(lambda: not processes_with(unique), what="the end of all processes")
 
 
 def test_isolated_is_known_inside_and_not_outside() -> None:
@@ -130,4 +131,4 @@ def test_two_instances_run_side_by_side(tmp_path: Path) -> None:
     )
     argv = [sys.executable, "-c", program]
     both = [namespaces.popen([*argv, str(tmp_path / name)]) for name in ("a", "b")]
-    assert [process.wait(20) for process in both] == [0, 0]
+    assert [process.wait(PATIENCE_S) for process in both] == [0, 0]

@@ -66,7 +66,7 @@ def test_one_that_ends_by_itself_is_told_with_its_own_words(host: Host) -> None:
     services = Services()
     services.start(Service("ms", host, "no_such_package", (), lambda: False))
     with pytest.raises(ServiceEnded, match=r"ms has ended with 1(.|\n)*no_such_package"):
-        services.wait_ready(timeout=30)
+        services.wait_ready()
 
 
 def test_an_unknown_service_is_refused_by_name() -> None:

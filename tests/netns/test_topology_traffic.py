@@ -11,6 +11,7 @@ import pytest
 from catenary.errors import Unavailable
 from tests.isolation import isolated
 from topologies.hosts import Host
+from topologies.patience import PATIENCE_S
 from topologies.traffic import ByteServer, Httperf, Iperf, Transfers, WebServer, ping
 
 Eventually = Callable[..., None]
@@ -26,7 +27,7 @@ def test_transfers_over_both_families_from_both_servers(tmp_path: Path) -> None:
     with WebServer(host) as web, ByteServer(host) as small:
         urls = [web.url("4k"), web.url("4k", 6), small.url("4000"), small.url("4000", 6)]
         with Transfers(host, urls, name="load", parallel=4, sessions=40) as load:
-            result = load.wait(20)
+            result = load.wait(PATIENCE_S)
     assert (result.sessions, result.requests, result.failures) == (40, 40, 0)
     assert result.bytes == sum(result.per_second) == 40 * 4000
 
@@ -37,7 +38,7 @@ def test_transfers_count_each_kind_of_failure(tmp_path: Path) -> None:
     with WebServer(host) as web:
         urls = ["http://127.0.0.1:9/refused", web.url("no-such-file")]
         with Transfers(host, urls, name="load", parallel=2, sessions=6) as load:
-            result = load.wait(20)
+            result = load.wait(PATIENCE_S)
     assert (result.requests, result.failures) == (0, 6)
     assert result.errors == {"ConnectionRefusedError": 3, "BadStatus": 3}
 
@@ -53,7 +54,7 @@ def test_stop_ends_the_open_sessions_first_and_cuts_after_the_grace(
     with WebServer(host) as web:
         with Transfers(host, web.url("100k"), name="ends", parallel=3) as load:
             eventually(lambda: (seen := load.progress()) is not None and seen.bytes > 0)
-            ended = load.stop(grace=20)
+            ended = load.stop(grace=PATIENCE_S)
         with Transfers(host, web.url("5m"), name="cut", parallel=3) as load:
             eventually(lambda: (seen := load.progress()) is not None and seen.bytes > 0)
             cut = load.stop(grace=0.1)
@@ -69,7 +70,7 @@ def test_httperf_iperf_and_ping_give_results(tmp_path: Path) -> None:
         load = Httperf(host, host.address(), "4k", name="httperf", rate=100, connections=20, port=web.port)
         with load:
             load.start()
-            httperf = load.wait(20)
+            httperf = load.wait(PATIENCE_S)
     assert (httperf.ok, httperf.failures) == (20, 0)
     assert Iperf(host, host).run(1, parallel=1).throughput > 0
     assert ping(host, "127.0.0.1", count=2) == 2

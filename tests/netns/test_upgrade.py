@@ -41,6 +41,7 @@ from tests.netns.test_lb_process import (
 from tests.netns.test_native_pair import build_stub
 from tests.planted import WRONG_LAYOUT, WRONG_VERDICT
 from topologies.namespaces import mount_bpffs
+from topologies.patience import PATIENCE_S
 
 WATCHED = 600
 """Datagrams each way that a stream sends beside every event, at least."""
@@ -124,7 +125,7 @@ class Bench:
 
     def restart(self) -> None:
         self.daemons += self.plane.start()
-        wait_until(lambda: connected(self.client), "handshake", 60)
+        wait_until(lambda: connected(self.client), "handshake")
 
     def kill(self) -> None:
         for daemon in self.daemons:
@@ -135,7 +136,7 @@ class Bench:
     def upgrade(self) -> None:
         """Both load balancers at once."""
         for running in [command("upgrade", *self.plane.where(role)) for role in PORTS]:
-            output, _ = running.communicate(timeout=60)
+            output, _ = running.communicate(timeout=PATIENCE_S)
             assert running.returncode == 0, output
             print(output, end="")
 
@@ -162,7 +163,7 @@ class Bench:
         assert stats.counters["affinity_mismatch"] == stats.counters["drop_internal"] == 0
         for daemon in self.daemons:
             daemon.send_signal(signal.SIGTERM)
-            output, _ = daemon.communicate(timeout=30)
+            output, _ = daemon.communicate(timeout=PATIENCE_S)
             assert daemon.returncode == 0, output
         self.daemons.clear()
 
@@ -251,7 +252,7 @@ def test_a_successor_that_fails_leaves_its_predecessor_carrying() -> None:
 def yielded() -> socket.socket:
     """A connection to the master's worker, over which it has handed all that it has."""
     link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    link.settimeout(20)
+    link.settimeout(PATIENCE_S)
     link.connect("\0catenary-splice/l1o/l1i")
     link.send(b"yield")
     word, fds, _, _ = socket.recv_fds(link, 16, 129)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.isolation import TEST_S
 from topologies import namespaces
 
 SESSIONS, SERVER_OPENED = 160, 20
@@ -22,7 +23,7 @@ def judged(fault: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.netns.witness_net", fault]
     process = namespaces.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        said, errors = process.communicate(timeout=120)
+        said, errors = process.communicate(timeout=TEST_S)
     finally:
         process.kill()
     assert process.returncode == 0, errors

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.isolation import TEST_S
 from topologies import namespaces
+from topologies.patience import PATIENCE_S
 
 INPUTS = ("live", "pcaps")
 TRANSLATED = 90 + 15
@@ -26,7 +28,7 @@ def found(fault: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.netns.witness_verify", fault]
     process = namespaces.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        said, errors = process.communicate(timeout=150)
+        said, errors = process.communicate(timeout=TEST_S)
     finally:
         process.kill()
     assert process.returncode == 0, errors
@@ -99,7 +101,7 @@ def test_live_taps_that_can_not_be(interfaces: tuple[str, str], code: int, said:
     taps = [f"--tap=master.outer={master}", f"--tap=slave.outer={slave}"]
     command = [sys.executable, "-m", "catenary.cli", "verify", "--live", "--chain=chain-1=n1", *taps]
     process = namespaces.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, output) == (code, "")
     assert errors.strip().splitlines()[-1] == said
 
@@ -115,7 +117,7 @@ def test_a_live_run_ends_with_its_time_and_without_traffic_it_is_nothing_to_judg
     process = namespaces.popen(
         ["sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2, errors
     assert "FAILED: nothing to judge" in output
     assert output.splitlines()[-1] == "0 sessions, 0 changes, 0 faults, 0 violations", "and no filter is left"

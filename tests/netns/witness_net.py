@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tests.netns.witness_traffic import Load
 from topologies import namespaces
+from topologies.patience import PATIENCE_S
 from witness.checker import judge
 from witness.places import Place, PlaceKind, nf_places
 from witness.taps import Taps
@@ -136,7 +137,7 @@ def main(fault: str) -> None:
         drop_one_in_a_hundred(fault)
         with Taps(PLACES) as taps:
             load = Load.run(Path(folder))
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + PATIENCE_S
             before = None
             while before != (now := taps.totals()) and time.monotonic() < deadline:
                 before = now

@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from topologies.patience import PATIENCE_S
+
 ADDRESSES = {"h1": ("10.0.0.1", "fd00:ca7e::1"), "h2": ("10.0.0.2", "fd00:ca7e::2")}
 SERVICES = {"h2": (80,), "h1": (7000, 7001)}  # h1 serves what h2 opens; the parity picks the NF
 FROM_CLIENT, FROM_SERVER, DATAGRAMS = 120, 20, 20
@@ -52,7 +54,7 @@ def serve(host: str, ready: Path) -> None:
 def fetch(local: str, near_port: int, far: tuple[str, int], size: int) -> bool:
     """One TCP session from a given port; True if all of it came."""
     try:
-        with socket.create_connection(far, 10, (local, near_port)) as stream:
+        with socket.create_connection(far, PATIENCE_S, (local, near_port)) as stream:
             stream.sendall(f"{size}\n".encode())
             received = 0
             while data := stream.recv(1 << 16):
@@ -110,7 +112,7 @@ class Load:
         try:
             wait_for(ready.values())
             loads = [spawn(host, "load", host) for host in ADDRESSES]
-            failed = [json.loads(process.communicate(timeout=60)[0]) for process in loads]
+            failed = [json.loads(process.communicate(timeout=5 * PATIENCE_S)[0]) for process in loads]
         finally:
             for process in servers:
                 process.kill()
@@ -124,7 +126,7 @@ def spawn(host: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 def wait_for(files: Iterable[Path]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while not all(file.exists() for file in files):
         if time.monotonic() > deadline:
             raise TimeoutError("the servers did not start")

@@ -21,6 +21,7 @@ from typing import Any
 from tests.netns.witness_net import CHAINS, PLACES, build, rules, run
 from tests.netns.witness_traffic import Load
 from topologies import namespaces
+from topologies.patience import PATIENCE_S
 
 NAMES = {"l1.outer": "master.outer", "l2.outer": "slave.outer"}
 RANGES = {"n1": "41000-48999", "n2": "50000-59999"}
@@ -29,7 +30,7 @@ TO_NAT = {"n1": "0xa000/0xe000", "n2": "0xc000/0xc000"}
 TAPPED = {NAMES.get(place.name, place.name): place.interface for place in PLACES}
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -60,7 +61,7 @@ def cross() -> None:
 
 def ended(process: subprocess.Popen[str], number: int = signal.SIGINT) -> tuple[str, str]:
     process.send_signal(number)
-    return process.communicate(timeout=60)
+    return process.communicate(timeout=PATIENCE_S)
 
 
 @contextmanager

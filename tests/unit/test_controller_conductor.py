@@ -17,6 +17,7 @@ from controller.discovery import SETTLE
 from controller.fabric import LivePort
 from controller.pipeline import BASE_COOKIE, EDGE_COOKIE, CountedFlow, Flow
 from controller.steering import chain_cookie
+from topologies.patience import PATIENCE_S
 
 CONFIG = wire.NetworkConfig.model_validate(
     {
@@ -91,7 +92,7 @@ class World:
         fabric = self.conductor.fabric
         for dpid in dpids:
             fabric.connected(self.switches[dpid])
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE_S
         names = {f"s{dpid}" for dpid in dpids}
         while not names <= fabric.topology().switches:
             assert time.monotonic() < deadline
@@ -144,7 +145,7 @@ def test_nothing_is_remembered_when_a_switch_is_missing_or_refuses() -> None:
         world.conductor.steer("one", ONE)
     world.switches[3].refuses = ""
     assert world.conductor.chains() == []
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while chain_cookie("one") in world.cookies():
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -365,7 +366,7 @@ def test_an_insertion_that_a_switch_refuses_changes_nothing(tmp_path: Path) -> N
         world.conductor.insert("main")
     assert [view.inserted for view in world.conductor.segments()] == [False]
     world.switches[2].refuses = ""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while leads(world) != "plain":
         assert time.monotonic() < deadline
         time.sleep(0.001)

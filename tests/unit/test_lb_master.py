@@ -18,6 +18,7 @@ from lb_adapter.dataplane.base import Load, SpliceConfig, TakeOver
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave
 from tests.vectors.acting import answer, tcp, to_server, with_tag
+from topologies.patience import PATIENCE_S
 
 FIRST, SECOND = {"forward": 2, "reverse": 3}, {"forward": 4, "reverse": 5}
 
@@ -264,7 +265,7 @@ def test_sessions_that_a_smaller_table_has_no_room_for_are_told_of(
 
 
 def until(reached: Callable[[], bool], master: Master) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while not reached():
         assert time.monotonic() < deadline
         master._wake.set()

@@ -16,6 +16,7 @@ from lb_adapter.core.setup import Order
 from lb_adapter.dataplane import worker
 from lb_adapter.dataplane.native import NativeDataPlane
 from lb_adapter.dataplane.worker import Gone, Worker
+from topologies.patience import PATIENCE_S
 
 PINS = records.of(bytes(range(48)) * 2, bytes(16))
 
@@ -23,7 +24,7 @@ PINS = records.of(bytes(range(48)) * 2, bytes(16))
 def linked() -> tuple[Worker, socket.socket]:
     """A worker, and its own end of the connection."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.settimeout(5)
+    ours.settimeout(PATIENCE_S)
     return Worker(ours, 4711), theirs
 
 

@@ -14,6 +14,7 @@ from catenary.tags import TagPair
 from mgmt_system import status
 from mgmt_system.rest import create
 from tests.unit.mgmt_fakes import Site
+from topologies.patience import PATIENCE_S
 
 Eventually = Callable[..., None]
 
@@ -106,12 +107,12 @@ def test_status_does_not_wait_for_a_part_that_hangs(
 ) -> None:
     monkeypatch.setattr(status, "PATIENCE", 0.1)
     release = threading.Event()
-    site.slave.fault = lambda call, after: None if call != "health" else (release.wait(10), None)[1]
+    site.slave.fault = lambda call, after: None if call != "health" else (release.wait(PATIENCE_S), None)[1]
     began = time.monotonic()
     view = wire.StatusView.model_validate(client.get("/v1/status").json())
     took = time.monotonic() - began
     release.set()
-    assert took < 2.0
+    assert took < PATIENCE_S / 2
     assert (view.services[2].ok, view.services[2].reason) == (False, "no answer within 0.1 s")
 
 
@@ -142,7 +143,7 @@ def test_an_unexpected_error_ends_the_service(site: Site, eventually: Eventually
     running.on_failure = stopped.set
     site.controller.fault = lambda call, after: 1 / 0
     with TestClient(create(running, None)):
-        assert stopped.wait(5)
+        assert stopped.wait(PATIENCE_S)
     assert running.failed
 
 
