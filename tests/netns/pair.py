@@ -36,15 +36,17 @@ from topologies.patience import PATIENCE_S
 
 ASK = 4094
 SHORT = Timeouts(
-    tcp_opening=0.5,
-    tcp_established=2.0,
-    tcp_closing=0.2,
-    udp=0.5,
+    tcp_opening=1.0,
+    tcp_established=30.0,
+    tcp_closing=0.5,
+    udp=30.0,
     other=0.5,
     neighbour=0.5,
-    lease=0.3,
-    transit=0.1,
+    lease=0.4,
+    transit=0.25,
 )
+"""Short where tests wait for an end. Sessions that they keep open outlive every pause of the machine, and it
+holds no frame up for as long as `transit`."""
 CLIENT, SERVER = "client", "server"
 ADDRESS = {(CLIENT, 4): "10.0.0.1", (SERVER, 4): "10.0.0.2", (CLIENT, 6): "fd00::1", (SERVER, 6): "fd00::2"}
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -185,7 +187,7 @@ class LoadBalancers:
         daemon.start()
         role.callback(daemon.stop, detach=True)
         rest = server(build(daemon, None), Listen(port=port))
-        thread = threading.Thread(target=rest.run)
+        thread = threading.Thread(target=rest.run, daemon=True)
         thread.start()
 
         def stop() -> None:

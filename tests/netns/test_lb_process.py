@@ -49,7 +49,7 @@ MASTER = ("--role", "master", "--outer", "l1o", "--inner", "l1i")
 
 
 def master(*words: str) -> subprocess.Popen[str]:
-    return lb(*MASTER, *PEER, "--lease", "1", "--transit", "0.1", "--tcp-closing", "0.2", *words)
+    return lb(*MASTER, *PEER, "--lease", "1", "--transit", "0.5", "--tcp-closing", "1", *words)
 
 
 def slave_is_up() -> bool:
