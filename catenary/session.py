@@ -158,7 +158,7 @@ class Timeouts:
     """Times of a segment, all in seconds; the pair's master hands them to its slave.
 
     Affinity rule 5: `tau` is what is promised to a session of a state, and the master really holds a pin
-    for `tau + lease + transit` after its last packet.
+    for `tau + lease + 2 transit` after its last packet.
     """
 
     tcp_opening: float = 60.0
@@ -191,7 +191,7 @@ class Timeouts:
     @property
     def longest_hold(self) -> float:
         """T of the pin that the master holds for longest."""
-        return self.longest + self.lease + self.transit
+        return self.longest + self.lease + 2 * self.transit
 
     def __post_init__(self) -> None:
         for name, value in self.__dict__.items():

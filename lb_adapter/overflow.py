@@ -41,7 +41,7 @@ def observe(
 ) -> Overflow:
     """The next state. `full`: the data plane had no room and entered overflow by itself.
 
-    It is left one T (tau + lease + transit of the longest state) after the last unpinned packet or eviction:
+    It is left T (tau + lease + 2 transit of the longest state) after the last unpinned packet or eviction:
     before that, a session placed by the hash may still be alive without a pin.
     """
     if unpinned != state.unpinned:

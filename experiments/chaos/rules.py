@@ -40,7 +40,7 @@ class HashAtBoth(Splice):
 
 
 class ShortHold(Splice):
-    """A pin is held for tau, not for tau + L + D."""
+    """A pin is held for tau, not for tau + L + 2 D."""
 
     def _in_force(self, pin: Pin, now: int) -> bool:
         short = age(pin, now) < self.setup.times.promised(pin.state)
@@ -52,7 +52,7 @@ class CountsFromClosing(Splice):
 
     def _in_force(self, pin: Pin, now: int) -> bool:
         times = self.setup.times
-        hold = times.promised(pin.state) + times.lease + times.transit
+        hold = times.promised(pin.state) + times.lease + 2 * times.transit
         return age(pin, now) < hold and super()._in_force(pin, now)
 
 

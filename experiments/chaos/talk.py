@@ -164,7 +164,7 @@ def pause(world: World, line: Line) -> int:
         return rng.randint(0, line.limit)
     timeouts = world.options.timeouts
     lease, transit = round(1000 * timeouts.lease), round(1000 * timeouts.transit)
-    marks = (line.limit, line.limit, line.limit + lease + transit, lease, 2 * transit, 4 * transit)
+    marks = (line.limit, line.limit, line.limit + lease + 2 * transit, lease, 2 * transit, 4 * transit)
     quiet = 0 if line.crossed_at is None else world.now - line.crossed_at
     aim = rng.choice(marks) + rng.choice((-transit, -10, -2, -1, 0, 1, 2, 10, transit))
     return max(0, aim - quiet)

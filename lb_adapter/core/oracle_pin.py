@@ -111,9 +111,9 @@ def age(pin: Pin, now: int) -> int:
 
 
 def expired(pin: Pin, now: int, times: Times) -> bool:
-    """Rule 5: T = tau + L + D after the last packet, which a closing pin may have seen 2 D after `seen`."""
+    """Rule 5: T = tau + L + 2 D after the last packet, which a closing pin may have seen 2 D after `seen`."""
     untraced = 2 * times.transit if pin.state is State.CLOSING else 0
-    return age(pin, now) >= times.promised(pin.state) + times.lease + times.transit + untraced
+    return age(pin, now) >= times.promised(pin.state) + times.lease + 2 * times.transit + untraced
 
 
 def leased(pin: Pin, now: int, times: Times) -> bool:

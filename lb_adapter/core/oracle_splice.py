@@ -271,11 +271,12 @@ class Splice(SessionTable):
         """Rule 2: the forward tag is the master's word: it proves the lease, and overwrites it."""
         if parsed.kind is FrameClass.SESSION and parsed.key is not None:
             old = self._look(parsed, now)
+            kept = self.pins.get(parsed.key.pack())
+            if parsed.tcp_flags & RST and (kept is None or kept.slot != tagged):
+                return self._to_outer(parsed, tagged)  # for the connection before: it teaches nothing
             if self._over(old, parsed):
                 return self._to_outer(parsed, tagged)
             if old is not None and old.state is not State.RESET and leased(old, now, self.setup.times):
-                if parsed.tcp_flags & RST and old.slot != tagged:
-                    return self._to_outer(parsed, tagged)  # for the connection before this one
                 # A SYN may have been placed anew: its session had closed, or its chain takes none.
                 closed = opens(parsed.tcp_flags) and old.state is State.CLOSING
                 if not closed and not self._may_move(old, parsed.tcp_flags):

@@ -52,7 +52,8 @@ INLINE __u32 pin_age(__u64 word, __u32 now)
 }
 
 /*
- * T = tau + lease + transit: how long the master holds a pin, and the slave a hint (rule 5). A closing word tells
+ * T = tau + lease + 2 transit: how long the master holds a pin, and the slave a hint (rule 5). An answer took a transit
+ * to become the lease; the ask that follows tau after the lease's last packet takes another. A closing word tells
  * when closing began, and packets up to 2 D after that leave no trace (`pin_next`): T counts from the last one.
  */
 INLINE int pin_expired(__u64 word, __u32 now, const struct config *c)
@@ -62,7 +63,7 @@ INLINE int pin_expired(__u64 word, __u32 now, const struct config *c)
 
 	if (state == PIN_CLOSING)
 		tau += 2 * c->transit_ms;
-	return pin_age(word, now) >= tau + c->lease_ms + c->transit_ms;
+	return pin_age(word, now) >= tau + c->lease_ms + 2 * c->transit_ms;
 }
 
 /* The slave may use it without asking. */

@@ -192,27 +192,29 @@ INLINE __u32 lease(struct env *e, struct frame *f, __u32 slot, int overwrite)
 	const struct slot *s = open_slot(e, slot);
 	__u64 word, next, fresh;
 	struct pin *pin;
-	int closed;
+	int closed, over = overwrite && f->tcp_flags & TCP_RST;
 
 	if (!s)
 		return slot;
 	/* What is under way when a chain is closed: a lease would bring back what was let go, and hold `drained` up. */
 	closed = s->state == SLOT_CLOSED;
 	fresh = pin_word(0, slot, s->generation, first_state(f), e->now);
-	if (!closed && !leaf_insert(e, &f->key, fresh)) {
+	if (!closed && !over && !leaf_insert(e, &f->key, fresh)) {
 		leaf_count(e, overwrite ? session_learned : answer_taken);
 		return slot;
 	}
 	pin = leaf_find(e, &f->key);
 	if (!pin) {
 		/* No lease without room: the next server packet asks, and gets the same answer. */
-		leaf_count(e, closed ? closed_not_learned : pin_table_full);
+		if (!over)
+			leaf_count(e, closed ? closed_not_learned : pin_table_full);
 		return slot;
 	}
 	UNROLL
 	for (int i = 0; i < CAS_TRIES; i++) {
 		word = pin_read(pin);
-		if (word & PIN_DEAD)
+		/* A RST out of another chain answers for the connection before this one, and teaches nothing. */
+		if (word & PIN_DEAD || (over && pin_slot(word) != slot))
 			return slot;
 		if (is_tombstone(word)) {
 			/* What is still under way, and the master's RST: passed on, and taught nothing. */
@@ -223,9 +225,6 @@ INLINE __u32 lease(struct env *e, struct frame *f, __u32 slot, int overwrite)
 				leaf_count(e, answer_late);
 				return pin_slot(word);
 			}
-			/* A RST out of another chain answers for the connection before this one. */
-			if (overwrite && f->tcp_flags & TCP_RST && pin_slot(word) != slot)
-				return slot;
 			/* The master may have placed anew a session that closed, or a SYN whose chain takes no sessions. */
 			if (overwrite && pin_slot(word) != slot && !is_neighbour(f) &&
 			    !(opens(f->tcp_flags) && pin_state(word) == PIN_CLOSING) &&

@@ -161,7 +161,7 @@ def hold(pin: Pin, master: Splice) -> int:
     """T of a pin, ms."""
     times = master.setup.times
     late = 2 * times.transit if pin.state is State.CLOSING else 0
-    return times.promised(pin.state) + times.lease + times.transit + late
+    return times.promised(pin.state) + times.lease + 2 * times.transit + late
 
 
 TestAffinity = Affinity.TestCase

@@ -175,7 +175,7 @@ def test_what_belongs_to_the_slave_holds_up_no_removal() -> None:
     assert pair.master.stats().pins > 2 * len(chains) - 5
     pair.master.change(wire.Change(remove=[wire.Tags.of(tags) for tags in CHAINS]))
     # closing, lease, transit, two more for late packets; then two for each of the two steps.
-    held = TIMES.tcp_closing + TIMES.lease + TIMES.transit + 6 * TIMES.transit
+    held = TIMES.tcp_closing + TIMES.lease + 2 * TIMES.transit + 6 * TIMES.transit
     pair.go_on(round(held * 1000) + 1000)
     assert {row.state for row in pair.master.pairs().pairs} == {PairState.DRAINED}
 

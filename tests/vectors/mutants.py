@@ -57,7 +57,12 @@ MUTANTS = (
         "else if (s && s->state",
     ),
     Mutant("an ICMP error refreshes its pin", "place.h", "side, class == FRAME_ERROR)", "side, 0)"),
-    Mutant("a pin expires without D", "pin.h", "tau + c->lease_ms + c->transit_ms", "tau + c->lease_ms"),
+    Mutant(
+        "a pin expires one D early",
+        "pin.h",
+        "c->lease_ms + 2 * c->transit_ms;",
+        "c->lease_ms + c->transit_ms;",
+    ),
     Mutant("a closing pin forgets its late packets", "pin.h", "tau += 2 * c->transit_ms", "tau += 0"),
     Mutant(
         "a closing pin is reopened at once",

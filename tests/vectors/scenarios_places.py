@@ -72,7 +72,7 @@ def a_lease_decides_and_lapses(make: Make) -> None:
     splice.inner(tcp("S", 4), 0)
     assert said(splice.outer(answer("SA"), L - 1)) == ("inner", 5, "to_chain")
     assert said(splice.outer(answer("SA"), L)) == ("inner", 4, "hint_sent")
-    last = TIMES.tau[State.OPENING] + L + D
+    last = TIMES.tau[State.OPENING] + L + 2 * D
     assert said(splice.outer(answer("SA"), last - 1)) == ("inner", 4, "hint_sent")
     assert said(splice.outer(answer("SA"), last)) == ("inner", 4094, "ask_sent")
 
@@ -178,7 +178,7 @@ def errors_follow_their_session_and_teach_nothing(make: Make) -> None:
     assert said(master.inner(with_tag(error, 4094), 0)) == ("", 0, "drop_error_unknown")
     master.inner(answer("A", 5), 0)
     assert said(master.inner(with_tag(error, 4094), 60000)) == ("inner", 5, "ask_answered")
-    assert said(master.outer(tcp("A"), 60000 + L + D)) == CHAIN0, "it did not refresh the pin"
+    assert said(master.outer(tcp("A"), 60000 + L + 2 * D)) == CHAIN0, "it did not refresh the pin"
     assert said(slave.outer(error, 0)) == ("inner", 4094, "ask_sent")
     slave.inner(tcp("A", 4), 0)
     assert said(slave.outer(error, 1)) == ("inner", 5, "to_chain")
@@ -277,10 +277,10 @@ def the_walk_reclaims_and_counts(make: Make) -> None:
     splice = make(setup(capacity=2))
     splice.inner(answer("S", 5, 1), 0)
     splice.inner(answer("A", 5, 2), 0)
-    splice.walk(2000 + L + D)
-    splice.outer(tcp("S", port=3), 2000 + L + D)
+    splice.walk(2000 + L + 2 * D)
+    splice.outer(tcp("S", port=3), 2000 + L + 2 * D)
     assert splice.counts["pin_table_full"] == 0
-    assert said(splice.outer(tcp("A", port=2), 2000 + L + D)) == CHAIN1
+    assert said(splice.outer(tcp("A", port=2), 2000 + L + 2 * D)) == CHAIN1
 
 
 def overflow_evicts_half_open_sessions_that_the_hash_places_alike(make: Make) -> None:
@@ -321,7 +321,7 @@ def neighbours_are_sessions_too(make: Make) -> None:
         slave.inner(with_tag(ask, tag), 0)
         slave.inner(with_tag(asked, tag), 0)
     assert slave.counts["affinity_mismatch"] == 0
-    assert said(splice.outer(ask, 1 + 1500 + L + D)) == CHAIN0
+    assert said(splice.outer(ask, 1 + 1500 + L + 2 * D)) == CHAIN0
     assert splice.counts["session_revived"] == 1
 
 

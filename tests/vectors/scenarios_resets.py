@@ -37,7 +37,7 @@ TO_CLIENT = ("outer", 0, "session_reset")
 INTO_CHAIN0 = ("inner", 2, "session_reset")
 UNANSWERED = ("", 0, "drop_reset")
 LINK = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
-HELD = TIMES.tau[State.ESTABLISHED] + L + D
+HELD = TIMES.tau[State.ESTABLISHED] + L + 2 * D
 
 
 def _opened(make: Make, role: str = "master", **fields: object) -> AnySplice:
@@ -171,9 +171,14 @@ def a_rst_for_the_connection_before_takes_no_lease(make: Make) -> None:
     assert said(slave.inner(tcp("R", 2), 20)) == ("outer", 0, "to_outer")
     assert said(slave.outer(answer("SA"), 30)) == ("inner", 5, "to_chain")
     assert slave.counts["affinity_mismatch"] == 0
-    slave.inner(tcp("R", 4), 40)
-    slave.inner(tcp("R", 2), 40 + L)
-    assert said(slave.outer(answer("A"), 41 + L)) == ("inner", 3, "to_chain"), "nothing else is known"
+    slave.inner(tcp("R", 2), 20 + L)
+    assert said(slave.outer(answer("A"), 30 + L)) == ("inner", 4, "hint_sent"), "nor against a hint"
+    slave = make(setup("slave"))
+    slave.inner(tcp("R", 2), 0)
+    assert said(slave.outer(answer("A"), 1)) == ("inner", 4094, "ask_sent"), "nor where nothing is known"
+    slave.inner(tcp("S", 4), 10)
+    slave.inner(tcp("R", 4), 20)
+    assert said(slave.outer(answer("A"), 30 + TIMES.tau[State.CLOSING] + L + 4 * D))[2] == "ask_sent"
 
 
 def a_slave_without_a_master_asks_nobody_about_a_syn(make: Make) -> None:
@@ -245,11 +250,11 @@ def a_half_closed_session_is_not_closing_at_the_slave(make: Make) -> None:
     slave.inner(tcp("FA", 2), 10)
     slave.outer(answer("FA"), 11)
     slave.inner(tcp("A", 2), 12)
-    assert said(slave.outer(answer("A"), 12 + TIMES.tau[State.CLOSING] + L + 3 * D))[2] == "ask_sent"
+    assert said(slave.outer(answer("A"), 12 + TIMES.tau[State.CLOSING] + L + 4 * D))[2] == "ask_sent"
     slave = _opened(make, "slave")
     slave.inner(answer("FA", 3), 10 + L)
     slave.inner(tcp("FA", 2), 11 + L)
-    assert said(slave.outer(answer("A"), 11 + L + TIMES.tau[State.CLOSING] + L + 3 * D))[2] == "ask_sent"
+    assert said(slave.outer(answer("A"), 11 + L + TIMES.tau[State.CLOSING] + L + 4 * D))[2] == "ask_sent"
     slave = make(setup("slave"))
     slave.inner(tcp("S", 2), 0)
     slave.outer(answer("FA"), 1)
@@ -323,7 +328,7 @@ def an_order_means_what_is_idle(make: Make) -> None:
 def what_is_expired_is_nobodys(make: Make) -> None:
     splice = make(setup())
     splice.outer(tcp("S"), 0)
-    assert splice.sweep(RESET, TIMES.tau[State.OPENING] + L + D) == (0, 0)
+    assert splice.sweep(RESET, TIMES.tau[State.OPENING] + L + 2 * D) == (0, 0)
 
 
 def an_expired_tombstone_goes_with_the_walk(make: Make) -> None:

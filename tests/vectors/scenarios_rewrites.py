@@ -27,7 +27,7 @@ from tests.vectors.acting import (
 )
 
 KEY = key_of(tcp("A")).pack()
-T = TIMES.tau[State.ESTABLISHED] + L + TIMES.transit
+T = TIMES.tau[State.ESTABLISHED] + L + 2 * TIMES.transit
 
 
 def take_in(splice: AnySplice, slot: int, seen: int, now: int, generation: int = 1) -> None:

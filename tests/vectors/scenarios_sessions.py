@@ -29,9 +29,9 @@ def both_directions_keep_the_masters_pin(make: Make) -> None:
     splice.inner(answer("A", 5), 0)
     splice.outer(tcp("A"), 60000)
     splice.inner(answer("A", 5), 120000)
-    last = 120000 + 60000 + L + D
+    last = 120000 + 60000 + L + 2 * D
     assert said(splice.outer(tcp("A"), last - 1)) == CHAIN1
-    assert said(splice.outer(tcp("A"), last - 1 + 60000 + L + D)) == CHAIN0
+    assert said(splice.outer(tcp("A"), last - 1 + 60000 + L + 2 * D)) == CHAIN0
     assert splice.counts["session_revived"] == 1
 
 
@@ -47,7 +47,7 @@ def _established(splice: AnySplice) -> None:
     splice.outer(tcp("A"), 1)
 
 
-LATE = TIMES.tau[State.CLOSING] + L + 3 * D  # how long a closing pin lives
+LATE = TIMES.tau[State.CLOSING] + L + 4 * D  # how long a closing pin lives
 
 
 def fin_both_ways_closes(make: Make) -> None:
@@ -120,7 +120,7 @@ def a_refused_connection_ends_by_the_opening_timeout(make: Make) -> None:
     splice.inner(answer("S", 5), 0)
     splice.inner(answer("RA", 5), 1)
     assert said(splice.outer(tcp("S"), 1 + LATE)) == CHAIN1
-    assert said(splice.outer(tcp("S"), 1 + LATE + 2000 + L + D)) == CHAIN0
+    assert said(splice.outer(tcp("S"), 1 + LATE + 2000 + L + 2 * D)) == CHAIN0
 
 
 def a_closing_pin_lives_on_after_a_packet_that_left_no_trace(make: Make) -> None:
@@ -129,7 +129,7 @@ def a_closing_pin_lives_on_after_a_packet_that_left_no_trace(make: Make) -> None
     _established(splice)
     splice.outer(tcp("R"), 100)
     splice.outer(tcp("A"), 100 + 2 * D)
-    last = 100 + 2 * D + TIMES.tau[State.CLOSING] + L + D
+    last = 100 + 2 * D + TIMES.tau[State.CLOSING] + L + 2 * D
     assert said(splice.outer(tcp("FA"), last - 1)) == CHAIN1
 
 
@@ -141,7 +141,7 @@ def a_syn_takes_nothing_from_an_established_pins_life(make: Make) -> None:
         splice.outer(tcp("FA"), 50)
         syn(splice)
         splice.inner(answer("FA", 5), 110)
-        last = 110 + TIMES.tau[State.ESTABLISHED] + L + D - 1
+        last = 110 + TIMES.tau[State.ESTABLISHED] + L + 2 * D - 1
         assert said(splice.outer(tcp("A"), last)) == CHAIN1
         splice.inner(answer("R", 5), last + 1)
         assert said(splice.outer(tcp("A"), last + 1 + LATE)) == CHAIN0, "after the ACK it is heard again"
