@@ -65,19 +65,20 @@ def fetch(local: str, near_port: int, far: tuple[str, int], size: int) -> bool:
 
 
 def ask(local: str, near_port: int, far: tuple[str, int]) -> bool:
-    """Five datagrams and their answers."""
+    """Five datagrams and their answers; one without an answer is sent five times before it is given up."""
     family = socket.AF_INET6 if ":" in local else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as stream:
         stream.bind((local, near_port))
         stream.settimeout(1)
-        good = 0
-        for _ in range(5):
-            stream.sendto(b"y" * 500, far)
-            try:
-                good += len(stream.recv(2000)) == 500
-            except OSError:
-                continue
-        return good == 5
+        return all(any(_answered(stream, far) for _ in range(5)) for _ in range(5))
+
+
+def _answered(stream: socket.socket, far: tuple[str, int]) -> bool:
+    stream.sendto(b"y" * 500, far)
+    try:
+        return len(stream.recv(2000)) == 500
+    except OSError:
+        return False
 
 
 def load(host: str) -> int:
