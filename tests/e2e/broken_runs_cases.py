@@ -39,7 +39,8 @@ class Outcome:
     server: TransferResult
 
 
-Experiment = Callable[[], Outcome]
+Experiment = Callable[..., Outcome]
+"""Takes for how long a client waits for an answer; where sessions break, that is how long it takes."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def experiment(testbed: Testbed) -> Iterator[Experiment]:
     runs = iter(range(100))
     with WebServer(h2) as web, ByteServer(h1) as other:
 
-        def run() -> Outcome:
+        def run(timeout: float = PATIENCE_S / 2) -> Outcome:
             number = next(runs)
             loads = [
                 Transfers(
@@ -65,7 +66,7 @@ def experiment(testbed: Testbed) -> Iterator[Experiment]:
                     [server.url(path), server.url(path, 6)],
                     name=f"{host.name}-{number}",
                     parallel=EACH,
-                    timeout=2.0,
+                    timeout=timeout,
                     sessions=EACH,
                 )
                 for host, server, path in ((h1, web, "20k"), (h2, other, str(BYTES)))
@@ -147,7 +148,7 @@ def test_crossing(testbed: Testbed, experiment: Experiment) -> None:
     """Server packets of chain-1 take chain-2, whose firewall has not seen those sessions open."""
     dropped = testbed.firewalls["n2"].counters().dropped
     with _swapped(testbed, "s2", "l2", (TAGS["chain-1"].reverse, TAGS["chain-2"].reverse), "s4"):
-        outcome = experiment()
+        outcome = experiment(timeout=5.0)
     assert outcome.client.failures > 0
     assert testbed.firewalls["n2"].counters().dropped > dropped
     assert len(outcome.verdict.violations) >= outcome.client.failures

@@ -22,7 +22,7 @@ from topologies.services import wait_until
 from topologies.testbed import Testbed
 
 SERVER = "10.9.0.2"
-TIMES = TimeoutsModel(tcp_closing=1, udp=15, other=5, neighbour=3, lease=2, transit=0.5)
+TIMES = TimeoutsModel(tcp_closing=1, udp=20, other=5, neighbour=3, lease=2, transit=0.5)
 """TCP lives for hours: only what was exchanged can know it."""
 _libc = ctypes.CDLL(None, use_errno=True)
 

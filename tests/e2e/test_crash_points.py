@@ -101,6 +101,7 @@ def test_killed_at_every_crash_point_it_finishes() -> None:
         log = testbed.run_dir / "killed.log"
         service = take_over(testbed, log)
         try:
+            wait_until(lambda: not pins(testbed), "some host's neighbour discovery goes on")
             before = testbed.leftovers()
             operator = Operator(testbed, service)
             for at in POINTS:
@@ -108,12 +109,17 @@ def test_killed_at_every_crash_point_it_finishes() -> None:
                 operator.add()
                 operator.remove()
                 operator.has_seen_a_death(at)
-                assert testbed.leftovers() == before, f"after a crash at {at!r}"
+                # Hosts may ask for their neighbours at any time, which gives a pin for a moment.
+                wait_until(lambda: testbed.leftovers() == before, f"as before the crash at {at!r}")
                 assert testbed.management.chains() == [stays]
                 assert {item.state for item in testbed.management.operations()} == {"succeeded"}
         finally:
             service.stop()
         assert log.read_text().count("crash point: ") == len(POINTS)
+
+
+def pins(testbed: Testbed) -> int:
+    return sum(balancer.stats().pins for balancer in testbed.balancers.values())
 
 
 def take_over(testbed: Testbed, log: Path) -> ManagementProcess:

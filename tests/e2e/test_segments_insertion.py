@@ -23,7 +23,7 @@ from topologies.traffic import Talks, Transfers, WebServer, ping
 from witness.recording import Recording
 from witness.verdict import Finding
 
-TIMEOUTS = SHORT.model_copy(update={"tcp_established": 5.0})
+TIMEOUTS = SHORT.model_copy(update={"tcp_established": 10.0})
 REST = 1.5
 CHAINS = {"first": ("n1",), "second": ("n2",)}
 

@@ -20,6 +20,7 @@ from topologies.testbed import Testbed
 TIMES = TimeoutsModel(
     tcp_opening=2, tcp_established=600, tcp_closing=1, udp=600, other=2, neighbour=2, lease=1, transit=0.5
 )
+DEADLINE_S = 4.0
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -81,16 +82,16 @@ def test_a_deadline_ends_what_is_left_and_a_session_is_reset_by_command() -> Non
         for number in (1, 2):
             testbed.add_chain([f"n{number}"], name=f"chain-{number}")
         taps = stack.enter_context(watch(testbed, "main", ("n1", "n2")))
-        sessions = [connect(testbed) for _ in range(12)]
+        sessions = [connect(testbed) for _ in range(16)]
         chains = {ends: management.session(key_of(ends[0])).chain for ends in sessions}
         theirs = [ends for ends, chain in chains.items() if chain == "chain-1"]
         assert 0 < len(theirs) < len(sessions)
 
         begun = time.monotonic()
-        removal = management.remove_chain("chain-1", deadline=1.0, then="reset")
+        removal = management.remove_chain("chain-1", deadline=DEADLINE_S, then="reset")
         assert all(talks(*ends) for ends in sessions), "until then they live"
         ended = management.wait(removal, PATIENCE_S)
-        assert time.monotonic() - begun > 1
+        assert time.monotonic() - begun > DEADLINE_S
         assert (ended.state, ended.reset) == ("succeeded", len(theirs))
         assert all(told(ends[0]) and told(ends[1]) for ends in theirs)
         assert all(talks(*ends) for ends in sessions if ends not in theirs)

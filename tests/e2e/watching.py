@@ -20,7 +20,7 @@ from witness.taps import Limits, Taps
 from witness.verdict import Verdict
 
 SHORT = TimeoutsModel(
-    tcp_opening=2, tcp_established=4, tcp_closing=1, udp=2, other=2, neighbour=2, lease=1, transit=0.5
+    tcp_opening=2, tcp_established=10, tcp_closing=1, udp=2, other=2, neighbour=2, lease=1, transit=0.5
 )
 
 
