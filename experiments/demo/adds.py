@@ -8,6 +8,7 @@ from catenary.errors import Unavailable
 from catenary.wire import ChainRequest, OperationView
 from experiments.demo.screen import Screen
 from experiments.demo.story import NF_OF
+from topologies.patience import PATIENCE_S
 from topologies.testbed import Testbed
 from topologies.traffic import Transfers, WebServer
 from witness.events import CHANGE
@@ -18,8 +19,6 @@ _NFS = tuple(NF_OF.values())[1:]  # the first chain stays and carries the traffi
 _POLL_S = 0.001
 _PAUSE_S = 0.03
 """Some 200 sessions a second: often enough to tell of a new chain at once, and no load to speak of."""
-_TIMEOUT_S = 10.0
-_DRAIN_TIMEOUT_S = 60.0
 
 
 def measure_adds(testbed: Testbed, taps: Taps, count: int, screen: Screen) -> tuple[float, ...]:
@@ -35,7 +34,7 @@ def measure_adds(testbed: Testbed, taps: Taps, count: int, screen: Screen) -> tu
         name="adds",
         parallel=8,
         pause=_PAUSE_S,
-        timeout=10.0,
+        timeout=PATIENCE_S,
     )
     latencies: list[float] = []
     draining: dict[str, OperationView] = {}
@@ -43,13 +42,13 @@ def measure_adds(testbed: Testbed, taps: Taps, count: int, screen: Screen) -> tu
         for number in range(count):
             nf = _NFS[number % len(_NFS)]
             if nf in draining:
-                testbed.management.wait(draining.pop(nf), _DRAIN_TIMEOUT_S)
+                testbed.management.wait(draining.pop(nf), PATIENCE_S)
             name = f"add-{number + 1}"
             latencies.append(_add(testbed, taps, name, nf))
             taps.note(CHANGE, f"remove {name}")
             draining[nf] = testbed.management.remove_chain(name)
         for operation in draining.values():
-            testbed.management.wait(operation, _DRAIN_TIMEOUT_S)
+            testbed.management.wait(operation, PATIENCE_S)
         clients.stop()
     return tuple(latencies)
 
@@ -60,11 +59,11 @@ def _add(testbed: Testbed, taps: Taps, name: str, nf: str) -> float:
     begun = time.monotonic()
     operation = testbed.management.add_chain(ChainRequest(name=name, nfs=[nf]))
     while _frames(taps, nf) == before:
-        if time.monotonic() - begun > _TIMEOUT_S:
-            raise Unavailable(f"chain {name} took no session within {_TIMEOUT_S:g} s of its request")
+        if time.monotonic() - begun > PATIENCE_S:
+            raise Unavailable(f"chain {name} took no session within {PATIENCE_S:g} s of its request")
         time.sleep(_POLL_S)
     latency = time.monotonic() - begun
-    testbed.management.wait(operation, _TIMEOUT_S, poll=0.01)
+    testbed.management.wait(operation, PATIENCE_S, poll=0.01)
     return latency
 
 

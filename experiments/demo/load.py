@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from topologies.patience import PATIENCE_S
 from topologies.testbed import Testbed
 from topologies.traffic import ByteServer, Httperf, Transfers, WebServer
 
@@ -25,7 +26,6 @@ _BACKGROUND = 10
 _RECEIVE_BUFFER = 20_000
 """Bytes: what all of h1's sessions have under way at once then fits into the queue of one NF (1.1 MB). Else
 so many of them wait for retransmissions, while there is one chain, that they can't fill it later."""
-_GRACE_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ class Load:
 
     def finish(self) -> LoadResult:
         """Begin no more sessions, let the open ones end."""
-        results = [loop.stop(grace=_GRACE_S) for loop in self._loops]
-        ended = [httperf.wait(timeout=90.0) for httperf in self._httperfs]
+        results = [loop.stop(grace=PATIENCE_S) for loop in self._loops]
+        ended = [httperf.wait(timeout=2 * PATIENCE_S) for httperf in self._httperfs]
         reasons = [
             f"{loop.name}: {count} {kind}"
             for loop, result in zip(self._loops, results, strict=True)

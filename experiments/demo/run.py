@@ -33,7 +33,6 @@ from witness.recording import Recording
 from witness.taps import Limits, Taps
 
 RESULTS = Path("results/demo")
-_DRAIN_TIMEOUT_S = 60.0
 
 
 def main() -> None:
@@ -102,9 +101,9 @@ def _clear(testbed: Testbed, screen: Screen) -> list[str]:
     """Remove the last chain too, which needs force, and say what is left of any chain."""
     with screen.doing("removing the last chain"):
         for chain in testbed.management.chains():
-            testbed.remove_chain(chain.name, force=True, timeout=_DRAIN_TIMEOUT_S)
+            testbed.remove_chain(chain.name, force=True)
         with suppress(Unavailable):  # what is still there is returned and fails the claim
-            wait_until(lambda: not testbed.leftovers(), "nothing left", 5.0)
+            wait_until(lambda: not testbed.leftovers(), "nothing left")
     return testbed.leftovers()
 
 
