@@ -9,7 +9,7 @@ from tests.docs.making import make
 
 
 def test_no_session_crosses_and_every_rule_matters(tmp_path: Path) -> None:
-    status, output = make("make chaos", {"CHAOS_ARGS": f"--results {tmp_path}"}, timeout=1200)
+    status, output = make("make chaos", {"CHAOS_ARGS": f"--results {tmp_path}"}, timeout=3600)
     assert status == 0, output
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["name"], summary["ok"]) == ("chaos", True)

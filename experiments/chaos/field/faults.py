@@ -15,11 +15,11 @@ from catenary.chain import ChainState
 from catenary.errors import CatenaryError
 from experiments.chaos.field.scene import Scene
 from experiments.chaos.field.schedule import Kind, Strike
+from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 from topologies.wiring import CONTROL_BRIDGE
 
 STORM, STORM_EVERY_S = 16, 0.1
-_STORM_LIMIT_S = 15.0
 CLOCK_STEPS_S = (3600, -600, 86_400 * 40)
 """How far a daemon's clock steps, in turn: an hour on, 600 s back (but not below 0), 40 days on."""
 _FLOOD, _FLOOD_RATE = 1400, 1000.0
@@ -133,7 +133,7 @@ def _storm(scene: Scene, turn: int) -> Fault:
             management.cordon_chain,
             management.uncordon_chain,
         )
-        while done < STORM and time.monotonic() < begun + _STORM_LIMIT_S:
+        while done < STORM and time.monotonic() < begun + PATIENCE_S:
             with suppress(CatenaryError):  # the one before is still under way
                 changes[done % len(changes)](name)
                 scene.churn.count()
@@ -155,7 +155,7 @@ def _storm(scene: Scene, turn: int) -> Fault:
         return False
 
     def end() -> None:
-        wait_until(settled, "the end of the storm", _STORM_LIMIT_S)
+        wait_until(settled, "the end of the storm")
         scene.churn.release()
 
     what = f"{STORM} changes, {1 / STORM_EVERY_S:g} a second"

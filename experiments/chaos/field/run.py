@@ -21,6 +21,7 @@ from experiments.chaos.field.schedule import SERVICES, STAGES, Kind, Stage, Stri
 from experiments.chaos.field.timeline import Note, Row
 from experiments.chaos.field.traffic import Traffic
 from experiments.chaos.part import Part
+from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 from topologies.testbed import FIG4, Testbed
 from witness.checker import judge
@@ -28,7 +29,6 @@ from witness.places import places_of
 from witness.taps import Limits, Taps
 
 SHOWN = 5
-_IN_FORCE_S, _WELL_S, _DRAINS_S = 20.0, 40.0, 30.0
 
 
 def attacked(kinds: Sequence[Kind], each: int, seed: int, results: Path, console: Console) -> Part:
@@ -99,12 +99,12 @@ class _Run:
             begun = time.monotonic()
             with scene.churn.disturbed() if strike.kind in SERVICES else nullcontext():
                 made.strike()
-                wait_until(made.in_force, f"{strike} is not in force", _IN_FORCE_S)
+                wait_until(made.in_force, f"{strike} is not in force")
                 struck = time.monotonic()
                 time.sleep(strike.hold_s)
                 made.undo()
                 undone = time.monotonic()
-                wait_until(scene.probes.healthy, f"all is not well after {strike}", _WELL_S)
+                wait_until(scene.probes.healthy, f"all is not well after {strike}", 2 * PATIENCE_S)
             well = time.monotonic()
             after = scene.traffic.prove(crowd)
             orphaned = self._orphaned(strike, scene)
@@ -141,7 +141,7 @@ class _Run:
     def _watch_drains(self, churn: Churn) -> None:
         """Removals that nothing disturbs, if faults have let too few through."""
         with self._console.status("measuring how soon a drained chain is shown"):
-            deadline = time.monotonic() + _DRAINS_S
+            deadline = time.monotonic() + 2 * PATIENCE_S
             while len(churn.drains) < DRAINS and time.monotonic() < deadline:
                 time.sleep(0.1)
 

@@ -4,7 +4,7 @@
 
 It reads commands, one JSON object a line, and answers each with one line:
 
-    {"do": "open", "crowd": C, "tcp": [ADDRESS, ...], "udp": [ADDRESS, ...]}   -> {"live": N}
+    {"do": "open", "crowd": C, "tcp": [ADDRESS, ...], "udp": [ADDRESS, ...], "within": S}   -> {"live": N}
     {"do": "prove", "crowd": C, "within": S}   does each echo what it sends from now on? -> {"live", "cut"}
     {"do": "close", "crowd": C, "grace": S}    -> {"sent", "lost"}: datagrams of the crowd's UDP sessions
     {"do": "flood", "to": ADDRESS, "count": N, "rate": R}   a UDP session of one datagram each -> {"sent"}
@@ -21,6 +21,8 @@ import socket
 import sys
 from contextlib import suppress
 from typing import Any, Protocol
+
+_LOOK_S = 0.01
 
 
 class Session(Protocol):
@@ -135,13 +137,13 @@ class Talker:
             command = json.loads(line)
             _say(await getattr(self, command.pop("do"))(**command))
 
-    async def open(self, crowd: str, tcp: list[str], udp: list[str]) -> dict[str, Any]:
+    async def open(self, crowd: str, tcp: list[str], udp: list[str], within: float) -> dict[str, Any]:
         loop, port = asyncio.get_running_loop(), self._options["port"]
         sessions: list[Session] = []
 
         async def connect(address: str) -> None:
             with suppress(OSError, TimeoutError):
-                _, stream = await asyncio.wait_for(loop.create_connection(Stream, address, port), 5.0)
+                _, stream = await asyncio.wait_for(loop.create_connection(Stream, address, port), within)
                 sessions.append(stream)
 
         await asyncio.gather(*map(connect, tcp))
@@ -150,7 +152,7 @@ class Talker:
             sessions.append(datagrams)
         self._crowds[crowd] = sessions
         self._tasks[crowd] = [asyncio.create_task(self._talk(session)) for session in sessions]
-        return await self.prove(crowd, 5.0)
+        return await self.prove(crowd, within)
 
     async def prove(self, crowd: str, within: float) -> dict[str, Any]:
         marks = [(session, session.sent) for session in self._crowds[crowd]]
@@ -166,14 +168,19 @@ class Talker:
         return {"live": len(marks) - len(cut), "cut": texts}
 
     async def close(self, crowd: str, grace: float) -> dict[str, Any]:
-        """UDP sends no more, and waits for `grace` s for what is still on its way."""
+        """UDP sends no more, and waits for what is still on its way until `grace` s bring nothing of it.
+
+        They are counted in looks: while the machine stalls, nothing could have come.
+        """
         for task in self._tasks.pop(crowd):
             task.cancel()
         sessions = self._crowds.pop(crowd)
         udp = [session for session in sessions if isinstance(session, Datagrams)]
-        deadline = asyncio.get_running_loop().time() + grace
-        while asyncio.get_running_loop().time() < deadline and any(len(s.back) < s.sent for s in udp):
-            await asyncio.sleep(0.01)
+        looks, came = 0, -1
+        while looks * _LOOK_S < grace and any(len(s.back) < s.sent for s in udp):
+            before, came = came, sum(len(s.back) for s in udp)
+            looks = looks + 1 if came == before else 0
+            await asyncio.sleep(_LOOK_S)
         for session in sessions:
             session.close()
         return {"sent": sum(s.sent for s in udp), "lost": sum(s.sent - len(s.back) for s in udp)}

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from catenary.errors import Unavailable
 from topologies.hosts import Host
+from topologies.patience import PATIENCE_S
 from topologies.testbed import Testbed
 from topologies.traffic import ByteServer, Transfers, WebServer
 from topologies.traffic.load import Load
@@ -25,7 +26,7 @@ CLIENT_FIRST = {"tcp": 40, "udp": 5}
 SERVER_FIRST = {"tcp": 14, "udp": 5}
 """Sessions of a crowd that h1 opens, and that h2 does."""
 GRACE_S = 0.5
-PROVE_S = 12.0
+PROVE_S = 26.0
 """How long a session may take to go on after a fault: TCP doubles its wait with each retransmission."""
 
 
@@ -36,7 +37,7 @@ class Talker(Load):
         options = {"port": PORT, "period": PERIOD_S, "datagrams": DATAGRAMS_S}
         argv = [sys.executable, str(Path(__file__).with_name("talker.py")), json.dumps(options)]
         self._process = self._host.popen(argv, log=self.name, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.answer(10.0)
+        self.answer(PATIENCE_S)
 
     def ask(self, **command: Any) -> None:
         """Send a command; `answer` has its answer."""
@@ -107,26 +108,26 @@ class Traffic:
             places = {
                 kind: [peer.address(4 + 2 * (n % 2)) for n in range(count)] for kind, count in numbers.items()
             }
-            talker.ask(do="open", crowd=crowd, **places)
-        return self._proof(15.0)
+            talker.ask(do="open", crowd=crowd, within=PATIENCE_S / 4, **places)
+        return self._proof(PATIENCE_S)
 
     def prove(self, crowd: str) -> Proof:
         """Do all of a crowd's sessions still carry what is sent from now on, both ways?"""
         for talker in (self._client, self._server):
             talker.ask(do="prove", crowd=crowd, within=PROVE_S)
-        return self._proof(PROVE_S + 5)
+        return self._proof(PROVE_S + PATIENCE_S)
 
     def close(self, crowd: str) -> tuple[int, int]:
         """End a crowd: (datagrams sent, those of them that did not come back)."""
         for talker in (self._client, self._server):
             talker.ask(do="close", crowd=crowd, grace=GRACE_S)
-        answers = [talker.answer(GRACE_S + 5) for talker in (self._client, self._server)]
+        answers = [talker.answer(PATIENCE_S) for talker in (self._client, self._server)]
         return sum(a["sent"] for a in answers), sum(a["lost"] for a in answers)
 
     def flood(self, count: int, rate: float) -> None:
         """`count` UDP sessions of one datagram from h1, `rate` a second, IPv4: to fill session tables."""
         self._client.ask(do="flood", to=self._hosts[1].address(), count=count, rate=rate)
-        self._client.answer(count / rate + 20)
+        self._client.answer(count / rate + PATIENCE_S)
 
     def _proof(self, timeout: float) -> Proof:
         mine, theirs = (talker.answer(timeout) for talker in (self._client, self._server))
