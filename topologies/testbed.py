@@ -263,6 +263,12 @@ class Testbed:
                 left += [f"{pins} pins at {name}"] if pins else []
         return left
 
+    def lasting_leftovers(self) -> list[str]:
+        """`leftovers` once there are none, or else those that stay: what ends takes its time."""
+        with suppress(Unavailable):
+            wait_until(lambda: not self.leftovers(), "nothing left")
+        return self.leftovers()
+
     def _connect_switches(self) -> None:
         """Once the controller listens: a switch that is refused comes back late."""
 

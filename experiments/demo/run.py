@@ -8,11 +8,9 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from catenary.errors import Unavailable
 from catenary.wire import TimeoutsModel
 from experiments import summary
 from experiments.demo import figures, plot
@@ -24,7 +22,6 @@ from experiments.demo.story import BRIEF, FULL, NF_OF, NF_RATE_MBIT, PAPER, STOR
 from experiments.demo.telling import Told, tell
 from experiments.outcome import conclude, execute
 from topologies.namespaces import isolate
-from topologies.services import wait_until
 from topologies.testbed import Testbed
 from witness.checker import judge
 from witness.events import CHANGE
@@ -91,7 +88,7 @@ def _demo(plan: Plan, results: Path, screen: Screen) -> bool:
         raise
     finally:
         testbed.stop()
-    left += testbed.leftovers()
+    left += testbed.lasting_leftovers()
     for line in left:
         screen.say(f"[red]left over:[/] {line}")
     return _report(plan, results, screen, told, latencies, len(left), recording)
@@ -102,9 +99,7 @@ def _clear(testbed: Testbed, screen: Screen) -> list[str]:
     with screen.doing("removing the last chain"):
         for chain in testbed.management.chains():
             testbed.remove_chain(chain.name, force=True)
-        with suppress(Unavailable):  # what is still there is returned and fails the claim
-            wait_until(lambda: not testbed.leftovers(), "nothing left")
-    return testbed.leftovers()
+        return testbed.lasting_leftovers()
 
 
 def _keep_logs(run_dir: Path, results: Path) -> None:

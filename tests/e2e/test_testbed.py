@@ -54,8 +54,8 @@ def test_up_in_ten_seconds_traffic_through_a_chain_and_nothing_left() -> None:
         assert testbed.firewalls["n1"].counters().opened >= 60
 
         testbed.remove_chain(chain.name, force=True)
-        assert testbed.leftovers() == []
-    assert testbed.leftovers() == []
+        assert testbed.lasting_leftovers() == []
+    assert testbed.lasting_leftovers() == []
 
 
 @isolated

@@ -49,7 +49,7 @@ def test_a_session_that_sees_two_firewalls_breaks_and_others_do_not() -> None:
         assert fetch(testbed, web, "restored", 8, PATIENCE_S) == (8, 0)
         # What a test leaves in the switches is told.
         assert any("push_vlan" in line for line in testbed.leftovers())
-    assert testbed.leftovers() == []
+    assert testbed.lasting_leftovers() == []
 
 
 @isolated
