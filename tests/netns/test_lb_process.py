@@ -6,11 +6,12 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from catenary import wire
 from catenary.client import BalancerClient
-from catenary.errors import CatenaryError
+from catenary.errors import CatenaryError, Unavailable
 from catenary.tags import TagPair
 from tests.isolation import isolated
 from tests.netns.pair import SERVER, Session, wait_until, wire_up
@@ -66,6 +67,19 @@ def connected(client: BalancerClient) -> bool:
         return False
 
 
+def changed(client: BalancerClient, change: wire.Change) -> wire.ChainSet:
+    """A change that both balancers took: one whose machine stalls may be too late for the other, once."""
+    done: list[wire.ChainSet] = []
+
+    def taken() -> bool:
+        with suppress(Unavailable):
+            done.append(client.change(change))
+        return bool(done)
+
+    wait_until(taken, f"{change} is taken")
+    return done[0]
+
+
 def shell(text: str) -> str:
     return subprocess.run(text, shell=True, capture_output=True, text=True, check=True).stdout
 
@@ -91,7 +105,7 @@ def test_killed_daemons_leave_the_packets_flowing_and_are_adopted() -> None:
     processes = [slave("--pin", str(PINS / "slave")), master("--pin", str(PINS / "master"))]
     wait_until(lambda: connected(client), "handshake")
     pairs = [wire.PairAdd(forward=p.forward, reverse=p.reverse) for p in (FIRST, SECOND)]
-    before = client.change(wire.Change(add=pairs))
+    before = changed(client, wire.Change(add=pairs))
     dropped = client.stats().counters["drop_no_chain"]  # the hosts' chatter before there was a chain
     sessions = [Session() for _ in range(8)] + [Session(SERVER) for _ in range(8)]
     for process in processes:
@@ -164,7 +178,7 @@ def test_pinned_tables_are_adopted_without_a_daemon_and_unpinned() -> None:
     assert "has pinned anything" in said("attach", *pin, status=2)
     processes = [slave(), master(*pin)]
     wait_until(lambda: connected(client), "handshake")
-    epoch = client.change(wire.Change(add=[wire.PairAdd(forward=2, reverse=3)])).epoch
+    epoch = changed(client, wire.Change(add=[wire.PairAdd(forward=2, reverse=3)])).epoch
     session = Session()
     assert "stop it first" in said("attach", *pin, status=2)
     processes[1].kill()

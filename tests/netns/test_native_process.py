@@ -12,7 +12,18 @@ from lb_adapter.dataplane import worker
 from lb_adapter.dataplane.segment import Segment
 from tests.isolation import isolated
 from tests.netns.pair import SERVER, Session, wait_until, wire_up
-from tests.netns.test_lb_process import FIRST, SECOND, connected, lb, master, said, slave, slave_is_up, state
+from tests.netns.test_lb_process import (
+    FIRST,
+    SECOND,
+    changed,
+    connected,
+    lb,
+    master,
+    said,
+    slave,
+    slave_is_up,
+    state,
+)
 from topologies.patience import PATIENCE_S
 
 PLANE = ("--data-plane", "af_packet", "--threads", "2")
@@ -43,7 +54,7 @@ def test_killed_daemons_leave_the_packets_flowing_and_are_adopted() -> None:
     processes = start()
     wait_until(lambda: connected(client), "handshake")
     pairs = [wire.PairAdd(forward=p.forward, reverse=p.reverse) for p in (FIRST, SECOND)]
-    before = client.change(wire.Change(add=pairs))
+    before = changed(client, wire.Change(add=pairs))
     sessions = [Session() for _ in range(8)] + [Session(SERVER) for _ in range(8)]
     workers = [worker_pid("l1o", "l1i"), worker_pid("l2o", "l2i")]
     for process in processes:

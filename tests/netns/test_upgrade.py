@@ -30,6 +30,7 @@ from tests.netns.test_lb_process import (
     FIRST,
     PINS,
     SECOND,
+    changed,
     command,
     connected,
     filters,
@@ -115,7 +116,7 @@ class Bench:
         stack.callback(self.kill)
         self.restart()
         pairs = [wire.PairAdd(forward=p.forward, reverse=p.reverse) for p in (FIRST, SECOND)]
-        self.client.change(wire.Change(add=pairs))
+        changed(self.client, wire.Change(add=pairs))
         self.sessions = [Session() for _ in range(8)] + [Session(SERVER) for _ in range(8)]
         for session in self.sessions:
             stack.callback(session.close)
@@ -201,7 +202,7 @@ def test_nothing_is_lost_when_daemons_are_killed_and_programs_upgraded(plane: Pl
             bench.upgrade()
         assert not set(carriers) & set(plane.carriers())
         with bench.watched("a change of the chain set afterwards"):
-            bench.client.change(wire.Change(add=[wire.PairAdd(forward=6, reverse=7)]))
+            changed(bench.client, wire.Change(add=[wire.PairAdd(forward=6, reverse=7)]))
         with Session() as late:
             late.talk()
         bench.end()
