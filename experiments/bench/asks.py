@@ -15,6 +15,7 @@ from experiments.bench.pair import Pair, pair
 from experiments.bench.paths import blast
 from experiments.bench.plan import Plan, Result, Say, figure
 from experiments.summary import Claim
+from topologies.patience import PATIENCE_S
 
 _PORT = 7007
 _LOST_NS = 1e9
@@ -71,7 +72,7 @@ def _probe(network: Network, balancers: Pair, sessions: int) -> tuple[float, flo
     before = balancers.counters()[1]["ask_sent"]
     with _echo(network):
         command = [*_URGENT, str(built("probe")), "ask", ADDRESS[CLIENT], str(_PORT), str(sessions)]
-        lines = network.server.run(command, timeout=60)
+        lines = network.server.run(command, timeout=PATIENCE_S)
     asked = balancers.counters()[1]["ask_sent"] - before
     values = np.array([line.split() for line in lines.splitlines()], dtype=float)
     if asked < sessions:

@@ -21,6 +21,7 @@ from typing import Self
 from catenary.errors import Unavailable, Unsupported
 from topologies import namespaces
 from topologies.hosts import Host
+from topologies.patience import PATIENCE_S
 
 HERE = Path(__file__).resolve().parent
 REDIRECT = HERE / "bpf" / "redirect.bpf.o"
@@ -47,7 +48,7 @@ ip neighbour replace {peer} lladdr {peer_mac} dev eth0 nud permanent
 
 def shell(script: str) -> str:
     """Run a script until its first error: its output. Raises `Unavailable` with what it said."""
-    done = subprocess.run(["sh", "-ec", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["sh", "-ec", script], capture_output=True, text=True, timeout=PATIENCE_S)
     if done.returncode != 0:
         raise Unavailable(f"failed with {done.returncode}: {done.stderr.strip()} (in: {script.strip()})")
     return done.stdout

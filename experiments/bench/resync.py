@@ -10,11 +10,11 @@ from experiments.bench.pair import Pair, pair
 from experiments.bench.paths import blast
 from experiments.bench.plan import Plan, Result, Say, figure
 from experiments.summary import Claim
+from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 
 _ROOM = 1.25
 """Of the table, over the sessions: below the share at which it overflows."""
-_PATIENCE_S = 60.0
 
 
 def measure(plan: Plan, say: Say) -> Result:
@@ -41,9 +41,9 @@ def _fill(network: Network, balancers: Pair, sessions: int) -> int:
     def known() -> int:
         return balancers.slave.stats().pins
 
-    sender = blast(network.client, CLIENT, SERVER, sessions=sessions, seconds=_PATIENCE_S)
+    sender = blast(network.client, CLIENT, SERVER, sessions=sessions, seconds=PATIENCE_S)
     try:
-        wait_until(lambda: known() > 0.99 * sessions, "a full table", _PATIENCE_S, interval=0.5)
+        wait_until(lambda: known() > 0.99 * sessions, "a full table", interval=0.5)
     finally:
         sender.kill()
         sender.wait()
@@ -55,7 +55,7 @@ def _lose_master(balancers: Pair, known: int) -> float:
     balancers.services.stop("master")
     begun = time.monotonic()
     balancers.services.restart("master", wait=False)
-    wait_until(balancers.connected, "the copy", _PATIENCE_S, interval=0.01)
+    wait_until(balancers.connected, "the copy", interval=0.01)
     took = time.monotonic() - begun
     copied = balancers.master.stats().pins
     if copied < 0.99 * known:

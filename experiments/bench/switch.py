@@ -26,6 +26,7 @@ from experiments.summary import Claim, Figure
 from lb_adapter import abi
 from lb_adapter.balancer import ChainTable, Pair
 from lb_adapter.dataplane.ebpf import EbpfDataPlane
+from topologies.patience import PATIENCE_S
 
 _RATE = 10_000
 """New sessions a second while the set changes."""
@@ -33,7 +34,6 @@ _NO_REUSE = 100_000_000
 _WEIGHT = 1000
 """Of the new chain, ten times the others': so that the next session or so goes there, and what is measured is
 the switch, not the wait for a session that the hash gives to one chain of 256."""
-_TIMEOUT_S = 5.0
 _MIXED = "packets placed by a mixture of two tables"
 
 
@@ -90,7 +90,7 @@ def _switch(balancers: Balancers, add: TagPair, remove: TagPair) -> float:
             seen.recv(64)
         except TimeoutError:
             request.result()
-            raise Unavailable(f"no packet with tag {add.forward} within {_TIMEOUT_S:g} s") from None
+            raise Unavailable(f"no packet with tag {add.forward} within {PATIENCE_S:g} s") from None
         took = time.monotonic() - begun
         request.result()
     return 1000 * took
@@ -111,7 +111,7 @@ def _listener(link: str, vid: int) -> socket.socket:
     address = (np.frombuffer(buffer, dtype=np.uint8)).ctypes.data
     listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     listener.setsockopt(socket.SOL_SOCKET, 26, struct.pack("@HP", len(program), address))  # SO_ATTACH_FILTER
-    listener.settimeout(_TIMEOUT_S)
+    listener.settimeout(PATIENCE_S)
     listener.bind((link, 0x0003))
     return listener
 

@@ -117,7 +117,7 @@ int main(int argc, char **argv)
 		if (++walks % 3)
 			continue;
 		__atomic_store_n(&segment->present, !segment->present, __ATOMIC_SEQ_CST);
-		if (quiesce(segment, 1000))
+		if (quiesce(segment, 60000))
 			return 2;
 		segment->config.overflow = 0; /* it was entered for want of room */
 	}
