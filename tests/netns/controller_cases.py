@@ -250,8 +250,11 @@ def test_a_missing_switch_is_unavailable_and_nothing_is_remembered(
 def test_a_lost_link_leads_to_another_path(
     controller: Controller, ovs: OpenVSwitch, eventually: Eventually
 ) -> None:
+    logged = len(controller.log)
     ovs.vsctl("del-port", "s3", "s3-s2")
     eventually(lambda: len(controller.client.topology().links) == 3, what="loss of s3-s2")
+    eventually(lambda: "link lost" in controller.log[logged:], what="its loss in the log")
+    assert "no discovery frame came" not in controller.log[logged:], "the switch says it long before"
 
     def detour() -> bool:
         try:
