@@ -212,7 +212,9 @@ def test_flows_deleted_by_hand_come_back_on_reconnect(
     ovs.ofctl("add-flow", "s3", "table=0,priority=7,ip,nw_dst=10.1.2.3,actions=drop")
     reconnect(ovs, "s3")
     eventually(lambda: shape(ovs, "s3") == before, what="the rules of s3 as before")
-    assert controller.client.chains()[0].installed
+    eventually(
+        lambda: controller.client.chains()[0].installed, what="the switches' word that it is installed"
+    )
 
 
 def test_a_chain_is_not_removed_behind_the_back_of_a_switch(
@@ -297,7 +299,9 @@ def test_a_restarted_controller_keeps_its_chains_and_their_traffic(
             return len(got) == sent
 
         eventually(all_there, what=f"all {sent} frames")
-    assert controller.client.chains()[0].installed
+    eventually(
+        lambda: controller.client.chains()[0].installed, what="the switches' word that it is installed"
+    )
     eventually(lambda: {name: shape(ovs, name) for name in PORTS} == before, what="the same rules, no more")
 
 
