@@ -1,4 +1,4 @@
-"""What goes over the wire: the pydantic models of all three REST services, and of the network file.
+"""What goes over the wire: the pydantic models of all three REST services. Those of the file: `config`.
 
 The services never import each other; this page is what they agree on. Unknown keys are refused everywhere.
 Times are seconds, sizes bytes, moments seconds since the epoch (UTC).
@@ -7,33 +7,30 @@ Times are seconds, sizes bytes, moments seconds since the epoch (UTC).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import combinations, product
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    IPvAnyNetwork,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from catenary import chain as _chain
 from catenary import session as _session
 from catenary import tags as _tags
-from catenary.chain import WEIGHT_DEFAULT, WEIGHT_MAX, ChainState, PairState, TagMode
-from catenary.errors import CatenaryError, InvalidValue
+from catenary.chain import WEIGHT_DEFAULT, WEIGHT_MAX, ChainState, PairState
+from catenary.errors import CatenaryError
 
 PROTOCOL = 2
 """Version of what master and slave say to each other; both refuse another one."""
 
 T = TypeVar("T")
-Name = Annotated[str, AfterValidator(lambda name: _checked(lambda: _chain.check_name(name)))]
-VlanId = Annotated[int, AfterValidator(lambda vid: _checked(lambda: _tags.check_vlan_id(vid)))]
+Name = Annotated[
+    str,
+    AfterValidator(lambda name: _checked(lambda: _chain.check_name(name))),
+    WithJsonSchema({"type": "string", "pattern": f"^{_chain.NAME}$"}),
+]
+VlanId = Annotated[
+    int,
+    AfterValidator(lambda vid: _checked(lambda: _tags.check_vlan_id(vid))),
+    WithJsonSchema({"type": "integer", "minimum": _tags.VLAN_ID_MIN, "maximum": _tags.VLAN_ID_MAX}),
+]
 SessionText = Annotated[
     str, AfterValidator(lambda text: _checked(lambda: _session.SessionKey.parse(text)).text)
 ]
@@ -518,134 +515,6 @@ class ManagementHealth(Model):
     chains: int
 
 
-# --- the network file: what discovery can't know ----------------------------------------------------------
-
-
-class HostAttachment(PortRef):
-    """A host outside the segment. It hangs on the switch of the LB whose outer side it is on."""
-
-    mac: Annotated[str, Field(pattern="^([0-9a-f]{2}:){5}[0-9a-f]{2}$")]
-
-
-class NfAttachment(Model):
-    """`pool`: what the NF translates addresses to, if it does; no address is in two NFs' pools."""
-
-    switch: Name
-    ingress: str
-    egress: str
-    tags: TagMode = TagMode.STRIPPED
-    pool: list[IPvAnyNetwork] = []
-
-    def nf(self, name: str) -> _chain.NetworkFunction:
-        return _chain.NetworkFunction(name, self.switch, self.ingress, self.egress, self.tags)
-
-
-class BalancerAttachment(Model):
-    """Where an LB's two ports hang, and the address of its REST service."""
-
-    switch: Name
-    outer: str
-    inner: str
-    url: str
-
-
-class SegmentConfig(Model):
-    """A pair, with the fixed NFs that everything crosses `before` its master and `after` its slave.
-
-    Both are in forward order, on the switch of that LB. `inserted: false`: the pair is not in the way yet,
-    and the segment's one chain carries everything, until it is inserted. `rewrites`: chains change addresses
-    or ports, and the master runs with `--rewrites`.
-    """
-
-    master: Name
-    slave: Name
-    ask_id: VlanId = 4094
-    before: list[Name] = []
-    after: list[Name] = []
-    inserted: bool = True
-    timeouts: TimeoutsModel = TimeoutsModel()
-    rewrites: bool = False
-
-
-class NetworkConfig(Model):
-    """`network.yaml`: read by controller and management system. `switches` maps names to datapath IDs."""
-
-    switches: dict[Name, int]
-    hosts: dict[Name, HostAttachment] = {}
-    nfs: dict[Name, NfAttachment]
-    balancers: dict[Name, BalancerAttachment]
-    segments: dict[Name, SegmentConfig]
-    controller_url: str = "http://127.0.0.1:8081"
-
-    @model_validator(mode="after")
-    def _references(self) -> Self:
-        attached = [(f"host {n!r}", h.switch) for n, h in self.hosts.items()]
-        attached += [(f"NF {n!r}", nf.switch) for n, nf in self.nfs.items()]
-        attached += [(f"load balancer {n!r}", lb.switch) for n, lb in self.balancers.items()]
-        for what, switch in attached:
-            if switch not in self.switches:
-                raise ValueError(f"{what} hangs on unknown switch {switch!r}")
-        for name, nf in self.nfs.items():
-            _checked(partial(nf.nf, name))
-        return self
-
-    @model_validator(mode="after")
-    def _segments(self) -> Self:
-        owners: dict[str, str] = {}
-        for name, segment in self.segments.items():
-            if segment.master == segment.slave:
-                raise ValueError(f"segment {name!r} has {segment.master!r} as master and as slave")
-            fixed = [(segment.master, nf) for nf in segment.before]
-            fixed += [(segment.slave, nf) for nf in segment.after]
-            for lb in (segment.master, segment.slave):
-                if lb not in self.balancers:
-                    raise ValueError(f"segment {name!r} names unknown load balancer {lb!r}")
-            for lb, nf in fixed:
-                self._check_fixed(name, self.balancers[lb].switch, nf)
-            claims = [f"load balancer {lb!r}" for lb in (segment.master, segment.slave)]
-            claims += [*(f"fixed NF {nf!r}" for _, nf in fixed), f"ask ID {segment.ask_id}"]
-            for claim in claims:
-                if claim in owners:
-                    raise ValueError(
-                        f"{claim} is used by segment {owners[claim]!r} and by segment {name!r}: "
-                        "give each its own"
-                    )
-                owners[claim] = name
-        return self
-
-    def _check_fixed(self, segment: str, switch: str, name: str) -> None:
-        if name not in self.nfs:
-            raise ValueError(f"segment {segment!r} names unknown NF {name!r}")
-        nf = self.nfs[name]
-        if nf.switch != switch:
-            raise ValueError(
-                f"fixed NF {name!r} of segment {segment!r} hangs on switch {nf.switch!r}: "
-                f"attach it to that of its load balancer, {switch!r}"
-            )
-        if nf.ingress == nf.egress:
-            raise ValueError(f"fixed NF {name!r} of segment {segment!r} has one port: it needs two")
-
-    @model_validator(mode="after")
-    def _pools(self) -> Self:
-        """A server's answer to an address of two pools could belong to either NF."""
-        for (one, a), (other, b) in combinations(self.nfs.items(), 2):
-            for x, y in product(a.pool, b.pool):
-                if x.version == y.version and x.overlaps(y):
-                    both = x if x.prefixlen > y.prefixlen else y
-                    raise ValueError(f"{both} is in the pools of NF {one!r} and NF {other!r}: part them")
-        return self
-
-    @classmethod
-    def load(cls, text: str, where: str = "network file") -> Self:
-        """Parse YAML (JSON is YAML too); raises `InvalidValue` that names `where`, the key and the fault."""
-        try:
-            return cls.model_validate(yaml.safe_load(text))
-        except yaml.YAMLError as error:
-            raise InvalidValue(f"{where} is not YAML: {error}") from error
-        except ValidationError as error:
-            raise InvalidValue(f"{where}: {explain(error.errors())}") from error
-
-
 def explain(faults: Sequence[Any]) -> str:
     """One line of text for the `errors()` of a pydantic refusal: each place, its fault and its value."""
     lines = []
@@ -653,7 +522,7 @@ def explain(faults: Sequence[Any]) -> str:
         place = ".".join(str(part) for part in item["loc"] if part != "body")
         fault = item["msg"].removeprefix("Value error, ")
         value = item.get("input")
-        hidden = isinstance(value, dict | list) or item["type"] == "value_error"
+        hidden = isinstance(value, dict | list) or item["type"] in ("value_error", "refused")
         shown = "" if hidden else f" (got {value!r})"
         lines.append(f"{place}: {fault}{shown}" if place else f"{fault}{shown}")
     return "; ".join(lines)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from catenary.config import NetworkConfig, ServiceConfig
 from catenary.errors import InvalidValue
-from catenary.wire import NetworkConfig, PortRef
+from catenary.wire import PortRef
 from controller.network import Balancer, Host, Network, Port, Segment
 
 
@@ -15,15 +16,11 @@ def load_network(path: Path) -> Network:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidValue(f"network file {path} can't be read: {error}") from error
-    config = NetworkConfig.load(text, f"network file {path}")
-    try:
-        return network_of(config)
-    except InvalidValue as error:
-        raise InvalidValue(f"network file {path}: {error.detail}") from error
+    return network_of(ServiceConfig.load(text, str(path)))
 
 
 def network_of(config: NetworkConfig) -> Network:
-    """The network file as frozen nouns; raises `InvalidValue` for what can't be wired."""
+    """A network as frozen nouns."""
     return Network(
         switches=dict(config.switches),
         hosts={name: Host(_port(host), host.mac) for name, host in config.hosts.items()},

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from catenary import wire
+from catenary.config import SegmentConfig
 from mgmt_system.reconcile import NOT_SAID
 
 
@@ -19,12 +20,12 @@ def adoption(timeouts: wire.TimeoutsModel) -> float:
     return timeouts.timeouts().longest + timeouts.transit
 
 
-def left(segment: wire.SegmentConfig, view: wire.SegmentView) -> float:
+def left(segment: SegmentConfig, view: wire.SegmentView) -> float:
     """Seconds for which no other chain may come; 0 where the pair stood from the beginning."""
     return 0.0 if view.ago is None else max(0.0, adoption(segment.timeouts) - view.ago)
 
 
-def waits(segment: wire.SegmentConfig, view: wire.SegmentView | None) -> str | None:
+def waits(segment: SegmentConfig, view: wire.SegmentView | None) -> str | None:
     """Why a chain beside the one that a pair was inserted around has to wait; None: it need not."""
     if view is None:
         return NOT_SAID

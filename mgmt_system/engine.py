@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from catenary import wire
 from catenary.chain import ChainState
+from catenary.config import SegmentConfig, ServiceConfig
 from catenary.errors import CatenaryError, InvalidValue, NotFound
 from mgmt_system import adoption
 from mgmt_system.cooldown import Activity, judge
@@ -67,7 +68,7 @@ class Engine:
         ledger: Ledger,
         peers: Peers,
         world: World,
-        network: wire.NetworkConfig,
+        network: ServiceConfig,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -186,7 +187,7 @@ class Engine:
         asks_both = action in (Action.POLL, Action.END)
         return [segment.master, segment.slave] if asks_both else [segment.master]
 
-    def _segment(self, record: ChainRecord) -> wire.SegmentConfig:
+    def _segment(self, record: ChainRecord) -> SegmentConfig:
         return self._network.segments[record.segment]
 
     def _do(self, batch: list[_Task], reasons: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from catenary import wire
 from catenary.chain import PairState
+from catenary.config import ServiceConfig
 from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Unavailable
 from catenary.tags import TagPair
 from mgmt_system import admission
@@ -37,7 +38,7 @@ class Manager:
         ledger: Ledger,
         engine: Engine,
         peers: Peers,
-        network: wire.NetworkConfig,
+        network: ServiceConfig,
         crash_point: CrashPoint,
         *,
         clock: Callable[[], float] = time.time,
@@ -316,7 +317,7 @@ def operation_view(operation: OperationRecord) -> wire.OperationView:
     return wire.OperationView(**vars(operation))
 
 
-def facts(network: wire.NetworkConfig) -> Network:
+def facts(network: ServiceConfig) -> Network:
     """What admission must know of the network file."""
     segments = {
         name: Segment(name, segment.ask_id, rest=2 * segment.timeouts.transit)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from catenary import wire
 from catenary.client import BalancerClient, ControllerClient
+from catenary.config import ServiceConfig
 from catenary.tags import TagPair
 from catenary.token import read_token
 
@@ -60,7 +61,7 @@ class Secrets:
     balancer_ca: Path | None = None
 
 
-def connect(network: wire.NetworkConfig, secrets: Secrets, timeout: float) -> Peers:
+def connect(network: ServiceConfig, secrets: Secrets, timeout: float) -> Peers:
     """Clients for all parts of `network`; no call is made yet. `timeout` in seconds, for every call.
 
     Raises `InvalidValue` for a token file that can't be read.

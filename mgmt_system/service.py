@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from catenary import wire
+from catenary.config import ServiceConfig
 from catenary.errors import InvalidValue
 from mgmt_system import crash
 from mgmt_system.crash import CrashPoint
@@ -54,7 +54,7 @@ class Running:
     @classmethod
     def build(
         cls,
-        network: wire.NetworkConfig,
+        network: ServiceConfig,
         store: KeyValueStore,
         peers: Callable[[float], Peers],
         crash_point: CrashPoint = crash.never,
@@ -71,7 +71,7 @@ class Running:
     @classmethod
     def from_files(cls, network: Path, database: Path, secrets: Secrets) -> Self:
         """Raises `InvalidValue` for a file that can't be read or is not valid, `Conflict` for one in use."""
-        config = wire.NetworkConfig.load(read_text(network), str(network))
+        config = ServiceConfig.load(read_text(network), str(network))
         crash_point = crash.from_environment(os.environ)
         return cls.build(
             config, SqliteStore(database), lambda timeout: connect(config, secrets, timeout), crash_point

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from catenary import wire
 from catenary.chain import ChainState
+from catenary.config import ServiceConfig
 from catenary.errors import CatenaryError
 from catenary.tags import TagPair
 from mgmt_system import adoption
@@ -36,7 +37,7 @@ class StatusPage:
 
     WORKERS = 16
 
-    def __init__(self, peers: Peers, network: wire.NetworkConfig) -> None:
+    def __init__(self, peers: Peers, network: ServiceConfig) -> None:
         self._peers = peers
         self._network = network
         self._pool = ThreadPoolExecutor(self.WORKERS, thread_name_prefix="status")

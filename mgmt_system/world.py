@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from catenary import wire
 from catenary.chain import PairState
+from catenary.config import ServiceConfig
 from catenary.errors import CatenaryError
 from catenary.tags import TagPair
 from mgmt_system.crash import CrashPoint
@@ -38,7 +39,7 @@ class World:
     def __init__(
         self,
         peers: Peers,
-        network: wire.NetworkConfig,
+        network: ServiceConfig,
         crash_point: CrashPoint,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 
 from catenary import durations
+from catenary.config import NetworkConfig, ServiceConfig
 from catenary.errors import InvalidValue
 from catenary.session import Timeouts
-from catenary.wire import NetworkConfig
 from witness.checker import IN_FLIGHT_S, judge
 from witness.events import read_events, read_pins
 from witness.pcaps import Tap, read_pcaps
@@ -152,7 +152,7 @@ def _named(text: str) -> tuple[str, str]:
 def _network(path: Path | None) -> NetworkConfig | None:
     if path is None:
         return None
-    return NetworkConfig.load("\n".join(_lines(path)), str(path))
+    return ServiceConfig.load("\n".join(_lines(path)), str(path))
 
 
 def _lines(path: Path) -> Sequence[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from catenary import wire
 from catenary.chain import PairState
+from catenary.config import ServiceConfig
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
 from catenary.tags import TagPair
 from mgmt_system.crash import CrashPoint, never
@@ -355,7 +356,7 @@ class Site:
     """Fakes, a store, and a management system on them that can crash and restart."""
 
     def __init__(self, path: Path | None = None, network: str = "") -> None:
-        self.network = wire.NetworkConfig.load(network or network_text())
+        self.network = ServiceConfig.load(network or network_text())
         timeouts = self.network.segments["main"].timeouts
         self.slave = FakeBalancer("l2", timeouts=timeouts)
         self.master = FakeMaster("l1", timeouts=timeouts, slave=self.slave)

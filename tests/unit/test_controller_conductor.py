@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from catenary import wire
+from catenary.config import ServiceConfig
 from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Unavailable
 from controller import statefile
 from controller.conductor import Conductor
@@ -19,7 +20,7 @@ from controller.pipeline import BASE_COOKIE, EDGE_COOKIE, CountedFlow, Flow
 from controller.steering import chain_cookie
 from topologies.patience import PATIENCE_S
 
-CONFIG = wire.NetworkConfig.model_validate(
+CONFIG = ServiceConfig.model_validate(
     {
         "switches": {"s1": 1, "s2": 2, "s3": 3},
         "hosts": {"h1": {"switch": "s1", "port": "h1", "mac": "00:00:00:00:00:01"}},
@@ -81,7 +82,7 @@ class Switch:
 class World:
     """A conductor with three switches, a clock to be set, and the links s1-s3-s2."""
 
-    def __init__(self, state: Path | None = None, config: wire.NetworkConfig = CONFIG) -> None:
+    def __init__(self, state: Path | None = None, config: ServiceConfig = CONFIG) -> None:
         self.now = 100.0
         self.wall = 1e9
         self.conductor = Conductor(network_of(config), state, lambda: self.now, lambda: self.wall)
@@ -240,7 +241,7 @@ def test_a_state_file_that_does_not_fit_is_refused(tmp_path: Path, text: str, fa
     [
         (None, "can't be read"),
         ("a: [", "is not YAML"),
-        ("switches: {s1: 1}", "nfs: Field required"),
+        ("switches: {s1: 1}", "nfs: this key is missing: add it"),
         ("{switches: {s1: 1, s2: 1}, nfs: {}, balancers: {}, segments: {}}", "share datapath ID 1"),
     ],
 )

@@ -193,8 +193,8 @@ def test_help_has_an_example(
     "options, text",
     [
         ("--network missing.yaml --db ms.db", "network file missing.yaml can't be read: "),
-        ("--network broken.yaml --db ms.db", "broken.yaml is not YAML: "),
-        ("--network empty.yaml --db ms.db", "empty.yaml: switches: Field required"),
+        ("--network broken.yaml --db ms.db", "broken.yaml:1: this is not YAML: "),
+        ("--network empty.yaml --db ms.db", "empty.yaml:1: switches: this key is missing"),
         ("--network good.yaml --db no/ms.db", "database no/ms.db can't be opened: "),
         ("--network good.yaml --db ms.db --host 0.0.0.0", "refusing to listen on 0.0.0.0: "),
         ("--network good.yaml --db ms.db --port 70000", "port 70000 is out of range: use 0..65535"),

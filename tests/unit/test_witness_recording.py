@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from catenary.config import ServiceConfig
 from catenary.errors import InvalidValue
-from catenary.wire import NetworkConfig
 from tests.unit.witness_runs import SERVER, Run, client
 from witness.cli import app, parse_chain
 from witness.places import Place, PlaceKind, Side, check_places, places_of
@@ -127,7 +127,7 @@ def test_text_that_is_no_chain(text: str) -> None:
 
 
 def test_places_of_a_network() -> None:
-    places = places_of(NetworkConfig.load(NETWORK))
+    places = places_of(ServiceConfig.load(NETWORK))
     assert [(place.name, place.kind, place.interface, place.side) for place in places] == [
         ("l1.outer", PlaceKind.OUTER_MASTER, "s1-eth3", Side.BOTH),
         ("l2.outer", PlaceKind.OUTER_SLAVE, "s2-eth2", Side.BOTH),
@@ -136,7 +136,7 @@ def test_places_of_a_network() -> None:
         ("n2.both", PlaceKind.NF, "s3-eth3", Side.BOTH),
     ]
     with pytest.raises(InvalidValue, match="no segment 'other': the network has main"):
-        places_of(NetworkConfig.load(NETWORK), "other")
+        places_of(ServiceConfig.load(NETWORK), "other")
 
 
 def test_places_of_a_segment_are_not_those_of_fixed_nfs_and_of_other_segments() -> None:
