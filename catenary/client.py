@@ -14,7 +14,9 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from catenary import wire
+from catenary.config import NetworkConfig, ServiceConfig
 from catenary.errors import CatenaryError, InvalidValue, Unavailable, from_problem
+from catenary.plans import PlanView, ServiceView
 from catenary.tags import TagPair
 from catenary.token import read_token
 
@@ -189,6 +191,41 @@ class ManagementClient(Client):
         """Reset a TCP connection, or move a session to another chain."""
         return self.call("POST", "/v1/sessions/end", wire.SessionStatus, request)
 
+    def config(self) -> ServiceConfig:
+        """What is in force, as a document that could be applied."""
+        return self.call("GET", "/v1/config", ServiceConfig)
+
+    def plan(
+        self,
+        config: ServiceConfig,
+        *,
+        force: bool = False,
+        deadline: float | None = None,
+        then: wire.Then | None = None,
+    ) -> PlanView:
+        """What applying a document would change and cost now; changes nothing."""
+        return self.call("POST", "/v1/plan", PlanView, config, force=force, deadline=deadline, then=then)
+
+    def apply(
+        self,
+        config: ServiceConfig,
+        *,
+        token: str | None = None,
+        force: bool = False,
+        deadline: float | None = None,
+        then: wire.Then | None = None,
+    ) -> wire.OperationView | None:
+        """Make a document true; `token` is that of its plan. None: there is nothing to do."""
+        query = {"plan": token, "force": force, "deadline": deadline, "then": then}
+        content = self.send("PUT", "/v1/config", config, **query)
+        return wire.OperationView.model_validate_json(content) if content else None
+
+    def services(self) -> list[ServiceView]:
+        return self.call("GET", "/v1/services", list[ServiceView])
+
+    def service(self, name: str) -> ServiceView:
+        return self.call("GET", f"/v1/services/{name}", ServiceView)
+
     def operations(self) -> list[wire.OperationView]:
         return self.call("GET", "/v1/operations", list[wire.OperationView])
 
@@ -208,15 +245,22 @@ class ManagementClient(Client):
         deadline = clock() + timeout
         while operation.state == "running":
             if clock() > deadline:
-                chain = self.chain(operation.chain)
                 raise Unavailable(
-                    f"operation {operation.id} ({operation.kind} {operation.chain}) is not done after "
-                    f"{timeout:g} s: the chain is {chain.state}"
-                    + (f", {chain.reason}" if chain.reason else "")
+                    f"operation {operation.id} ({operation.kind} {operation.chain or 'a file'}) is not done "
+                    f"after {timeout:g} s: {self._standing(operation)}"
                 )
             sleep(poll)
             operation = self.operation(operation.id)
         return operation
+
+    def _standing(self, operation: wire.OperationView) -> str:
+        """How far an operation is, and what it waits for."""
+        if operation.kind == "apply":
+            waiting = [chain for chain in self.chains() if chain.name in operation.chains and chain.reason]
+            reasons = [f"{chain.name} is {chain.state}, {chain.reason}" for chain in waiting]
+            return "; ".join([f"{operation.done} of {len(operation.chains)} chains are", *reasons])
+        chain = self.chain(operation.chain)
+        return f"the chain is {chain.state}" + (f", {chain.reason}" if chain.reason else "")
 
 
 class BalancerClient(Client):
@@ -310,6 +354,14 @@ class ControllerClient(Client):
     def insert(self, segment: str) -> wire.SegmentView:
         """Lead a segment's traffic through its pair, which knows the chain already. Idempotent."""
         return self.call("PUT", f"/v1/segments/{segment}/inserted", wire.SegmentView)
+
+    def network(self) -> wire.NetworkView:
+        """Which network the controller knows."""
+        return self.call("GET", "/v1/network", wire.NetworkView)
+
+    def put_network(self, network: NetworkConfig, *, check: bool = False) -> wire.NetworkView:
+        """Have it know another one; `Conflict` if that changes what a chain uses. `check`: only ask."""
+        return self.call("PUT", "/v1/network", wire.NetworkView, network, check=check)
 
     def rules(self, name: str) -> list[wire.RuleView]:
         return self.call("GET", f"/v1/chains/{name}/rules", list[wire.RuleView])

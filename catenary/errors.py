@@ -52,6 +52,14 @@ class Conflict(CatenaryError):
     exit_code = 2
 
 
+class PreconditionFailed(CatenaryError):
+    """What the caller saw before, and asked to be unchanged, has changed (HTTP 412)."""
+
+    status = 412
+    title = "Precondition failed"
+    exit_code = 2
+
+
 class Unavailable(CatenaryError):
     """Another part can't be reached or is not ready: the same call may succeed later (HTTP 503)."""
 
@@ -70,7 +78,7 @@ class Unsupported(CatenaryError):
 
 def from_problem(status: int, detail: str) -> CatenaryError:
     """The error that a problem document stands for; an unknown status gives the base class."""
-    for cls in (InvalidValue, Unauthorized, NotFound, Conflict, Unavailable, Unsupported):
+    for cls in (InvalidValue, Unauthorized, NotFound, Conflict, PreconditionFailed, Unavailable, Unsupported):
         if cls.status == status:
             return cls(detail)
     return (InvalidValue if 400 <= status < 500 else CatenaryError)(detail)

@@ -399,6 +399,12 @@ class SegmentView(Model):
     ago: float | None = None
 
 
+class NetworkView(Model):
+    """The network that the controller steers through."""
+
+    revision: str
+
+
 class ControllerHealth(Model):
     status: Literal["ok", "degraded"]
     switches_connected: int
@@ -445,18 +451,21 @@ class ChainView(Model):
 class OperationView(Model):
     """A call that takes time (the paper's asynchronous calls): poll it until it is not `running`.
 
-    `reset` and `moved`: sessions that a removal ended when its deadline had come.
+    `reset` and `moved`: sessions that removals ended when their deadline had come. An `apply` has `chains` in
+    place of a `chain`, of which `done` are what they shall be.
     """
 
     id: str
-    kind: Literal["add", "remove", "cancel"]
-    chain: Name
+    kind: Literal["add", "remove", "cancel", "apply"]
+    chain: str
     state: Literal["running", "succeeded", "failed"]
     reason: str | None = None
     created: float
     finished: float | None = None
     reset: int = 0
     moved: int = 0
+    chains: list[Name] = []
+    done: int = 0
 
 
 class SessionRequest(SessionOrder):

@@ -15,12 +15,14 @@ import structlog
 
 from catenary import wire
 from catenary.chain import Chain
+from catenary.config import NetworkConfig
 from catenary.errors import CatenaryError, Conflict, NotFound, Unavailable
-from controller import statefile
+from controller import rewiring, statefile
+from controller.config import network_of
 from controller.edge import Way, edge_rules
 from controller.fabric import Fabric
 from controller.insertion import check_ends, ends, outers, plain_rules
-from controller.network import Network, Port
+from controller.network import Port
 from controller.pipeline import BASE_COOKIE, CountedFlow, Flow, Rule, resolve
 from controller.steering import (
     AskPlan,
@@ -40,17 +42,22 @@ log = structlog.get_logger("controller")
 
 
 class Conductor:
-    """The steered chains of a network. Changes are one at a time; views never wait for a change."""
+    """The steered chains of a network. Changes are one at a time; views never wait for a change.
+
+    `config` is the network until another one is put; that one stays over a restart, in the file `state`.
+    """
 
     def __init__(
         self,
-        network: Network,
+        config: NetworkConfig,
         state: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        saved = statefile.load(state, network) if state else statefile.Saved()
-        self._network, self._state = network, state
+        saved = statefile.load(state, config) if state else statefile.Saved()
+        self._state, self._put = state, saved.config
+        self._config = saved.config or config.network
+        self._network = network_of(self._config)
         self._plans = {plan.chain.name: plan for plan in saved.chains}
         self._asks = {ask.segment: ask for ask in saved.asks}
         self._inserted = dict(saved.inserted)
@@ -61,7 +68,7 @@ class Conductor:
         self._removing: set[str] = set()
         self._one_change = threading.Lock()
         self._data = threading.Lock()
-        self.fabric = Fabric(network, self._desired, clock)
+        self.fabric = Fabric(self._network, self._desired, clock)
 
     def _desired(self, switch: str) -> list[Rule]:
         with self._data:
@@ -270,15 +277,35 @@ class Conductor:
     def _ask_rules(self, segment: str) -> list[Rule]:
         return ask_rules(self._network, self._asks[segment])
 
-    def _save(self) -> None:
+    def _save(self, put: NetworkConfig | None = None) -> None:
         if self._state is not None:
             with self._data:
-                saved = statefile.Saved(
-                    tuple(self._plans.values()), tuple(self._asks.values()), dict(self._inserted)
-                )
+                plans, asks = tuple(self._plans.values()), tuple(self._asks.values())
+                saved = statefile.Saved(plans, asks, dict(self._inserted), put or self._put)
             statefile.save(self._state, saved)
 
+    def put_network(self, config: NetworkConfig, *, check: bool = False) -> wire.NetworkView:
+        """Go on with another network, or with `check` only say whether that could be.
+
+        Raises `Conflict` for what a steered chain uses and would find changed; then nothing has changed. The
+        switches are brought up to it in the background, as whenever one connects.
+        """
+        with self._one_change:
+            network = network_of(config)
+            rewiring.check(self._network, network, self._plans.values(), self._asks.values())
+            if check or config.revision == self._config.revision:
+                return self.network()
+            self._save(put=config)
+            with self._data:
+                self._network, self._config, self._put = network, config, config
+            self.fabric.rewire(network)
+            log.info("network changed", revision=config.revision)
+            return self.network()
+
     # --- views ---------------------------------------------------------------------------------------
+
+    def network(self) -> wire.NetworkView:
+        return wire.NetworkView(revision=self._config.revision)
 
     def _known(self, name: str) -> Plan:
         plan = self._plans.get(name)

@@ -10,13 +10,13 @@ from catenary.wire import PortRef
 from controller.network import Balancer, Host, Network, Port, Segment
 
 
-def load_network(path: Path) -> Network:
-    """Read and check a network file; raises `InvalidValue` that names the file and the fault."""
+def load_network(path: Path) -> NetworkConfig:
+    """The network of a configuration file; raises `InvalidValue` that names the file and the fault."""
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidValue(f"network file {path} can't be read: {error}") from error
-    return network_of(ServiceConfig.load(text, str(path)))
+        raise InvalidValue(f"configuration {path} can't be read: {error}") from error
+    return ServiceConfig.load(text, str(path)).network
 
 
 def network_of(config: NetworkConfig) -> Network:

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi import Path as PathParam
 
 from catenary import wire
+from catenary.config import NetworkConfig
 from catenary.service import create_app
 from controller.conductor import Conductor
 
@@ -27,6 +28,16 @@ def build(conductor: Conductor, token: str | None) -> FastAPI:
     @app.get("/v1/topology")
     def topology() -> wire.TopologyView:
         return conductor.topology()
+
+    @app.get("/v1/network")
+    def network() -> wire.NetworkView:
+        """Which network the controller steers through."""
+        return conductor.network()
+
+    @app.put("/v1/network")
+    def put_network(network: NetworkConfig, check: bool = False) -> wire.NetworkView:
+        """Steer through another network. What steered chains use can't change. `check`: only ask."""
+        return conductor.put_network(network, check=check)
 
     @app.get("/v1/chains")
     def chains() -> list[wire.SteeredChain]:

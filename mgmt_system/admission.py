@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from catenary.chain import WEIGHT_DEFAULT, Chain, ChainState, NetworkFunction, TagMode
+from catenary.config import ServiceConfig
 from catenary.errors import Conflict, InvalidValue, NotFound
 from catenary.tags import TagPair, allocate
 from mgmt_system.records import ChainRecord, Goal, Then
@@ -33,6 +34,15 @@ class Network:
     nfs: Mapping[str, NetworkFunction]
     segments: Mapping[str, Segment]
     fixed: Mapping[str, str] = field(default_factory=dict)
+
+
+def facts(config: ServiceConfig) -> Network:
+    """What admission must know of a configuration."""
+    segments = {
+        name: Segment(name, segment.ask_id, rest=2 * segment.timeouts.transit)
+        for name, segment in config.segments.items()
+    }
+    return Network({name: nf.nf(name) for name, nf in config.nfs.items()}, segments, config.fixed)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from math import isclose
 
 from catenary import wire
+from catenary.config import SegmentConfig
 
 
-def differs(segment: wire.SegmentConfig, health: wire.BalancerHealth) -> str | None:
+def differs(segment: SegmentConfig, health: wire.BalancerHealth) -> str | None:
     """What a segment's master does otherwise, with both values and the fix; None if all is alike."""
     told = segment.timeouts.model_dump()
     runs = health.timeouts.model_dump()

@@ -14,7 +14,7 @@ from catenary.chain import WEIGHT_DEFAULT
 from catenary.client import ManagementClient
 from catenary.errors import CatenaryError, InvalidValue
 from catenary.listen import Listen
-from mgmt_system import progress, tables
+from mgmt_system import config_cli, progress, tables
 from mgmt_system.session_cli import session_app
 
 M = TypeVar("M", bound=BaseModel)
@@ -27,6 +27,7 @@ segment_app = typer.Typer(no_args_is_help=True, help="List segments, and put a p
 app.add_typer(segment_app, name="segment")
 app.add_typer(ms_app, name="ms")
 app.add_typer(session_app, name="session")
+config_cli.register(app)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Don't wait: print the operation and return.")]
@@ -114,7 +115,7 @@ def remove(
         catenary chain remove chain-1 --force --no-wait
     """
     seconds = None if deadline is None else durations.parse(deadline)
-    choice = _then(then)
+    choice = config_cli.then_of(then)
     with ManagementClient.from_environment() as client:
         operation = client.remove_chain(name, force=force, deadline=seconds, then=choice)
         _follow(client, operation, no_wait, timeout, json)
@@ -250,13 +251,6 @@ def rebalance(
     with ManagementClient.from_environment() as client:
         chain_set = client.rebalance(request, segment=segment)
     tables.show(chain_set, json, tables.rebalanced)
-
-
-def _then(text: str | None) -> wire.Then | None:
-    match text:
-        case None | "reset" | "rebalance":
-            return text
-    raise InvalidValue(f"{text!r} is no end of a session: use --then reset or --then rebalance")
 
 
 def _weight(text: str) -> dict[str, int]:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 from catenary import wire
 from catenary.chain import ChainState
-from catenary.config import SegmentConfig, ServiceConfig
+from catenary.config import SegmentConfig
 from catenary.errors import CatenaryError, InvalidValue, NotFound
-from mgmt_system import adoption
+from mgmt_system import adoption, orders, together
 from mgmt_system.cooldown import Activity, judge
+from mgmt_system.current import Current
 from mgmt_system.peers import CONTROLLER, Balancer, Peers
 from mgmt_system.reconcile import (
     REFUSALS,
@@ -55,6 +56,12 @@ class _Task:
     def record(self) -> ChainRecord:
         return self.stored.record
 
+    @property
+    def action(self) -> Action:
+        """That of a step which is a call."""
+        assert isinstance(self.step, Do)
+        return self.step.action
+
 
 class Engine:
     """Moves every chain towards its goal. `settle` is one pass; `run` repeats it until `stop`.
@@ -68,7 +75,7 @@ class Engine:
         ledger: Ledger,
         peers: Peers,
         world: World,
-        network: ServiceConfig,
+        network: Current,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -80,6 +87,7 @@ class Engine:
         self._monotonic = monotonic
         self._looked = float("-inf")
         self._reasons: dict[str, str] = {}
+        self._held: dict[str, str] = {}
         self._wake = threading.Event()
         self._stopping = False
         for stored in ledger.chains():
@@ -120,14 +128,35 @@ class Engine:
         asked = {(stored.record.id, stored.record.goal) for stored in self._ledger.chains()}
         self._look_if_due()
         reasons: dict[str, str] = {}
+        self._held.clear()
         for _ in range(ROUNDS):
             tasks = self._tasks(asked, reasons)
             if not tasks:
                 break
-            for batch in _batches(tasks):
+            for batch in orders.batches(tasks, lambda task: task.step, lambda task: task.record.segment):
                 self._do(batch, reasons)
+        reasons = self._held | reasons
         self._reasons = reasons
-        return bool(reasons) or any(not stored.record.settled for stored in self._ledger.chains())
+        unfinished = self._conclude()
+        return bool(reasons) or unfinished or any(not item.record.settled for item in self._ledger.chains())
+
+    def _conclude(self) -> bool:
+        """End every apply whose chains are all done; True if any goes on."""
+        applies = [
+            item for item in self._ledger.operations() if (item.kind, item.state) == ("apply", "running")
+        ]
+        chains = self._ledger.chains() if applies else []
+        unfinished = False
+        for operation in applies:
+            members = [stored for stored in chains if stored.record.operation == operation.id]
+            records = [stored.record for stored in members]
+            told = self._world.untold or self._world.told == self._network.revision
+            if told and all(together.done(record, self._world.seen(record)) for record in records):
+                ended = together.end(operation, records, self._clock(), self._world.untold)
+                self._ledger.conclude(members, ended)
+            else:
+                unfinished = True
+        return unfinished
 
     def _look_if_due(self) -> None:
         """A chain that only cools down is polled; for any other step the present state must be known."""
@@ -148,7 +177,16 @@ class Engine:
             record = stored.record
             if record.id in reasons or (record.id, record.goal) not in asked:
                 continue
+            peers = together.peers(record, records)
+            if kept := together.stays(record, peers):
+                self._ledger.advance(stored, kept, None)
+                continue
             step = decide(record, self._world.seen(record), self._clock())
+            held = together.hold(record, peers)
+            if held is not None:  # another round may free it
+                self._held[record.id] = held
+                continue
+            self._held.pop(record.id, None)
             reason = self._obstacle(record, step, records)
             if reason is not None:
                 reasons[record.id] = reason
@@ -161,7 +199,8 @@ class Engine:
         if isinstance(step, Become):
             return None
         if isinstance(step, Do):
-            faults = (self._world.fault(service) for service in self._services(record, step.action))
+            faults = [self._world.fault(service) for service in self._services(record, step.action)]
+            faults += [self._world.untold] if step.action is Action.STEER else []
             fault = next((fault for fault in faults if fault is not None), None)
             others = [other for other in records if other.segment == record.segment and other.carrying]
             return fault or self._insertion(record, step.action, others)
@@ -199,19 +238,20 @@ class Engine:
                 return
             if task.step.action is Action.END and self._ended(task):
                 return  # counted first: what follows may be long in coming
-            self._act(task.step.action, [item.record for item in batch])
+            self._act(batch)
         except (Fault, Waiting) as pause:
             reasons.update({item.record.id: str(pause) for item in batch})
         except REFUSALS as error:
             self._refuse(batch, error, reasons)
         else:
             for item in batch:
-                self._write(item.stored, succeeded(item.record, task.step.action, self._clock()))
+                self._write(item.stored, succeeded(item.record, item.action, self._clock()))
 
     def _refuse(self, batch: list[_Task], error: CatenaryError, reasons: dict[str, str]) -> None:
         if len(batch) > 1:
-            # All of a change is refused for one bad part of it: find out which.
-            for item in batch:
+            # All of a change is refused for one bad part of it: find out which, and let what leaves wait.
+            adds = [item for item in batch if item.action is Action.ADD_PAIR]
+            for item in adds or batch:
                 self._do([item], reasons)
             return
         task = batch[0]
@@ -232,28 +272,23 @@ class Engine:
         if after != before.record:
             self._ledger.advance(before, after, ended)
 
-    def _act(self, action: Action, records: list[ChainRecord]) -> None:
-        """Make the call of a step."""
-        record = records[0]
-        match action:
+    def _act(self, batch: list[_Task]) -> None:
+        """Make the call of a step, or of several that go together."""
+        record = batch[0].record
+        match batch[0].action:
             case Action.STEER:
                 self._steer(record)
             case Action.UNSTEER:
                 self._unsteer(record)
             case Action.POLL | Action.END:
                 self._poll(record)
-            case Action.ADD_PAIR:
-                add = [wire.PairAdd(**_tags(item), weight=item.chain.weight) for item in records]
-                self._change(records, action, wire.Change(add=add))
-            case Action.REMOVE_PAIR:
-                self._change(records, action, wire.Change(remove=[wire.Tags(**_tags(record))]))
-            case Action.CANCEL:
-                self._change(records, action, wire.Change(cancel=[wire.Tags(**_tags(record))]))
-            case Action.FORGET_PAIR:
-                self._change(records, action, wire.Change(forget=[wire.Tags(**_tags(record))]))
+            case Action.WEIGH:
+                self._weigh([item.record for item in batch])
+            case _:
+                self._change(batch)
 
     def _steer(self, record: ChainRecord) -> None:
-        request = steer_request(record)
+        request = orders.steer_request(record)
         call = self._peers.controller.steer
         steered = self._world.call(CONTROLLER, f"steer {record.name}", lambda: call(record.name, request))
         self._world.learn_steered(record.name, steered)
@@ -265,18 +300,29 @@ class Engine:
             self._world.call(CONTROLLER, f"unsteer {record.name}", lambda: call(record.name))
         self._world.learn_steered(record.name, None)
 
-    def _change(self, records: list[ChainRecord], action: Action, change: wire.Change) -> None:
-        master = self._segment(records[0]).master
-        what = f"{action} {', '.join(record.name for record in records)}"
+    def _change(self, batch: list[_Task]) -> None:
+        record = batch[0].record
+        master = self._segment(record).master
+        change = orders.change([(item.action, item.record) for item in batch])
+        what = orders.told([(item.action, item.record) for item in batch])
         try:
             chain_set = self._world.call(master, what, lambda: self._peers.balancers[master].change(change))
         except NotFound as error:
-            if action is Action.ADD_PAIR:
+            if len(batch) > 1 or batch[0].action is Action.ADD_PAIR:
                 raise
             # The master does not know the pair: see so, and let the next step follow from that.
-            self._world.learn_state(master, records[0].chain.tags, None)
+            self._world.learn_state(master, record.chain.tags, None)
             raise Waiting(error.detail) from error
         self._world.learn(master, chain_set)
+
+    def _weigh(self, records: list[ChainRecord]) -> None:
+        master = self._segment(records[0]).master
+        weights = [orders.pair_add(record) for record in records]
+        what = f"{Action.WEIGH} {', '.join(record.name for record in records)}"
+        call = self._peers.balancers[master].rebalance
+        self._world.learn(
+            master, self._world.call(master, what, lambda: call(wire.Rebalance(weights=weights)))
+        )
 
     def _poll(self, record: ChainRecord) -> None:
         """Raises `Waiting` unless the chain is drained."""
@@ -314,28 +360,3 @@ class Engine:
         except NotFound:
             return Activity(name, None, False, 0)
         return Activity(name, answer.state, answer.active, answer.sessions)
-
-
-def steer_request(record: ChainRecord) -> wire.SteerRequest:
-    """What the controller must know of a chain."""
-    tags = wire.Tags.of(record.chain.tags)
-    return wire.SteerRequest(segment=record.segment, tags=tags, nfs=list(record.chain.nfs))
-
-
-def _tags(record: ChainRecord) -> dict[str, int]:
-    return {"forward": record.chain.tags.forward, "reverse": record.chain.tags.reverse}
-
-
-def _batches(tasks: list[_Task]) -> list[list[_Task]]:
-    """Adds of one segment go together: one epoch, one atomic switch of the master's table (rule 4)."""
-    adds: dict[str, list[_Task]] = {}
-    batches = []
-    for task in tasks:
-        if task.step != Do(Action.ADD_PAIR):
-            batches.append([task])
-        elif task.record.segment in adds:
-            adds[task.record.segment].append(task)
-        else:
-            adds[task.record.segment] = [task]
-            batches.append(adds[task.record.segment])
-    return batches

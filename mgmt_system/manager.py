@@ -10,14 +10,15 @@ from dataclasses import replace
 
 from catenary import wire
 from catenary.chain import PairState
-from catenary.config import ServiceConfig
 from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Unavailable
 from catenary.tags import TagPair
 from mgmt_system import admission
-from mgmt_system.admission import Network, Segment, Wanted
+from mgmt_system.admission import Network, Wanted
 from mgmt_system.agreement import differs
 from mgmt_system.crash import CrashPoint
-from mgmt_system.engine import Engine, steer_request
+from mgmt_system.current import Current
+from mgmt_system.engine import Engine
+from mgmt_system.orders import steer_request
 from mgmt_system.peers import CONTROLLER, Peers
 from mgmt_system.records import ChainRecord, Goal, OperationRecord, Then
 from mgmt_system.store.ledger import Ledger, Snapshot
@@ -38,7 +39,7 @@ class Manager:
         ledger: Ledger,
         engine: Engine,
         peers: Peers,
-        network: ServiceConfig,
+        network: Current,
         crash_point: CrashPoint,
         *,
         clock: Callable[[], float] = time.time,
@@ -48,12 +49,15 @@ class Manager:
         self._engine = engine
         self._peers = peers
         self._config = network
-        self._network = facts(network)
         self._crash_point = crash_point
-        self._clock = clock
-        self._operation_id = operation_id
+        self.now = clock
+        self.operation_id = operation_id
         # Requests are decided one by one: two may each be the last but one chain that takes sessions.
-        self._deciding = threading.RLock()
+        self.deciding = threading.RLock()
+
+    @property
+    def _network(self) -> Network:
+        return self._config.facts
 
     def add(self, request: wire.ChainRequest) -> wire.OperationView:
         """Accept a chain: its operation is on disk when this returns.
@@ -62,10 +66,10 @@ class Manager:
         """
         tags = request.tags.pair() if request.tags else None
         wanted = Wanted(tuple(request.nfs), request.name, tags, request.weight, request.segment)
-        operation_id = self._operation_id()
+        operation_id = self.operation_id()
 
         def accept(snapshot: Snapshot) -> tuple[list[ChainRecord], list[OperationRecord]]:
-            now = self._clock()
+            now = self.now()
             record = admission.admit(wanted, snapshot.chains, self._network, operation_id, now)
             self._check_path(record)
             return [record], [OperationRecord(operation_id, "add", record.name, "running", now)]
@@ -84,10 +88,10 @@ class Manager:
                 "a deadline goes with what shall become of the sessions that are left: say both, such as "
                 "--deadline 60s --then reset, or --then rebalance"
             )
-        operation_id = self._operation_id()
+        operation_id = self.operation_id()
 
         def accept(snapshot: Snapshot) -> tuple[list[ChainRecord], list[OperationRecord]]:
-            now = self._clock()
+            now = self.now()
             end = admission.Deadline(now, now + deadline, then) if deadline is not None and then else None
             record = admission.dismiss(name, snapshot.chains, operation_id, force=force, deadline=end)
             if then == "rebalance" and self._config.segments[record.segment].rewrites:
@@ -100,7 +104,7 @@ class Manager:
             adding = self._ledger.operation(before) if before else None
             if adding is not None and before == record.operation:
                 return [record], [adding]  # it is being removed, and has a deadline now
-            if adding is None:
+            if adding is None or adding.kind == "apply":  # which goes on with its other chains
                 return [record], [removal]
             how = "again" if adding.kind == "cancel" else "before it was active"
             reason = f"chain {name!r} was removed {how}"
@@ -110,15 +114,15 @@ class Manager:
 
     def cancel(self, name: str) -> wire.OperationView:
         """Accept that a removal is cancelled; raises `NotFound` or `Conflict`, then nothing has changed."""
-        operation_id = self._operation_id()
+        operation_id = self.operation_id()
 
         def accept(snapshot: Snapshot) -> tuple[list[ChainRecord], list[OperationRecord]]:
-            now = self._clock()
+            now = self.now()
             record = admission.recall(name, snapshot.chains, operation_id, now)
             cancel = OperationRecord(operation_id, "cancel", name, "running", now)
             before = admission.find(name, snapshot.chains).operation
             removal = self._ledger.operation(before) if before else None
-            if removal is None:
+            if removal is None or removal.kind == "apply":
                 return [record], [cancel]
             return [record], [removal.finish("failed", now, f"the removal of {name!r} was cancelled"), cancel]
 
@@ -140,7 +144,7 @@ class Manager:
     ) -> wire.ChainView:
         """The master first: what it refuses is not written down. It is told even what is on record already,
         for the answer to an earlier call may have been lost."""
-        with self._deciding:
+        with self.deciding:
             after = decide(self._ledger.snapshot().chains)
             tags = after.chain.tags
             weight = wire.PairAdd(forward=tags.forward, reverse=tags.reverse, weight=after.chain.weight)
@@ -166,7 +170,7 @@ class Manager:
             )
         if config.inserted:
             return wire.SegmentView(name=segment, inserted=True)
-        with self._deciding:
+        with self.deciding:
             views = {view.name: view for view in self._peers.controller.segments()}
             if segment not in views:
                 raise Conflict(f"the controller has no segment {segment!r}: give both one network file")
@@ -196,7 +200,7 @@ class Manager:
     def _accept(
         self, accept: Callable[[Snapshot], tuple[list[ChainRecord], list[OperationRecord]]]
     ) -> wire.OperationView:
-        with self._deciding:
+        with self.deciding:
             for _ in range(ATTEMPTS):
                 snapshot = self._ledger.snapshot()
                 chains, operations = accept(snapshot)
@@ -282,13 +286,21 @@ class Manager:
         return self.view(named[-1] if named else admission.find(name, records))
 
     def operations(self) -> list[wire.OperationView]:
-        return [operation_view(operation) for operation in self._ledger.operations()]
+        return [self._operation_view(operation) for operation in self._ledger.operations()]
 
     def operation(self, operation_id: str) -> wire.OperationView:
         operation = self._ledger.operation(operation_id)
         if operation is None:
             raise NotFound(f"unknown operation {operation_id!r}: see the list of operations")
-        return operation_view(operation)
+        return self._operation_view(operation)
+
+    def _operation_view(self, operation: OperationRecord) -> wire.OperationView:
+        view = operation_view(operation)
+        if operation.kind != "apply":
+            return view
+        records = [stored.record for stored in self._ledger.chains()]
+        left = [record for record in records if record.operation == operation.id and not record.settled]
+        return view.model_copy(update={"done": len(operation.chains) - len(left)})
 
     def health(self) -> wire.ManagementHealth:
         healthy = not self._engine.faults()
@@ -315,13 +327,3 @@ class Manager:
 
 def operation_view(operation: OperationRecord) -> wire.OperationView:
     return wire.OperationView(**vars(operation))
-
-
-def facts(network: ServiceConfig) -> Network:
-    """What admission must know of the network file."""
-    segments = {
-        name: Segment(name, segment.ask_id, rest=2 * segment.timeouts.transit)
-        for name, segment in network.segments.items()
-    }
-    fixed = {nf: name for name, segment in network.segments.items() for nf in segment.before + segment.after}
-    return Network({name: nf.nf(name) for name, nf in network.nfs.items()}, segments, fixed)

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from catenary.chain import Chain, ChainState
 
-OperationKind = Literal["add", "remove", "cancel"]
+OperationKind = Literal["add", "remove", "cancel", "apply"]
 OperationState = Literal["running", "succeeded", "failed"]
 Then = Literal["reset", "rebalance"]
 
@@ -89,7 +89,10 @@ class ChainRecord:
 
 @dataclass(frozen=True)
 class OperationRecord:
-    """A request that takes time; `finished` is None while it is running."""
+    """A request that takes time; `finished` is None while it is running.
+
+    An `apply` has `chains` in place of a `chain`, and their records all bear its ID until its end.
+    """
 
     id: str
     kind: OperationKind
@@ -100,6 +103,7 @@ class OperationRecord:
     finished: float | None = None
     reset: int = 0
     moved: int = 0
+    chains: tuple[str, ...] = ()
 
     def finish(self, state: OperationState, now: float, reason: str | None = None) -> Self:
         return replace(self, state=state, finished=now, reason=reason)

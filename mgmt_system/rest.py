@@ -10,6 +10,7 @@ from fastapi import FastAPI, Query, Response
 
 from catenary import wire
 from catenary.service import create_app
+from mgmt_system.config_rest import add_config_routes
 from mgmt_system.manager import Manager
 from mgmt_system.service import Running
 
@@ -21,6 +22,7 @@ def create(running: Running, token: str | None) -> FastAPI:
     app = create_app("Catenary management system", token, _lifespan(running))
     _add_chain_routes(app, running.manager)
     _add_other_routes(app, running)
+    add_config_routes(app, running.applying)
     return app
 
 

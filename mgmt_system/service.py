@@ -12,8 +12,10 @@ from typing import Self
 
 from catenary.config import ServiceConfig
 from catenary.errors import InvalidValue
-from mgmt_system import crash
+from mgmt_system import crash, current
+from mgmt_system.applying import Applying
 from mgmt_system.crash import CrashPoint
+from mgmt_system.current import Current
 from mgmt_system.engine import Engine
 from mgmt_system.manager import Manager
 from mgmt_system.peers import Peers, Secrets, connect
@@ -47,6 +49,7 @@ class Running:
     manager: Manager
     status: StatusPage
     sessions: Sessions
+    applying: Applying
     on_failure: Callable[[], None] = lambda: None
     failed: bool = False
     _thread: threading.Thread | None = None
@@ -54,19 +57,22 @@ class Running:
     @classmethod
     def build(
         cls,
-        network: ServiceConfig,
+        first: ServiceConfig,
         store: KeyValueStore,
-        peers: Callable[[float], Peers],
+        peers: Callable[[Current, float], Peers],
         crash_point: CrashPoint = crash.never,
     ) -> Self:
-        """`peers` makes clients with a timeout in seconds."""
+        """`first` is in force until another is applied; `peers` makes clients with a timeout in seconds."""
         ledger = Ledger(store, crash_point)
-        for_engine = peers(ENGINE_TIMEOUT)
+        network = Current(current.load(store, first))
+        for_engine = peers(network, ENGINE_TIMEOUT)
         engine = Engine(ledger, for_engine, World(for_engine, network, crash_point), network)
-        for_requests = peers(REQUEST_TIMEOUT)
+        for_requests = peers(network, REQUEST_TIMEOUT)
         manager = Manager(ledger, engine, for_requests, network, crash_point)
         sessions = Sessions(for_requests, network, manager.records)
-        return cls(store, engine, manager, StatusPage(peers(STATUS_TIMEOUT), network), sessions)
+        status = StatusPage(peers(network, STATUS_TIMEOUT), network)
+        applying = Applying(ledger, engine, manager, status, for_requests, network)
+        return cls(store, engine, manager, status, sessions, applying)
 
     @classmethod
     def from_files(cls, network: Path, database: Path, secrets: Secrets) -> Self:
@@ -74,7 +80,10 @@ class Running:
         config = ServiceConfig.load(read_text(network), str(network))
         crash_point = crash.from_environment(os.environ)
         return cls.build(
-            config, SqliteStore(database), lambda timeout: connect(config, secrets, timeout), crash_point
+            config,
+            SqliteStore(database),
+            lambda network, timeout: connect(network, secrets, timeout),
+            crash_point,
         )
 
     def start(self) -> None:

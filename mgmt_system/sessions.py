@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from catenary import wire
-from catenary.config import ServiceConfig
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
+from mgmt_system.current import Current
 from mgmt_system.peers import Peers
 from mgmt_system.records import ChainRecord
 
@@ -14,7 +14,7 @@ from mgmt_system.records import ChainRecord
 class Sessions:
     """Asks the masters. `chains` gives the records of all chains, for their names."""
 
-    def __init__(self, peers: Peers, network: ServiceConfig, chains: Callable[[], list[ChainRecord]]) -> None:
+    def __init__(self, peers: Peers, network: Current, chains: Callable[[], list[ChainRecord]]) -> None:
         self._peers = peers
         self._network = network
         self._chains = chains

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 from catenary import wire
 from catenary.chain import ChainState
-from catenary.config import ServiceConfig
 from catenary.errors import CatenaryError
 from catenary.tags import TagPair
 from mgmt_system import adoption
 from mgmt_system.agreement import differs
+from mgmt_system.current import Current
 from mgmt_system.peers import CONTROLLER, Peers
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class StatusPage:
 
     WORKERS = 16
 
-    def __init__(self, peers: Peers, network: ServiceConfig) -> None:
+    def __init__(self, peers: Peers, network: Current) -> None:
         self._peers = peers
         self._network = network
         self._pool = ThreadPoolExecutor(self.WORKERS, thread_name_prefix="status")

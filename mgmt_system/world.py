@@ -9,10 +9,10 @@ from typing import TypeVar
 
 from catenary import wire
 from catenary.chain import PairState
-from catenary.config import ServiceConfig
 from catenary.errors import CatenaryError
 from catenary.tags import TagPair
 from mgmt_system.crash import CrashPoint
+from mgmt_system.current import Current
 from mgmt_system.peers import CONTROLLER, Peers
 from mgmt_system.reconcile import REFUSALS, Seen, Sight
 from mgmt_system.records import ChainRecord
@@ -39,7 +39,7 @@ class World:
     def __init__(
         self,
         peers: Peers,
-        network: ServiceConfig,
+        network: Current,
         crash_point: CrashPoint,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -52,6 +52,10 @@ class World:
         self._segments: dict[str, wire.SegmentView] = {}
         self._pairs: dict[str, dict[TagPair, wire.PairView]] = {}
         self._faults: dict[str, tuple[str, float]] = {}
+        self.told: str | None = None
+        """The revision of the network that the controller has; None: it has not said."""
+        self.untold: str | None = None
+        """Why the controller does not take the network in force."""
 
     def faults(self) -> dict[str, str]:
         """Why parts can't be used at present, by name."""
@@ -93,6 +97,7 @@ class World:
 
     def _look_at(self, service: str) -> None:
         if service == CONTROLLER:
+            self._tell_network()
             chains = self.call(service, "chains", self._peers.controller.chains)
             self._steered = {chain.name: chain for chain in chains}
             self._steered_all = True
@@ -103,8 +108,24 @@ class World:
         else:
             self.learn(service, self.call(service, "pairs", self._peers.balancers[service].pairs))
 
+    def _tell_network(self) -> None:
+        """Give the controller the network in force if it has another."""
+        network = self._network.network
+        controller = self._peers.controller
+        self.told = self.call(CONTROLLER, "network", controller.network).revision
+        self.untold = None
+        if self.told == network.revision:
+            return
+        try:
+            view = self.call(CONTROLLER, "put network", lambda: controller.put_network(network))
+        except REFUSALS as error:
+            self.untold = f"the controller refuses the network of the configuration: {error.detail}"
+        else:
+            self.told = view.revision
+
     def _forget(self, service: str) -> None:
         if service == CONTROLLER:
+            self.told = None
             self._steered, self._steered_all, self._segments = {}, False, {}
         self._pairs.pop(service, None)
 
@@ -145,7 +166,9 @@ class World:
         if pairs is None:
             return seen
         pair = pairs.get(record.chain.tags)
-        return replace(seen, pair=pair.state if pair else Sight.ABSENT)
+        return (
+            replace(seen, pair=pair.state, weight=pair.weight) if pair else replace(seen, pair=Sight.ABSENT)
+        )
 
     def _steering(self, record: ChainRecord) -> Seen:
         if record.name not in self._steered and not self._steered_all:

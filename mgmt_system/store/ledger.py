@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from catenary.chain import Chain, ChainState
@@ -18,6 +18,8 @@ from mgmt_system.records import ChainRecord, Goal, OperationRecord
 from mgmt_system.store import KeyValueStore
 
 GATE = "gate"
+CONFIG = "config"
+"""The configuration that was applied last: JSON, without the chains, which are records of their own."""
 REMOVED_KEPT = 50
 OPERATIONS_KEPT = 200
 
@@ -67,9 +69,15 @@ class Ledger:
         return OperationRecord(**json.loads(entry.value)) if entry else None
 
     def accept(
-        self, snapshot: Snapshot, chains: Collection[ChainRecord], operations: Collection[OperationRecord]
+        self,
+        snapshot: Snapshot,
+        chains: Collection[ChainRecord],
+        operations: Collection[OperationRecord],
+        config: str | None = None,
     ) -> bool:
         """Write what a request asks for, if no other request was accepted since `snapshot`; else False.
+
+        `config`: the configuration from now on, if it changes.
 
         The engine may have moved the chain on meanwhile: the revision of each chain is expected too.
         """
@@ -82,7 +90,8 @@ class Ledger:
                 return False
             expect[key] = stored.revision if stored else 0
         put = self._outdated(present.values()) | {GATE: ""} | _rows(chains, operations)
-        what = ", ".join(f"{record.name} shall be {record.goal}" for record in chains)
+        put |= {CONFIG: config} if config is not None else {}
+        what = ", ".join(f"{record.name} shall be {record.goal}" for record in chains) or "configuration"
         return self._commit(put, expect, what)
 
     def advance(self, before: StoredChain, after: ChainRecord, operation: OperationRecord | None) -> bool:
@@ -90,6 +99,12 @@ class Ledger:
         what = f"{after.name} is {after.state}" + (f", shall be {after.goal}" if after.failure else "")
         put = _rows([after], [operation] if operation else [])
         return self._commit(put, {_key(after): before.revision}, what)
+
+    def conclude(self, members: Collection[StoredChain], operation: OperationRecord) -> bool:
+        """Write the end of an operation of several chains, if nobody else wrote any of them; else False."""
+        expect = {_key(stored.record): stored.revision for stored in members}
+        chains = [replace(stored.record, operation=None) for stored in members]
+        return self._commit(_rows(chains, [operation]), expect, f"{operation.kind} is {operation.state}")
 
     def _commit(self, put: dict[str, str | None], expect: dict[str, int], what: str) -> bool:
         done = self._store.commit(put, expect)

@@ -143,13 +143,13 @@ def test_places_of_a_segment_are_not_those_of_fixed_nfs_and_of_other_segments() 
     text = NETWORK.replace("main: {", "main: {before: [n2], ").replace(
         "n2: {switch: s3, ingress: s3-eth3, egress: s3-eth3", "n2: {switch: s1, ingress: a, egress: b"
     )
-    assert {place.nf for place in places_of(NetworkConfig.load(text))} == {"", "n1"}
-    assert {place.nf for place in places_of(NetworkConfig.load(text), named=["n2"])} == {"", "n1", "n2"}
+    assert {place.nf for place in places_of(ServiceConfig.load(text))} == {"", "n1"}
+    assert {place.nf for place in places_of(ServiceConfig.load(text), named=["n2"])} == {"", "n1", "n2"}
     text = NETWORK.replace("  l1: {", "  l3: {switch: s1, outer: c, inner: d, url: x}\n  l1: {").replace(
         "  l2: {", "  l4: {switch: s2, outer: c, inner: d, url: y}\n  l2: {"
     )
     text += "  other: {master: l3, slave: l4, ask_id: 4093}\n"
-    assert {place.nf for place in places_of(NetworkConfig.load(text), "main", ["n2"])} == {"", "n2"}
+    assert {place.nf for place in places_of(ServiceConfig.load(text), "main", ["n2"])} == {"", "n2"}
 
 
 def test_places_that_clash() -> None:

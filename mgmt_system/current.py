@@ -1,0 +1,47 @@
+"""The configuration in force, which an apply replaces while all parts go on reading it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from catenary.config import BalancerAttachment, SegmentConfig, ServiceConfig
+from mgmt_system.admission import facts
+from mgmt_system.store import KeyValueStore
+from mgmt_system.store.ledger import CONFIG
+
+
+class Current:
+    """The configuration in force, without its chains. `put` replaces it as a whole, from any thread."""
+
+    def __init__(self, config: ServiceConfig) -> None:
+        self.put(config)
+
+    def put(self, config: ServiceConfig) -> None:
+        self.config = config.model_copy(update={"chains": {}})
+        self.facts = facts(config)
+        self.network = self.config.network
+        self.revision = self.network.revision
+
+    @property
+    def segments(self) -> Mapping[str, SegmentConfig]:
+        return self.config.segments
+
+    @property
+    def balancers(self) -> Mapping[str, BalancerAttachment]:
+        return self.config.balancers
+
+    @property
+    def controller_url(self) -> str:
+        return self.config.controller_url
+
+
+def load(store: KeyValueStore, first: ServiceConfig) -> ServiceConfig:
+    """What was applied last; `first`, which is written down then, if nothing was."""
+    store.commit({CONFIG: written(first)}, {CONFIG: 0})
+    entry = store.get(CONFIG)
+    return ServiceConfig.model_validate_json(entry.value) if entry else first
+
+
+def written(config: ServiceConfig) -> str:
+    """As it stands in the store."""
+    return config.model_copy(update={"chains": {}}).model_dump_json()
