@@ -182,7 +182,7 @@ class Engine:
                 self._ledger.advance(stored, kept, None)
                 continue
             step = decide(record, self._world.seen(record), self._clock())
-            held = together.hold(record, peers)
+            held = together.hold(record, peers, reasons)
             if held is not None:  # another round may free it
                 self._held[record.id] = held
                 continue
@@ -250,8 +250,8 @@ class Engine:
     def _refuse(self, batch: list[_Task], error: CatenaryError, reasons: dict[str, str]) -> None:
         if len(batch) > 1:
             # All of a change is refused for one bad part of it: find out which, and let what leaves wait.
-            adds = [item for item in batch if item.action is Action.ADD_PAIR]
-            for item in adds or batch:
+            come = [item for item in batch if item.action in (Action.ADD_PAIR, Action.CANCEL)]
+            for item in come or batch:
                 self._do([item], reasons)
             return
         task = batch[0]

@@ -12,6 +12,7 @@ from mgmt_system.records import ChainRecord
 T = TypeVar("T")
 _GROUPS = {
     Action.ADD_PAIR: "change",
+    Action.CANCEL: "change",
     Action.REMOVE_PAIR: "change",
     Action.WEIGH: "weights",
 }

@@ -205,7 +205,7 @@ def refused(record: ChainRecord, action: Action, error: CatenaryError) -> ChainR
     taken back goes on leaving.
     """
     if action is Action.CANCEL and isinstance(error, REFUSALS):
-        return replace(record, goal=Goal.ABSENT)
+        return replace(record, goal=Goal.ABSENT, failure=error.detail)
     new = record.goal is Goal.PRESENT and record.state in (ChainState.REQUESTED, ChainState.STEERED)
     if new and isinstance(error, REFUSALS):
         return replace(record, goal=Goal.FAILED, failure=error.detail)

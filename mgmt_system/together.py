@@ -22,24 +22,25 @@ def peers(record: ChainRecord, records: Collection[ChainRecord]) -> list[ChainRe
     return [other for other in others if other.segment == record.segment]
 
 
-def hold(record: ChainRecord, others: Collection[ChainRecord]) -> str | None:
-    """Why a chain waits for its peers; None: it need not."""
+def hold(record: ChainRecord, others: Collection[ChainRecord], waiting: Collection[str]) -> str | None:
+    """Why a chain waits for its peers; None: it need not. `waiting` are the IDs of those that can't go on."""
     joins = record.goal is Goal.PRESENT and record.state is ChainState.STEERED
     leaves = record.goal is Goal.ABSENT and record.state is ChainState.ACTIVE
-    late = [other.name for other in others if _on_its_way(other)]
+    coming = [other for other in others if other.goal is Goal.PRESENT and not other.settled]
+    late = [
+        other.name
+        for other in coming
+        if other.state is ChainState.REQUESTED or (leaves and other.id in waiting)
+    ]
     if not late or not (joins or leaves):
         return None
-    return f"what this segment gets and loses goes together: chain {', '.join(late)} is not steered yet"
-
-
-def _on_its_way(record: ChainRecord) -> bool:
-    return record.goal is Goal.PRESENT and record.state is ChainState.REQUESTED
+    return f"what this segment gets and loses goes together: chain {', '.join(late)} is not ready yet"
 
 
 def stays(record: ChainRecord, others: Collection[ChainRecord]) -> ChainRecord | None:
     """A chain that was to leave once one has failed that was to come; None: it goes its way."""
     leaves = record.goal is Goal.ABSENT and record.state is ChainState.ACTIVE
-    failed = any(other.goal is Goal.FAILED for other in others)
+    failed = any(other.failure for other in others)
     return replace(record, goal=Goal.PRESENT, deadline=None, then=None) if leaves and failed else None
 
 
@@ -56,14 +57,9 @@ def end(
     operation: OperationRecord, members: Collection[ChainRecord], now: float, reason: str | None = None
 ) -> OperationRecord:
     """The operation once all of its chains are done; `reason` is what else went wrong."""
-    faults = [
-        f"chain {record.name!r}: {record.failure or 'failed'}"
-        for record in members
-        if record.state is ChainState.FAILED
-    ]
-    faults += [reason] if reason else []
-    if any(record.state is ChainState.FAILED for record in members):
-        faults.append("what was to be removed from its segment stays")
+    failures = [f"chain {record.name!r}: {record.failure}" for record in members if record.failure]
+    stayed = ["what was to be removed from its segment stays"] if failures else []
+    faults = [*failures, *stayed, *([reason] if reason else [])]
     counted = replace(
         operation,
         reset=sum(record.reset for record in members),

@@ -275,3 +275,35 @@ def test_killed_at_every_point_of_an_apply_the_next_process_finishes_it() -> Non
         if len(passed) < at:
             break
     assert at > 15, "it passes its crash points"
+
+
+def test_a_chain_is_taken_back_as_another_leaves_in_one_epoch(site: Site) -> None:
+    apply(site, ONE)
+    site.settle()
+    site.master.sessions[TagPair(2, 3)] = 1
+    apply(site, OTHERS)
+    site.step()
+    epoch = site.master.epoch
+    apply(site, ONE)
+    site.step()
+    assert site.master.epoch == epoch + 1
+    assert site.master.states[TagPair(2, 3)] is PairState.ACTIVE
+    site.settle()
+    assert site.states() == {"one": "active", "two": "removed", "three": "removed"}
+
+
+def test_what_shall_go_stays_if_the_other_comes_back_too_late(site: Site) -> None:
+    apply(site, ONE)
+    site.settle()
+    for balancer in (site.master, site.slave):
+        balancer.sessions[TagPair(2, 3)] = 1
+    apply(site, OTHERS)
+    site.step()
+    site.master.states[TagPair(2, 3)] = PairState.CLOSED  # and the next look is still to come
+    operation = apply(site, ONE)
+    for balancer in (site.master, site.slave):
+        balancer.sessions.clear()
+    site.settle()
+    view = site.manager.operation(operation)
+    assert (view.state, "what was to be removed" in (view.reason or "")) == ("failed", True)
+    assert site.states() == {"one": "removed", "two": "active", "three": "active"}
