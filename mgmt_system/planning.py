@@ -15,7 +15,7 @@ from catenary.document import Fault
 from catenary.errors import CatenaryError
 from catenary.plans import Kind, PlanChange, Verb
 from catenary.wire import Tags
-from mgmt_system import admission
+from mgmt_system import admission, live
 from mgmt_system.admission import Deadline, Wanted, facts
 from mgmt_system.records import ChainRecord, Goal
 
@@ -84,7 +84,7 @@ def decide(
     """What applying `wanted` means now."""
     decision = Decision()
     decision.changes.extend(_network_changes(config, wanted))
-    decision.faults.extend(_live_faults(config, wanted, records))
+    decision.faults.extend(live.faults(config, wanted, records))
     _Chains(wanted, records, terms, decision).decide()
     return decision
 
@@ -119,44 +119,6 @@ def _said(entry: Any) -> dict[str, Any]:
     return {"dpid": entry} if isinstance(entry, int) else entry.model_dump(mode="json")
 
 
-def _live_faults(
-    config: ServiceConfig, wanted: ServiceConfig, records: Collection[ChainRecord]
-) -> Iterator[Fault]:
-    """What live chains use, and can't be changed or taken away under them."""
-    if config.controller_url != wanted.controller_url:
-        text = "can't be changed while the management system runs: start one with a database of its own"
-        yield Fault(("controller_url",), text)
-    tags = {vid: record.name for record in records if record.live for vid in record.chain.tags.ids}
-    for name, segment in wanted.segments.items():
-        if segment.ask_id in tags:
-            text = f"VLAN ID {segment.ask_id} is a tag of chain {tags[segment.ask_id]!r}: choose another"
-            yield Fault(("segments", name, "ask_id"), text)
-    users: dict[tuple[str, str], str] = {}
-    for record in records:
-        if record.live:
-            segment = config.segments[record.segment]
-            used = [("segments", record.segment), ("balancers", segment.master), ("balancers", segment.slave)]
-            used += [("nfs", nf) for nf in (*record.chain.nfs, *segment.before, *segment.after)]
-            users |= dict.fromkeys(used, f"chain {record.name!r} ({record.state})")
-    for (section, name), user in sorted(users.items()):
-        old, new = getattr(config, section)[name], getattr(wanted, section).get(name)
-        if old == new:
-            continue
-        if new is None:
-            text = f"{name!r} is used by {user}: remove the chain first, and this once it is gone"
-            yield Fault((section, name), text)
-            continue
-        for key in (key for key, value in old if value != getattr(new, key)):
-            text = f"can't be changed while {user} uses it: remove that chain first"
-            hint = _RESTART if section == "segments" and key not in ("before", "after", "inserted") else ""
-            if key == "inserted":
-                text = "does not change by a file: put the pair in with catenary segment insert"
-            yield Fault((section, name, key), text + hint)
-
-
-_RESTART = ", then apply this, start the load balancers of the segment with it, and add the chain again"
-
-
 class _Chains:
     """The chains of one decision: each is decided on what those before it left."""
 
@@ -172,14 +134,14 @@ class _Chains:
 
     def decide(self) -> None:
         """Those that leave first: a segment may be left to others."""
-        live = {record.name: record for record in self._before if record.live}
-        for record in live.values():
+        held = {record.name: record for record in self._before if record.live}
+        for record in held.values():
             if _stays(record) and record.name not in self._wanted.chains:
                 self._remove(record)
         for name, chain in self._wanted.chains.items():
             try:
-                if name in live:
-                    self._keep(live[name], chain)
+                if name in held:
+                    self._keep(held[name], chain)
                 else:
                     self._add(name, chain)
             except CatenaryError as error:
