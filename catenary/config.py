@@ -97,7 +97,8 @@ class BalancerAttachment(Model):
 
 def _durations_in_schema(schema: dict[str, Any]) -> None:
     for name, field in schema["properties"].items():
-        schema["properties"][name] = {**_DURATION_SCHEMA, "default": durations.text(field["default"])}
+        default = {"default": durations.text(field["default"])} if "default" in field else {}
+        schema["properties"][name] = {**_DURATION_SCHEMA, **default}
 
 
 class TimeoutsConfig(TimeoutsModel):

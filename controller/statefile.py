@@ -17,7 +17,7 @@ from catenary.config import NetworkConfig
 from catenary.errors import CatenaryError, InvalidValue
 from catenary.tags import TagPair
 from controller.config import network_of
-from controller.network import Port
+from controller.network import Network, Port
 from controller.steering import AskPlan, Hop, Plan, ask_rules, chain_rules
 from controller.steering import Path as Hops
 

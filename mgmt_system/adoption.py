@@ -46,6 +46,6 @@ def forgotten(view: wire.SegmentView | None, carrying: Sequence[str]) -> str | N
         return NOT_SAID
     return (
         f"the controller has forgotten that the pair of segment {view.name!r} is inserted, and one chain "
-        f"would get the sessions of {', '.join(carrying)}: give the controller its state file back, or write "
-        "inserted: true into the network file and restart the controller and the management system"
+        f"would get the sessions of {', '.join(carrying)}: give the controller its state file back, or apply "
+        "a configuration in which it has inserted: true"
     )

@@ -29,5 +29,5 @@ def differs(segment: SegmentConfig, health: wire.BalancerHealth) -> str | None:
         return None
     return (
         f"it does not run with what the network file says: {', '.join(found)}; start it with these options, "
-        "or correct the file and restart the management system"
+        "or apply a configuration that says so while the segment has no chain"
     )

@@ -51,6 +51,8 @@ def _used(config: ServiceConfig, wanted: ServiceConfig, live: Collection[ChainRe
 def _changed(section: str, name: str, old: Any, new: Any, why: str) -> Iterator[Fault]:
     for key in (key for key, value in old if value != getattr(new, key)):
         text = f"can't be changed {why}"
+        if key == "inserted" and new.inserted:
+            continue  # the controller knows: it refuses while a chain is steered past the pair
         if key == "inserted":
             text = "does not change by a file: put the pair in with catenary segment insert"
         elif section == "segments" and key not in ("before", "after"):

@@ -150,6 +150,10 @@ def test_an_unexpected_error_ends_the_service(site: Site, eventually: Eventually
 def test_the_openapi_page_names_every_call(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {
+        "/v1/config",
+        "/v1/plan",
+        "/v1/services",
+        "/v1/services/{name}",
         "/v1/chains",
         "/v1/chains/{name}",
         "/v1/chains/{name}/cancel",
