@@ -21,7 +21,7 @@ from controller import rewiring, statefile
 from controller.config import network_of
 from controller.edge import Way, edge_rules
 from controller.fabric import Fabric
-from controller.insertion import check_ends, ends, outers, plain_rules
+from controller.insertion import check_alone, ends, outers, plain_rules
 from controller.network import Port
 from controller.pipeline import BASE_COOKIE, CountedFlow, Flow, Rule, resolve
 from controller.steering import (
@@ -226,7 +226,8 @@ class Conductor:
         try:
             others = list(self._plans.values())
             plan = plan_chain(self._network, topology, chain, request.segment, others)
-            self._check_plain(plan)
+            if self._plain(plan.segment):
+                check_alone(self._network, plan, [other for other in others if self._plain(other.segment)])
             ask = self._asks.get(plan.segment) or plan_asks(self._network, topology, plan.segment)
         except NoPath as conflict:
             # The missing path may lead over a switch or a link that is not there yet.
@@ -240,18 +241,6 @@ class Conductor:
         if waits:
             raise Unavailable(f"chain {name!r} can't be steered yet: waiting for {', '.join(waits)}")
         return plan, None if plan.segment in self._asks else ask
-
-    def _check_plain(self, plan: Plan) -> None:
-        if not self._plain(plan.segment):
-            return
-        plain = [other for other in self._plans.values() if self._plain(other.segment)]
-        for other in plain:
-            if other.segment == plan.segment:
-                raise Conflict(
-                    f"the pair of segment {plan.segment!r} is not in the way of its traffic, which chain "
-                    f"{other.chain.name!r} carries alone: insert it first (catenary segment insert)"
-                )
-        check_ends(self._network, plan, plain)
 
     def _add(self, plan: Plan, ask: AskPlan | None) -> None:
         rules = chain_rules(self._network, plan)

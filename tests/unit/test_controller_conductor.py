@@ -360,7 +360,7 @@ def test_a_state_file_with_several_chains_where_no_pair_is_in_the_way_is_refused
 def test_a_state_file_of_another_version_is_not_to_be_removed(tmp_path: Path) -> None:
     state = tmp_path / "state.json"
     state.write_text('{"version": 1, "chains": [], "asks": []}')
-    with pytest.raises(InvalidValue, match="version 1 is unknown, this controller reads 2") as refused:
+    with pytest.raises(InvalidValue, match="version 1 is unknown, this controller reads 3") as refused:
         World(state)
     assert "inserted count as not in the way" in refused.value.detail
     assert "remove" not in refused.value.detail
