@@ -84,7 +84,7 @@ class Applying:
         view = self._view(snapshot)
         now = self._manager.now()
         loads = {chain.name: costs.load(chain, now) for chain in self.status().chains}
-        estimate = Costs(wanted, loads, options.deadline)
+        estimate = Costs(self._network.config, loads, options.deadline)
         return PlanView(
             revision=view.revision,
             token=_token(view.revision, wanted),

@@ -14,7 +14,7 @@ from mgmt_system.records import ChainRecord, Goal
 
 @dataclass(frozen=True)
 class Costs:
-    """What the estimate is made from: document, loads of chains (None: unknown), deadline in seconds."""
+    """What the estimate is made from: what is in force, loads of chains (None: unknown), deadline in s."""
 
     config: ServiceConfig
     loads: Mapping[str, Load | None]

@@ -12,6 +12,7 @@ from catenary.chain import ChainState
 from catenary.config import ChainConfig, ServiceConfig
 from catenary.document import told
 from mgmt_system.admission import Deadline
+from mgmt_system.costs import Costs
 from mgmt_system.planning import Decision, Terms, decide, in_force
 from mgmt_system.records import ChainRecord, Goal
 
@@ -179,3 +180,21 @@ def test_what_is_refused_is_told_as_a_change_too() -> None:
     assert [(change.name, change.before, change.after) for change in decision.changes] == [
         ("l4", {"inner": "i4"}, {"inner": "i9"})
     ]
+
+
+def test_a_chain_that_rewrites_leaves_no_session_to_others() -> None:
+    before = changed("ask_id: 4093}", "ask_id: 4093, rewrites: true}")
+    after = before.model_copy(update={"chains": {}})
+    for then, refused in (("rebalance", True), ("reset", False)):
+        end = Deadline(1000.0, 1060.0, then)  # type: ignore[arg-type]
+        told = faults(decide(before, after, running(before), terms(deadline=end)))
+        assert [text.startswith("chains.z: it is in segment 'second'") for text in told] == [True] * refused
+
+
+def test_a_plan_without_a_live_segment_is_refused_and_has_its_cost() -> None:
+    body = TWO.model_dump()
+    del body["segments"]["second"], body["chains"]["z"]
+    decision = decide(TWO, ServiceConfig.model_validate(body), running(TWO), terms())
+    assert faults(decision)[0].startswith("balancers.l3") or "second" in faults(decision)[0]
+    costs = Costs(TWO, {"z": None}).segments(running(TWO), decision.records)
+    assert [segment.segment for segment in costs] == ["second"]
