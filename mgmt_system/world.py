@@ -58,8 +58,9 @@ class World:
         """Why the controller does not take the network in force."""
 
     def faults(self) -> dict[str, str]:
-        """Why parts can't be used at present, by name."""
-        return {service: reason for service, (reason, _) in dict(self._faults).items()}
+        """Why parts can't be used at present, or not as they should be, by name."""
+        refused = {CONTROLLER: self.untold} if self.untold else {}
+        return refused | {service: reason for service, (reason, _) in dict(self._faults).items()}
 
     def fault(self, service: str) -> str | None:
         """Why a part is left alone now; None when it may be called."""
