@@ -114,12 +114,29 @@ class Applying:
                 self._check(wanted, decision, self._view(snapshot).revision, condition)
                 operation = self._begun(operation_id, decision)
                 taken_over = self._taken_over(snapshot.chains, decision.records)
-                config = current.written(wanted) if decision.document else None
-                if self._ledger.accept(snapshot, decision.records, [*taken_over, operation], config):
-                    self._network.put(wanted)
+                if self._accept(wanted, snapshot, decision, [*taken_over, operation]):
                     self._engine.wake()
                     return operation_view(operation)
         raise Unavailable("too many requests at once: try again")
+
+    def _accept(
+        self,
+        wanted: ServiceConfig,
+        snapshot: Snapshot,
+        decision: Decision,
+        operations: Sequence[OperationRecord],
+    ) -> bool:
+        """Write it all down. The configuration is in force a moment before: the engine must know what the
+        chains on record refer to."""
+        config = current.written(wanted) if decision.document else None
+        before, done = self._network.config, False
+        self._network.put(wanted)
+        try:
+            done = self._ledger.accept(snapshot, decision.records, operations, config)
+        finally:
+            if not done:
+                self._network.put(before)
+        return done
 
     def _decide(
         self, wanted: ServiceConfig, snapshot: Snapshot, options: Options, operation: str

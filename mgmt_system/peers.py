@@ -11,6 +11,7 @@ from typing import Protocol
 from catenary import wire
 from catenary.client import BalancerClient, ControllerClient
 from catenary.config import NetworkConfig
+from catenary.errors import NotFound
 from catenary.tags import TagPair
 from catenary.token import read_token
 from mgmt_system.current import Current
@@ -75,7 +76,10 @@ class Balancers(Mapping[str, Balancer]):
         self._lock = threading.Lock()
 
     def __getitem__(self, name: str) -> Balancer:
-        url = self._network.balancers[name].url
+        balancer = self._network.balancers.get(name)
+        if balancer is None:
+            raise NotFound(f"load balancer {name!r} is not part of the configuration any more")
+        url = balancer.url
         with self._lock:
             if (name, url) not in self._clients:
                 self._clients[name, url] = self._make(name, url)

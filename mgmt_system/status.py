@@ -94,7 +94,8 @@ class StatusPage:
         return lambda: _Look(balancer.health(), balancer.stats())
 
     def _balancer_status(self, name: str, look: _Look | CatenaryError) -> wire.ServiceStatus:
-        url = self._network.balancers[name].url
+        balancer = self._network.balancers.get(name)  # it may have gone meanwhile
+        url = balancer.url if balancer else ""
         if isinstance(look, CatenaryError):
             return wire.ServiceStatus(name=name, url=url, ok=False, reason=look.detail)
         well = look.health.status == "ok"

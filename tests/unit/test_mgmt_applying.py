@@ -307,3 +307,26 @@ def test_what_shall_go_stays_if_the_other_comes_back_too_late(site: Site) -> Non
     view = site.manager.operation(operation)
     assert (view.state, "what was to be removed" in (view.reason or "")) == ("failed", True)
     assert site.states() == {"one": "removed", "two": "active", "three": "active"}
+
+
+def test_a_segment_is_known_before_its_chains_are_on_record(site: Site) -> None:
+    """The engine runs beside: it must never meet a chain whose segment it does not know."""
+    second = network_text().replace("balancers:\n", MORE_BALANCERS).replace("segments:\n", MORE_SEGMENTS)
+    seen: list[bool] = []
+
+    def look(what: str) -> None:
+        if what.startswith("store write"):
+            known = site.network.segments
+            seen.extend(stored.record.segment in known for stored in site.ledger.chains())
+
+    site.restart(look)
+    more = file("  one: {nfs: [n1], segment: main}\n  other: {nfs: [n3], segment: second}", second)
+    assert site.applying.apply(more, PLAIN, ANYTHING) is not None
+    assert seen == [True, True]
+
+
+MORE_BALANCERS = """balancers:
+  l3: {switch: s3, outer: o, inner: i, url: "http://127.0.0.1:4"}
+  l4: {switch: s5, outer: o, inner: i, url: "http://127.0.0.1:5"}
+"""
+MORE_SEGMENTS = "segments:\n  second: {master: l3, slave: l4, ask_id: 4093}\n"
