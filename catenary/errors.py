@@ -68,6 +68,13 @@ class Unavailable(CatenaryError):
     exit_code = 3
 
 
+class InsufficientStorage(Unavailable):
+    """No room is left to write a change down (HTTP 507): nothing was changed."""
+
+    status = 507
+    title = "Insufficient storage"
+
+
 class Unsupported(CatenaryError):
     """This host lacks what the request needs (a kernel feature, a library, a permission; HTTP 501)."""
 
@@ -76,9 +83,21 @@ class Unsupported(CatenaryError):
     exit_code = 4
 
 
+_ERRORS = (
+    InvalidValue,
+    Unauthorized,
+    NotFound,
+    Conflict,
+    PreconditionFailed,
+    Unavailable,
+    InsufficientStorage,
+    Unsupported,
+)
+
+
 def from_problem(status: int, detail: str) -> CatenaryError:
     """The error that a problem document stands for; an unknown status gives the base class."""
-    for cls in (InvalidValue, Unauthorized, NotFound, Conflict, PreconditionFailed, Unavailable, Unsupported):
+    for cls in _ERRORS:
         if cls.status == status:
             return cls(detail)
     return (InvalidValue if 400 <= status < 500 else CatenaryError)(detail)

@@ -46,6 +46,24 @@ Affinity = Literal["session", "addresses", "client"]
 Then = Literal["reset", "rebalance"]
 """What becomes of the sessions that are left when a removal's deadline has come."""
 
+HistoryKind = Literal[
+    "add",
+    "remove",
+    "cancel",
+    "apply",
+    "cordon",
+    "uncordon",
+    "weight",
+    "rebalance",
+    "insert",
+    "session",
+    "state",
+    "failure",
+    "epoch",
+    "fault",
+]
+"""What happened: a request, or what the management system did or saw (`state` and the last three)."""
+
 
 def _checked(call: Callable[[], T]) -> T:
     """Run a validator of the vocabulary; pydantic wants its refusals as `ValueError`."""
@@ -452,7 +470,8 @@ class OperationView(Model):
     """A call that takes time (the paper's asynchronous calls): poll it until it is not `running`.
 
     `reset` and `moved`: sessions that removals ended when their deadline had come. An `apply` has `chains` in
-    place of a `chain`, of which `done` are what they shall be.
+    place of a `chain`, of which `done` are what they shall be. `who` asked for it, and `why`, as they said of
+    themselves, in the call with the ID `request`.
     """
 
     id: str
@@ -466,6 +485,33 @@ class OperationView(Model):
     moved: int = 0
     chains: list[Name] = []
     done: int = 0
+    who: str | None = None
+    why: str | None = None
+    request: str | None = None
+
+
+class HistoryEntry(Model):
+    """What happened: an entry of the journal, numbered from 1 without a gap.
+
+    `changes` names what changed, with the value before and after (null: there was none, or is none). For a
+    `kind` of `epoch` these are the segment's epoch, and its tag pairs (`2-3`) as the master has them.
+    `chain_id` tells a chain from earlier ones of its name. `who`, `why`, `address` and `request` are of the
+    call that asked for it, or of the one that began its `operation`.
+    """
+
+    seq: int
+    at: float
+    kind: HistoryKind
+    who: str
+    why: str | None = None
+    address: str | None = None
+    request: str | None = None
+    segment: str | None = None
+    chain: str | None = None
+    chain_id: str | None = None
+    operation: str | None = None
+    text: str | None = None
+    changes: dict[str, tuple[Any, Any]]
 
 
 class SessionRequest(SessionOrder):
@@ -520,8 +566,11 @@ class StatusView(Model):
 
 
 class ManagementHealth(Model):
+    """`reason` says what is degraded: a part that can't be used, or a store that can't be written."""
+
     status: Literal["ok", "degraded"]
     chains: int
+    reason: str | None = None
 
 
 def explain(faults: Sequence[Any]) -> str:

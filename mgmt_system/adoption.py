@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from catenary import wire
+from catenary.chain import ChainState
 from catenary.config import SegmentConfig
-from mgmt_system.reconcile import NOT_SAID
+from mgmt_system.reconcile import NOT_SAID, Action
+from mgmt_system.records import ChainRecord
 
 
 def adoption(timeouts: wire.TimeoutsModel) -> float:
@@ -49,3 +51,22 @@ def forgotten(view: wire.SegmentView | None, carrying: Sequence[str]) -> str | N
         f"would get the sessions of {', '.join(carrying)}: give the controller its state file back, or apply "
         "a configuration in which it has inserted: true"
     )
+
+
+def obstacle(
+    record: ChainRecord,
+    action: Action,
+    segment: SegmentConfig,
+    view: wire.SegmentView | None,
+    carrying: Sequence[ChainRecord],
+) -> str | None:
+    """Why a step has to wait for the insertion of its segment's pair; None: it need not.
+
+    `carrying` are the segment's chains that have sessions, oldest first.
+    """
+    match action:
+        case Action.STEER if record in carrying:
+            return forgotten(view, [other.name for other in carrying])
+        case Action.ADD_PAIR if record.state is ChainState.STEERED or record not in carrying[:1]:
+            return waits(segment, view)
+    return None

@@ -9,20 +9,26 @@ from catenary import wire
 from catenary.chain import ChainState
 from catenary.config import ServiceConfig
 from catenary.document import Fault, told
-from catenary.errors import CatenaryError, Conflict, InvalidValue, PreconditionFailed, Unavailable
+from catenary.errors import CatenaryError, Conflict, InvalidValue, Unavailable
 from catenary.plans import ConfigView, PlanFault, PlanView, ServiceView
-from mgmt_system import costs, current, planning
+from mgmt_system import costs, planning
 from mgmt_system.admission import Deadline
 from mgmt_system.costs import Costs
+from mgmt_system.current import Current
 from mgmt_system.engine import Engine
-from mgmt_system.manager import ATTEMPTS, Manager, operation_view
-from mgmt_system.orders import steer_request
+from mgmt_system.etags import Match, unchanged
+from mgmt_system.journal import Event
+from mgmt_system.manager import ATTEMPTS, Manager
 from mgmt_system.peers import Peers
 from mgmt_system.planning import Decision, Terms
 from mgmt_system.reconcile import REFUSALS
-from mgmt_system.records import ChainRecord, Goal, OperationRecord, Then
+from mgmt_system.records import SELF, Author, ChainRecord, Goal, OperationRecord, Then
 from mgmt_system.status import StatusPage
-from mgmt_system.store.ledger import Ledger, Snapshot
+from mgmt_system.store import rows
+from mgmt_system.store.ledger import Ledger
+from mgmt_system.store.snapshot import Snapshot
+from mgmt_system.tasks import steer_request
+from mgmt_system.views import operation_view
 
 
 @dataclass(frozen=True)
@@ -43,10 +49,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Condition:
-    """What must hold for an apply: its plan is not stale, the ETag of what was read; None is anything."""
+    """What must hold for an apply: its plan is not stale, what was read is unchanged; None is anything."""
 
     token: str | None = None
-    etag: str | None = None
+    match: Match = None
 
 
 class Applying:
@@ -59,7 +65,7 @@ class Applying:
         manager: Manager,
         status: StatusPage,
         peers: Peers,
-        network: current.Current,
+        network: Current,
     ) -> None:
         self._ledger = ledger
         self._engine = engine
@@ -97,7 +103,7 @@ class Applying:
         return self._status.gather(self._manager.chains())
 
     def apply(
-        self, wanted: ServiceConfig, options: Options, condition: Condition
+        self, wanted: ServiceConfig, options: Options, condition: Condition, author: Author = SELF
     ) -> wire.OperationView | None:
         """Accept a document: all of it is on disk when this returns, or nothing. None: it says what is.
 
@@ -112,27 +118,33 @@ class Applying:
                 if not decision.changes and not decision.faults:
                     return None
                 self._check(wanted, decision, self._view(snapshot).revision, condition)
-                operation = self._begun(operation_id, decision)
-                taken_over = self._taken_over(snapshot.chains, decision.records)
-                if self._accept(wanted, snapshot, decision, [*taken_over, operation]):
+                names = tuple(record.name for record in decision.records)
+                now = self._manager.now()
+                operation = OperationRecord(operation_id, "apply", "", "running", now, author, chains=names)
+                if self._accept(wanted, snapshot, decision, operation):
                     self._engine.wake()
                     return operation_view(operation)
         raise Unavailable("too many requests at once: try again")
 
     def _accept(
-        self,
-        wanted: ServiceConfig,
-        snapshot: Snapshot,
-        decision: Decision,
-        operations: Sequence[OperationRecord],
+        self, wanted: ServiceConfig, snapshot: Snapshot, decision: Decision, operation: OperationRecord
     ) -> bool:
         """Write it all down. The configuration is in force a moment before: the engine must know what the
         chains on record refer to."""
-        config = current.written(wanted) if decision.document else None
+        operations = [*self._taken_over(snapshot, decision.records), operation]
+        config = rows.config_value(wanted) if decision.document else None
+        changes = {
+            f"{change.kind} {change.name}": (change.before or None, change.after or None)
+            for change in decision.changes
+            if change.kind != "chain"
+        }
+        event = Event("apply", operation.author, changes, operation=operation.id)
         before, done = self._network.config, False
         self._network.put(wanted)
         try:
-            done = self._ledger.accept(snapshot, decision.records, operations, config)
+            done = self._ledger.accept(
+                snapshot, decision.records, operations, operation.author, config=config, also=[event]
+            )
         finally:
             if not done:
                 self._network.put(before)
@@ -149,10 +161,7 @@ class Applying:
         return planning.decide(self._network.config, wanted, snapshot.chains, terms)
 
     def _check(self, wanted: ServiceConfig, decision: Decision, revision: str, condition: Condition) -> None:
-        if condition.etag is not None and condition.etag != revision:
-            raise PreconditionFailed(
-                f"the configuration is at {revision}, not {condition.etag}: read it again, then decide"
-            )
+        unchanged(condition.match, revision, "the configuration")
         if condition.token is not None and condition.token != _token(revision, wanted):
             raise Conflict(
                 "this plan is stale, for the document or what is in force changed: plan again, and look"
@@ -184,24 +193,16 @@ class Applying:
             return [Fault(("chains", record.name), error.detail)]
         return []
 
-    def _begun(self, operation_id: str, decision: Decision) -> OperationRecord:
-        names = tuple(record.name for record in decision.records)
-        return OperationRecord(operation_id, "apply", "", "running", self._manager.now(), chains=names)
-
-    def _taken_over(
-        self, before: Sequence[ChainRecord], after: Sequence[ChainRecord]
-    ) -> list[OperationRecord]:
+    def _taken_over(self, snapshot: Snapshot, after: Sequence[ChainRecord]) -> list[OperationRecord]:
         """Operations on chains that have another goal from now on: they have failed."""
-        was = {record.id: record for record in before}
         ended = []
         for record in after:
-            old = was.get(record.id)
-            if old is None or old.operation is None or old.operation == record.operation:
+            old = snapshot.stored(record)
+            operation = snapshot.operation(old.record.operation) if old else None
+            if operation is None or operation.id == record.operation or operation.kind == "apply":
                 continue
-            operation = self._ledger.operation(old.operation)
-            if operation is not None and operation.kind != "apply":
-                reason = f"another configuration was applied: chain {record.name!r} shall be {record.goal}"
-                ended.append(operation.finish("failed", self._manager.now(), reason))
+            reason = f"another configuration was applied: chain {record.name!r} shall be {record.goal}"
+            ended.append(operation.finish("failed", self._manager.now(), reason))
         return ended
 
     def services(self) -> list[ServiceView]:
@@ -209,9 +210,9 @@ class Applying:
         status = self.status()
         config = self._network.config
         named = {segment for service in config.services.values() for segment in service.segments}
-        rows = {name: service.segments for name, service in config.services.items()}
-        rows |= {name: [name] for name in config.segments if name not in named}
-        return [_service(name, segments, status) for name, segments in rows.items()]
+        known = {name: service.segments for name, service in config.services.items()}
+        known |= {name: [name] for name in config.segments if name not in named}
+        return [_service(name, segments, status) for name, segments in known.items()]
 
 
 def _service(name: str, segments: Sequence[str], status: wire.StatusView) -> ServiceView:

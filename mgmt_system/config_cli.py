@@ -19,6 +19,7 @@ from catenary.document import Document, Fault, check
 from catenary.errors import Conflict, InvalidValue, NotFound
 from catenary.plans import PlanView
 from mgmt_system import plan_tables, progress, tables
+from mgmt_system.options import Json, NoWait, Timeout, Why
 
 DIFFERS = 1
 """Exit code of `catenary diff` when the file says something else than what is in force."""
@@ -26,7 +27,6 @@ DIFFERS = 1
 service_app = typer.Typer(no_args_is_help=True, help="Services: their segments in a row, and their chains.")
 
 File = Annotated[Path, typer.Option("--file", "-f", help="Configuration (YAML); - is standard input.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Force = Annotated[bool, typer.Option("--force", help="Even if a segment is left without a chain.")]
 Deadline = Annotated[
     str | None, typer.Option(help="End what is left on removed chains after this long: 60s, 5m.")
@@ -61,8 +61,9 @@ def apply(
     force: Force = False,
     deadline: Deadline = None,
     then: Then = None,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the operation and return.")] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the operation.", min=0.0)] = 8000.0,
+    no_wait: NoWait = False,
+    timeout: Timeout = 8000.0,
+    why: Why = None,
     json: Json = False,
 ) -> None:
     """Make a file true: chains, NFs and segments come, change and go until all is as it says.
@@ -74,13 +75,13 @@ def apply(
 
         catenary apply -f service.yaml
 
-        catenary apply -f service.yaml --yes --no-wait
+        catenary apply -f service.yaml --yes --no-wait --why 'a second firewall for the evening'
 
         catenary apply -f service.yaml --plan 12-6c1b1f0a3e5d9b42-0f6f1e2d3c4b5a69
     """
     document, config = _read(file)
     seconds, end = _seconds(deadline), then_of(then)
-    with ManagementClient.from_environment() as client:
+    with ManagementClient.from_environment(why) as client:
         if token is None:
             view = client.plan(config, force=force, deadline=seconds, then=end)
             _confirm(document, view, yes, json)

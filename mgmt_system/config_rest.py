@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Header, Query, Response
+from fastapi import Depends, FastAPI, Query, Response
 
 from catenary import wire
 from catenary.config import ServiceConfig
-from catenary.errors import InvalidValue, NotFound
+from catenary.errors import NotFound
 from catenary.plans import PlanView, ServiceView
 from mgmt_system.applying import Applying, Condition, Options
+from mgmt_system.calls import By, IfMatch, tag
 
 Token = Annotated[
     str | None, Query(description="Of the plan that is applied: 409 if it is stale.", max_length=200)
@@ -27,21 +28,7 @@ def _options(
     return Options(force, deadline, then)
 
 
-def _etag(
-    if_match: Annotated[
-        str | None, Header(alias="If-Match", description="ETag of what was read; 412 if it has changed.")
-    ] = None,
-) -> str | None:
-    if if_match is None or if_match.strip() == "*":
-        return None
-    tag = if_match.strip()
-    if len(tag) < 3 or tag[0] != '"' or tag[-1] != '"':
-        raise InvalidValue(f"If-Match: {if_match} is no ETag: send back the one of GET /v1/config")
-    return tag[1:-1]
-
-
 How = Annotated[Options, Depends(_options)]
-IfMatch = Annotated[str | None, Depends(_etag)]
 
 
 def add_config_routes(app: FastAPI, applying: Applying) -> None:
@@ -49,7 +36,7 @@ def add_config_routes(app: FastAPI, applying: Applying) -> None:
     def show_config(response: Response) -> ServiceConfig:
         """What is in force, as a document that could be applied: chains with their tags. Its ETag is told."""
         view = applying.view()
-        response.headers["ETag"] = f'"{view.revision}"'
+        tag(response, view.revision)
         return view.config
 
     @app.post("/v1/plan", tags=["configuration"])
@@ -61,13 +48,13 @@ def add_config_routes(app: FastAPI, applying: Applying) -> None:
         "/v1/config", status_code=202, responses={204: {"description": "It is so"}}, tags=["configuration"]
     )
     def apply(
-        config: ServiceConfig, response: Response, how: How, etag: IfMatch, plan: Token = None
+        config: ServiceConfig, response: Response, how: How, match: IfMatch, by: By, plan: Token = None
     ) -> wire.OperationView:
         """Make a document true: all of it is accepted, or nothing. Poll the operation at `Location`.
 
         What one segment gets and loses goes together. 204 without an operation if there is nothing to do.
         """
-        operation = applying.apply(config, how, Condition(plan, etag))
+        operation = applying.apply(config, how, Condition(plan, match), by)
         if operation is None:
             return Response(status_code=204)  # type: ignore[return-value]
         response.headers["Location"] = f"/v1/operations/{operation.id}"

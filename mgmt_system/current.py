@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 from catenary.config import BalancerAttachment, SegmentConfig, ServiceConfig
 from mgmt_system.admission import facts
-from mgmt_system.store import KeyValueStore
-from mgmt_system.store.ledger import CONFIG
 
 
 class Current:
@@ -33,15 +31,3 @@ class Current:
     @property
     def controller_url(self) -> str:
         return self.config.controller_url
-
-
-def load(store: KeyValueStore, first: ServiceConfig) -> ServiceConfig:
-    """What was applied last; `first`, which is written down then, if nothing was."""
-    store.commit({CONFIG: written(first)}, {CONFIG: 0})
-    entry = store.get(CONFIG)
-    return ServiceConfig.model_validate_json(entry.value) if entry else first
-
-
-def written(config: ServiceConfig) -> str:
-    """As it stands in the store."""
-    return config.model_copy(update={"chains": {}}).model_dump_json()

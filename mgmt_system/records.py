@@ -22,6 +22,23 @@ class Goal(StrEnum):
 
 
 @dataclass(frozen=True)
+class Author:
+    """Who made a change and why, as far as the caller says: `who` is a claim, not a proof.
+
+    `address` is where the call came from, `request` its ID.
+    """
+
+    who: str
+    why: str | None = None
+    address: str | None = None
+    request: str | None = None
+
+
+SELF = Author("management system")
+"""For what nobody asked for just then: a part that restarted, an epoch that a master made by itself."""
+
+
+@dataclass(frozen=True)
 class ChainRecord:
     """A chain, how far it is (`state`) and where it is going (`goal`).
 
@@ -89,7 +106,7 @@ class ChainRecord:
 
 @dataclass(frozen=True)
 class OperationRecord:
-    """A request that takes time; `finished` is None while it is running.
+    """A request that takes time; `finished` is None while it is running. `author` asked for it.
 
     An `apply` has `chains` in place of a `chain`, and their records all bear its ID until its end.
     """
@@ -99,6 +116,7 @@ class OperationRecord:
     chain: str
     state: OperationState
     created: float
+    author: Author = SELF
     reason: str | None = None
     finished: float | None = None
     reset: int = 0

@@ -10,7 +10,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from catenary import wire
+from catenary import moments, wire
+from catenary.chain import ChainState
 
 T = TypeVar("T")
 _SI = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -47,6 +48,51 @@ def operation(item: wire.OperationView) -> RenderableType:
     rows = table("operation", "kind", "chain", "state", "reason")
     rows.add_row(item.id, item.kind, item.chain, item.state, cell(item.reason))
     return rows
+
+
+def line(text: str, console: Console) -> None:
+    """Print one line, of whatever length, as it is."""
+    console.print(Text(text), soft_wrap=True)
+
+
+def entry(item: wire.HistoryEntry) -> str:
+    """`2026-03-01T14:30:00Z 12 remove main chain-1, goal present -> absent, by ann@ops: worn out`."""
+    subject = (name for name in (item.segment, item.chain) if name)
+    changes = item.changes
+    if "state" in changes and changes["state"][1] == ChainState.REMOVED:
+        changes = {"state": changes["state"]}  # all the rest goes with it
+    told = [f"{key} {_brief(*change)}" for key, change in changes.items() if key not in _UNTOLD]
+    what = " ".join([moments.iso(item.at), str(item.seq), item.kind, *subject])
+    by = f"by {item.who}" + (f": {item.why}" if item.why else "")
+    return ", ".join([what, *told, *([item.text] if item.text else []), by])
+
+
+_UNTOLD = ("id", "name", "segment", "created", "changed", "operation", "reset", "moved")
+"""Fields of a chain's record that an entry says otherwise, or that only machines need."""
+
+
+def _brief(before: object, after: object) -> str:
+    match before, after:
+        case None, dict() if "state" not in after:  # a part of the configuration
+            return "added"
+        case dict(), None if "state" not in before:
+            return "taken away"
+        case None, _:
+            return _word(after)
+    return f"{_word(before)} -> {_word(after)}"
+
+
+def _word(value: object) -> str:
+    match value:
+        case None:
+            return "none"
+        case list():
+            return ",".join(map(str, value))
+        case {"state": state, "weight": weight}:  # a tag pair at a load balancer
+            return f"{state} weight {weight}"
+        case dict():
+            return " ".join(f"{key} {_word(item)}" for key, item in value.items())
+    return str(value)
 
 
 def session(item: wire.SessionStatus) -> RenderableType:

@@ -6,20 +6,29 @@ one. If one that shall come fails, those that shall go stay: a segment never los
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from catenary.chain import ChainState, PairState
 from mgmt_system.reconcile import Seen
 from mgmt_system.records import ChainRecord, Goal, OperationRecord
 
+Groups = Mapping[tuple[str, str], list[ChainRecord]]
 
-def peers(record: ChainRecord, records: Collection[ChainRecord]) -> list[ChainRecord]:
+
+def groups(records: Collection[ChainRecord]) -> Groups:
+    """The chains that each operation changes in each segment."""
+    found: dict[tuple[str, str], list[ChainRecord]] = {}
+    for record in records:
+        if record.operation is not None:
+            found.setdefault((record.operation, record.segment), []).append(record)
+    return found
+
+
+def peers(record: ChainRecord, groups: Groups) -> list[ChainRecord]:
     """The other chains of its segment that the same operation changes."""
-    if record.operation is None:
-        return []
-    others = (other for other in records if other.operation == record.operation and other.id != record.id)
-    return [other for other in others if other.segment == record.segment]
+    together = groups.get((record.operation, record.segment), []) if record.operation else []
+    return [other for other in together if other.id != record.id]
 
 
 def hold(record: ChainRecord, others: Collection[ChainRecord], waiting: Collection[str]) -> str | None:

@@ -85,29 +85,35 @@ class World:
         self._faults.pop(service, None)
         return answer
 
-    def look(self) -> None:
-        """Ask the controller for its chains and every master for its pairs; faults are kept, not raised."""
+    def look(self) -> list[wire.ChainSet]:
+        """Ask the controller for its chains and every master for its pairs; faults are kept, not raised.
+
+        Returns what the masters said.
+        """
+        told = []
         masters = [(segment.master, name) for name, segment in self._network.segments.items()]
         for service in [CONTROLLER, *(master for master, _ in masters)]:
             if self.fault(service) is not None:
                 continue
             try:
-                self._look_at(service)
+                if service == CONTROLLER:
+                    self._look_at_controller()
+                else:
+                    told.append(self.call(service, "pairs", self._peers.balancers[service].pairs))
+                    self.learn(service, told[-1])
             except (Fault, *REFUSALS):
                 self._forget(service)
+        return told
 
-    def _look_at(self, service: str) -> None:
-        if service == CONTROLLER:
-            self._tell_network()
-            chains = self.call(service, "chains", self._peers.controller.chains)
-            self._steered = {chain.name: chain for chain in chains}
-            self._steered_all = True
-            # Where all pairs are in the way from the beginning there is nothing to ask.
-            if not all(segment.inserted for segment in self._network.segments.values()):
-                segments = self.call(service, "segments", self._peers.controller.segments)
-                self._segments = {segment.name: segment for segment in segments}
-        else:
-            self.learn(service, self.call(service, "pairs", self._peers.balancers[service].pairs))
+    def _look_at_controller(self) -> None:
+        self._tell_network()
+        chains = self.call(CONTROLLER, "chains", self._peers.controller.chains)
+        self._steered = {chain.name: chain for chain in chains}
+        self._steered_all = True
+        # Where all pairs are in the way from the beginning there is nothing to ask.
+        if not all(segment.inserted for segment in self._network.segments.values()):
+            segments = self.call(CONTROLLER, "segments", self._peers.controller.segments)
+            self._segments = {segment.name: segment for segment in segments}
 
     def _tell_network(self) -> None:
         """Give the controller the network in force if it has another."""

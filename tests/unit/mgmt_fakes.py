@@ -15,14 +15,15 @@ from catenary.chain import PairState
 from catenary.config import NetworkConfig, ServiceConfig
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
 from catenary.tags import TagPair
-from mgmt_system import current
 from mgmt_system.applying import Applying
 from mgmt_system.crash import CrashPoint, never
 from mgmt_system.current import Current
 from mgmt_system.engine import Engine
+from mgmt_system.journal import Retention
 from mgmt_system.manager import Manager
 from mgmt_system.peers import Peers
 from mgmt_system.service import Running
+from mgmt_system.sessions import Sessions
 from mgmt_system.status import StatusPage
 from mgmt_system.store import KeyValueStore
 from mgmt_system.store.ledger import Ledger
@@ -385,12 +386,13 @@ class Site:
         self.peers = Peers(self.controller, {"l1": self.master, "l2": self.slave})
         self.store: KeyValueStore = SqliteStore(path)
         self.now = 1000.0
+        self._running: Running | None = None
         self.restart()
 
-    def restart(self, crash_point: CrashPoint = never) -> None:
+    def restart(self, crash_point: CrashPoint = never, retention: Retention | None = None) -> None:
         """A new process on the same store."""
-        self.ledger = Ledger(self.store, crash_point)
-        self.network = Current(current.load(self.store, self.config))
+        self.ledger = Ledger(self.store, crash_point, self.clock, retention)
+        self.network = Current(self.ledger.configured(self.config))
         world = World(self.peers, self.network, crash_point, self.clock)
         self.engine = Engine(self.ledger, self.peers, world, self.network, self.clock, self.clock)
         self.manager = Manager(
@@ -400,13 +402,18 @@ class Site:
         self.applying = Applying(
             self.ledger, self.engine, self.manager, self.status, self.peers, self.network
         )
+        self.sessions = Sessions(self.peers, self.network, self.ledger)
 
     def clock(self) -> float:
         return self.now
 
     def running(self) -> Running:
-        """With the engine's real thread, for the REST service."""
-        return Running.build(self.config, self.store, lambda network, timeout: self.peers)
+        """With the engine's real thread and the real clock, for the REST service; always the same one."""
+        if self._running is None:
+            self.ledger = Ledger(self.store, never)
+            self._running = Running.build(self.config, self.ledger, lambda network, timeout: self.peers)
+            self.engine, self.manager = self._running.engine, self._running.manager
+        return self._running
 
     def settle(self, passes: int = 30) -> None:
         """Let time pass until nothing is on its way; fails if that takes more than `passes` passes."""

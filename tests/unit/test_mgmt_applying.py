@@ -12,6 +12,8 @@ from catenary.config import ChainConfig, ServiceConfig, ServiceEntry
 from catenary.errors import Conflict, InvalidValue, PreconditionFailed
 from catenary.tags import TagPair
 from mgmt_system.applying import Condition, Options
+from mgmt_system.etags import etag
+from mgmt_system.records import Author
 from tests.unit.mgmt_fakes import Site, network_text
 
 ANYTHING, PLAIN = Condition(), Options()
@@ -104,10 +106,10 @@ def test_a_new_weight_makes_a_plan_stale_too(site: Site) -> None:
 
 
 def test_the_etag_of_another_configuration_is_refused(site: Site) -> None:
-    read = site.applying.view().revision
+    read = frozenset({etag(site.applying.view().revision)})
     apply(site, ONE)
     with pytest.raises(PreconditionFailed, match="read it again"):
-        site.applying.apply(OTHERS, PLAIN, Condition(etag=read))
+        site.applying.apply(OTHERS, PLAIN, Condition(match=read))
 
 
 def test_weights_and_cordons_reach_the_master(site: Site) -> None:
@@ -307,6 +309,27 @@ def test_what_shall_go_stays_if_the_other_comes_back_too_late(site: Site) -> Non
     view = site.manager.operation(operation)
     assert (view.state, "what was to be removed" in (view.reason or "")) == ("failed", True)
     assert site.states() == {"one": "removed", "two": "active", "three": "active"}
+
+
+def test_the_journal_tells_of_an_apply_and_of_each_of_its_chains(site: Site) -> None:
+    apply(site, ONE)
+    site.settle()
+    before = site.ledger.snapshot().head.next
+    author = Author("ann@ops", "a second firewall", "10.0.0.9", "req-1")
+    operation = site.applying.apply(OTHERS, PLAIN, ANYTHING, author)
+    assert operation is not None
+    site.settle()
+    told = [entry.event for entry in site.ledger.entries(before, site.ledger.snapshot().head.next)]
+    assert {event.author for event in told} == {author}
+    requests = [event for event in told if event.kind not in ("state", "epoch")]
+    assert [(event.kind, event.chain) for event in requests] == [
+        ("apply", None),
+        ("remove", "one"),
+        ("add", "two"),
+        ("add", "three"),
+        ("apply", None),
+    ]
+    assert {event.operation for event in requests} == {operation.id}
 
 
 def test_a_segment_is_known_before_its_chains_are_on_record(site: Site) -> None:

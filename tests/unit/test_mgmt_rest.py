@@ -63,7 +63,7 @@ def test_the_last_chain_goes_only_by_force(client: TestClient, eventually: Event
 
 
 def test_health_tells_of_a_part_that_is_down(client: TestClient, site: Site, eventually: Eventually) -> None:
-    assert client.get("/v1/health").json() == {"status": "ok", "chains": 0}
+    assert client.get("/v1/health").json() == {"status": "ok", "chains": 0, "reason": None}
     site.controller.down = True
     eventually(lambda: client.get("/v1/health").json()["status"] == "degraded")
     site.controller.down = False
@@ -160,6 +160,7 @@ def test_the_openapi_page_names_every_call(client: TestClient) -> None:
         "/v1/chains/{name}/cordon",
         "/v1/chains/{name}/uncordon",
         "/v1/health",
+        "/v1/history",
         "/v1/operations",
         "/v1/operations/{operation_id}",
         "/v1/session",
