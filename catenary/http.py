@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from catenary import wire
+from catenary import request_id, wire
 from catenary.errors import CatenaryError, InvalidValue, Unavailable, from_problem
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class Client:
                 method,
                 path,
                 content=body.model_dump_json() if isinstance(body, BaseModel) else body,
-                headers={"Content-Type": kind} if body is not None else {},
+                headers={**({"Content-Type": kind} if body is not None else {}), **_on_behalf()},
                 params=given or None,  # httpx takes {} for: drop the path's own
             )
         except httpx.HTTPError as error:
@@ -101,7 +101,7 @@ class Client:
         """The body of a GET, piece by piece as it comes."""
         params = {key: value for key, value in query.items() if value is not None}
         try:
-            with self._http.stream("GET", path, params=params) as response:
+            with self._http.stream("GET", path, params=params, headers=_on_behalf()) as response:
                 if response.is_error:
                     response.read()
                     raise _error(response)
@@ -122,6 +122,12 @@ def _trust(url: str, ca: Path | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(ca) if ca else None)
     except OSError as error:
         raise InvalidValue(f"CA certificate {ca} can't be read: {error.strerror or error}") from error
+
+
+def _on_behalf() -> dict[str, str]:
+    """What is asked of others in the course of a request bears its ID."""
+    served = request_id.current()
+    return {request_id.HEADER: served} if served else {}
 
 
 def _error(response: httpx.Response) -> CatenaryError:

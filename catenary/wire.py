@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    StrictBool,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.config import JsonDict
 
 from catenary import chain as _chain
 from catenary import session as _session
@@ -17,6 +27,7 @@ from catenary import tags as _tags
 from catenary.chain import WEIGHT_DEFAULT, WEIGHT_MAX, ChainState, PairState
 from catenary.errors import CatenaryError
 
+FAULTS_SHOWN = 10
 PROTOCOL = 2
 """Version of what master and slave say to each other; both refuse another one."""
 
@@ -28,19 +39,25 @@ Name = Annotated[
 ]
 VlanId = Annotated[
     int,
+    Strict(),
     AfterValidator(lambda vid: _checked(lambda: _tags.check_vlan_id(vid))),
     WithJsonSchema({"type": "integer", "minimum": _tags.VLAN_ID_MIN, "maximum": _tags.VLAN_ID_MAX}),
 ]
 SessionText = Annotated[
-    str, AfterValidator(lambda text: _checked(lambda: _session.SessionKey.parse(text)).text)
+    str,
+    AfterValidator(lambda text: _checked(lambda: _session.SessionKey.parse(text)).text),
+    Field(
+        description="a session: PROTOCOL END END",
+        examples=["tcp 10.0.0.1:4000 10.0.0.2:80", "udp [fd00::1]:53 [fd00::2]:4000 vlan=5"],
+    ),
 ]
 """A session, written as `SessionKey.parse` reads it."""
-Epoch = Annotated[int, Field(ge=0, lt=2**32)]
-Slot = Annotated[int, Field(ge=0, lt=1024)]
-Generation = Annotated[int, Field(ge=0, lt=1024)]
-Idle = Annotated[float, Field(ge=0, le=1e6)]
+Epoch = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
+Slot = Annotated[int, Strict(), Field(ge=0, lt=1024)]
+Generation = Annotated[int, Strict(), Field(ge=0, lt=1024)]
+Idle = Annotated[float, Strict(), Field(ge=0, le=1e6)]
 """Seconds without a packet; in ms it fits 32 bits."""
-Weight = Annotated[int, Field(ge=0, le=WEIGHT_MAX)]
+Weight = Annotated[int, Strict(), Field(ge=0, le=WEIGHT_MAX)]
 Role = Literal["master", "slave"]
 Affinity = Literal["session", "addresses", "client"]
 Then = Literal["reset", "rebalance"]
@@ -77,6 +94,11 @@ class Model(BaseModel):
     """Base of all messages: immutable, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _examples(*bodies: JsonDict) -> ConfigDict:
+    """What stands as examples on the OpenAPI page."""
+    return ConfigDict(json_schema_extra={"examples": [*bodies]})
 
 
 class Problem(Model):
@@ -125,12 +147,16 @@ class Change(Model):
     `force`.
     """
 
+    model_config = _examples(
+        {"add": [{"forward": 6, "reverse": 7}], "remove": [{"forward": 2, "reverse": 3}]}
+    )
+
     add: list[PairAdd] = []
     remove: list[Tags] = []
     cancel: list[Tags] = []
     forget: list[Tags] = []
-    expect_epoch: int | None = None
-    force: bool = False
+    expect_epoch: Epoch | None = None
+    force: StrictBool = False
 
 
 class PairView(PairAdd):
@@ -149,7 +175,7 @@ class ChainSet(Model):
 
     segment: Name
     epoch: Epoch
-    designated: int | None
+    designated: Slot | None
     pairs: list[PairView]
 
 
@@ -160,17 +186,27 @@ class ChainSetUpdate(Model):
     chain_set: ChainSet
 
 
+_Timeout = Annotated[float, Strict()]
+
+
+def _timeout(name: str) -> Any:
+    """Default, meaning and bounds as the vocabulary has them."""
+    known: Any = _session.Timeouts.__dataclass_fields__[name]
+    bounds: Any = {"minimum": _session.TIMEOUT_MIN, "maximum": _session.TIMEOUT_MAX}
+    return Field(known.default, description=known.metadata["meaning"], json_schema_extra=bounds)
+
+
 class TimeoutsModel(Model):
     """`catenary.session.Timeouts` on the wire, in seconds."""
 
-    tcp_opening: float = 60.0
-    tcp_established: float = 7440.0
-    tcp_closing: float = 10.0
-    udp: float = 120.0
-    other: float = 120.0
-    neighbour: float = 60.0
-    lease: float = 10.0
-    transit: float = 2.0
+    tcp_opening: _Timeout = _timeout("tcp_opening")
+    tcp_established: _Timeout = _timeout("tcp_established")
+    tcp_closing: _Timeout = _timeout("tcp_closing")
+    udp: _Timeout = _timeout("udp")
+    other: _Timeout = _timeout("other")
+    neighbour: _Timeout = _timeout("neighbour")
+    lease: _Timeout = _timeout("lease")
+    transit: _Timeout = _timeout("transit")
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
@@ -184,7 +220,7 @@ class TimeoutsModel(Model):
 class Handshake(Model):
     """Master to slave, at start and whenever either of them restarted: all that the slave must know."""
 
-    protocol: int = PROTOCOL
+    protocol: Annotated[int, Strict()] = PROTOCOL
     master_id: str
     ask_id: VlanId
     affinity: Affinity
@@ -247,8 +283,10 @@ class Rebalance(Model):
     without a packet for as many seconds, but no less than lease + 2 D, are placed anew at their next one.
     """
 
+    model_config = _examples({}, {"weights": [{"forward": 2, "reverse": 3, "weight": 50}], "move_idle": 300})
+
     weights: list[PairAdd] = []
-    force: bool = False
+    force: StrictBool = False
     move_idle: Idle | None = None
 
 
@@ -352,6 +390,8 @@ class BalancerHealth(Model):
 class SteerRequest(Model):
     """Carry this tag pair through these NFs, in forward order."""
 
+    model_config = _examples({"segment": "main", "tags": {"forward": 2, "reverse": 3}, "nfs": ["n1"]})
+
     segment: Name
     tags: Tags
     nfs: list[Name] = Field(min_length=1)
@@ -436,6 +476,16 @@ class ControllerHealth(Model):
 class ChainRequest(Model):
     """Ask for a chain. The name is made up and the tags are allocated unless they are given."""
 
+    model_config = _examples(
+        {"nfs": ["n2"]},
+        {
+            "nfs": ["firewall-2", "ids-2"],
+            "name": "second",
+            "tags": {"forward": 4, "reverse": 5},
+            "weight": 50,
+        },
+    )
+
     nfs: list[Name] = Field(min_length=1)
     name: Name | None = None
     tags: Tags | None = None
@@ -471,7 +521,7 @@ class OperationView(Model):
 
     `reset` and `moved`: sessions that removals ended when their deadline had come. An `apply` has `chains` in
     place of a `chain`, of which `done` are what they shall be. `who` asked for it, and `why`, as they said of
-    themselves, in the call with the ID `request`.
+    themselves, in the call with the ID `request`, which is in the logs of all services.
     """
 
     id: str
@@ -516,6 +566,8 @@ class HistoryEntry(Model):
 
 class SessionRequest(SessionOrder):
     """An order about one session; the segment is needed if several carry it."""
+
+    model_config = _examples({"key": "tcp 10.0.0.1:4000 10.0.0.2:80", "mode": "move"})
 
     segment: Name | None = None
 
@@ -574,13 +626,22 @@ class ManagementHealth(Model):
 
 
 def explain(faults: Sequence[Any]) -> str:
-    """One line of text for the `errors()` of a pydantic refusal: each place, its fault and its value."""
+    """One line of text for the `errors()` of a pydantic refusal: each place, its fault and its value.
+
+    What is long is cut, and so is a list of many faults.
+    """
     lines = []
-    for item in faults:
-        place = ".".join(str(part) for part in item["loc"] if part != "body")
-        fault = item["msg"].removeprefix("Value error, ")
+    for item in faults[:FAULTS_SHOWN]:
+        place = _cut(".".join(str(part) for part in item["loc"] if part != "body"))
+        fault = _cut(item["msg"].removeprefix("Value error, "))
         value = item.get("input")
         hidden = isinstance(value, dict | list) or item["type"] in ("value_error", "refused")
-        shown = "" if hidden else f" (got {value!r})"
+        shown = "" if hidden else f" (got {_cut(repr(value))})"
         lines.append(f"{place}: {fault}{shown}" if place else f"{fault}{shown}")
+    if len(faults) > FAULTS_SHOWN:
+        lines.append(f"and {len(faults) - FAULTS_SHOWN} more")
     return "; ".join(lines)
+
+
+def _cut(text: str, size: int = 250) -> str:
+    return text if len(text) <= size else f"{text[:size]}..."

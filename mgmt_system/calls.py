@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote, urlencode
 
 from fastapi import Depends, Header, Query, Request, Response
 
-from catenary.errors import InvalidValue
+from catenary import request_id
+from catenary.errors import (
+    Conflict,
+    InsufficientStorage,
+    InvalidValue,
+    NotFound,
+    PreconditionFailed,
+    Unavailable,
+)
+from catenary.problems import problems
 from mgmt_system.etags import Match, etag, expected
 from mgmt_system.records import Author
 
 T = TypeVar("T")
 TEXT_MAX = 500
-_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PLACE = re.compile(r"[0-9]{10}\.[0-9]{7}-.{1,80}")
 Limit = Annotated[int | None, Query(ge=1, le=10000, description="At most so many; all unless given.")]
 After = Annotated[str | None, Query(description="Where the page before ended: from its Link header.")]
@@ -27,11 +35,10 @@ def _author(
     why: Annotated[
         str | None, Header(alias="Catenary-Why", description="Why, for the journal; percent-encoded.")
     ] = None,
-    request_id: Annotated[str | None, Header(alias="X-Request-Id", description="An ID for the call.")] = None,
 ) -> Author:
     address = request.client.host if request.client else None
-    sane = request_id if request_id and _ID.fullmatch(request_id) else None
-    return Author(_said("Catenary-User", user) or "unknown", _said("Catenary-Why", why), address, sane)
+    who = _said("Catenary-User", user) or "unknown"
+    return Author(who, _said("Catenary-Why", why), address, request_id.current())
 
 
 def _said(header: str, value: str | None) -> str | None:
@@ -50,6 +57,11 @@ def _match(
     return expected(if_match)
 
 
+ETAG = {"ETag": {"description": "of what is shown, for `If-Match`", "schema": {"type": "string"}}}
+LINK = {"Link": {"description": "the next page, if there is more", "schema": {"type": "string"}}}
+_LOCATION = {"Location": {"description": "where the operation is polled", "schema": {"type": "string"}}}
+CHANGES = problems(NotFound, Conflict, PreconditionFailed, Unavailable, InsufficientStorage)
+ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"headers": _LOCATION}, **CHANGES}
 By = Annotated[Author, Depends(_author)]
 IfMatch = Annotated[Match, Depends(_match)]
 

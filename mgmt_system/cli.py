@@ -15,6 +15,7 @@ from catenary.chain import WEIGHT_DEFAULT
 from catenary.client import ManagementClient
 from catenary.errors import CatenaryError, InvalidValue
 from catenary.listen import Listen
+from catenary.options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
 from mgmt_system import config_cli, progress, tables
 from mgmt_system.history_cli import history
 from mgmt_system.options import Json, NoWait, Timeout, Why
@@ -101,7 +102,9 @@ def show(name: Annotated[str, typer.Argument(help="Name of the chain.")], json: 
 @chain_app.command("remove")
 def remove(
     name: Annotated[str, typer.Argument(help="Name of the chain.")],
-    force: Annotated[bool, typer.Option("--force", help="Remove even the last active chain.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even the last active one: traffic is then dropped.")
+    ] = False,
     deadline: Annotated[
         str | None, typer.Option(help="End what is left after this long: 60s, 5m; 0 = at once.")
     ] = None,
@@ -115,7 +118,8 @@ def remove(
 ) -> None:
     """Remove a chain: it gets no new session, keeps its live ones, and goes when the last has ended.
 
-    With a deadline, what is left by then is reset, or moved to other chains; a removal under way takes one.
+    With a deadline, what is left by then is reset (TCP; anything else is moved), or moved to other chains,
+    and counted. A removal under way takes one, or another one unless it has come.
 
     Examples:
 
@@ -141,6 +145,8 @@ def cancel(
     json: Json = False,
 ) -> None:
     """Cancel a chain's removal while it cools down: it takes new sessions again.
+
+    It fails if its pair is closed by then, and is refused once it is drained.
 
     Example:
 
@@ -248,7 +254,10 @@ def rebalance(
         bool, typer.Option("--force", help="Also while the session table overflows: may break sessions.")
     ] = False,
     move_idle: Annotated[
-        str | None, typer.Option(help="Place sessions anew that are idle for this long: 300s, 1h.")
+        str | None,
+        typer.Option(
+            help="Place sessions anew that are idle for this long (300s, 1h), and lease + 2 transit."
+        ),
     ] = None,
     why: Why = None,
     json: Json = False,
@@ -312,6 +321,8 @@ def run(
     balancer_ca: Annotated[Path | None, typer.Option(help="CA of the load balancers (PEM).")] = None,
     controller_token_file: Annotated[Path | None, typer.Option(help="Token of the controller.")] = None,
     controller_ca: Annotated[Path | None, typer.Option(help="CA of the controller (PEM).")] = None,
+    log_level: LogLevelOption = LogLevel.INFO,
+    log_format: LogFormatOption = LogFormat.AUTO,
 ) -> None:
     """Run the management system until SIGTERM.
 
@@ -320,6 +331,7 @@ def run(
         catenary ms run --network network.yaml --db /var/lib/catenary/ms.db
     """
     # Imported here: an operator's command should not wait for what only the service needs.
+    from catenary import logs
     from catenary.service import run as serve
     from catenary.service import server
     from mgmt_system.journal import Retention
@@ -327,6 +339,7 @@ def run(
     from mgmt_system.rest import create
     from mgmt_system.service import Running
 
+    logs.configure(log_level, log_format, service="ms")
     listen = Listen(host, port, tls_cert, tls_key, token_file)
     token = listen.token()
     secrets = Secrets(controller_token_file, controller_ca, balancer_token_file, balancer_ca)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import structlog
 
-from catenary import wire
+from catenary import request_id, wire
 from catenary.chain import ChainState
 from catenary.config import SegmentConfig
 from catenary.errors import CatenaryError, InvalidValue, NotFound, Unavailable
@@ -38,7 +38,7 @@ from mgmt_system.store.snapshot import Progress, StoredChain
 from mgmt_system.tasks import Task
 from mgmt_system.world import Fault, World
 
-log = structlog.get_logger("engine")
+log = structlog.get_logger("mgmt_system")
 BUSY = 0.2
 """Seconds between passes, and the age of what was seen, while a chain is on its way."""
 IDLE = 1.0
@@ -256,12 +256,13 @@ class Engine:
         """Do one step of one chain, or the same step of several chains of a segment in one call."""
         task = batch[0]
         try:
-            if isinstance(task.step, Become):
-                self._write(task.stored, task.record.become(task.step.state, self._clock()))
-                return
-            if task.step.action is Action.END and self._ended(task):
-                return  # counted first: what follows may be long in coming
-            self._act(batch)
+            with request_id.bound(self._author([task.record]).request):  # a call has but one
+                if isinstance(task.step, Become):
+                    self._write(task.stored, task.record.become(task.step.state, self._clock()))
+                    return
+                if task.step.action is Action.END and self._ended(task):
+                    return  # counted first: what follows may be long in coming
+                self._act(batch)
         except (Fault, Waiting) as pause:
             reasons.update({item.record.id: str(pause) for item in batch})
         except REFUSALS as error:

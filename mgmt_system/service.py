@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+import structlog
 
 from catenary.config import ServiceConfig
 from catenary.errors import InvalidValue
@@ -34,7 +35,7 @@ REQUEST_TIMEOUT = 2.0
 STATUS_TIMEOUT = 1.0
 """Seconds that the status page waits for each part."""
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("mgmt_system")
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -46,9 +47,9 @@ class StatusPage:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def gather(self, chains: Collection[wire.ChainView]) -> wire.StatusView:
-        controller = self._pool.submit(_try, self._peers.controller.health)
-        views = self._pool.submit(_try, self._segments)
-        balancers = {name: self._pool.submit(_try, self._looker(name)) for name in self._peers.balancers}
+        controller = self._ask(self._peers.controller.health)
+        views = self._ask(self._segments)
+        balancers = {name: self._ask(self._looker(name)) for name in self._peers.balancers}
         questions: list[Future[Any]] = [controller, views, *balancers.values()]
         wait(questions, PATIENCE)
         health = _answer(controller)
@@ -67,6 +68,10 @@ class StatusPage:
             chains=[_load(chain, masters.get(chain.segment)) for chain in chains],
             counters={name: dict(balancer.counters) for name, balancer in stats.items()},
         )
+
+    def _ask(self, call: Callable[[], T]) -> Future[T | CatenaryError]:
+        """In the context of the caller, which names the request that all of it is for."""
+        return self._pool.submit(copy_context().run, _try, call)
 
     def _segments(self) -> dict[str, wire.SegmentView]:
         """Which pairs are in the way; where all are from the beginning there is nothing to ask."""

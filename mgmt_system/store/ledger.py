@@ -14,7 +14,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from catenary import wire
+import structlog
+
+from catenary import request_id, wire
 from catenary.chain import ChainState
 from catenary.config import ServiceConfig
 from catenary.errors import CatenaryError
@@ -25,6 +27,7 @@ from mgmt_system.records import SELF, Author, ChainRecord, Goal, OperationRecord
 from mgmt_system.store import KeyValueStore, rows, under
 from mgmt_system.store.snapshot import Progress, Snapshot, Stored, StoredChain
 
+log = structlog.get_logger("mgmt_system")
 R = TypeVar("R")
 REMOVED_KEPT = 50
 OPERATIONS_KEPT = 1000
@@ -238,8 +241,8 @@ class Ledger:
     ) -> bool:
         """One write of all that belongs together: records, and the events that tell of them."""
         with self._lock:
-            now = self._now
-            head, journal = self._journal([*self._pending, *events])
+            now, told = self._now, [*self._pending, *events]
+            head, journal = self._journal(told)
             put: dict[str, str | None] = dict.fromkeys(forget)
             put |= {rows.chain_key(record): rows.chain_value(record) for record in chains}
             put |= {rows.operation_key(item.id): rows.operation_value(item) for item in operations}
@@ -266,6 +269,8 @@ class Ledger:
                 revision,
             )
         self._crash_point(f"store write: {what}")
+        for event in told:
+            _log_event(event)
         return True
 
     def _journal(self, events: Sequence[Event]) -> tuple[Head, dict[str, str | None]]:
@@ -328,3 +333,19 @@ def _outdated(snapshot: Snapshot) -> list[str]:
     operations = snapshot.stored_operations.items()
     finished = [key for key, stored in operations if stored.record.state != "running"]
     return [rows.chain_key(record) for record in removed[:-REMOVED_KEPT]] + finished[:-OPERATIONS_KEPT]
+
+
+def _log_event(event: Event) -> None:
+    """What the journal tells, the log tells too, under the ID of the request that asked for it."""
+    with request_id.bound(event.author.request):
+        log.info(
+            "journal",
+            kind=event.kind,
+            segment=event.segment,
+            chain=event.chain,
+            operation=event.operation,
+            changes={name: [before, after] for name, (before, after) in event.changes.items()},
+            text=event.text,
+            who=event.author.who,
+            why=event.author.why,
+        )

@@ -216,6 +216,14 @@ def test_a_plan_tells_what_it_costs(site: Site) -> None:
     assert (segment.stay, segment.leave, segment.cooling[0].p50) == (None, None, None)
 
 
+def test_a_plan_without_the_segment_of_a_chain_says_what_is_in_its_way(site: Site) -> None:
+    apply(site, ONE)
+    site.settle()
+    nothing = ServiceConfig(switches={}, nfs={}, balancers={}, segments={})
+    plan = site.applying.plan(nothing, PLAIN)
+    assert ["segments", "main"] in [fault.key for fault in plan.refused]
+
+
 def test_a_deadline_goes_with_an_end() -> None:
     with pytest.raises(InvalidValue, match="a deadline goes with"):
         Options(deadline=5.0)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from fastapi.testclient import TestClient
+from structlog.testing import capture_logs
 
 from catenary.config import ServiceConfig, schema
-from catenary.listen import Listen
-from catenary.service import server
 from catenary.tags import TagPair
 from mgmt_system import progress
 from mgmt_system.rest import create
+from tests.serving import serving
 from tests.unit.mgmt_commands import run_command
 from tests.unit.mgmt_fakes import Site, network_text
 
@@ -35,13 +34,6 @@ def run(
     site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Iterator[Run]:
     """`run("diff -f two.yaml")` -> exit code, stdout, stderr."""
-    uvicorn_server = server(create(site.running(), None), Listen(port=0))
-    thread = threading.Thread(target=uvicorn_server.run)
-    thread.start()
-    while not uvicorn_server.started:
-        thread.join(0.005)
-    port = uvicorn_server.servers[0].sockets[0].getsockname()[1]
-    monkeypatch.setenv("CATENARY_URL", f"http://127.0.0.1:{port}")
     monkeypatch.setattr(progress, "POLL", 0.005)
     monkeypatch.chdir(tmp_path)
     Path("one.yaml").write_text(ONE)
@@ -52,9 +44,9 @@ def run(
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
-    yield run
-    uvicorn_server.should_exit = True
-    thread.join()
+    with capture_logs(), serving(create(site.running(), None)) as url:  # the service logs in this process
+        monkeypatch.setenv("CATENARY_URL", url)
+        yield run
 
 
 def test_plan_apply_diff_and_export(run: Run) -> None:

@@ -145,27 +145,3 @@ def test_an_unexpected_error_ends_the_service(site: Site, eventually: Eventually
     with TestClient(create(running, None)):
         assert stopped.wait(PATIENCE_S)
     assert running.failed
-
-
-def test_the_openapi_page_names_every_call(client: TestClient) -> None:
-    paths = client.get("/openapi.json").json()["paths"]
-    assert set(paths) == {
-        "/v1/config",
-        "/v1/plan",
-        "/v1/services",
-        "/v1/services/{name}",
-        "/v1/chains",
-        "/v1/chains/{name}",
-        "/v1/chains/{name}/cancel",
-        "/v1/chains/{name}/cordon",
-        "/v1/chains/{name}/uncordon",
-        "/v1/health",
-        "/v1/history",
-        "/v1/operations",
-        "/v1/operations/{operation_id}",
-        "/v1/session",
-        "/v1/sessions/end",
-        "/v1/rebalance",
-        "/v1/segments/{name}/insert",
-        "/v1/status",
-    }
