@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -67,42 +68,68 @@ _MAC = "([0-9a-f]{2}:){5}[0-9a-f]{2}"
 Mac = Annotated[str, BeforeValidator(_mac), WithJsonSchema({"type": "string", "pattern": f"^{_MAC}$"})]
 
 
-class HostAttachment(PortRef):
+def _prefix(value: Any) -> Any:
+    """Text, for a number would be an address by itself."""
+    if not isinstance(value, str | IPv4Network | IPv6Network):
+        raise ValueError(f"{value!r} is no prefix: write it like 10.0.0.0/24")
+    return value
+
+
+Prefix = Annotated[IPvAnyNetwork, BeforeValidator(_prefix)]
+
+
+class Section(Model):
+    """A part of the file. The text below a key is its meaning in schema and reference."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class HostAttachment(Section, PortRef):
     """A host outside the segment. It hangs on the switch of the LB whose outer side it is on."""
 
     mac: Mac
 
 
-class NfAttachment(Model):
-    """`pool`: what the NF translates addresses to, if it does; no address is in two NFs' pools."""
+class NfAttachment(Section):
+    """Where a network function hangs."""
 
     switch: Name
     ingress: str
+    """the port by which forward traffic enters it"""
     egress: str
+    """the port by which forward traffic leaves it; an NF with one port has the same twice"""
     tags: TagMode = TagMode.STRIPPED
-    pool: list[IPvAnyNetwork] = []
+    """does the NF see the tag?"""
+    pool: list[Prefix] = []
+    """what it translates addresses to, if it does; no address is in two NFs' pools"""
 
     def nf(self, name: str) -> _chain.NetworkFunction:
         return _chain.NetworkFunction(name, self.switch, self.ingress, self.egress, self.tags)
 
 
-class BalancerAttachment(Model):
-    """Where an LB's two ports hang, and the address of its REST service."""
+class BalancerAttachment(Section):
+    """Where an LB's two ports hang."""
 
     switch: Name
     outer: str
+    """the switch's port to its outer one: clients or servers"""
     inner: str
+    """the switch's port to its inner one: the chains"""
     url: str
+    """where its REST service listens"""
 
 
 def _durations_in_schema(schema: dict[str, Any]) -> None:
     for name, field in schema["properties"].items():
-        default = {"default": durations.text(field["default"])} if "default" in field else {}
-        schema["properties"][name] = {**_DURATION_SCHEMA, **default}
+        schema["properties"][name] = {
+            **_DURATION_SCHEMA,
+            "description": field["description"],
+            "default": durations.text(TimeoutsModel.model_fields[name].default),
+        }
 
 
 class TimeoutsConfig(TimeoutsModel):
-    """The timeouts of a segment as durations."""
+    """Each is 0.05s to 24h; `tcp_closing` is at least twice `transit`, `lease` 1.25 times."""
 
     model_config = ConfigDict(json_schema_extra=_durations_in_schema)
 
@@ -116,37 +143,50 @@ class TimeoutsConfig(TimeoutsModel):
         return durations.text(value)
 
 
-class SegmentConfig(Model):
-    """A pair, with the fixed NFs that everything crosses `before` its master and `after` its slave.
-
-    Both are in forward order, on the switch of that LB. `inserted: false`: the pair is not in the way yet,
-    and the segment's one chain carries everything, until it is inserted. The rest is what its master is
-    started with: see `catenary lb run`. `on_full` None is `refuse` where chains rewrite, `hash` elsewhere.
-    """
+class SegmentConfig(Section):
+    """A pair, and what its master is started with: see `catenary lb run`."""
 
     master: Name
+    """the load balancer on the clients' side; one belongs to one segment"""
     slave: Name
+    """the load balancer on the servers' side"""
     ask_id: VlanId = 4094
+    """VLAN ID of in-band asks; each segment has its own, and no chain may use it"""
     before: list[Name] = []
+    """fixed NFs that everything crosses before the master, in forward order, on its switch"""
     after: list[Name] = []
+    """fixed NFs that everything crosses after the slave, in forward order, on its switch"""
     inserted: bool = True
+    """`false`: the pair is not in the way yet, and the segment's one chain carries everything"""
     timeouts: TimeoutsConfig = TimeoutsConfig()
+    """what is promised to sessions"""
     rewrites: bool = False
+    """do chains change addresses or ports?"""
     affinity: Affinity = "session"
+    """what keeps to one chain: a session, all between two addresses, or all of a client"""
     policy: Literal["maglev", "p2c"] = "p2c"
+    """consistent hash, or the better of two of its answers by live sessions"""
     on_full: Literal["hash", "refuse"] | None = None
+    """new sessions without room in the table; `refuse` where chains rewrite, else `hash`, unless given"""
     slow_start: Duration = 0.0
+    """in which time a new chain gets its whole weight"""
 
 
-class NetworkConfig(Model):
-    """The network: read by the controller. `switches` maps names to datapath IDs."""
+class NetworkConfig(Section):
+    """The network: read by the controller."""
 
     switches: dict[Name, Annotated[int, Field(gt=0, lt=1 << 64)]]
+    """their datapath IDs"""
     hosts: dict[Name, HostAttachment] = {}
+    """clients, servers and gateways, by name"""
     nfs: dict[Name, NfAttachment]
+    """network functions, by name"""
     balancers: dict[Name, BalancerAttachment]
+    """load balancers, by name"""
     segments: dict[Name, SegmentConfig]
+    """pairs of load balancers, by name"""
     controller_url: str = "http://127.0.0.1:8081"
+    """where the controller's REST service listens"""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -193,18 +233,18 @@ Ports = Annotated[str, BeforeValidator(_ports_text), WithJsonSchema(_PORTS_SCHEM
 """`80`, or `8000-8099`."""
 
 
-class TrafficConfig(Model):
-    """Traffic that enters a service: what matches all that is given, in both directions alike.
+class TrafficConfig(Section):
+    """Traffic that enters a service: what matches all that is given, in both directions alike."""
 
-    `client` and `server` are prefixes of the two sides, `ports` those of the server (`80`, `8000-8099`),
-    `vlan` a tag that the user's own frames bear.
-    """
-
-    client: list[IPvAnyNetwork] = []
-    server: list[IPvAnyNetwork] = []
+    client: list[Prefix] = []
+    """prefixes of the clients' side"""
+    server: list[Prefix] = []
+    """prefixes of the servers' side"""
     protocol: Literal["tcp", "udp", "sctp", "icmp"] | None = None
     ports: list[Ports] = []
+    """the server's: `80`, `8000-8099`"""
     vlan: VlanId | None = None
+    """a tag that the user's own frames bear"""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -214,21 +254,28 @@ class TrafficConfig(Model):
         return self
 
 
-class ServiceEntry(Model):
-    """Segments that traffic crosses in a row, client side first, and which traffic that is (none: all)."""
+class ServiceEntry(Section):
+    """Segments in a row, and the traffic that crosses them."""
 
     segments: list[Name] = Field(min_length=1)
+    """client side first"""
     classifier: list[TrafficConfig] = []
+    """which traffic that is; all, unless given"""
 
 
-class ChainConfig(Model):
-    """A chain that shall be there. Tags are chosen unless given; a `cordoned` one gets no new session."""
+class ChainConfig(Section):
+    """A chain that shall be there."""
 
     nfs: list[Name] = Field(min_length=1)
+    """in forward order"""
     segment: Name | None = None
+    """needed if there are several"""
     tags: Tags | None = None
+    """chosen unless given"""
     weight: Annotated[int, Field(ge=0, le=WEIGHT_MAX)] = WEIGHT_DEFAULT
+    """share of new sessions among the chains of its segment"""
     cordoned: bool = False
+    """does it get no new session?"""
 
 
 class ServiceConfig(NetworkConfig):
@@ -238,7 +285,9 @@ class ServiceConfig(NetworkConfig):
     """
 
     services: dict[Name, ServiceEntry] = {}
+    """by name"""
     chains: dict[Name, ChainConfig] = {}
+    """by name"""
 
     @model_validator(mode="after")
     def _served(self) -> Self:

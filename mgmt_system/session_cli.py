@@ -52,7 +52,7 @@ def reset(key: Key, segment: Segment = None, why: Why = None, json: Json = False
 
 @session_app.command("move")
 def move(key: Key, segment: Segment = None, why: Why = None, json: Json = False) -> None:
-    """Move a session to another chain. NFs that keep state may refuse it there.
+    """Move a session to the least loaded other chain. NFs that keep state may refuse it there.
 
     Examples:
 

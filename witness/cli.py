@@ -27,15 +27,20 @@ from witness.verdict import Thresholds
 app = typer.Typer()
 _HELP = """Judge a run: did every session cross exactly one chain? Exit 1 if not, 2 if there is no telling.
 
-\b
-catenary verify results/demo/recording.npz
-catenary verify --chain chain-1=n1 --chain chain-2=n2 pcaps/        (master.outer.pcap, n1.ingress.pcap, ...)
-catenary verify --chain chain-1=n1 --tap master.outer=a.pcap --tap n1.ingress=b.pcap ...
-catenary verify --live --for 30s --chain chain-1=n1 --tap master.outer=s1-eth3 --tap n1.ingress=s3-eth1 ...
-catenary verify --live --for 5m --network network.yaml --chain chain-1=n1 --save run.npz
-
 Places are master.outer, slave.outer, and NF.ingress, NF.egress or NF.both; with --network those of the
-network. A pcap of one way only is of PLACE.into or PLACE.out-of.
+network. A pcap is named after its place (master.outer.pcap), one of one way only PLACE.into or PLACE.out-of.
+
+Examples:
+
+    catenary verify results/demo/recording.npz
+
+    catenary verify --chain chain-1=n1 --chain chain-2=n2 pcaps/
+
+    catenary verify --chain chain-1=n1 --tap master.outer=a.pcap --tap n1.ingress=b.pcap ...
+
+    catenary verify --live --for 30s --chain chain-1=n1 --tap master.outer=s1-eth3 --tap n1.ingress=s3-eth1
+
+    catenary verify --live --for 5m --network network.yaml --chain chain-1=n1 --save run.npz
 """
 
 
