@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help install build demo test lint format bench chaos clean
+.PHONY: help install build demo test lint format docs bench chaos clean
 
 BIN := .venv/bin
 export MAKE_GOAL := $(or $(firstword $(MAKECMDGOALS)),demo)
@@ -64,6 +64,9 @@ lint: .venv/installed ## ruff, mypy and the rules of imports
 format: .venv/installed ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: .venv/installed ## write the reference pages that come from the code
+	@$(BIN)/python -m tools.reference
 
 chaos: install ## attack the promise: a simulator of the pair, real traffic under faults (LONG=1: ten times as much)
 	@$(BIN)/python -m experiments.chaos.run $(if $(LONG),--sessions 1000000 --each 30) $(CHAOS_ARGS)

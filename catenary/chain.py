@@ -11,12 +11,13 @@ from catenary.tags import TagPair
 
 WEIGHT_MAX = 1000
 WEIGHT_DEFAULT = 100
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+NAME = "[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?"
+"""What a name is, as a regular expression."""
 
 
 def check_name(name: str, what: str = "name") -> str:
     """Return `name`, or raise `InvalidValue`: names stand in URLs and in logs, so they are plain."""
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(NAME, name):
         raise InvalidValue(f"{what} {name!r} is not valid: use 1 to 40 of a-z, 0-9 and '-', not at the ends")
     return name
 

@@ -2,137 +2,59 @@
 
 from __future__ import annotations
 
+import getpass
 import os
-import ssl
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
-
-import httpx
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from typing import Any, Self
+from urllib.parse import quote
 
 from catenary import wire
-from catenary.errors import CatenaryError, InvalidValue, Unavailable, from_problem
+from catenary.config import NetworkConfig, ServiceConfig
+from catenary.errors import Unavailable
+from catenary.http import Client
+from catenary.plans import PlanView, ServiceView
 from catenary.tags import TagPair
 from catenary.token import read_token
 
-T = TypeVar("T")
 DEFAULT_URL = "http://127.0.0.1:8080"
+_PLAIN = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~"
+"""What a header may hold as it is, beside letters and digits; anything else is percent-encoded."""
 
 
-class Client:
-    """One service: `url`, its token, and the CA certificate that signs its TLS certificate.
-
-    Raises the service's own error (`catenary.errors`), or `Unavailable` when it can't be reached.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        token: str | None = None,
-        ca: Path | None = None,
-        timeout: float = 10.0,
-        what: str = "service",
-    ) -> None:
-        self.url = url.rstrip("/")
-        self._what = what
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        # trust_env off: a proxy variable of the shell must not carry control traffic elsewhere.
-        self._http = httpx.Client(
-            base_url=self.url, headers=headers, verify=_trust(self.url, ca), timeout=timeout, trust_env=False
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._http.close()
-
-    def call(self, method: str, path: str, answer: type[T], body: BaseModel | None = None, **query: Any) -> T:
-        """One request whose JSON answer is of type `answer`."""
-        content = self.send(method, path, body, **query)
-        try:
-            return TypeAdapter(answer).validate_json(content)
-        except ValidationError as error:
-            raise CatenaryError(
-                f"{self._what} at {self.url}: its answer to {method} {path} is not understood "
-                f"({wire.explain(error.errors())}): is it of the same version?"
-            ) from error
-
-    def send(self, method: str, path: str, body: BaseModel | bytes | None = None, **query: Any) -> bytes:
-        """One request; the raw body of the answer."""
-        kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
-        try:
-            response = self._http.request(
-                method,
-                path,
-                content=body.model_dump_json() if isinstance(body, BaseModel) else body,
-                headers={"Content-Type": kind} if body is not None else {},
-                params={key: value for key, value in query.items() if value is not None},
-            )
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
-        if response.is_error:
-            raise _error(response)
-        return response.content
-
-    def stream(self, path: str, **query: Any) -> Iterator[bytes]:
-        """The body of a GET, piece by piece as it comes."""
-        params = {key: value for key, value in query.items() if value is not None}
-        try:
-            with self._http.stream("GET", path, params=params) as response:
-                if response.is_error:
-                    response.read()
-                    raise _error(response)
-                yield from response.iter_bytes()
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
-
-    def _unreachable(self, error: httpx.HTTPError) -> Unavailable:
-        fault = str(error) or type(error).__name__
-        return Unavailable(f"{self._what} at {self.url} can't be reached: {fault}")
-
-
-def _trust(url: str, ca: Path | None) -> ssl.SSLContext:
-    """Whom to trust: `ca`, or the system's authorities. Plain HTTP asks nobody, and loading them is slow."""
-    if not url.startswith("https:"):
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+def _user() -> str:
     try:
-        return ssl.create_default_context(cafile=str(ca) if ca else None)
-    except OSError as error:
-        raise InvalidValue(f"CA certificate {ca} can't be read: {error.strerror or error}") from error
-
-
-def _error(response: httpx.Response) -> CatenaryError:
-    try:
-        detail = wire.Problem.model_validate_json(response.content).detail
-    except ValueError:
-        detail = f"{response.request.url}: HTTP {response.status_code}"
-    return from_problem(response.status_code, detail)
+        name = getpass.getuser()
+    except (KeyError, OSError):  # an ID without a name, as containers have it
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
 
 
 class ManagementClient(Client):
-    """The management system: what operators, experiments and the CLI talk to."""
+    """The management system: what operators, experiments and the CLI talk to.
 
-    def __init__(self, url: str = DEFAULT_URL, **options: Any) -> None:
-        super().__init__(url, what="management system", **options)
+    Its journal keeps `who` asks for a change, and `why`.
+    """
+
+    def __init__(
+        self, url: str = DEFAULT_URL, *, who: str | None = None, why: str | None = None, **options: Any
+    ) -> None:
+        said = {"Catenary-User": who, "Catenary-Why": why}
+        headers = {name: quote(text, safe=_PLAIN) for name, text in said.items() if text is not None}
+        super().__init__(url, what="management system", headers=headers, **options)
 
     @classmethod
-    def from_environment(cls) -> Self:
-        """From CATENARY_URL, CATENARY_TOKEN_FILE and CATENARY_CA, each optional."""
+    def from_environment(cls, why: str | None = None) -> Self:
+        """From CATENARY_URL, CATENARY_TOKEN_FILE and CATENARY_CA, each optional; `who` is user@host."""
         token_file, ca = os.environ.get("CATENARY_TOKEN_FILE"), os.environ.get("CATENARY_CA")
         return cls(
             os.environ.get("CATENARY_URL", DEFAULT_URL),
             token=read_token(Path(token_file) if token_file else None),
             ca=Path(ca) if ca else None,
+            who=_user(),
+            why=why,
         )
 
     def health(self) -> wire.ManagementHealth:
@@ -141,8 +63,15 @@ class ManagementClient(Client):
     def status(self) -> wire.StatusView:
         return self.call("GET", "/v1/status", wire.StatusView)
 
-    def chains(self) -> list[wire.ChainView]:
-        return self.call("GET", "/v1/chains", list[wire.ChainView])
+    def chains(self, at: float | None = None) -> list[wire.ChainView]:
+        """Those of today, or of a past moment: seconds since the epoch."""
+        return self.call("GET", "/v1/chains", list[wire.ChainView], at=at)
+
+    def history(self, **wanted: Any) -> Iterator[wire.HistoryEntry]:
+        """Entries of the journal, oldest first. `wanted` may have `since` and `until` (seconds since the
+        epoch), `after` (a number), `chain`, `segment`, `kind` and `who`."""
+        for entries in self.pages("/v1/history", list[wire.HistoryEntry], **wanted):
+            yield from entries
 
     def chain(self, name: str) -> wire.ChainView:
         return self.call("GET", f"/v1/chains/{name}", wire.ChainView)
@@ -189,6 +118,41 @@ class ManagementClient(Client):
         """Reset a TCP connection, or move a session to another chain."""
         return self.call("POST", "/v1/sessions/end", wire.SessionStatus, request)
 
+    def config(self) -> ServiceConfig:
+        """What is in force, as a document that could be applied."""
+        return self.call("GET", "/v1/config", ServiceConfig)
+
+    def plan(
+        self,
+        config: ServiceConfig,
+        *,
+        force: bool = False,
+        deadline: float | None = None,
+        then: wire.Then | None = None,
+    ) -> PlanView:
+        """What applying a document would change and cost now; changes nothing."""
+        return self.call("POST", "/v1/plan", PlanView, config, force=force, deadline=deadline, then=then)
+
+    def apply(
+        self,
+        config: ServiceConfig,
+        *,
+        token: str | None = None,
+        force: bool = False,
+        deadline: float | None = None,
+        then: wire.Then | None = None,
+    ) -> wire.OperationView | None:
+        """Make a document true; `token` is that of its plan. None: there is nothing to do."""
+        query = {"plan": token, "force": force, "deadline": deadline, "then": then}
+        content = self.send("PUT", "/v1/config", config, **query)
+        return wire.OperationView.model_validate_json(content) if content else None
+
+    def services(self) -> list[ServiceView]:
+        return self.call("GET", "/v1/services", list[ServiceView])
+
+    def service(self, name: str) -> ServiceView:
+        return self.call("GET", f"/v1/services/{name}", ServiceView)
+
     def operations(self) -> list[wire.OperationView]:
         return self.call("GET", "/v1/operations", list[wire.OperationView])
 
@@ -208,15 +172,22 @@ class ManagementClient(Client):
         deadline = clock() + timeout
         while operation.state == "running":
             if clock() > deadline:
-                chain = self.chain(operation.chain)
                 raise Unavailable(
-                    f"operation {operation.id} ({operation.kind} {operation.chain}) is not done after "
-                    f"{timeout:g} s: the chain is {chain.state}"
-                    + (f", {chain.reason}" if chain.reason else "")
+                    f"operation {operation.id} ({operation.kind} {operation.chain or 'a file'}) is not done "
+                    f"after {timeout:g} s: {self._standing(operation)}"
                 )
             sleep(poll)
             operation = self.operation(operation.id)
         return operation
+
+    def _standing(self, operation: wire.OperationView) -> str:
+        """How far an operation is, and what it waits for."""
+        if operation.kind == "apply":
+            waiting = [chain for chain in self.chains() if chain.name in operation.chains and chain.reason]
+            reasons = [f"{chain.name} is {chain.state}, {chain.reason}" for chain in waiting]
+            return "; ".join([f"{operation.done} of {len(operation.chains)} chains are", *reasons])
+        chain = self.chain(operation.chain)
+        return f"the chain is {chain.state}" + (f", {chain.reason}" if chain.reason else "")
 
 
 class BalancerClient(Client):
@@ -310,6 +281,14 @@ class ControllerClient(Client):
     def insert(self, segment: str) -> wire.SegmentView:
         """Lead a segment's traffic through its pair, which knows the chain already. Idempotent."""
         return self.call("PUT", f"/v1/segments/{segment}/inserted", wire.SegmentView)
+
+    def network(self) -> wire.NetworkView:
+        """Which network the controller knows."""
+        return self.call("GET", "/v1/network", wire.NetworkView)
+
+    def put_network(self, network: NetworkConfig, *, check: bool = False) -> wire.NetworkView:
+        """Have it know another one; `Conflict` if that changes what a chain uses. `check`: only ask."""
+        return self.call("PUT", "/v1/network", wire.NetworkView, network, check=check)
 
     def rules(self, name: str) -> list[wire.RuleView]:
         return self.call("GET", f"/v1/chains/{name}/rules", list[wire.RuleView])

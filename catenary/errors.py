@@ -52,12 +52,27 @@ class Conflict(CatenaryError):
     exit_code = 2
 
 
+class PreconditionFailed(CatenaryError):
+    """What the caller saw before, and asked to be unchanged, has changed (HTTP 412)."""
+
+    status = 412
+    title = "Precondition failed"
+    exit_code = 2
+
+
 class Unavailable(CatenaryError):
     """Another part can't be reached or is not ready: the same call may succeed later (HTTP 503)."""
 
     status = 503
     title = "Unavailable"
     exit_code = 3
+
+
+class InsufficientStorage(Unavailable):
+    """No room is left to write a change down (HTTP 507): nothing was changed."""
+
+    status = 507
+    title = "Insufficient storage"
 
 
 class Unsupported(CatenaryError):
@@ -68,9 +83,21 @@ class Unsupported(CatenaryError):
     exit_code = 4
 
 
+_ERRORS = (
+    InvalidValue,
+    Unauthorized,
+    NotFound,
+    Conflict,
+    PreconditionFailed,
+    Unavailable,
+    InsufficientStorage,
+    Unsupported,
+)
+
+
 def from_problem(status: int, detail: str) -> CatenaryError:
     """The error that a problem document stands for; an unknown status gives the base class."""
-    for cls in (InvalidValue, Unauthorized, NotFound, Conflict, Unavailable, Unsupported):
+    for cls in _ERRORS:
         if cls.status == status:
             return cls(detail)
     return (InvalidValue if 400 <= status < 500 else CatenaryError)(detail)

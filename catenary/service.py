@@ -5,63 +5,103 @@ from __future__ import annotations
 import hmac
 import signal
 import socket
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-import structlog
 import uvicorn
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from catenary import __version__
-from catenary.errors import CatenaryError, Conflict, InvalidValue, Unauthorized, from_problem
+from catenary.access import Access
+from catenary.errors import CatenaryError, Conflict, InvalidValue, Unauthorized
 from catenary.listen import Listen
-from catenary.wire import Problem, explain
+from catenary.openapi import document
+from catenary.problems import problem
+from catenary.wire import explain
 
-_log = structlog.get_logger("rest")
 _REFUSALS = {Unauthorized.status, Conflict.status, InvalidValue.status}
 """What goes into the log: a caller that has no right to ask, or asks for what can't be."""
 
 
-def create_app(title: str, token: str | None, lifespan: Any = None) -> FastAPI:
-    """A FastAPI app whose errors are problem documents and whose calls all need `token` if there is one."""
+def create_app(
+    title: str,
+    token: str | None,
+    *,
+    tags: Mapping[str, str] | None = None,
+    lifespan: Any = None,
+    limits: Mapping[str, int] | None = None,
+) -> FastAPI:
+    """A FastAPI app whose errors are problem documents and whose calls all need `token` if there is one.
 
-    def authorize(request: Request) -> None:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if token is not None and not hmac.compare_digest(given.encode(), token.encode()):
+    `tags` group its calls, with a word on each. `limits`: bytes of a request's body, of paths that need more
+    than `catenary.access.BODY_LIMIT`.
+    """
+    bearer = HTTPBearer(
+        scheme_name="token", description="The token that the service was given.", auto_error=False
+    )
+
+    async def authorize(given: HTTPAuthorizationCredentials | None = Security(bearer)) -> None:
+        said = given.credentials if given else ""
+        if token is not None and not hmac.compare_digest(said.encode(), token.encode()):
             raise Unauthorized("this service needs its token: send 'Authorization: Bearer TOKEN'")
 
     app = FastAPI(
         title=title,
         version=__version__,
         lifespan=lifespan,
-        dependencies=[Depends(authorize)],
-        responses={"default": {"model": Problem, "description": "Problem document (RFC 9457)"}},
+        dependencies=[] if token is None else [Depends(authorize)],
+        openapi_tags=[{"name": name, "description": text} for name, text in (tags or {}).items()],
+        generate_unique_id_function=lambda route: route.name,
     )
+    app.openapi = partial(document, app, token=token is not None)  # type: ignore[method-assign]
+    app.add_middleware(Access, limits=limits or {})
 
     @app.exception_handler(CatenaryError)
     async def _catenary(request: Request, error: CatenaryError) -> JSONResponse:
-        return _problem(request, error.status, error.title, error.detail)
+        headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else None
+        return _refuse(request, error.status, error.detail, error.title, headers)
 
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        return _problem(request, InvalidValue.status, InvalidValue.title, explain(error.errors()))
+        faults = error.errors()
+        if isinstance(faults[0].get("input"), bytes):  # it was not even tried as JSON
+            return _refuse(request, 415, "the body must be JSON: send it as Content-Type: application/json")
+        return _refuse(request, InvalidValue.status, explain(faults), InvalidValue.title)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
-        title = from_problem(error.status_code, "").title
-        return _problem(request, error.status_code, title, f"{request.url.path}: {error.detail}")
+        detail = f"{request.url.path}: {error.detail}"
+        if error.status_code == 400:  # FastAPI's word for a body that can't be read at all
+            return _refuse(request, InvalidValue.status, f"{detail}: send JSON in UTF-8", InvalidValue.title)
+        headers = {"Allow": _allowed(app, request)} if error.status_code == 405 else error.headers
+        return problem(error.status_code, detail, request.url.path, headers=headers)
 
     return app
 
 
-def _problem(request: Request, status: int, title: str, detail: str) -> JSONResponse:
+def _allowed(app: FastAPI, request: Request) -> str:
+    """All methods of a path: Starlette names those of its first route only."""
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted({method for route in matching for method in route.methods or ()}))
+
+
+def _refuse(
+    request: Request,
+    status: int,
+    detail: str,
+    title: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
     if status in _REFUSALS:
-        caller = request.client.host if request.client else None
-        _log.warning("refused", call=request.url.path, caller=caller, status=status, reason=detail)
-    body = Problem(title=title, status=status, detail=detail, instance=request.url.path)
-    return JSONResponse(body.model_dump(), status, media_type="application/problem+json")
+        request.state.refusal = detail
+    return problem(status, detail, request.url.path, title, headers)
 
 
 def server(app: FastAPI, listen: Listen) -> uvicorn.Server:
@@ -73,8 +113,9 @@ def server(app: FastAPI, listen: Listen) -> uvicorn.Server:
             port=listen.port,
             ssl_certfile=listen.tls_cert,
             ssl_keyfile=listen.tls_key,
-            log_level="warning",
+            log_config=None,
             access_log=False,
+            proxy_headers=False,  # the caller's address is in the log: nobody may say another
             timeout_graceful_shutdown=2,
         )
     )

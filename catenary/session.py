@@ -7,7 +7,7 @@ The key's bytes are the C struct `session_key` of `lb_adapter/core/key.h`; the v
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from catenary.errors import InvalidValue
@@ -153,6 +153,16 @@ def _text(end: End) -> str:
     return f"[{end.address}]:{end.port}" if end.address.version == 6 else f"{end.address}:{end.port}"
 
 
+TIMEOUT_MIN = 0.05
+TIMEOUT_MAX = 86400.0
+
+
+def _timeout(default: float, meaning: str) -> float:
+    """A field with what it means, for all that must tell."""
+    value: float = field(default=default, metadata={"meaning": meaning})
+    return value
+
+
 @dataclass(frozen=True)
 class Timeouts:
     """Times of a segment, all in seconds; the pair's master hands them to its slave.
@@ -161,26 +171,21 @@ class Timeouts:
     for `tau + lease + 2 transit` after its last packet.
     """
 
-    tcp_opening: float = 60.0
-    """TCP before the handshake is complete (RFC 5382 asks for at least 4 minutes only once established)."""
-    tcp_established: float = 7440.0
-    """TCP established: 2 hours 4 minutes (RFC 5382, REQ-5)."""
-    tcp_closing: float = 10.0
-    """TCP after a FIN both ways or a RST."""
-    udp: float = 120.0
-    """UDP (RFC 4787, REQ-5)."""
-    other: float = 120.0
-    """Every other protocol, ICMP echo among them."""
-    neighbour: float = 60.0
-    """ARP and IPv6 ND."""
-    lease: float = 10.0
-    """How long the slave may use a pin that it has learned; longer means fewer asks by one-way streams.
-
-    Longer than `transit`: a packet comes out of the chain up to D after the master saw it, an ask that comes
-    tau later takes up to D again, and must still find the pin.
-    """
-    transit: float = 2.0
-    """D: the longest time that a packet may take through any chain or bypass path."""
+    # RFC 5382 asks for at least 4 minutes only once established: 2 hours 4 minutes then (REQ-5).
+    tcp_opening: float = _timeout(60.0, "TCP before the handshake is complete")
+    tcp_established: float = _timeout(7440.0, "TCP established (RFC 5382)")
+    tcp_closing: float = _timeout(10.0, "TCP after a FIN both ways or a RST")
+    udp: float = _timeout(120.0, "UDP (RFC 4787)")
+    other: float = _timeout(120.0, "every other protocol, ICMP echo among them")
+    neighbour: float = _timeout(60.0, "ARP and IPv6 neighbour discovery")
+    # Longer than `transit`: a packet comes out of the chain up to D after the master saw it, an ask that
+    # comes tau later takes up to D again, and must still find the pin.
+    lease: float = _timeout(
+        10.0, "how long the slave uses what it learned; longer means fewer asks by one-way streams"
+    )
+    transit: float = _timeout(
+        2.0, "D: the longest time that a packet may take through any chain or bypass path"
+    )
 
     @property
     def longest(self) -> float:
@@ -195,8 +200,10 @@ class Timeouts:
 
     def __post_init__(self) -> None:
         for name, value in self.__dict__.items():
-            if not 0.05 <= value <= 86400:
-                raise InvalidValue(f"timeout {name} of {value} s is out of range: use 0.05..86400")
+            if not TIMEOUT_MIN <= value <= TIMEOUT_MAX:
+                raise InvalidValue(
+                    f"timeout {name} of {value} s is out of range: use {TIMEOUT_MIN:g}..{TIMEOUT_MAX:g}"
+                )
         if self.lease < 1.25 * self.transit:
             raise InvalidValue(
                 f"timeout lease of {self.lease} s is below 1.25 times the transit bound of {self.transit} s: "

@@ -1,4 +1,4 @@
-"""What goes over the wire: the pydantic models of all three REST services, and of the network file.
+"""What goes over the wire: the pydantic models of all three REST services. Those of the file: `config`.
 
 The services never import each other; this page is what they agree on. Unknown keys are refused everywhere.
 Times are seconds, sizes bytes, moments seconds since the epoch (UTC).
@@ -7,47 +7,79 @@ Times are seconds, sizes bytes, moments seconds since the epoch (UTC).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import combinations, product
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    IPvAnyNetwork,
-    ValidationError,
+    Strict,
+    StrictBool,
+    WithJsonSchema,
     model_validator,
 )
+from pydantic.config import JsonDict
 
 from catenary import chain as _chain
 from catenary import session as _session
 from catenary import tags as _tags
-from catenary.chain import WEIGHT_DEFAULT, WEIGHT_MAX, ChainState, PairState, TagMode
-from catenary.errors import CatenaryError, InvalidValue
+from catenary.chain import WEIGHT_DEFAULT, WEIGHT_MAX, ChainState, PairState
+from catenary.errors import CatenaryError
 
+FAULTS_SHOWN = 10
 PROTOCOL = 2
 """Version of what master and slave say to each other; both refuse another one."""
 
 T = TypeVar("T")
-Name = Annotated[str, AfterValidator(lambda name: _checked(lambda: _chain.check_name(name)))]
-VlanId = Annotated[int, AfterValidator(lambda vid: _checked(lambda: _tags.check_vlan_id(vid)))]
+Name = Annotated[
+    str,
+    AfterValidator(lambda name: _checked(lambda: _chain.check_name(name))),
+    WithJsonSchema({"type": "string", "pattern": f"^{_chain.NAME}$"}),
+]
+VlanId = Annotated[
+    int,
+    Strict(),
+    AfterValidator(lambda vid: _checked(lambda: _tags.check_vlan_id(vid))),
+    WithJsonSchema({"type": "integer", "minimum": _tags.VLAN_ID_MIN, "maximum": _tags.VLAN_ID_MAX}),
+]
 SessionText = Annotated[
-    str, AfterValidator(lambda text: _checked(lambda: _session.SessionKey.parse(text)).text)
+    str,
+    AfterValidator(lambda text: _checked(lambda: _session.SessionKey.parse(text)).text),
+    Field(
+        description="a session: PROTOCOL END END",
+        examples=["tcp 10.0.0.1:4000 10.0.0.2:80", "udp [fd00::1]:53 [fd00::2]:4000 vlan=5"],
+    ),
 ]
 """A session, written as `SessionKey.parse` reads it."""
-Epoch = Annotated[int, Field(ge=0, lt=2**32)]
-Slot = Annotated[int, Field(ge=0, lt=1024)]
-Generation = Annotated[int, Field(ge=0, lt=1024)]
-Idle = Annotated[float, Field(ge=0, le=1e6)]
+Epoch = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
+Slot = Annotated[int, Strict(), Field(ge=0, lt=1024)]
+Generation = Annotated[int, Strict(), Field(ge=0, lt=1024)]
+Idle = Annotated[float, Strict(), Field(ge=0, le=1e6)]
 """Seconds without a packet; in ms it fits 32 bits."""
-Weight = Annotated[int, Field(ge=0, le=WEIGHT_MAX)]
+Weight = Annotated[int, Strict(), Field(ge=0, le=WEIGHT_MAX)]
 Role = Literal["master", "slave"]
 Affinity = Literal["session", "addresses", "client"]
 Then = Literal["reset", "rebalance"]
 """What becomes of the sessions that are left when a removal's deadline has come."""
+
+HistoryKind = Literal[
+    "add",
+    "remove",
+    "cancel",
+    "apply",
+    "cordon",
+    "uncordon",
+    "weight",
+    "rebalance",
+    "insert",
+    "session",
+    "state",
+    "failure",
+    "epoch",
+    "fault",
+]
+"""What happened: a request, or what the management system did or saw (`state` and the last three)."""
 
 
 def _checked(call: Callable[[], T]) -> T:
@@ -62,6 +94,11 @@ class Model(BaseModel):
     """Base of all messages: immutable, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _examples(*bodies: JsonDict) -> ConfigDict:
+    """What stands as examples on the OpenAPI page."""
+    return ConfigDict(json_schema_extra={"examples": [*bodies]})
 
 
 class Problem(Model):
@@ -110,12 +147,16 @@ class Change(Model):
     `force`.
     """
 
+    model_config = _examples(
+        {"add": [{"forward": 6, "reverse": 7}], "remove": [{"forward": 2, "reverse": 3}]}
+    )
+
     add: list[PairAdd] = []
     remove: list[Tags] = []
     cancel: list[Tags] = []
     forget: list[Tags] = []
-    expect_epoch: int | None = None
-    force: bool = False
+    expect_epoch: Epoch | None = None
+    force: StrictBool = False
 
 
 class PairView(PairAdd):
@@ -134,7 +175,7 @@ class ChainSet(Model):
 
     segment: Name
     epoch: Epoch
-    designated: int | None
+    designated: Slot | None
     pairs: list[PairView]
 
 
@@ -145,17 +186,27 @@ class ChainSetUpdate(Model):
     chain_set: ChainSet
 
 
+_Timeout = Annotated[float, Strict()]
+
+
+def _timeout(name: str) -> Any:
+    """Default, meaning and bounds as the vocabulary has them."""
+    known: Any = _session.Timeouts.__dataclass_fields__[name]
+    bounds: Any = {"minimum": _session.TIMEOUT_MIN, "maximum": _session.TIMEOUT_MAX}
+    return Field(known.default, description=known.metadata["meaning"], json_schema_extra=bounds)
+
+
 class TimeoutsModel(Model):
     """`catenary.session.Timeouts` on the wire, in seconds."""
 
-    tcp_opening: float = 60.0
-    tcp_established: float = 7440.0
-    tcp_closing: float = 10.0
-    udp: float = 120.0
-    other: float = 120.0
-    neighbour: float = 60.0
-    lease: float = 10.0
-    transit: float = 2.0
+    tcp_opening: _Timeout = _timeout("tcp_opening")
+    tcp_established: _Timeout = _timeout("tcp_established")
+    tcp_closing: _Timeout = _timeout("tcp_closing")
+    udp: _Timeout = _timeout("udp")
+    other: _Timeout = _timeout("other")
+    neighbour: _Timeout = _timeout("neighbour")
+    lease: _Timeout = _timeout("lease")
+    transit: _Timeout = _timeout("transit")
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
@@ -169,7 +220,7 @@ class TimeoutsModel(Model):
 class Handshake(Model):
     """Master to slave, at start and whenever either of them restarted: all that the slave must know."""
 
-    protocol: int = PROTOCOL
+    protocol: Annotated[int, Strict()] = PROTOCOL
     master_id: str
     ask_id: VlanId
     affinity: Affinity
@@ -232,8 +283,10 @@ class Rebalance(Model):
     without a packet for as many seconds, but no less than lease + 2 D, are placed anew at their next one.
     """
 
+    model_config = _examples({}, {"weights": [{"forward": 2, "reverse": 3, "weight": 50}], "move_idle": 300})
+
     weights: list[PairAdd] = []
-    force: bool = False
+    force: StrictBool = False
     move_idle: Idle | None = None
 
 
@@ -337,6 +390,8 @@ class BalancerHealth(Model):
 class SteerRequest(Model):
     """Carry this tag pair through these NFs, in forward order."""
 
+    model_config = _examples({"segment": "main", "tags": {"forward": 2, "reverse": 3}, "nfs": ["n1"]})
+
     segment: Name
     tags: Tags
     nfs: list[Name] = Field(min_length=1)
@@ -402,6 +457,12 @@ class SegmentView(Model):
     ago: float | None = None
 
 
+class NetworkView(Model):
+    """The network that the controller steers through."""
+
+    revision: str
+
+
 class ControllerHealth(Model):
     status: Literal["ok", "degraded"]
     switches_connected: int
@@ -414,6 +475,16 @@ class ControllerHealth(Model):
 
 class ChainRequest(Model):
     """Ask for a chain. The name is made up and the tags are allocated unless they are given."""
+
+    model_config = _examples(
+        {"nfs": ["n2"]},
+        {
+            "nfs": ["firewall-2", "ids-2"],
+            "name": "second",
+            "tags": {"forward": 4, "reverse": 5},
+            "weight": 50,
+        },
+    )
 
     nfs: list[Name] = Field(min_length=1)
     name: Name | None = None
@@ -448,22 +519,55 @@ class ChainView(Model):
 class OperationView(Model):
     """A call that takes time (the paper's asynchronous calls): poll it until it is not `running`.
 
-    `reset` and `moved`: sessions that a removal ended when its deadline had come.
+    `reset` and `moved`: sessions that removals ended when their deadline had come. An `apply` has `chains` in
+    place of a `chain`, of which `done` are what they shall be. `who` asked for it, and `why`, as they said of
+    themselves, in the call with the ID `request`, which is in the logs of all services.
     """
 
     id: str
-    kind: Literal["add", "remove", "cancel"]
-    chain: Name
+    kind: Literal["add", "remove", "cancel", "apply"]
+    chain: str
     state: Literal["running", "succeeded", "failed"]
     reason: str | None = None
     created: float
     finished: float | None = None
     reset: int = 0
     moved: int = 0
+    chains: list[Name] = []
+    done: int = 0
+    who: str | None = None
+    why: str | None = None
+    request: str | None = None
+
+
+class HistoryEntry(Model):
+    """What happened: an entry of the journal, numbered from 1 without a gap.
+
+    `changes` names what changed, with the value before and after (null: there was none, or is none). For a
+    `kind` of `epoch` these are the segment's epoch, and its tag pairs (`2-3`) as the master has them.
+    `chain_id` tells a chain from earlier ones of its name. `who`, `why`, `address` and `request` are of the
+    call that asked for it, or of the one that began its `operation`.
+    """
+
+    seq: int
+    at: float
+    kind: HistoryKind
+    who: str
+    why: str | None = None
+    address: str | None = None
+    request: str | None = None
+    segment: str | None = None
+    chain: str | None = None
+    chain_id: str | None = None
+    operation: str | None = None
+    text: str | None = None
+    changes: dict[str, tuple[Any, Any]]
 
 
 class SessionRequest(SessionOrder):
     """An order about one session; the segment is needed if several carry it."""
+
+    model_config = _examples({"key": "tcp 10.0.0.1:4000 10.0.0.2:80", "mode": "move"})
 
     segment: Name | None = None
 
@@ -514,146 +618,30 @@ class StatusView(Model):
 
 
 class ManagementHealth(Model):
+    """`reason` says what is degraded: a part that can't be used, or a store that can't be written."""
+
     status: Literal["ok", "degraded"]
     chains: int
-
-
-# --- the network file: what discovery can't know ----------------------------------------------------------
-
-
-class HostAttachment(PortRef):
-    """A host outside the segment. It hangs on the switch of the LB whose outer side it is on."""
-
-    mac: Annotated[str, Field(pattern="^([0-9a-f]{2}:){5}[0-9a-f]{2}$")]
-
-
-class NfAttachment(Model):
-    """`pool`: what the NF translates addresses to, if it does; no address is in two NFs' pools."""
-
-    switch: Name
-    ingress: str
-    egress: str
-    tags: TagMode = TagMode.STRIPPED
-    pool: list[IPvAnyNetwork] = []
-
-    def nf(self, name: str) -> _chain.NetworkFunction:
-        return _chain.NetworkFunction(name, self.switch, self.ingress, self.egress, self.tags)
-
-
-class BalancerAttachment(Model):
-    """Where an LB's two ports hang, and the address of its REST service."""
-
-    switch: Name
-    outer: str
-    inner: str
-    url: str
-
-
-class SegmentConfig(Model):
-    """A pair, with the fixed NFs that everything crosses `before` its master and `after` its slave.
-
-    Both are in forward order, on the switch of that LB. `inserted: false`: the pair is not in the way yet,
-    and the segment's one chain carries everything, until it is inserted. `rewrites`: chains change addresses
-    or ports, and the master runs with `--rewrites`.
-    """
-
-    master: Name
-    slave: Name
-    ask_id: VlanId = 4094
-    before: list[Name] = []
-    after: list[Name] = []
-    inserted: bool = True
-    timeouts: TimeoutsModel = TimeoutsModel()
-    rewrites: bool = False
-
-
-class NetworkConfig(Model):
-    """`network.yaml`: read by controller and management system. `switches` maps names to datapath IDs."""
-
-    switches: dict[Name, int]
-    hosts: dict[Name, HostAttachment] = {}
-    nfs: dict[Name, NfAttachment]
-    balancers: dict[Name, BalancerAttachment]
-    segments: dict[Name, SegmentConfig]
-    controller_url: str = "http://127.0.0.1:8081"
-
-    @model_validator(mode="after")
-    def _references(self) -> Self:
-        attached = [(f"host {n!r}", h.switch) for n, h in self.hosts.items()]
-        attached += [(f"NF {n!r}", nf.switch) for n, nf in self.nfs.items()]
-        attached += [(f"load balancer {n!r}", lb.switch) for n, lb in self.balancers.items()]
-        for what, switch in attached:
-            if switch not in self.switches:
-                raise ValueError(f"{what} hangs on unknown switch {switch!r}")
-        for name, nf in self.nfs.items():
-            _checked(partial(nf.nf, name))
-        return self
-
-    @model_validator(mode="after")
-    def _segments(self) -> Self:
-        owners: dict[str, str] = {}
-        for name, segment in self.segments.items():
-            if segment.master == segment.slave:
-                raise ValueError(f"segment {name!r} has {segment.master!r} as master and as slave")
-            fixed = [(segment.master, nf) for nf in segment.before]
-            fixed += [(segment.slave, nf) for nf in segment.after]
-            for lb in (segment.master, segment.slave):
-                if lb not in self.balancers:
-                    raise ValueError(f"segment {name!r} names unknown load balancer {lb!r}")
-            for lb, nf in fixed:
-                self._check_fixed(name, self.balancers[lb].switch, nf)
-            claims = [f"load balancer {lb!r}" for lb in (segment.master, segment.slave)]
-            claims += [*(f"fixed NF {nf!r}" for _, nf in fixed), f"ask ID {segment.ask_id}"]
-            for claim in claims:
-                if claim in owners:
-                    raise ValueError(
-                        f"{claim} is used by segment {owners[claim]!r} and by segment {name!r}: "
-                        "give each its own"
-                    )
-                owners[claim] = name
-        return self
-
-    def _check_fixed(self, segment: str, switch: str, name: str) -> None:
-        if name not in self.nfs:
-            raise ValueError(f"segment {segment!r} names unknown NF {name!r}")
-        nf = self.nfs[name]
-        if nf.switch != switch:
-            raise ValueError(
-                f"fixed NF {name!r} of segment {segment!r} hangs on switch {nf.switch!r}: "
-                f"attach it to that of its load balancer, {switch!r}"
-            )
-        if nf.ingress == nf.egress:
-            raise ValueError(f"fixed NF {name!r} of segment {segment!r} has one port: it needs two")
-
-    @model_validator(mode="after")
-    def _pools(self) -> Self:
-        """A server's answer to an address of two pools could belong to either NF."""
-        for (one, a), (other, b) in combinations(self.nfs.items(), 2):
-            for x, y in product(a.pool, b.pool):
-                if x.version == y.version and x.overlaps(y):
-                    both = x if x.prefixlen > y.prefixlen else y
-                    raise ValueError(f"{both} is in the pools of NF {one!r} and NF {other!r}: part them")
-        return self
-
-    @classmethod
-    def load(cls, text: str, where: str = "network file") -> Self:
-        """Parse YAML (JSON is YAML too); raises `InvalidValue` that names `where`, the key and the fault."""
-        try:
-            return cls.model_validate(yaml.safe_load(text))
-        except yaml.YAMLError as error:
-            raise InvalidValue(f"{where} is not YAML: {error}") from error
-        except ValidationError as error:
-            raise InvalidValue(f"{where}: {explain(error.errors())}") from error
+    reason: str | None = None
 
 
 def explain(faults: Sequence[Any]) -> str:
-    """One line of text for the `errors()` of a pydantic refusal: each place, its fault and its value."""
+    """One line of text for the `errors()` of a pydantic refusal: each place, its fault and its value.
+
+    What is long is cut, and so is a list of many faults.
+    """
     lines = []
-    for item in faults:
-        place = ".".join(str(part) for part in item["loc"] if part != "body")
-        fault = item["msg"].removeprefix("Value error, ")
+    for item in faults[:FAULTS_SHOWN]:
+        place = _cut(".".join(str(part) for part in item["loc"] if part != "body"))
+        fault = _cut(item["msg"].removeprefix("Value error, "))
         value = item.get("input")
-        hidden = isinstance(value, dict | list) or item["type"] == "value_error"
-        shown = "" if hidden else f" (got {value!r})"
+        hidden = isinstance(value, dict | list) or item["type"] in ("value_error", "refused")
+        shown = "" if hidden else f" (got {_cut(repr(value))})"
         lines.append(f"{place}: {fault}{shown}" if place else f"{fault}{shown}")
+    if len(faults) > FAULTS_SHOWN:
+        lines.append(f"and {len(faults) - FAULTS_SHOWN} more")
     return "; ".join(lines)
+
+
+def _cut(text: str, size: int = 250) -> str:
+    return text if len(text) <= size else f"{text[:size]}..."

@@ -13,6 +13,7 @@ import typer
 
 from catenary.errors import CatenaryError, Conflict, InvalidValue
 from catenary.listen import Listen
+from catenary.options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
 
 OPENFLOW_HOST = "127.0.0.1"
 """OpenFlow runs without TLS here, so it stays on the loopback: whoever connects could pose as a switch."""
@@ -43,10 +44,21 @@ def run(
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate of the REST interface.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
     token_file: Annotated[Path | None, typer.Option(help="File with the token that callers need.")] = None,
+    log_level: LogLevelOption = LogLevel.INFO,
+    log_format: LogFormatOption = LogFormat.AUTO,
 ) -> None:
-    """Run the controller until SIGTERM or SIGINT. Rules stay in the switches when it ends."""
+    """Run the controller until SIGTERM or SIGINT. Rules stay in the switches when it ends.
+
+    Example:
+
+        catenary controller run --network network.yaml --state /var/lib/catenary/controller.json
+    """
+    # Imported here, and below: `catenary --help` should not wait for it.
+    from catenary import logs
+
     try:
         listen = Listen(host, port, tls_cert, tls_key, token_file)
+        logs.configure(log_level, log_format, service="controller")
         _serve(listen, network, state, openflow_port)
     except CatenaryError as error:
         typer.echo(f"catenary controller: {error.detail}", err=True)
@@ -54,7 +66,6 @@ def run(
 
 
 def _serve(listen: Listen, network: Path, state: Path | None, openflow_port: int) -> None:
-    # Imported here: `catenary --help` should not wait for os-ken.
     from catenary.service import run as serve
     from catenary.service import server
     from controller import app as openflow
@@ -62,7 +73,6 @@ def _serve(listen: Listen, network: Path, state: Path | None, openflow_port: int
     from controller.conductor import Conductor
     from controller.config import load_network
 
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     conductor = Conductor(load_network(network), state)
     token = listen.token()
     _bind(OPENFLOW_HOST, openflow_port, "switches (--openflow-port)").close()

@@ -15,12 +15,14 @@ import structlog
 
 from catenary import wire
 from catenary.chain import Chain
+from catenary.config import NetworkConfig
 from catenary.errors import CatenaryError, Conflict, NotFound, Unavailable
-from controller import statefile
+from controller import rewiring, statefile
+from controller.config import network_of
 from controller.edge import Way, edge_rules
 from controller.fabric import Fabric
-from controller.insertion import check_ends, ends, outers, plain_rules
-from controller.network import Network, Port
+from controller.insertion import check_alone, ends, outers, plain_rules
+from controller.network import Port
 from controller.pipeline import BASE_COOKIE, CountedFlow, Flow, Rule, resolve
 from controller.steering import (
     AskPlan,
@@ -40,17 +42,22 @@ log = structlog.get_logger("controller")
 
 
 class Conductor:
-    """The steered chains of a network. Changes are one at a time; views never wait for a change."""
+    """The steered chains of a network. Changes are one at a time; views never wait for a change.
+
+    `config` is the network until another one is put; that one stays over a restart, in the file `state`.
+    """
 
     def __init__(
         self,
-        network: Network,
+        config: NetworkConfig,
         state: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        saved = statefile.load(state, network) if state else statefile.Saved()
-        self._network, self._state = network, state
+        saved = statefile.load(state, config) if state else statefile.Saved()
+        self._state, self._put = state, saved.config
+        self._config = saved.config or config.network
+        self._network = network_of(self._config)
         self._plans = {plan.chain.name: plan for plan in saved.chains}
         self._asks = {ask.segment: ask for ask in saved.asks}
         self._inserted = dict(saved.inserted)
@@ -61,7 +68,7 @@ class Conductor:
         self._removing: set[str] = set()
         self._one_change = threading.Lock()
         self._data = threading.Lock()
-        self.fabric = Fabric(network, self._desired, clock)
+        self.fabric = Fabric(self._network, self._desired, clock)
 
     def _desired(self, switch: str) -> list[Rule]:
         with self._data:
@@ -219,7 +226,8 @@ class Conductor:
         try:
             others = list(self._plans.values())
             plan = plan_chain(self._network, topology, chain, request.segment, others)
-            self._check_plain(plan)
+            if self._plain(plan.segment):
+                check_alone(self._network, plan, [other for other in others if self._plain(other.segment)])
             ask = self._asks.get(plan.segment) or plan_asks(self._network, topology, plan.segment)
         except NoPath as conflict:
             # The missing path may lead over a switch or a link that is not there yet.
@@ -233,18 +241,6 @@ class Conductor:
         if waits:
             raise Unavailable(f"chain {name!r} can't be steered yet: waiting for {', '.join(waits)}")
         return plan, None if plan.segment in self._asks else ask
-
-    def _check_plain(self, plan: Plan) -> None:
-        if not self._plain(plan.segment):
-            return
-        plain = [other for other in self._plans.values() if self._plain(other.segment)]
-        for other in plain:
-            if other.segment == plan.segment:
-                raise Conflict(
-                    f"the pair of segment {plan.segment!r} is not in the way of its traffic, which chain "
-                    f"{other.chain.name!r} carries alone: insert it first (catenary segment insert)"
-                )
-        check_ends(self._network, plan, plain)
 
     def _add(self, plan: Plan, ask: AskPlan | None) -> None:
         rules = chain_rules(self._network, plan)
@@ -270,15 +266,35 @@ class Conductor:
     def _ask_rules(self, segment: str) -> list[Rule]:
         return ask_rules(self._network, self._asks[segment])
 
-    def _save(self) -> None:
+    def _save(self, put: NetworkConfig | None = None) -> None:
         if self._state is not None:
             with self._data:
-                saved = statefile.Saved(
-                    tuple(self._plans.values()), tuple(self._asks.values()), dict(self._inserted)
-                )
+                plans, asks = tuple(self._plans.values()), tuple(self._asks.values())
+                saved = statefile.Saved(plans, asks, dict(self._inserted), put or self._put)
             statefile.save(self._state, saved)
 
+    def put_network(self, config: NetworkConfig, *, check: bool = False) -> wire.NetworkView:
+        """Go on with another network, or with `check` only say whether that could be.
+
+        Raises `Conflict` for what a steered chain uses and would find changed; then nothing has changed. The
+        switches are brought up to it in the background, as whenever one connects.
+        """
+        with self._one_change:
+            network = network_of(config)
+            rewiring.check(self._network, network, self._plans.values(), self._asks.values())
+            if check or config.revision == self._config.revision:
+                return self.network()
+            self._save(put=config)
+            with self._data:
+                self._network, self._config, self._put = network, config, config
+            self.fabric.rewire(network)
+            log.info("network changed", revision=config.revision)
+            return self.network()
+
     # --- views ---------------------------------------------------------------------------------------
+
+    def network(self) -> wire.NetworkView:
+        return wire.NetworkView(revision=self._config.revision)
 
     def _known(self, name: str) -> Plan:
         plan = self._plans.get(name)

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from catenary.config import NetworkConfig, ServiceConfig
 from catenary.errors import InvalidValue
-from catenary.wire import NetworkConfig, PortRef
+from catenary.wire import PortRef
 from controller.network import Balancer, Host, Network, Port, Segment
 
 
-def load_network(path: Path) -> Network:
-    """Read and check a network file; raises `InvalidValue` that names the file and the fault."""
+def load_network(path: Path) -> NetworkConfig:
+    """The network of a configuration file; raises `InvalidValue` that names the file and the fault."""
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidValue(f"network file {path} can't be read: {error}") from error
-    config = NetworkConfig.load(text, f"network file {path}")
-    try:
-        return network_of(config)
-    except InvalidValue as error:
-        raise InvalidValue(f"network file {path}: {error.detail}") from error
+        raise InvalidValue(f"configuration {path} can't be read: {error}") from error
+    return ServiceConfig.load(text, str(path)).network
 
 
 def network_of(config: NetworkConfig) -> Network:
-    """The network file as frozen nouns; raises `InvalidValue` for what can't be wired."""
+    """A network as frozen nouns."""
     return Network(
         switches=dict(config.switches),
         hosts={name: Host(_port(host), host.mac) for name, host in config.hosts.items()},

@@ -73,6 +73,7 @@ class Member:
         self.missing: frozenset[str] = frozenset()
         """Ports that rules name and the switch has not."""
         self.dirty = threading.Event()
+        self.gone = False
 
 
 class Fabric:
@@ -90,16 +91,48 @@ class Fabric:
         self._attached = network.attached()
         self._links = LinkTable()
         self._links_lock = threading.Lock()
+        self._strangers: dict[int, Channel] = {}
+        """Connected switches that the network has not, by datapath ID: it may have them later."""
         self._changed = clock()
         self._probe_now = threading.Event()
         self._stop = threading.Event()
+        self._started = False
 
     def start(self) -> None:
         """Start one thread a switch and one for discovery; they are daemons and end with the process."""
+        self._started = True
         for member in self._members.values():
-            name = f"sync-{member.name}"
-            threading.Thread(target=self._keep, args=(member,), name=name, daemon=True).start()
+            self._start(member)
         threading.Thread(target=self._discover, name="discovery", daemon=True).start()
+
+    def _start(self, member: Member) -> None:
+        name = f"sync-{member.name}"
+        threading.Thread(target=self._keep, args=(member,), name=name, daemon=True).start()
+
+    def rewire(self, network: Network) -> None:
+        """Go on with another network; one change at a time. A switch that it has no more is left alone."""
+        known = dict(self._members)
+        dpids = {name: dpid for dpid, name in self._names.items()}
+        for name in [name for name, dpid in dpids.items() if network.switches.get(name) != dpid]:
+            member = known.pop(name)
+            if member.channel is not None:
+                self._strangers[dpids[name]] = member.channel
+                self.disconnected(member.channel)
+            member.gone = True
+            member.dirty.set()
+        fresh = [Member(name) for name in network.switches if name not in known]
+        self._members = known | {member.name: member for member in fresh}
+        self._names = {dpid: name for name, dpid in network.switches.items()}
+        self._network, self._attached = network, network.attached()
+        for member in fresh:
+            if self._started:
+                self._start(member)
+            stranger = self._strangers.pop(network.switches[member.name], None)
+            if stranger is not None:
+                self.connected(stranger)
+                member.dirty.set()
+        for name in known:
+            self.refresh(name)
 
     def stop(self) -> None:
         self._stop.set()
@@ -112,7 +145,8 @@ class Fabric:
     def connected(self, channel: Channel) -> None:
         name = self._names.get(channel.dpid)
         if name is None:
-            log.warning("unknown switch left alone", dpid=channel.dpid, fix="add it to the network file")
+            self._strangers[channel.dpid] = channel
+            log.warning("unknown switch left alone", dpid=channel.dpid, fix="add it to the configuration")
             return
         member = self._members[name]
         member.channel, member.synced = channel, False
@@ -243,7 +277,7 @@ class Fabric:
     # --- threads -------------------------------------------------------------------------------------
 
     def _keep(self, member: Member) -> None:
-        while not self._stop.is_set():
+        while not self._stop.is_set() and not member.gone:
             member.dirty.wait()
             member.dirty.clear()
             channel = member.channel

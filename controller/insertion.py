@@ -11,7 +11,7 @@ replaced and old rules delivers: load balancers that know the chain take up a se
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import replace
 
 from catenary.errors import Conflict
@@ -50,11 +50,16 @@ def ends(network: Network, plan: Plan) -> dict[Port, Way]:
     return found
 
 
-def check_ends(network: Network, plan: Plan, others: Iterable[Plan]) -> None:
-    """Raise `Conflict` when a plain chain would come to an edge by the port of another one.
-
-    Without its tag, what comes in there could not be told apart.
+def check_alone(network: Network, plan: Plan, others: Collection[Plan]) -> None:
+    """Raise `Conflict` when a plain chain is not the only one of its segment, or comes to an edge by the port
+    of another one: without its tag, what comes in there could not be told apart.
     """
+    for other in others:
+        if other.segment == plan.segment:
+            raise Conflict(
+                f"the pair of segment {plan.segment!r} is not in the way of its traffic, which chain "
+                f"{other.chain.name!r} carries alone: insert it first (catenary segment insert)"
+            )
     mine = {way.port for way in ends(network, plan).values()}
     for other in others:
         for way in ends(network, other).values():

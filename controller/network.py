@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from catenary.chain import NetworkFunction, TagMode
-from catenary.errors import InvalidValue
 
 
 @dataclass(frozen=True, order=True)
@@ -80,55 +79,13 @@ class Segment:
 
 @dataclass(frozen=True)
 class Network:
-    """The network file as the pure modules see it. Raises `InvalidValue` for what can't be wired."""
+    """The network as the pure modules see it; `catenary.config` refuses what can't be wired."""
 
     switches: Mapping[str, int]
     hosts: Mapping[str, Host]
     nfs: Mapping[str, NetworkFunction]
     balancers: Mapping[str, Balancer]
     segments: Mapping[str, Segment]
-
-    def __post_init__(self) -> None:
-        self._check_datapaths()
-        self._check_ports()
-        self._check_edges()
-
-    def _check_datapaths(self) -> None:
-        owners: dict[int, str] = {}
-        for name, dpid in self.switches.items():
-            if not 0 < dpid < 1 << 64:
-                raise InvalidValue(f"datapath ID {dpid} of switch {name!r} is out of range: use 1..2^64-1")
-            if dpid in owners:
-                raise InvalidValue(
-                    f"switches {owners[dpid]!r} and {name!r} share datapath ID {dpid}: give each its own"
-                )
-            owners[dpid] = name
-
-    def _check_ports(self) -> None:
-        owners: dict[Port, str] = {host.port: f"host {name!r}" for name, host in self.hosts.items()}
-        for port, owner in self._exclusive():
-            if port in owners:
-                raise InvalidValue(f"port {port} is given to {owners[port]} and to {owner}: use another")
-            owners[port] = owner
-
-    def _exclusive(self) -> Iterator[tuple[Port, str]]:
-        for name, nf in self.nfs.items():
-            for port in sorted({nf.ingress, nf.egress}):
-                yield Port(nf.switch, port), f"NF {name!r}"
-        for name, balancer in self.balancers.items():
-            yield balancer.outer, f"the outer port of {name!r}"
-            yield balancer.inner, f"the inner port of {name!r}"
-
-    def _check_edges(self) -> None:
-        for switch in self.switches:
-            outers = self.outers(switch)
-            hosts = any(host.port.switch == switch for host in self.hosts.values())
-            if len(outers) > 2 or (len(outers) == 2 and hosts):
-                raise InvalidValue(
-                    f"switch {switch!r} holds the outer ports {', '.join(map(str, outers))}"
-                    f"{' and hosts' if hosts else ''}: which of them a frame is for can't be told; "
-                    "put the hosts or a load balancer on another switch"
-                )
 
     def outers(self, switch: str) -> list[Port]:
         """The outer ports of load balancers on this switch, sorted."""
@@ -169,4 +126,6 @@ class Network:
 
     def attached(self) -> frozenset[Port]:
         """Every port that the file gives to something: discovery never uses one of these."""
-        return frozenset(port for port, _ in self._exclusive()) | {host.port for host in self.hosts.values()}
+        nfs = {Port(nf.switch, port) for nf in self.nfs.values() for port in (nf.ingress, nf.egress)}
+        balancers = {port for lb in self.balancers.values() for port in (lb.outer, lb.inner)}
+        return frozenset(nfs | balancers | {host.port for host in self.hosts.values()})

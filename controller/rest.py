@@ -4,62 +4,101 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from fastapi import Path as PathParam
 
 from catenary import wire
+from catenary.config import NetworkConfig
+from catenary.errors import Conflict, NotFound, Unavailable
+from catenary.problems import problems
 from catenary.service import create_app
 from controller.conductor import Conductor
 
+TAGS = {
+    "status": "Is it well, and what does it see?",
+    "chains": "Tag pairs, steered through network functions.",
+    "network": "What the controller steers through.",
+    "segments": "Whether a pair of load balancers is in the way of the traffic.",
+}
 ChainName = Annotated[wire.Name, PathParam(description="name of the chain")]
-
 SegmentName = Annotated[wire.Name, PathParam(description="name of the segment")]
+Check = Annotated[bool, Query(description="only ask whether that could be")]
+_CHANGES = problems(NotFound, Conflict, Unavailable)
 
 
 def build(conductor: Conductor, token: str | None) -> FastAPI:
     """The app; its OpenAPI page is at /docs."""
-    app = create_app("Catenary controller", token)
+    app = create_app("Catenary controller", token, tags=TAGS)
 
-    @app.get("/v1/health")
+    @app.get("/v1/health", tags=["status"])
     def health() -> wire.ControllerHealth:
+        """How many switches are connected."""
         return conductor.health()
 
-    @app.get("/v1/topology")
+    @app.get("/v1/topology", tags=["status"], responses=problems(Unavailable))
     def topology() -> wire.TopologyView:
+        """Switches, links as discovered, and what is attached where."""
         return conductor.topology()
 
-    @app.get("/v1/chains")
-    def chains() -> list[wire.SteeredChain]:
+    @app.get("/v1/network", tags=["network"])
+    def show_network() -> wire.NetworkView:
+        """Which network the controller steers through."""
+        return conductor.network()
+
+    @app.put("/v1/network", tags=["network"], responses=problems(Conflict))
+    def put_network(network: NetworkConfig, check: Check = False) -> wire.NetworkView:
+        """Steer through another network.
+
+        What steered chains use can't change.
+        """
+        return conductor.put_network(network, check=check)
+
+    @app.get("/v1/chains", tags=["chains"])
+    def list_chains() -> list[wire.SteeredChain]:
+        """All steered chains with their paths."""
         return conductor.chains()
 
-    @app.put("/v1/chains/{name}")
-    def steer(name: ChainName, request: wire.SteerRequest) -> wire.SteeredChain:
-        """Steer a chain; answered when every switch has confirmed. The same call again changes nothing."""
+    @app.put("/v1/chains/{name}", tags=["chains"], responses=_CHANGES)
+    def steer_chain(name: ChainName, request: wire.SteerRequest) -> wire.SteeredChain:
+        """Steer a chain.
+
+        Answered when every switch has confirmed. The same call again changes nothing.
+        """
         return conductor.steer(name, request)
 
-    @app.post("/v1/chains/{name}/check", status_code=204)
-    def check(name: ChainName, request: wire.SteerRequest) -> None:
-        """Would this chain be steered? Fails as steering would, and changes nothing."""
+    @app.post("/v1/chains/{name}/check", status_code=204, tags=["chains"], responses=_CHANGES)
+    def check_chain(name: ChainName, request: wire.SteerRequest) -> None:
+        """Would this chain be steered?
+
+        Fails as steering would, and changes nothing.
+        """
         conductor.check(name, request)
 
-    @app.delete("/v1/chains/{name}", status_code=204)
-    def unsteer(name: ChainName) -> None:
-        """Remove every rule of a chain; answered when every switch has confirmed."""
+    @app.delete("/v1/chains/{name}", status_code=204, tags=["chains"], responses=_CHANGES)
+    def unsteer_chain(name: ChainName) -> None:
+        """Remove every rule of a chain.
+
+        Answered when every switch has confirmed.
+        """
         conductor.unsteer(name)
 
-    @app.get("/v1/chains/{name}/rules")
-    def rules(name: ChainName) -> list[wire.RuleView]:
+    @app.get("/v1/chains/{name}/rules", tags=["chains"], responses=problems(NotFound, Unavailable))
+    def list_rules(name: ChainName) -> list[wire.RuleView]:
         """The rules of a chain with the switches' counters."""
         return conductor.rules(name)
 
-    @app.get("/v1/segments")
-    def segments() -> list[wire.SegmentView]:
-        """Which pairs are in the way of the traffic."""
+    @app.get("/v1/segments", tags=["segments"])
+    def list_segments() -> list[wire.SegmentView]:
+        """Which pairs are in the way of the traffic, and since when."""
         return conductor.segments()
 
-    @app.put("/v1/segments/{name}/inserted")
-    def insert(name: SegmentName) -> wire.SegmentView:
-        """Lead a segment's traffic through its pair; answered when both sides' switches confirmed."""
+    @app.put("/v1/segments/{name}/inserted", tags=["segments"], responses=_CHANGES)
+    def insert_pair(name: SegmentName) -> wire.SegmentView:
+        """Lead a segment's traffic through its pair.
+
+        The pair must know the segment's chain before. Answered when the switches of both sides have
+        confirmed.
+        """
         return conductor.insert(name)
 
     return app

@@ -13,29 +13,33 @@ from pathlib import Path
 from typing import Any
 
 from catenary.chain import Chain
+from catenary.config import NetworkConfig
 from catenary.errors import CatenaryError, InvalidValue
 from catenary.tags import TagPair
+from controller.config import network_of
 from controller.network import Network, Port
 from controller.steering import AskPlan, Hop, Plan, ask_rules, chain_rules
 from controller.steering import Path as Hops
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What outlives the controller: the chains, the asks of the segments that have chains, and when pairs
-    were inserted (seconds since the epoch)."""
+    """What outlives the controller: the chains, the asks of the segments that have chains, when pairs were
+    inserted (seconds since the epoch), and the network, if one was put in the place of the file's."""
 
     chains: tuple[Plan, ...] = ()
     asks: tuple[AskPlan, ...] = ()
     inserted: Mapping[str, float] = field(default_factory=dict)
+    config: NetworkConfig | None = None
 
 
 def save(path: Path, saved: Saved) -> None:
     """Write atomically; raises `CatenaryError` when the disk refuses."""
     body = {
         "version": VERSION,
+        "network": saved.config.model_dump(mode="json") if saved.config else None,
         "chains": [
             {
                 "name": plan.chain.name,
@@ -61,10 +65,10 @@ def save(path: Path, saved: Saved) -> None:
         raise CatenaryError(f"state file {path} can't be written: {error.strerror}") from error
 
 
-def load(path: Path, network: Network) -> Saved:
+def load(path: Path, config: NetworkConfig) -> Saved:
     """Read the file (nothing saved when there is none); raises `InvalidValue` that names file and fault.
 
-    A chain that the network file no longer allows is a fault too: its rules could not be told any more. So
+    A chain that its network, or else `config`, does not allow is a fault too: its rules could not be told. So
     are several chains where no pair is in the way: one of them would get all traffic.
     """
     try:
@@ -75,7 +79,9 @@ def load(path: Path, network: Network) -> Saved:
             tuple(_plan_in(item) for item in body["chains"]),
             tuple(AskPlan(item["segment"], _hops_in(item["bypass"])) for item in body["asks"]),
             {str(segment): float(since) for segment, since in body["inserted"].items()},
+            NetworkConfig.model_validate(body["network"]) if body["network"] else None,
         )
+        network = network_of(saved.config or config)
         for plan in saved.chains:
             chain_rules(network, plan)
         for ask in saved.asks:

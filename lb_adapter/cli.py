@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from catenary.chain import check_name
 from catenary.errors import InvalidValue
 from catenary.listen import Listen
+from catenary.options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
 from catenary.session import Timeouts
 from catenary.tags import check_vlan_id
 from lb_adapter.dataplane.base import PINS_DEFAULT, SpliceConfig
@@ -19,6 +20,11 @@ app = typer.Typer(no_args_is_help=True)
 lb = typer.Typer(no_args_is_help=True, help="Run a load balancer: a bump in the wire with two ports.")
 app.add_typer(lb, name="lb")
 _DEFAULTS = Timeouts()
+
+
+def _timeout(name: str) -> Any:
+    """An option of the master that says what the vocabulary says."""
+    return typer.Option(help=f"Master only, s: {Timeouts.__dataclass_fields__[name].metadata['meaning']}.")
 
 
 class RoleOption(StrEnum):
@@ -132,16 +138,16 @@ def run(
     slow_start: Annotated[
         float, typer.Option(min=0, help="Master only: seconds in which a new chain gets its whole weight.")
     ] = 0.0,
-    tcp_opening: Annotated[float, typer.Option(help="Idle timeout, s.")] = _DEFAULTS.tcp_opening,
-    tcp_established: Annotated[float, typer.Option(help="Idle timeout, s.")] = _DEFAULTS.tcp_established,
-    tcp_closing: Annotated[float, typer.Option(help="Idle timeout, s.")] = _DEFAULTS.tcp_closing,
-    udp: Annotated[float, typer.Option(help="Idle timeout, s.")] = _DEFAULTS.udp,
-    other: Annotated[float, typer.Option(help="Idle timeout of other protocols, s.")] = _DEFAULTS.other,
-    neighbour: Annotated[float, typer.Option(help="Idle timeout of ARP and ND, s.")] = _DEFAULTS.neighbour,
-    lease: Annotated[
-        float, typer.Option(help="How long the slave uses what it learned, s.")
-    ] = _DEFAULTS.lease,
-    transit: Annotated[float, typer.Option(help="Longest time through a chain, s.")] = _DEFAULTS.transit,
+    tcp_opening: Annotated[float, _timeout("tcp_opening")] = _DEFAULTS.tcp_opening,
+    tcp_established: Annotated[float, _timeout("tcp_established")] = _DEFAULTS.tcp_established,
+    tcp_closing: Annotated[float, _timeout("tcp_closing")] = _DEFAULTS.tcp_closing,
+    udp: Annotated[float, _timeout("udp")] = _DEFAULTS.udp,
+    other: Annotated[float, _timeout("other")] = _DEFAULTS.other,
+    neighbour: Annotated[float, _timeout("neighbour")] = _DEFAULTS.neighbour,
+    lease: Annotated[float, _timeout("lease")] = _DEFAULTS.lease,
+    transit: Annotated[float, _timeout("transit")] = _DEFAULTS.transit,
+    log_level: LogLevelOption = LogLevel.INFO,
+    log_format: LogFormatOption = LogFormat.AUTO,
 ) -> None:
     """Attach to two interfaces and serve REST until SIGTERM.
 
@@ -151,9 +157,9 @@ def run(
 
     Examples:
 
-      catenary lb run --role slave --outer eth2 --inner eth1 --port 8083
+        catenary lb run --role slave --outer eth2 --inner eth1 --port 8083
 
-      catenary lb run --role master --outer eth2 --inner eth1 --peer http://127.0.0.1:8083
+        catenary lb run --role master --outer eth2 --inner eth1 --peer http://127.0.0.1:8083
     """
     check_name(segment, "segment")
     listen = Listen(host, port, tls_cert, tls_key, token_file)
@@ -180,8 +186,10 @@ def run(
         rewrites=rewrites,
     )
     # Imported here: `catenary --help` should not wait for what only a running daemon needs.
+    from catenary import logs
     from lb_adapter.process import serve
 
+    logs.configure(log_level, log_format, service="lb", role=role.value, segment=segment)
     peering = (peer, peer_token_file, peer_ca) if master and peer is not None else None
     serve(
         config,
@@ -225,11 +233,11 @@ def attach(
 
     Examples:
 
-      catenary lb attach --pin /sys/fs/bpf/catenary/master
+        catenary lb attach --pin /sys/fs/bpf/catenary/master
 
-      catenary lb attach --pin /sys/fs/bpf/catenary/master --outer eth5 --inner eth6
+        catenary lb attach --pin /sys/fs/bpf/catenary/master --outer eth5 --inner eth6
 
-      catenary lb attach --outer eth2 --inner eth1 --json
+        catenary lb attach --outer eth2 --inner eth1 --json
     """
     from json import dumps
 
@@ -264,9 +272,9 @@ def upgrade(
 
     Examples:
 
-      catenary lb upgrade --pin /sys/fs/bpf/catenary/master
+        catenary lb upgrade --pin /sys/fs/bpf/catenary/master
 
-      catenary lb upgrade --outer eth2 --inner eth1 --json
+        catenary lb upgrade --outer eth2 --inner eth1 --json
     """
     from json import dumps
 
@@ -288,9 +296,9 @@ def detach(pin: _PinOption = None, outer: _OuterOption = None, inner: _InnerOpti
 
     Examples:
 
-      catenary lb detach --outer eth2 --inner eth1
+        catenary lb detach --outer eth2 --inner eth1
 
-      catenary lb detach --pin /sys/fs/bpf/catenary/master
+        catenary lb detach --pin /sys/fs/bpf/catenary/master
     """
     from lb_adapter import standalone
 
@@ -316,9 +324,9 @@ def replay(
 
     Examples:
 
-      catenary replay traffic.pcap
+        catenary replay traffic.pcap
 
-      catenary replay traffic.pcap --dataplane oracle,c,ebpf --pairs 2,3 4,5 --json
+        catenary replay traffic.pcap --dataplane oracle,c,ebpf --pairs 2,3 4,5 --json
     """
     from json import dumps
 

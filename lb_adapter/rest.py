@@ -2,40 +2,68 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Request
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from catenary import wire
+from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
+from catenary.problems import problems
 from catenary.service import create_app
 from catenary.tags import TagPair
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave
 
+PINS_LIMIT = 64 << 20
+"""Bytes of pins in one body; a master sends 65536 sessions of 56 bytes at a time."""
+TAGS = {
+    "status": "Is it well, and what does it carry?",
+    "pairs": "The tag pairs of the chains, and how new sessions are shared among them.",
+    "sessions": "Single sessions, and those of a chain that is being removed.",
+    "peer": "What the master asks of its slave.",
+}
+PairPath = Annotated[
+    str, Path(pattern="^[0-9]{1,4}-[0-9]{1,4}$", description="a tag pair, FORWARD-REVERSE", examples=["2-3"])
+]
+Moment = Annotated[
+    int | None,
+    Query(ge=0, lt=2**32, description="ms of the slave's clock, as in the last copy; all, if null"),
+]
+_PINS: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_CHANGES = problems(NotFound, Conflict, Unavailable)
+
 
 def build(daemon: Master | Slave, token: str | None) -> FastAPI:
     """The app of `daemon`; every call needs `token` if there is one."""
-    app = create_app("Catenary load balancer", token)
+    app = create_app("Catenary load balancer", token, tags=TAGS, limits={"/v1/pins": PINS_LIMIT})
 
-    @app.get("/v1/health")
+    @app.get("/v1/health", tags=["status"])
     def health() -> wire.BalancerHealth:
         """Is it up, and does it know its peer?"""
         return daemon.health()
 
-    @app.get("/v1/pairs")
-    def pairs() -> wire.ChainSet:
+    @app.get("/v1/stats", tags=["status"])
+    def stats() -> wire.BalancerStats:
+        """Sessions and traffic of each pair, and all counters.
+
+        A master's answer includes its slave's.
+        """
+        return daemon.stats()
+
+    @app.get("/v1/pairs", tags=["pairs"])
+    def list_pairs() -> wire.ChainSet:
         """All tag pairs with their states, at the present epoch."""
         return daemon.pairs()
 
-    @app.get("/v1/pairs/{tags}/active")
-    def active(tags: str) -> wire.PairActivity:
-        """Is anything left of this pair (`2-3`) here? The management system polls it during a cool-down."""
-        return daemon.activity(TagPair.parse(tags))
+    @app.get("/v1/pairs/{tags}/active", tags=["pairs"], responses=problems(NotFound))
+    def is_pair_active(tags: PairPath) -> wire.PairActivity:
+        """Is anything left of this pair here?
 
-    @app.get("/v1/stats")
-    def stats() -> wire.BalancerStats:
-        """Sessions and traffic of each pair, and all counters; a master's answer includes its slave's."""
-        return daemon.stats()
+        The management system polls it during a cool-down.
+        """
+        return daemon.activity(TagPair.parse(tags))
 
     if isinstance(daemon, Master):
         _add_master(app, daemon)
@@ -45,54 +73,76 @@ def build(daemon: Master | Slave, token: str | None) -> FastAPI:
 
 
 def _add_master(app: FastAPI, master: Master) -> None:
-    @app.post("/v1/changes")
-    def change(request: wire.Change) -> wire.ChainSet:
-        """Add, remove and forget tag pairs, all in one epoch or not at all."""
+    @app.post("/v1/changes", tags=["pairs"], responses=_CHANGES)
+    def change_pairs(request: wire.Change) -> wire.ChainSet:
+        """Add, remove, take back and forget tag pairs.
+
+        All of it is one epoch, or nothing happens. What is done already is not done again.
+        """
         return master.change(request)
 
-    @app.post("/v1/rebalance")
+    @app.post("/v1/rebalance", tags=["pairs"], responses=_CHANGES)
     def rebalance(request: wire.Rebalance) -> wire.Rebalanced:
-        """Re-balance new sessions, or set the weights. Live sessions stay, but for idle ones on request."""
+        """Re-balance new sessions, or set the weights.
+
+        Live sessions stay, but for idle ones on request.
+        """
         return master.rebalance(request)
 
-    @app.post("/v1/pairs/{tags}/sessions/end")
-    def end_sessions(tags: str, request: wire.Ending) -> wire.PairEnded:
-        """End what is left of a pair that is being removed. It may be repeated until nothing is left."""
+    @app.post("/v1/pairs/{tags}/sessions/end", tags=["sessions"], responses=_CHANGES)
+    def end_sessions(tags: PairPath, request: wire.Ending) -> wire.PairEnded:
+        """End what is left of a pair that is being removed.
+
+        It closes the pair, and may be repeated until the pair is drained.
+        """
         return master.end_sessions(TagPair.parse(tags), request.then)
 
-    @app.get("/v1/session")
-    def session(key: wire.SessionText) -> wire.SessionView:
-        """One session (`tcp 10.0.0.1:4000 10.0.0.2:80`) and its chain."""
+    @app.get("/v1/session", tags=["sessions"], responses=problems(NotFound, Conflict))
+    def show_session(key: wire.SessionText) -> wire.SessionView:
+        """Show one session and its chain."""
         return master.session(key)
 
-    @app.post("/v1/sessions/end")
+    @app.post("/v1/sessions/end", tags=["sessions"], responses=_CHANGES)
     def end_session(request: wire.SessionOrder) -> wire.SessionView:
         """Reset one TCP connection, or move one session to another chain."""
         return master.end_session(request)
 
 
 def _add_slave(app: FastAPI, slave: Slave) -> None:
-    @app.post("/v1/handshake")
-    def handshake(request: wire.Handshake) -> wire.HandshakeReply:
-        """From the master: all that its slave must know."""
+    @app.post("/v1/handshake", tags=["peer"], responses=problems(Conflict))
+    def greet(request: wire.Handshake) -> wire.HandshakeReply:
+        """From the master: all that its slave must know.
+
+        The slave obeys the master that greeted it last.
+        """
         return slave.handshake(request)
 
-    @app.get("/v1/pins")
-    def pins(since_ms: int | None = None) -> StreamingResponse:
-        """To the master: all pins as binary records, or those seen at `since_ms` of this clock or later."""
+    @app.get("/v1/pins", tags=["peer"], responses={200: {"content": _PINS}}, response_class=StreamingResponse)
+    def copy_pins(since_ms: Moment = None) -> StreamingResponse:
+        """To the master: all pins as binary records, or those that were seen since.
+
+        A header, frames of records with count and checksum, and an end that says how many there were.
+        """
         return StreamingResponse(slave.pins(since_ms), media_type="application/octet-stream")
 
-    @app.put("/v1/pins", status_code=204)
+    @app.put(
+        "/v1/pins",
+        status_code=204,
+        tags=["peer"],
+        responses=problems(Conflict, InvalidValue),
+        openapi_extra={"requestBody": {"content": _PINS, "required": True}},
+    )
     async def put_pins(request: Request, master_id: str) -> None:
         """From the master: binary records of what it has seen, where chains rewrite keys."""
+        request.state.quiet = True  # it comes twice a second
         await run_in_threadpool(slave.put_pins, master_id, [await request.body()])
 
-    @app.put("/v1/chain-set", status_code=204)
+    @app.put("/v1/chain-set", status_code=204, tags=["peer"], responses=problems(Conflict))
     def put_chain_set(request: wire.ChainSetUpdate) -> None:
         """From the master: the chain set of a new epoch."""
         slave.put_chain_set(request)
 
-    @app.post("/v1/sweep")
+    @app.post("/v1/sweep", tags=["peer"], responses=problems(Conflict))
     def sweep(request: wire.SweepOrder) -> wire.Swept:
-        """From the master, which ends the same sessions next."""
+        """From the master: let go of what it ends next."""
         return slave.sweep(request)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from catenary.chain import WEIGHT_DEFAULT, Chain, ChainState, NetworkFunction, TagMode
+from catenary.config import ServiceConfig
 from catenary.errors import Conflict, InvalidValue, NotFound
 from catenary.tags import TagPair, allocate
 from mgmt_system.records import ChainRecord, Goal, Then
@@ -33,6 +34,15 @@ class Network:
     nfs: Mapping[str, NetworkFunction]
     segments: Mapping[str, Segment]
     fixed: Mapping[str, str] = field(default_factory=dict)
+
+
+def facts(config: ServiceConfig) -> Network:
+    """What admission must know of a configuration."""
+    segments = {
+        name: Segment(name, segment.ask_id, rest=2 * segment.timeouts.transit)
+        for name, segment in config.segments.items()
+    }
+    return Network({name: nf.nf(name) for name, nf in config.nfs.items()}, segments, config.fixed)
 
 
 @dataclass(frozen=True)
@@ -148,6 +158,25 @@ def uncordon(name: str, records: Collection[ChainRecord]) -> ChainRecord:
     return replace(record, chain=replace(record.chain, weight=record.uncordoned), uncordoned=None)
 
 
+def reweigh(weights: Mapping[TagPair, int], records: Collection[ChainRecord]) -> list[ChainRecord]:
+    """The chains of these tag pairs with their new weights; raises `NotFound` if no active one has a pair."""
+    serving = {record.chain.tags: record for record in records if record.serving}
+    for tags in weights:
+        if tags not in serving:
+            known = ", ".join(str(pair) for pair in serving) or "none"
+            raise NotFound(f"no active chain has tag pair {tags}: active pairs are {known}")
+    return [
+        replace(serving[tags], chain=replace(serving[tags].chain, weight=weight), uncordoned=None)
+        for tags, weight in weights.items()
+    ]
+
+
+def with_weight(record: ChainRecord, wanted: ChainRecord) -> ChainRecord:
+    """The record with another one's weight: its state may have changed since that was decided."""
+    chain = replace(record.chain, weight=wanted.chain.weight)
+    return replace(record, chain=chain, uncordoned=wanted.uncordoned)
+
+
 def adopter(segment: str, records: Collection[ChainRecord]) -> ChainRecord:
     """The chain that carries all of a segment whose pair is to be inserted; raises `Conflict` without one."""
     for record in records:
@@ -214,28 +243,29 @@ def _choose_tags(
 
     The IDs of a removed chain rest for 2 D, so that no late packet meets a new chain (affinity rule 6).
     """
-    used = {segment.ask_id: f"segment {segment.name!r} (its ask ID)" for segment in network.segments.values()}
-    used |= {
-        vid: f"chain {record.name!r} of segment {record.segment!r}"
-        for record in records
-        if record.live
-        for vid in record.chain.tags.ids
-    }
+    live = {vid: record for record in records if record.live for vid in record.chain.tags.ids}
+    asks = {segment.ask_id: segment for segment in network.segments.values()}
     resting: dict[int, float] = {}
     for record in records:
-        over = record.changed + network.segments[record.segment].rest if _known(record, network) else now
-        if record.state is ChainState.REMOVED and over > now:
-            resting |= dict.fromkeys(record.chain.tags.ids, over)
+        if record.state is ChainState.REMOVED:
+            over = record.changed + (network.segments[record.segment].rest if _known(record, network) else 0)
+            if over > now:
+                resting |= dict.fromkeys(record.chain.tags.ids, over)
     if wanted is None:
-        return allocate(used.keys() | resting.keys())
+        return allocate(live.keys() | asks.keys() | resting.keys())
     for vid in wanted.ids:
-        if vid in resting and vid not in used:
+        if vid in live or vid in asks:
+            user = (
+                f"chain {live[vid].name!r} of segment {live[vid].segment!r}"
+                if vid in live
+                else f"segment {asks[vid].name!r} (its ask ID)"
+            )
+            raise Conflict(f"VLAN ID {vid} of tag pair {wanted} is in use by {user}: choose another")
+        if vid in resting:
             raise Conflict(
                 f"VLAN ID {vid} of tag pair {wanted} was in use until just now and rests for another "
                 f"{resting[vid] - now:.1f} s: wait, or choose another"
             )
-        if vid in used:
-            raise Conflict(f"VLAN ID {vid} of tag pair {wanted} is in use by {used[vid]}: choose another")
     return wanted
 
 

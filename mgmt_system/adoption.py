@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from catenary import wire
-from mgmt_system.reconcile import NOT_SAID
+from catenary.chain import ChainState
+from catenary.config import SegmentConfig
+from mgmt_system.reconcile import NOT_SAID, Action
+from mgmt_system.records import ChainRecord
 
 
 def adoption(timeouts: wire.TimeoutsModel) -> float:
@@ -19,12 +22,12 @@ def adoption(timeouts: wire.TimeoutsModel) -> float:
     return timeouts.timeouts().longest + timeouts.transit
 
 
-def left(segment: wire.SegmentConfig, view: wire.SegmentView) -> float:
+def left(segment: SegmentConfig, view: wire.SegmentView) -> float:
     """Seconds for which no other chain may come; 0 where the pair stood from the beginning."""
     return 0.0 if view.ago is None else max(0.0, adoption(segment.timeouts) - view.ago)
 
 
-def waits(segment: wire.SegmentConfig, view: wire.SegmentView | None) -> str | None:
+def waits(segment: SegmentConfig, view: wire.SegmentView | None) -> str | None:
     """Why a chain beside the one that a pair was inserted around has to wait; None: it need not."""
     if view is None:
         return NOT_SAID
@@ -45,6 +48,25 @@ def forgotten(view: wire.SegmentView | None, carrying: Sequence[str]) -> str | N
         return NOT_SAID
     return (
         f"the controller has forgotten that the pair of segment {view.name!r} is inserted, and one chain "
-        f"would get the sessions of {', '.join(carrying)}: give the controller its state file back, or write "
-        "inserted: true into the network file and restart the controller and the management system"
+        f"would get the sessions of {', '.join(carrying)}: give the controller its state file back, or apply "
+        "a configuration in which it has inserted: true"
     )
+
+
+def obstacle(
+    record: ChainRecord,
+    action: Action,
+    segment: SegmentConfig,
+    view: wire.SegmentView | None,
+    carrying: Sequence[ChainRecord],
+) -> str | None:
+    """Why a step has to wait for the insertion of its segment's pair; None: it need not.
+
+    `carrying` are the segment's chains that have sessions, oldest first.
+    """
+    match action:
+        case Action.STEER if record in carrying:
+            return forgotten(view, [other.name for other in carrying])
+        case Action.ADD_PAIR if record.state is ChainState.STEERED or record not in carrying[:1]:
+            return waits(segment, view)
+    return None

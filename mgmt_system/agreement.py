@@ -9,9 +9,10 @@ from __future__ import annotations
 from math import isclose
 
 from catenary import wire
+from catenary.config import SegmentConfig
 
 
-def differs(segment: wire.SegmentConfig, health: wire.BalancerHealth) -> str | None:
+def differs(segment: SegmentConfig, health: wire.BalancerHealth) -> str | None:
     """What a segment's master does otherwise, with both values and the fix; None if all is alike."""
     told = segment.timeouts.model_dump()
     runs = health.timeouts.model_dump()
@@ -28,5 +29,5 @@ def differs(segment: wire.SegmentConfig, health: wire.BalancerHealth) -> str | N
         return None
     return (
         f"it does not run with what the network file says: {', '.join(found)}; start it with these options, "
-        "or correct the file and restart the management system"
+        "or apply a configuration that says so while the segment has no chain"
     )

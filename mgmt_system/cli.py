@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -9,12 +10,15 @@ import typer
 from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
-from catenary import durations, wire
+from catenary import durations, moments, wire
 from catenary.chain import WEIGHT_DEFAULT
 from catenary.client import ManagementClient
 from catenary.errors import CatenaryError, InvalidValue
 from catenary.listen import Listen
-from mgmt_system import progress, tables
+from catenary.options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
+from mgmt_system import config_cli, progress, tables
+from mgmt_system.history_cli import history
+from mgmt_system.options import Json, NoWait, Timeout, Why
 from mgmt_system.session_cli import session_app
 
 M = TypeVar("M", bound=BaseModel)
@@ -27,10 +31,9 @@ segment_app = typer.Typer(no_args_is_help=True, help="List segments, and put a p
 app.add_typer(segment_app, name="segment")
 app.add_typer(ms_app, name="ms")
 app.add_typer(session_app, name="session")
+config_cli.register(app)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Don't wait: print the operation and return.")]
-Timeout = Annotated[float, typer.Option(help="Seconds to wait for the operation.", min=0.0)]
+app.command("history")(history)
 
 
 @chain_app.command("add")
@@ -42,6 +45,7 @@ def add(
     segment: Annotated[str | None, typer.Option(help="Segment; needed if there are several.")] = None,
     no_wait: NoWait = False,
     timeout: Timeout = 60.0,
+    why: Why = None,
     json: Json = False,
 ) -> None:
     """Add a chain and wait until it takes sessions.
@@ -56,21 +60,29 @@ def add(
     """
     pair = _tags(tags) if tags is not None else None
     request = _request(wire.ChainRequest, nfs=nf, name=name, tags=pair, weight=weight, segment=segment)
-    with ManagementClient.from_environment() as client:
+    with ManagementClient.from_environment(why) as client:
         operation = client.add_chain(request)
         _follow(client, operation, no_wait, timeout, json)
 
 
 @chain_app.command("list")
-def list_chains(json: Json = False) -> None:
-    """List all chains that are not removed.
+def list_chains(
+    at: Annotated[
+        str | None, typer.Option(help="As they were at a moment: 2026-03-01T14:30, or 10m ago: 10m.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List all chains that are not removed, or that were not at a past moment.
 
-    Example:
+    Examples:
 
         catenary chain list
+
+        catenary chain list --at 10m
     """
+    moment = None if at is None else moments.parse(at, time.time())
     with ManagementClient.from_environment() as client:
-        chains = client.chains()
+        chains = client.chains(moment)
     tables.show(chains, json, tables.chains)
 
 
@@ -90,7 +102,9 @@ def show(name: Annotated[str, typer.Argument(help="Name of the chain.")], json: 
 @chain_app.command("remove")
 def remove(
     name: Annotated[str, typer.Argument(help="Name of the chain.")],
-    force: Annotated[bool, typer.Option("--force", help="Remove even the last active chain.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even the last active one: traffic is then dropped.")
+    ] = False,
     deadline: Annotated[
         str | None, typer.Option(help="End what is left after this long: 60s, 5m; 0 = at once.")
     ] = None,
@@ -99,11 +113,13 @@ def remove(
     ] = None,
     no_wait: NoWait = False,
     timeout: Timeout = 8000.0,
+    why: Why = None,
     json: Json = False,
 ) -> None:
     """Remove a chain: it gets no new session, keeps its live ones, and goes when the last has ended.
 
-    With a deadline, what is left by then is reset, or moved to other chains; a removal under way takes one.
+    With a deadline, what is left by then is reset (TCP; anything else is moved), or moved to other chains,
+    and counted. A removal under way takes one, or another one unless it has come.
 
     Examples:
 
@@ -114,8 +130,8 @@ def remove(
         catenary chain remove chain-1 --force --no-wait
     """
     seconds = None if deadline is None else durations.parse(deadline)
-    choice = _then(then)
-    with ManagementClient.from_environment() as client:
+    choice = config_cli.then_of(then)
+    with ManagementClient.from_environment(why) as client:
         operation = client.remove_chain(name, force=force, deadline=seconds, then=choice)
         _follow(client, operation, no_wait, timeout, json)
 
@@ -125,15 +141,18 @@ def cancel(
     name: Annotated[str, typer.Argument(help="Name of the chain.")],
     no_wait: NoWait = False,
     timeout: Timeout = 60.0,
+    why: Why = None,
     json: Json = False,
 ) -> None:
     """Cancel a chain's removal while it cools down: it takes new sessions again.
+
+    It fails if its pair is closed by then, and is refused once it is drained.
 
     Example:
 
         catenary chain cancel chain-2
     """
-    with ManagementClient.from_environment() as client:
+    with ManagementClient.from_environment(why) as client:
         operation = client.cancel_removal(name)
         _follow(client, operation, no_wait, timeout, json)
 
@@ -142,6 +161,7 @@ def cancel(
 def cordon(
     name: Annotated[str, typer.Argument(help="Name of the chain.")],
     force: Annotated[bool, typer.Option("--force", help="Even the last that takes sessions.")] = False,
+    why: Why = None,
     json: Json = False,
 ) -> None:
     """Give a chain no new sessions; it keeps its live ones, and stays.
@@ -150,20 +170,22 @@ def cordon(
 
         catenary chain cordon chain-2
     """
-    with ManagementClient.from_environment() as client:
+    with ManagementClient.from_environment(why) as client:
         chain = client.cordon_chain(name, force=force)
     tables.show(chain, json, tables.chain)
 
 
 @chain_app.command("uncordon")
-def uncordon(name: Annotated[str, typer.Argument(help="Name of the chain.")], json: Json = False) -> None:
+def uncordon(
+    name: Annotated[str, typer.Argument(help="Name of the chain.")], why: Why = None, json: Json = False
+) -> None:
     """Give a cordoned chain its weight back.
 
     Example:
 
         catenary chain uncordon chain-2
     """
-    with ManagementClient.from_environment() as client:
+    with ManagementClient.from_environment(why) as client:
         chain = client.uncordon_chain(name)
     tables.show(chain, json, tables.chain)
 
@@ -192,14 +214,16 @@ def list_segments(json: Json = False) -> None:
 
 
 @segment_app.command("insert")
-def insert(name: Annotated[str, typer.Argument(help="Name of the segment.")], json: Json = False) -> None:
+def insert(
+    name: Annotated[str, typer.Argument(help="Name of the segment.")], why: Why = None, json: Json = False
+) -> None:
     """Put a segment's pair around the chain that carries its traffic: live sessions stay on that chain.
 
     Example:
 
         catenary segment insert main
     """
-    with ManagementClient.from_environment() as client:
+    with ManagementClient.from_environment(why) as client:
         segment = client.insert(name)
     tables.show(segment, json, tables.segment)
 
@@ -230,8 +254,12 @@ def rebalance(
         bool, typer.Option("--force", help="Also while the session table overflows: may break sessions.")
     ] = False,
     move_idle: Annotated[
-        str | None, typer.Option(help="Place sessions anew that are idle for this long: 300s, 1h.")
+        str | None,
+        typer.Option(
+            help="Place sessions anew that are idle for this long (300s, 1h), and lease + 2 transit."
+        ),
     ] = None,
+    why: Why = None,
     json: Json = False,
 ) -> None:
     """Spread new sessions afresh; live sessions stay where they are, but for idle ones if asked.
@@ -247,16 +275,9 @@ def rebalance(
     idle = None if move_idle is None else durations.parse(move_idle)
     weights = [_weight(text) for text in weight or []]
     request = _request(wire.Rebalance, weights=weights, force=force, move_idle=idle)
-    with ManagementClient.from_environment() as client:
+    with ManagementClient.from_environment(why) as client:
         chain_set = client.rebalance(request, segment=segment)
     tables.show(chain_set, json, tables.rebalanced)
-
-
-def _then(text: str | None) -> wire.Then | None:
-    match text:
-        case None | "reset" | "rebalance":
-            return text
-    raise InvalidValue(f"{text!r} is no end of a session: use --then reset or --then rebalance")
 
 
 def _weight(text: str) -> dict[str, int]:
@@ -287,6 +308,10 @@ def _request(model: type[M], **fields: Any) -> M:
 def run(
     network: Annotated[Path, typer.Option(help="Network file (YAML).")],
     db: Annotated[Path, typer.Option(help="SQLite database; made if it is not there.")],
+    journal_size: Annotated[
+        float, typer.Option(help="Megabytes of journal to keep; the oldest entries go.", min=0.0)
+    ] = 64.0,
+    journal_age: Annotated[str, typer.Option(help="How long to keep the journal: 90d, 12h.")] = "90d",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
     tls_cert: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).")] = None,
@@ -296,6 +321,8 @@ def run(
     balancer_ca: Annotated[Path | None, typer.Option(help="CA of the load balancers (PEM).")] = None,
     controller_token_file: Annotated[Path | None, typer.Option(help="Token of the controller.")] = None,
     controller_ca: Annotated[Path | None, typer.Option(help="CA of the controller (PEM).")] = None,
+    log_level: LogLevelOption = LogLevel.INFO,
+    log_format: LogFormatOption = LogFormat.AUTO,
 ) -> None:
     """Run the management system until SIGTERM.
 
@@ -304,16 +331,20 @@ def run(
         catenary ms run --network network.yaml --db /var/lib/catenary/ms.db
     """
     # Imported here: an operator's command should not wait for what only the service needs.
+    from catenary import logs
     from catenary.service import run as serve
     from catenary.service import server
+    from mgmt_system.journal import Retention
     from mgmt_system.peers import Secrets
     from mgmt_system.rest import create
     from mgmt_system.service import Running
 
+    logs.configure(log_level, log_format, service="ms")
     listen = Listen(host, port, tls_cert, tls_key, token_file)
     token = listen.token()
     secrets = Secrets(controller_token_file, controller_ca, balancer_token_file, balancer_ca)
-    running = Running.from_files(network, db, secrets)
+    retention = Retention(int(journal_size * 1e6), durations.parse(journal_age))
+    running = Running.from_files(network, db, secrets, retention)
     uvicorn_server = server(create(running, token), listen)
 
     def stop() -> None:

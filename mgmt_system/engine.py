@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from catenary import wire
+import structlog
+
+from catenary import request_id, wire
 from catenary.chain import ChainState
-from catenary.errors import CatenaryError, InvalidValue, NotFound
-from mgmt_system import adoption
+from catenary.config import SegmentConfig
+from catenary.errors import CatenaryError, InvalidValue, NotFound, Unavailable
+from mgmt_system import adoption, tasks, together
 from mgmt_system.cooldown import Activity, judge
+from mgmt_system.current import Current
+from mgmt_system.journal import Event
 from mgmt_system.peers import CONTROLLER, Balancer, Peers
 from mgmt_system.reconcile import (
     REFUSALS,
@@ -27,32 +32,23 @@ from mgmt_system.reconcile import (
     refused,
     succeeded,
 )
-from mgmt_system.records import ChainRecord, Goal
-from mgmt_system.store.ledger import Ledger, StoredChain
+from mgmt_system.records import SELF, Author, ChainRecord, Goal
+from mgmt_system.store.ledger import Ledger
+from mgmt_system.store.snapshot import Progress, StoredChain
+from mgmt_system.tasks import Task
 from mgmt_system.world import Fault, World
 
+log = structlog.get_logger("mgmt_system")
 BUSY = 0.2
-"""Seconds between passes while a chain is on its way."""
+"""Seconds between passes, and the age of what was seen, while a chain is on its way."""
 IDLE = 1.0
-"""Seconds between passes, and the age of what was seen, while nothing happens."""
+"""The same while nothing happens."""
 ROUNDS = 8
 """Steps of one chain in a pass: no chain needs more, and none may keep the others waiting."""
 
 
 class Waiting(Exception):
     """A chain can't go on in this pass; the text is the reason that the operator sees."""
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A step that is due."""
-
-    stored: StoredChain
-    step: Do | Become
-
-    @property
-    def record(self) -> ChainRecord:
-        return self.stored.record
 
 
 class Engine:
@@ -67,7 +63,7 @@ class Engine:
         ledger: Ledger,
         peers: Peers,
         world: World,
-        network: wire.NetworkConfig,
+        network: Current,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -78,7 +74,11 @@ class Engine:
         self._clock = clock
         self._monotonic = monotonic
         self._looked = float("-inf")
+        self._asked: set[tuple[str, Goal]] = set()
         self._reasons: dict[str, str] = {}
+        self._held: dict[str, str] = {}
+        self._told: dict[str, str] = {}
+        self._progress: list[Progress] = []
         self._wake = threading.Event()
         self._stopping = False
         for stored in ledger.chains():
@@ -115,102 +115,167 @@ class Engine:
         """One pass over all chains; True while any of them is not where it shall be.
 
         What is asked for after the look waits for the next one: a pair may have been inserted in between.
+        While the store can't be written, only chains that are where they shall be are looked after: for them
+        nothing needs to be written down.
         """
-        asked = {(stored.record.id, stored.record.goal) for stored in self._ledger.chains()}
+        with suppress(Unavailable):  # it says so in `fault`
+            self._ledger.ready()
         self._look_if_due()
         reasons: dict[str, str] = {}
-        for _ in range(ROUNDS):
-            tasks = self._tasks(asked, reasons)
-            if not tasks:
-                break
-            for batch in _batches(tasks):
-                self._do(batch, reasons)
+        self._held.clear()
+        self._progress.clear()
+        unfinished = True
+        try:
+            self._go_on(reasons)
+            unfinished = self._conclude()
+            if self._ledger.fault is None:
+                self._tell()
+        except Unavailable as error:  # the store: what was done is seen, and written down, when it can be
+            log.warning("nothing can be written down", reason=error.detail)
+        reasons = self._held | reasons
         self._reasons = reasons
-        return bool(reasons) or any(not stored.record.settled for stored in self._ledger.chains())
+        return bool(reasons) or unfinished or self._moving()
+
+    def _go_on(self, reasons: dict[str, str]) -> None:
+        due: Iterable[StoredChain] = self._ledger.chains()
+        for _ in range(ROUNDS):
+            steps = self._tasks(due, reasons)
+            if not steps:
+                self._write_down()
+                return
+            began = self._monotonic()
+            for batch in tasks.batches(steps):
+                self._do(batch, reasons)
+                if self._monotonic() - began > BUSY:  # somebody may be watching
+                    self._write_down()
+                    began = self._monotonic()
+            self._write_down()
+            snapshot = self._ledger.snapshot()
+            moved = {task.record.id for task in steps} | self._held.keys()
+            due = [stored for stored in snapshot.listed if stored.record.id in moved]
+
+    def _write_down(self) -> None:
+        """All progress in one write. If a request changed one of the chains meanwhile, the others' counts."""
+        progress = self._progress[:]
+        self._progress.clear()
+        if progress and not self._ledger.advance(progress):
+            for item in progress:
+                self._ledger.advance([item])
+
+    def _conclude(self) -> bool:
+        """End every apply whose chains are all done; True if any goes on."""
+        running = [item for item in self._ledger.operations() if item.state == "running"]
+        unfinished = False
+        for operation in (item for item in running if item.kind == "apply"):
+            members = [item for item in self._ledger.chains() if item.record.operation == operation.id]
+            records = [stored.record for stored in members]
+            told = self._world.untold or self._world.told == self._network.revision
+            if told and all(together.done(record, self._world.seen(record)) for record in records):
+                ended = together.end(operation, records, self._clock(), self._world.untold)
+                self._ledger.conclude(members, ended)
+            else:
+                unfinished = True
+        return unfinished
+
+    def _moving(self) -> bool:
+        return any(not stored.record.settled for stored in self._ledger.chains())
+
+    def _tell(self) -> None:
+        """Have the journal tell which parts can't be reached, and what it does not tell yet."""
+        faults = self._world.faults()
+        for service in sorted(faults.keys() | self._told.keys()):
+            before, after = self._told.get(service), faults.get(service)
+            if (before is None) != (after is None):
+                self._ledger.note(Event("fault", SELF, {service: (before, after)}))
+        self._told = faults
+        self._ledger.flush()
 
     def _look_if_due(self) -> None:
         """A chain that only cools down is polled; for any other step the present state must be known."""
         polled = ChainState.COOLING, Goal.ABSENT
-        records = [stored.record for stored in self._ledger.chains()]
+        records = self._ledger.snapshot().chains
         moving = any(not record.settled and (record.state, record.goal) != polled for record in records)
         now = self._monotonic()
-        if moving or now - self._looked >= IDLE:
-            self._world.look()
+        if now - self._looked >= (BUSY if moving else IDLE):
+            self._asked = {(record.id, record.goal) for record in records}
+            for chain_set in self._world.look():
+                self._ledger.learn(chain_set)
             self._looked = now
 
-    def _tasks(self, asked: set[tuple[str, Goal]], reasons: dict[str, str]) -> list[_Task]:
+    def _tasks(self, chains: Iterable[StoredChain], reasons: dict[str, str]) -> list[Task]:
         """The steps that are due, for chains that don't wait yet; fills in why the others wait."""
-        tasks = []
-        chains = self._ledger.chains()
-        records = [stored.record for stored in chains]
+        found = []
+        carrying: dict[str, list[ChainRecord]] = {}
+        records = self._ledger.snapshot().chains
+        groups = together.groups(records)
+        for record in records:
+            if record.carrying:
+                carrying.setdefault(record.segment, []).append(record)
         for stored in chains:
             record = stored.record
-            if record.id in reasons or (record.id, record.goal) not in asked:
+            if record.id in reasons or (record.id, record.goal) not in self._asked:
+                continue
+            if self._ledger.fault is not None and not record.settled:
+                reasons[record.id] = self._ledger.fault
+                continue
+            peers = together.peers(record, groups)
+            if kept := together.stays(record, peers):
+                self._progress.append(Progress(stored, kept, None, self._author([record])))
                 continue
             step = decide(record, self._world.seen(record), self._clock())
-            reason = self._obstacle(record, step, records)
+            held = together.hold(record, peers, reasons)
+            if held is not None:  # another round may free it
+                self._held[record.id] = held
+                continue
+            self._held.pop(record.id, None)
+            reason = self._obstacle(record, step, carrying.get(record.segment, []))
             if reason is not None:
                 reasons[record.id] = reason
             elif isinstance(step, Do | Become):
-                tasks.append(_Task(stored, step))
-        return tasks
+                found.append(Task(stored, step))
+        return found
 
-    def _obstacle(self, record: ChainRecord, step: Step, records: list[ChainRecord]) -> str | None:
+    def _obstacle(self, record: ChainRecord, step: Step, carrying: list[ChainRecord]) -> str | None:
         """Why a step can't be done now."""
         if isinstance(step, Become):
             return None
         if isinstance(step, Do):
-            faults = (self._world.fault(service) for service in self._services(record, step.action))
+            segment, view = self._segment(record), self._world.segment(record.segment)
+            faults = [self._world.fault(service) for service in tasks.services(segment, step.action)]
+            faults += [self._world.untold] if step.action is Action.STEER else []
             fault = next((fault for fault in faults if fault is not None), None)
-            others = [other for other in records if other.segment == record.segment and other.carrying]
-            return fault or self._insertion(record, step.action, others)
+            return fault or adoption.obstacle(record, step.action, segment, view, carrying)
         if step.reason is not None and self._world.seen(record).pair is Sight.UNKNOWN:
             return self._world.faults().get(self._segment(record).master, step.reason)
         return step.reason
 
-    def _insertion(self, record: ChainRecord, action: Action, carrying: list[ChainRecord]) -> str | None:
-        """Why a step has to wait for the insertion of its segment's pair; `carrying` are its chains that
-        have sessions, oldest first."""
-        segment, view = self._segment(record), self._world.segment(record.segment)
-        match action:
-            case Action.STEER if record in carrying:
-                return adoption.forgotten(view, [other.name for other in carrying])
-            case Action.ADD_PAIR if record.state is ChainState.STEERED or record not in carrying[:1]:
-                return adoption.waits(segment, view)
-        return None
-
-    def _services(self, record: ChainRecord, action: Action) -> list[str]:
-        segment = self._segment(record)
-        if action in (Action.STEER, Action.UNSTEER):
-            return [CONTROLLER]
-        asks_both = action in (Action.POLL, Action.END)
-        return [segment.master, segment.slave] if asks_both else [segment.master]
-
-    def _segment(self, record: ChainRecord) -> wire.SegmentConfig:
+    def _segment(self, record: ChainRecord) -> SegmentConfig:
         return self._network.segments[record.segment]
 
-    def _do(self, batch: list[_Task], reasons: dict[str, str]) -> None:
+    def _do(self, batch: list[Task], reasons: dict[str, str]) -> None:
         """Do one step of one chain, or the same step of several chains of a segment in one call."""
         task = batch[0]
         try:
-            if isinstance(task.step, Become):
-                self._write(task.stored, task.record.become(task.step.state, self._clock()))
-                return
-            if task.step.action is Action.END and self._ended(task):
-                return  # counted first: what follows may be long in coming
-            self._act(task.step.action, [item.record for item in batch])
+            with request_id.bound(self._author([task.record]).request):  # a call has but one
+                if isinstance(task.step, Become):
+                    self._write(task.stored, task.record.become(task.step.state, self._clock()))
+                    return
+                if task.step.action is Action.END and self._ended(task):
+                    return  # counted first: what follows may be long in coming
+                self._act(batch)
         except (Fault, Waiting) as pause:
             reasons.update({item.record.id: str(pause) for item in batch})
         except REFUSALS as error:
             self._refuse(batch, error, reasons)
         else:
             for item in batch:
-                self._write(item.stored, succeeded(item.record, task.step.action, self._clock()))
+                self._write(item.stored, succeeded(item.record, item.action, self._clock()))
 
-    def _refuse(self, batch: list[_Task], error: CatenaryError, reasons: dict[str, str]) -> None:
+    def _refuse(self, batch: list[Task], error: CatenaryError, reasons: dict[str, str]) -> None:
         if len(batch) > 1:
-            # All of a change is refused for one bad part of it: find out which.
-            for item in batch:
+            # All of a change is refused for one bad part of it: find out which, and let what leaves wait.
+            come = [item for item in batch if item.action in (Action.ADD_PAIR, Action.CANCEL)]
+            for item in come or batch:
                 self._do([item], reasons)
             return
         task = batch[0]
@@ -223,36 +288,38 @@ class Engine:
             self._write(task.stored, after, error.detail)
 
     def _write(self, before: StoredChain, after: ChainRecord, refusal: str | None = None) -> None:
-        """Record progress. If a request changed the chain meanwhile, the next round decides afresh."""
+        """Have progress recorded. If a request changed the chain meanwhile, the next pass decides afresh."""
         operation = self._ledger.operation(after.operation) if after.operation else None
         ended = None
         if operation is not None:
             after, ended = conclude(after, operation, self._clock(), refusal)
         if after != before.record:
-            self._ledger.advance(before, after, ended)
+            author = operation.author if operation else SELF
+            self._progress.append(Progress(before, after, ended, author, refusal))
 
-    def _act(self, action: Action, records: list[ChainRecord]) -> None:
-        """Make the call of a step."""
-        record = records[0]
-        match action:
+    def _author(self, records: list[ChainRecord]) -> Author:
+        """Who asked for what is done to these chains, if it was one for all of them."""
+        operations = (self._ledger.operation(record.operation) for record in records if record.operation)
+        authors = {operation.author for operation in operations if operation}
+        return authors.pop() if len(authors) == 1 else SELF
+
+    def _act(self, batch: list[Task]) -> None:
+        """Make the call of a step, or of several that go together."""
+        record = batch[0].record
+        match batch[0].action:
             case Action.STEER:
                 self._steer(record)
             case Action.UNSTEER:
                 self._unsteer(record)
             case Action.POLL | Action.END:
                 self._poll(record)
-            case Action.ADD_PAIR:
-                add = [wire.PairAdd(**_tags(item), weight=item.chain.weight) for item in records]
-                self._change(records, action, wire.Change(add=add))
-            case Action.REMOVE_PAIR:
-                self._change(records, action, wire.Change(remove=[wire.Tags(**_tags(record))]))
-            case Action.CANCEL:
-                self._change(records, action, wire.Change(cancel=[wire.Tags(**_tags(record))]))
-            case Action.FORGET_PAIR:
-                self._change(records, action, wire.Change(forget=[wire.Tags(**_tags(record))]))
+            case Action.WEIGH:
+                self._weigh([item.record for item in batch])
+            case _:
+                self._change(batch)
 
     def _steer(self, record: ChainRecord) -> None:
-        request = steer_request(record)
+        request = tasks.steer_request(record)
         call = self._peers.controller.steer
         steered = self._world.call(CONTROLLER, f"steer {record.name}", lambda: call(record.name, request))
         self._world.learn_steered(record.name, steered)
@@ -264,18 +331,29 @@ class Engine:
             self._world.call(CONTROLLER, f"unsteer {record.name}", lambda: call(record.name))
         self._world.learn_steered(record.name, None)
 
-    def _change(self, records: list[ChainRecord], action: Action, change: wire.Change) -> None:
-        master = self._segment(records[0]).master
-        what = f"{action} {', '.join(record.name for record in records)}"
+    def _change(self, batch: list[Task]) -> None:
+        record = batch[0].record
+        master = self._segment(record).master
+        change, what = tasks.change(batch), tasks.told(batch)
         try:
             chain_set = self._world.call(master, what, lambda: self._peers.balancers[master].change(change))
         except NotFound as error:
-            if action is Action.ADD_PAIR:
+            if len(batch) > 1 or batch[0].action is Action.ADD_PAIR:
                 raise
             # The master does not know the pair: see so, and let the next step follow from that.
-            self._world.learn_state(master, records[0].chain.tags, None)
+            self._world.learn_state(master, record.chain.tags, None)
             raise Waiting(error.detail) from error
         self._world.learn(master, chain_set)
+        self._ledger.learn(chain_set, self._author([item.record for item in batch]))
+
+    def _weigh(self, records: list[ChainRecord]) -> None:
+        master = self._segment(records[0]).master
+        weights = [tasks.pair_add(record) for record in records]
+        what = f"{Action.WEIGH} {', '.join(record.name for record in records)}"
+        call = self._peers.balancers[master].rebalance
+        chain_set = self._world.call(master, what, lambda: call(wire.Rebalance(weights=weights)))
+        self._world.learn(master, chain_set)
+        self._ledger.learn(chain_set, self._author(records))
 
     def _poll(self, record: ChainRecord) -> None:
         """Raises `Waiting` unless the chain is drained."""
@@ -286,7 +364,7 @@ class Engine:
         if not verdict.drained:
             raise Waiting(verdict.reason + outlook(record, self._clock()))
 
-    def _ended(self, task: _Task) -> bool:
+    def _ended(self, task: Task) -> bool:
         """Have the master end the sessions that are left; True if any more were, which is on record then."""
         record = task.record
         master = self._segment(record).master
@@ -313,28 +391,3 @@ class Engine:
         except NotFound:
             return Activity(name, None, False, 0)
         return Activity(name, answer.state, answer.active, answer.sessions)
-
-
-def steer_request(record: ChainRecord) -> wire.SteerRequest:
-    """What the controller must know of a chain."""
-    tags = wire.Tags.of(record.chain.tags)
-    return wire.SteerRequest(segment=record.segment, tags=tags, nfs=list(record.chain.nfs))
-
-
-def _tags(record: ChainRecord) -> dict[str, int]:
-    return {"forward": record.chain.tags.forward, "reverse": record.chain.tags.reverse}
-
-
-def _batches(tasks: list[_Task]) -> list[list[_Task]]:
-    """Adds of one segment go together: one epoch, one atomic switch of the master's table (rule 4)."""
-    adds: dict[str, list[_Task]] = {}
-    batches = []
-    for task in tasks:
-        if task.step != Do(Action.ADD_PAIR):
-            batches.append([task])
-        elif task.record.segment in adds:
-            adds[task.record.segment].append(task)
-        else:
-            adds[task.record.segment] = [task]
-            batches.append(adds[task.record.segment])
-    return batches

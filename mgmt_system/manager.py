@@ -5,21 +5,32 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from catenary import wire
-from catenary.chain import PairState
-from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Unavailable
-from catenary.tags import TagPair
+from catenary.chain import ChainState, PairState
+from catenary.errors import (
+    CatenaryError,
+    Conflict,
+    InvalidValue,
+    NotFound,
+    Unavailable,
+)
 from mgmt_system import admission
-from mgmt_system.admission import Network, Segment, Wanted
+from mgmt_system.admission import Network, Wanted
 from mgmt_system.agreement import differs
 from mgmt_system.crash import CrashPoint
-from mgmt_system.engine import Engine, steer_request
+from mgmt_system.current import Current
+from mgmt_system.engine import Engine
+from mgmt_system.etags import Match, unchanged
+from mgmt_system.journal import Event, Kind
 from mgmt_system.peers import CONTROLLER, Peers
-from mgmt_system.records import ChainRecord, Goal, OperationRecord, Then
-from mgmt_system.store.ledger import Ledger, Snapshot
+from mgmt_system.records import SELF, Author, ChainRecord, OperationRecord, Then
+from mgmt_system.store.ledger import Ledger
+from mgmt_system.store.snapshot import Snapshot, Stored, StoredChain
+from mgmt_system.tasks import steer_request
+from mgmt_system.views import ChainViews, Shown, chain_view, operation_view
 
 ATTEMPTS = 20
 """Times that a request is checked again because another one, or the engine, wrote in between."""
@@ -30,14 +41,18 @@ def _operation_id() -> str:
 
 
 class Manager:
-    """`peers` should have a short timeout: a request waits for them. Calls come from many threads."""
+    """`peers` should have a short timeout: a request waits for them. Calls come from many threads.
+
+    Whatever changes something takes its `author`, and `match`, the ETags that the chain may have, or all
+    chains where none is named. Raises `PreconditionFailed` unless one of them is found.
+    """
 
     def __init__(
         self,
         ledger: Ledger,
         engine: Engine,
         peers: Peers,
-        network: wire.NetworkConfig,
+        network: Current,
         crash_point: CrashPoint,
         *,
         clock: Callable[[], float] = time.time,
@@ -47,32 +62,46 @@ class Manager:
         self._engine = engine
         self._peers = peers
         self._config = network
-        self._network = facts(network)
         self._crash_point = crash_point
-        self._clock = clock
-        self._operation_id = operation_id
+        self.now = clock
+        self.operation_id = operation_id
+        self._views = ChainViews()
         # Requests are decided one by one: two may each be the last but one chain that takes sessions.
-        self._deciding = threading.RLock()
+        self.deciding = threading.RLock()
 
-    def add(self, request: wire.ChainRequest) -> wire.OperationView:
+    @property
+    def _network(self) -> Network:
+        return self._config.facts
+
+    def add(
+        self, request: wire.ChainRequest, *, author: Author = SELF, match: Match = None
+    ) -> wire.OperationView:
         """Accept a chain: its operation is on disk when this returns.
 
         Raises `InvalidValue` or `Conflict`, and then nothing has changed.
         """
         tags = request.tags.pair() if request.tags else None
         wanted = Wanted(tuple(request.nfs), request.name, tags, request.weight, request.segment)
-        operation_id = self._operation_id()
+        operation_id = self.operation_id()
 
         def accept(snapshot: Snapshot) -> tuple[list[ChainRecord], list[OperationRecord]]:
-            now = self._clock()
+            now = self.now()
+            unchanged(match, snapshot.chains_revision, "the list of chains")
             record = admission.admit(wanted, snapshot.chains, self._network, operation_id, now)
             self._check_path(record)
-            return [record], [OperationRecord(operation_id, "add", record.name, "running", now)]
+            return [record], [OperationRecord(operation_id, "add", record.name, "running", now, author)]
 
-        return self._accept(accept)
+        return self._accept(accept, author)
 
     def remove(
-        self, name: str, *, force: bool, deadline: float | None = None, then: Then | None = None
+        self,
+        name: str,
+        *,
+        force: bool,
+        deadline: float | None = None,
+        then: Then | None = None,
+        author: Author = SELF,
+        match: Match = None,
     ) -> wire.OperationView:
         """Accept the removal of a chain. After `deadline` seconds its last sessions are ended as `then` says.
 
@@ -83,10 +112,11 @@ class Manager:
                 "a deadline goes with what shall become of the sessions that are left: say both, such as "
                 "--deadline 60s --then reset, or --then rebalance"
             )
-        operation_id = self._operation_id()
+        operation_id = self.operation_id()
 
         def accept(snapshot: Snapshot) -> tuple[list[ChainRecord], list[OperationRecord]]:
-            now = self._clock()
+            now = self.now()
+            before = _find(name, snapshot, match)
             end = admission.Deadline(now, now + deadline, then) if deadline is not None and then else None
             record = admission.dismiss(name, snapshot.chains, operation_id, force=force, deadline=end)
             if then == "rebalance" and self._config.segments[record.segment].rewrites:
@@ -94,64 +124,71 @@ class Manager:
                     f"chain {name!r} is in segment {record.segment!r}, whose chains rewrite: no other one "
                     "can go on with its sessions; use --then reset"
                 )
-            removal = OperationRecord(operation_id, "remove", name, "running", now)
-            before = admission.find(name, snapshot.chains).operation
-            adding = self._ledger.operation(before) if before else None
-            if adding is not None and before == record.operation:
+            removal = OperationRecord(operation_id, "remove", name, "running", now, author)
+            adding = snapshot.operation(before.operation)
+            if adding is not None and before.operation == record.operation:
                 return [record], [adding]  # it is being removed, and has a deadline now
-            if adding is None:
+            if adding is None or adding.kind == "apply":  # which goes on with its other chains
                 return [record], [removal]
             how = "again" if adding.kind == "cancel" else "before it was active"
             reason = f"chain {name!r} was removed {how}"
             return [record], [adding.finish("failed", now, reason), removal]
 
-        return self._accept(accept)
+        return self._accept(accept, author)
 
-    def cancel(self, name: str) -> wire.OperationView:
+    def cancel(self, name: str, *, author: Author = SELF, match: Match = None) -> wire.OperationView:
         """Accept that a removal is cancelled; raises `NotFound` or `Conflict`, then nothing has changed."""
-        operation_id = self._operation_id()
+        operation_id = self.operation_id()
 
         def accept(snapshot: Snapshot) -> tuple[list[ChainRecord], list[OperationRecord]]:
-            now = self._clock()
+            now = self.now()
+            before = _find(name, snapshot, match)
             record = admission.recall(name, snapshot.chains, operation_id, now)
-            cancel = OperationRecord(operation_id, "cancel", name, "running", now)
-            before = admission.find(name, snapshot.chains).operation
-            removal = self._ledger.operation(before) if before else None
-            if removal is None:
+            cancel = OperationRecord(operation_id, "cancel", name, "running", now, author)
+            removal = snapshot.operation(before.operation)
+            if removal is None or removal.kind == "apply":
                 return [record], [cancel]
             return [record], [removal.finish("failed", now, f"the removal of {name!r} was cancelled"), cancel]
 
-        return self._accept(accept)
+        return self._accept(accept, author)
 
-    def cordon(self, name: str, *, force: bool) -> wire.ChainView:
+    def cordon(self, name: str, *, force: bool, author: Author = SELF, match: Match = None) -> wire.ChainView:
         """No new sessions for a chain from now on; its live ones stay, and so does the chain.
 
         Raises `NotFound`, `Conflict`, or the master's own error.
         """
-        return self._reweigh(lambda records: admission.cordon(name, records, force=force), force=force)
+        return self._reweigh(
+            "cordon", name, partial(admission.cordon, name, force=force), author, match, force=force
+        )
 
-    def uncordon(self, name: str) -> wire.ChainView:
+    def uncordon(self, name: str, *, author: Author = SELF, match: Match = None) -> wire.ChainView:
         """The chain gets its weight back."""
-        return self._reweigh(lambda records: admission.uncordon(name, records))
+        return self._reweigh("uncordon", name, partial(admission.uncordon, name), author, match)
 
     def _reweigh(
-        self, decide: Callable[[Sequence[ChainRecord]], ChainRecord], *, force: bool = False
+        self,
+        kind: Kind,
+        name: str,
+        decide: Callable[[Sequence[ChainRecord]], ChainRecord],
+        author: Author,
+        match: Match,
+        *,
+        force: bool = False,
     ) -> wire.ChainView:
         """The master first: what it refuses is not written down. It is told even what is on record already,
         for the answer to an earlier call may have been lost."""
-        with self._deciding:
-            after = decide(self._ledger.snapshot().chains)
+        self._ledger.ready()
+        with self.deciding:
+            snapshot = self._ledger.snapshot()
+            _find(name, snapshot, match)
+            after = decide(snapshot.chains)
             tags = after.chain.tags
             weight = wire.PairAdd(forward=tags.forward, reverse=tags.reverse, weight=after.chain.weight)
-            master = self._config.segments[after.segment].master
-            try:
-                self._peers.balancers[master].rebalance(wire.Rebalance(weights=[weight], force=force))
-            finally:
-                self._crash_point(f"call to {master}: rebalance")
-            self._weigh(after, after.chain.weight, after.uncordoned)
+            self._rebalance(after.segment, wire.Rebalance(weights=[weight], force=force), author)
+            self._weigh(kind, [after], author)
         return self.view(after)
 
-    def insert(self, segment: str) -> wire.SegmentView:
+    def insert(self, segment: str, *, author: Author = SELF) -> wire.SegmentView:
         """Put a segment's pair around the chain that carries its traffic; its live sessions stay on it.
 
         First both load balancers know the chain, then the switches lead through them: so no packet meets one
@@ -165,7 +202,8 @@ class Manager:
             )
         if config.inserted:
             return wire.SegmentView(name=segment, inserted=True)
-        with self._deciding:
+        self._ledger.ready()
+        with self.deciding:
             views = {view.name: view for view in self._peers.controller.segments()}
             if segment not in views:
                 raise Conflict(f"the controller has no segment {segment!r}: give both one network file")
@@ -186,20 +224,23 @@ class Manager:
                         f"load balancer {config.master} has tag pair {pair.pair()} too: live sessions could "
                         "go there; remove it from the load balancer, or start that one afresh"
                     )
+            self._ledger.learn(known, author)
             try:
-                return self._peers.controller.insert(segment)
+                view = self._peers.controller.insert(segment)
             finally:
                 self._crash_point(f"call to {CONTROLLER}: insert {segment}")
                 self._engine.wake()
+            self._ledger.tell(Event("insert", author, {"inserted": (False, True)}, segment, chain.name))
+            return view
 
     def _accept(
-        self, accept: Callable[[Snapshot], tuple[list[ChainRecord], list[OperationRecord]]]
+        self, accept: Callable[[Snapshot], tuple[list[ChainRecord], list[OperationRecord]]], author: Author
     ) -> wire.OperationView:
-        with self._deciding:
+        with self.deciding:
             for _ in range(ATTEMPTS):
                 snapshot = self._ledger.snapshot()
                 chains, operations = accept(snapshot)
-                if self._ledger.accept(snapshot, chains, operations):
+                if self._ledger.accept(snapshot, chains, operations, author):
                     self._engine.wake()
                     return operation_view(operations[-1])
         raise Unavailable("too many requests at once: try again")
@@ -215,112 +256,130 @@ class Manager:
         finally:
             self._crash_point(f"call to {CONTROLLER}: check {record.name}")
 
-    def rebalance(self, request: wire.Rebalance, segment: str | None = None) -> wire.Rebalanced:
+    def rebalance(
+        self,
+        request: wire.Rebalance,
+        segment: str | None = None,
+        *,
+        author: Author = SELF,
+        match: Match = None,
+    ) -> wire.Rebalanced:
         """Have a segment's master re-balance; given weights are the chains' from now on.
 
         Without `segment`, that of the weights' chains is meant, or the only one. Raises `NotFound` for a pair
         that no active chain has, `InvalidValue` for an unknown segment or several, or the master's own error.
         """
-        records = [record for record in self._ledger.snapshot().chains if record.serving]
-        by_tags = {record.chain.tags: record for record in records}
-        weights: dict[TagPair, int] = {}
-        for pair in request.weights:
-            if pair.pair() not in by_tags:
-                known = ", ".join(str(tags) for tags in by_tags) or "none"
-                raise NotFound(f"no active chain has tag pair {pair.pair()}: active pairs are {known}")
-            weights[pair.pair()] = pair.weight
-        segments = {by_tags[tags].segment for tags in weights} | ({segment} if segment else set())
-        if len(segments) > 1:
-            raise InvalidValue(f"rebalance one segment at a time: these are {', '.join(sorted(segments))}")
-        chosen = admission.choose_segment(next(iter(segments), None), self._network)
-        master = self._config.segments[chosen.name].master
-        if weights and request.move_idle is not None:
-            # Weights that hold are on record even if the sessions can't be moved then.
-            self._rebalance(master, request.model_copy(update={"move_idle": None}))
-            self._record(by_tags, weights)
-            return self._rebalance(master, wire.Rebalance(force=request.force, move_idle=request.move_idle))
-        chain_set = self._rebalance(master, request)
-        self._record(by_tags, weights)
-        return chain_set
+        self._ledger.ready()
+        with self.deciding:
+            snapshot = self._ledger.snapshot()
+            unchanged(match, snapshot.chains_revision, "the list of chains")
+            weights = {pair.pair(): pair.weight for pair in request.weights}
+            weighed = admission.reweigh(weights, snapshot.chains)
+            segments = {record.segment for record in weighed} | ({segment} if segment else set())
+            if len(segments) > 1:
+                raise InvalidValue(
+                    f"rebalance one segment at a time: these are {', '.join(sorted(segments))}"
+                )
+            chosen = admission.choose_segment(next(iter(segments), None), self._network).name
+            if weighed and request.move_idle is not None:
+                # Weights that hold are on record even if the sessions can't be moved then.
+                first = request.model_copy(update={"move_idle": None})
+                self._tell_rebalance(chosen, self._rebalance(chosen, first, author), weighed, author)
+                request, weighed = wire.Rebalance(force=request.force, move_idle=request.move_idle), []
+            answer = self._rebalance(chosen, request, author)
+            self._tell_rebalance(chosen, answer, weighed, author)
+        return answer
 
-    def _rebalance(self, master: str, request: wire.Rebalance) -> wire.Rebalanced:
+    def _tell_rebalance(
+        self, segment: str, answer: wire.Rebalanced, weighed: Sequence[ChainRecord], author: Author
+    ) -> None:
+        text = f"{answer.moved} idle sessions let go" if answer.moved else None
+        self._weigh("weight", weighed, author, Event("rebalance", author, {}, segment, text=text))
+
+    def _rebalance(self, segment: str, request: wire.Rebalance, author: Author) -> wire.Rebalanced:
+        master = self._config.segments[segment].master
         try:
-            return self._peers.balancers[master].rebalance(request)
+            answer = self._peers.balancers[master].rebalance(request)
         finally:
             self._crash_point(f"call to {master}: rebalance")
+        self._ledger.learn(answer, author)
+        return answer
 
-    def _record(self, by_tags: Mapping[TagPair, ChainRecord], weights: Mapping[TagPair, int]) -> None:
-        for tags, weight in weights.items():
-            self._weigh(by_tags[tags], weight)
-
-    def _weigh(self, wanted: ChainRecord, weight: int, uncordoned: int | None = None) -> None:
-        """Record a weight, so that a master that lost its pairs gets this one back."""
+    def _weigh(self, kind: Kind, wanted: Sequence[ChainRecord], author: Author, *also: Event) -> None:
+        """Record weights, so that a master that lost its pairs gets these back."""
         for _ in range(ATTEMPTS):
-            found = [stored for stored in self._ledger.chains() if stored.record.id == wanted.id]
-            if not found:
-                return
-            record = found[0].record
-            after = replace(record, chain=replace(record.chain, weight=weight), uncordoned=uncordoned)
-            if after == record or self._ledger.advance(found[0], after, None):
+            snapshot = self._ledger.snapshot()
+            found = [(stored, record) for record in wanted if (stored := snapshot.stored(record)) is not None]
+            chains = [(stored, admission.with_weight(stored.record, record)) for stored, record in found]
+            if self._ledger.weigh(kind, chains, author, *also):
                 return
         raise Unavailable("too many requests at once: try again")
 
-    def chains(self) -> list[wire.ChainView]:
-        """All chains that are not removed, oldest first."""
-        return [self.view(record) for record in self.records()]
-
     def records(self) -> list[ChainRecord]:
-        records = [stored.record for stored in self._ledger.chains()]
-        gone = [record for record in records if record.goal is Goal.ABSENT and record.settled]
-        return [record for record in records if record not in gone]
+        """All chains that are not removed, oldest first."""
+        return [record for record in self._ledger.snapshot().chains if not _gone(record)]
+
+    def shown(self) -> list[Shown]:
+        """The same, as they are shown."""
+        return self._views.show(self.records(), self._engine.reason)
+
+    def chains(self) -> list[wire.ChainView]:
+        return [shown.view for shown in self.shown()]
+
+    def chains_revision(self) -> int:
+        return self._ledger.snapshot().chains_revision
+
+    def operations_revision(self) -> int:
+        return self._ledger.snapshot().operations_revision
+
+    def stored_chain(self, name: str) -> StoredChain:
+        """The latest chain of this name, a removed one too; raises `NotFound`."""
+        snapshot = self._ledger.snapshot()
+        named = [stored for stored in snapshot.listed if stored.record.name == name]
+        if not named:
+            admission.find(name, snapshot.chains)
+        return named[-1]
 
     def chain(self, name: str) -> wire.ChainView:
-        """The latest chain of this name, a removed one too; raises `NotFound`."""
-        records = [stored.record for stored in self._ledger.chains()]
-        named = [record for record in records if record.name == name]
-        return self.view(named[-1] if named else admission.find(name, records))
+        return self.view(self.stored_chain(name).record)
 
     def operations(self) -> list[wire.OperationView]:
-        return [operation_view(operation) for operation in self._ledger.operations()]
+        return [self.operation_view(operation) for operation in self._ledger.operations()]
+
+    def stored_operation(self, operation_id: str) -> Stored[OperationRecord]:
+        stored = self._ledger.snapshot().stored_operation(operation_id)
+        if stored is None:
+            raise NotFound(f"unknown operation {operation_id!r}: see the list of operations")
+        return stored
 
     def operation(self, operation_id: str) -> wire.OperationView:
-        operation = self._ledger.operation(operation_id)
-        if operation is None:
-            raise NotFound(f"unknown operation {operation_id!r}: see the list of operations")
-        return operation_view(operation)
+        return self.operation_view(self.stored_operation(operation_id).record)
+
+    def operation_view(self, operation: OperationRecord) -> wire.OperationView:
+        """With how many chains of an apply are what they shall be."""
+        left = [] if operation.kind != "apply" else self._ledger.snapshot().chains
+        waiting = [record for record in left if record.operation == operation.id and not record.settled]
+        return operation_view(operation).model_copy(update={"done": len(operation.chains) - len(waiting)})
 
     def health(self) -> wire.ManagementHealth:
-        healthy = not self._engine.faults()
-        return wire.ManagementHealth(status="ok" if healthy else "degraded", chains=len(self.records()))
-
-    def view(self, record: ChainRecord) -> wire.ChainView:
-        return wire.ChainView(
-            name=record.name,
-            segment=record.segment,
-            nfs=list(record.chain.nfs),
-            tags=wire.Tags.of(record.chain.tags),
-            weight=record.chain.weight,
-            cordoned=record.uncordoned is not None,
-            state=record.state,
-            reason=self._engine.reason(record),
-            created=record.created,
-            changed=record.changed,
-            deadline=record.deadline,
-            then=record.then,
-            reset=record.reset,
-            moved=record.moved,
+        faults = [*self._engine.faults().values(), *([self._ledger.fault] if self._ledger.fault else [])]
+        return wire.ManagementHealth(
+            status="degraded" if faults else "ok",
+            chains=len(self.records()),
+            reason="; ".join(faults) or None,
         )
 
+    def view(self, record: ChainRecord) -> wire.ChainView:
+        return chain_view(record, self._engine.reason(record))
 
-def operation_view(operation: OperationRecord) -> wire.OperationView:
-    return wire.OperationView(**vars(operation))
+
+def _gone(record: ChainRecord) -> bool:
+    return record.state is ChainState.REMOVED
 
 
-def facts(network: wire.NetworkConfig) -> Network:
-    """What admission must know of the network file."""
-    segments = {
-        name: Segment(name, segment.ask_id, rest=2 * segment.timeouts.transit)
-        for name, segment in network.segments.items()
-    }
-    fixed = {nf: name for name, segment in network.segments.items() for nf in segment.before + segment.after}
-    return Network({name: nf.nf(name) for name, nf in network.nfs.items()}, segments, fixed)
+def _find(name: str, snapshot: Snapshot, match: Match) -> ChainRecord:
+    """The chain as the request finds it; raises `NotFound` or `PreconditionFailed`."""
+    record = admission.find(name, snapshot.chains)
+    stored = snapshot.stored(record)
+    unchanged(match, stored.revision if stored else 0, f"chain {name!r}")
+    return record

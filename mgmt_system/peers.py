@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from catenary import wire
 from catenary.client import BalancerClient, ControllerClient
+from catenary.config import NetworkConfig
+from catenary.errors import NotFound
 from catenary.tags import TagPair
 from catenary.token import read_token
+from mgmt_system.current import Current
 
 CONTROLLER = "controller"
 
@@ -25,6 +29,8 @@ class Controller(Protocol):
     def unsteer(self, name: str) -> None: ...
     def segments(self) -> list[wire.SegmentView]: ...
     def insert(self, segment: str) -> wire.SegmentView: ...
+    def network(self) -> wire.NetworkView: ...
+    def put_network(self, network: NetworkConfig, *, check: bool = False) -> wire.NetworkView: ...
 
 
 class Balancer(Protocol):
@@ -60,10 +66,41 @@ class Secrets:
     balancer_ca: Path | None = None
 
 
-def connect(network: wire.NetworkConfig, secrets: Secrets, timeout: float) -> Peers:
+class Balancers(Mapping[str, Balancer]):
+    """Clients of the load balancers in force, made when they are first asked for."""
+
+    def __init__(self, network: Current, make: Callable[[str, str], BalancerClient]) -> None:
+        self._network = network
+        self._make = make
+        self._clients: dict[tuple[str, str], BalancerClient] = {}
+        self._lock = threading.Lock()
+
+    def __getitem__(self, name: str) -> Balancer:
+        balancer = self._network.balancers.get(name)
+        if balancer is None:
+            raise NotFound(f"load balancer {name!r} is not part of the configuration any more")
+        url = balancer.url
+        with self._lock:
+            if (name, url) not in self._clients:
+                self._clients[name, url] = self._make(name, url)
+            return self._clients[name, url]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._network.balancers)
+
+    def __len__(self) -> int:
+        return len(self._network.balancers)
+
+    def close(self) -> None:
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+
+
+def connect(network: Current, secrets: Secrets, timeout: float) -> Peers:
     """Clients for all parts of `network`; no call is made yet. `timeout` in seconds, for every call.
 
-    Raises `InvalidValue` for a token file that can't be read.
+    Raises `InvalidValue` for a token or CA file that can't be read.
     """
     controller = ControllerClient(
         network.controller_url,
@@ -72,15 +109,17 @@ def connect(network: wire.NetworkConfig, secrets: Secrets, timeout: float) -> Pe
         timeout=timeout,
     )
     token = read_token(secrets.balancer_token)
-    balancers = {
-        name: BalancerClient(
-            balancer.url, token=token, ca=secrets.balancer_ca, timeout=timeout, what=f"load balancer {name}"
-        )
-        for name, balancer in network.balancers.items()
-    }
+
+    def make(name: str, url: str) -> BalancerClient:
+        what = f"load balancer {name}"
+        return BalancerClient(url, token=token, ca=secrets.balancer_ca, timeout=timeout, what=what)
+
+    balancers = Balancers(network, make)
+    for name in balancers:  # what can't work says so at the start
+        balancers[name]
 
     def close() -> None:
-        for client in (controller, *balancers.values()):
-            client.close()
+        controller.close()
+        balancers.close()
 
     return Peers(controller, balancers, close)

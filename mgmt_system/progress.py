@@ -44,6 +44,33 @@ def follow(
     return client.chain(operation.chain)
 
 
+def follow_apply(
+    client: ManagementClient, operation: wire.OperationView, timeout: float, console: Console
+) -> wire.OperationView:
+    """The same for an apply: how many of its chains are done. Returns the operation once it is over."""
+    try:
+        with console.status(_count(operation)) as spinner:
+
+            def sleep(seconds: float) -> None:
+                time.sleep(seconds)
+                spinner.update(_count(client.operation(operation.id)))
+
+            ended = client.wait(operation, timeout, poll=POLL, sleep=sleep)
+    except KeyboardInterrupt:
+        console.print(
+            f"the apply goes on as operation {operation.id}; see it with: catenary chain list, and take it "
+            "back by applying the file from before"
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    if ended.state == "failed":
+        raise Conflict(ended.reason or f"operation {ended.id} failed")
+    return ended
+
+
+def _count(operation: wire.OperationView) -> str:
+    return f"apply: {operation.done} of {len(operation.chains)} chains are as they shall be"
+
+
 def _line(operation: wire.OperationView, chain: wire.ChainView | None) -> str:
     state = f": {chain.state}" if chain else ""
     reason = f" ({chain.reason})" if chain and chain.reason else ""

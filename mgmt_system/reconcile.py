@@ -36,6 +36,7 @@ class Action(StrEnum):
     END = "end sessions"
     FORGET_PAIR = "forget pair"
     UNSTEER = "unsteer"
+    WEIGH = "set weight"
 
 
 class Sight(StrEnum):
@@ -51,12 +52,14 @@ class Seen:
 
     `waiting_for` are the switches that the controller still waits for. `plain`: the pair of its segment is
     not in the way of the traffic, which the chain carries as soon as it is steered; None: nobody knows.
+    `weight` is the one that the master has for the pair.
     """
 
     steered: bool | None = None
     pair: PairState | Sight = Sight.UNKNOWN
     waiting_for: tuple[str, ...] = ()
     plain: bool | None = None
+    weight: int | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ def _arrive(record: ChainRecord, seen: Seen) -> Step:
             return Become(ChainState.ACTIVE) if seen.plain else Do(Action.ADD_PAIR)
         case ChainState.COOLING:
             return _come_back(seen)
+        case _ if record.operation and seen.weight not in (None, record.chain.weight):
+            return Do(Action.WEIGH)
         case _:
             return _keep(seen)
 
@@ -200,7 +205,7 @@ def refused(record: ChainRecord, action: Action, error: CatenaryError) -> ChainR
     taken back goes on leaving.
     """
     if action is Action.CANCEL and isinstance(error, REFUSALS):
-        return replace(record, goal=Goal.ABSENT)
+        return replace(record, goal=Goal.ABSENT, failure=error.detail)
     new = record.goal is Goal.PRESENT and record.state in (ChainState.REQUESTED, ChainState.STEERED)
     if new and isinstance(error, REFUSALS):
         return replace(record, goal=Goal.FAILED, failure=error.detail)
@@ -212,9 +217,12 @@ def conclude(
 ) -> tuple[ChainRecord, OperationRecord | None]:
     """Ends the operation of a chain that has become what it shall be; None while it goes on as it is.
 
+    An apply ends when all its chains are done (`together`).
     It counts the sessions that were reset and moved.
     `refusal` says why the last call was refused: a cancel that came too late ends with it.
     """
+    if operation.kind == "apply":
+        return record, None
     if operation.kind == "cancel" and record.goal is Goal.ABSENT:
         return replace(record, operation=None), operation.finish("failed", now, refusal)
     counted = replace(operation, reset=record.reset, moved=record.moved)

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from catenary.chain import Chain, ChainState
 
-OperationKind = Literal["add", "remove", "cancel"]
+OperationKind = Literal["add", "remove", "cancel", "apply"]
 OperationState = Literal["running", "succeeded", "failed"]
 Then = Literal["reset", "rebalance"]
 
@@ -19,6 +19,23 @@ class Goal(StrEnum):
     PRESENT = "present"
     ABSENT = "absent"
     FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Author:
+    """Who made a change and why, as far as the caller says: `who` is a claim, not a proof.
+
+    `address` is where the call came from, `request` its ID.
+    """
+
+    who: str
+    why: str | None = None
+    address: str | None = None
+    request: str | None = None
+
+
+SELF = Author("management system")
+"""For what nobody asked for just then: a part that restarted, an epoch that a master made by itself."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +106,22 @@ class ChainRecord:
 
 @dataclass(frozen=True)
 class OperationRecord:
-    """A request that takes time; `finished` is None while it is running."""
+    """A request that takes time; `finished` is None while it is running. `author` asked for it.
+
+    An `apply` has `chains` in place of a `chain`, and their records all bear its ID until its end.
+    """
 
     id: str
     kind: OperationKind
     chain: str
     state: OperationState
     created: float
+    author: Author = SELF
     reason: str | None = None
     finished: float | None = None
     reset: int = 0
     moved: int = 0
+    chains: tuple[str, ...] = ()
 
     def finish(self, state: OperationState, now: float, reason: str | None = None) -> Self:
         return replace(self, state=state, finished=now, reason=reason)

@@ -2,25 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Response
+from fastapi import FastAPI, Path, Query, Request, Response
 
 from catenary import wire
+from catenary.errors import Conflict, NotFound, Unavailable
+from catenary.problems import problems
 from catenary.service import create_app
+from mgmt_system.calls import (
+    ACCEPTED,
+    CHANGES,
+    ETAG,
+    LINK,
+    After,
+    By,
+    IfMatch,
+    Limit,
+    link,
+    page,
+    place,
+    tag,
+)
+from mgmt_system.config_rest import add_config_routes
+from mgmt_system.history import Filter
 from mgmt_system.manager import Manager
 from mgmt_system.service import Running
+from mgmt_system.views import ChainViews, entry_view
 
-Seconds = Annotated[float, Query(ge=0, le=1e7)]
+TAGS = {
+    "configuration": "All of it as one document: read, plan, apply.",
+    "services": "Segments in a row, and the traffic that crosses them.",
+    "chains": "Copies of the sequence of network functions: add, cordon and remove them under traffic.",
+    "operations": "Calls that take time: they answer 202 and are polled.",
+    "segments": "Pairs of load balancers and the chains between them.",
+    "sessions": "Single sessions: which chain carries one, and orders to end it.",
+    "history": "The journal: who changed what, when and why.",
+    "status": "Is all well, and what do the chains carry?",
+}
+Seconds = Annotated[
+    float | None, Query(ge=0, le=1e7, description="seconds until what is left is ended, as `then` says")
+]
+Then = Annotated[wire.Then | None, Query(description="what becomes of it: goes with `deadline`")]
+Moment = Annotated[float | None, Query(ge=0, lt=253402300800, allow_inf_nan=False)]
+"""Seconds since the epoch, up to the year 9999."""
+Force = Annotated[bool, Query(description="even if no chain is left that takes sessions")]
+ChainName = Annotated[wire.Name, Path(description="name of the chain")]
+SegmentName = Annotated[wire.Name | None, Query(description="needed if there are several")]
+_SHOWN: dict[int | str, dict[str, Any]] = {200: {"headers": ETAG}, **problems(NotFound)}
+_LISTED: dict[int | str, dict[str, Any]] = {200: {"headers": ETAG | LINK}}
+_ASKED = problems(NotFound, Conflict, Unavailable)
 
 
 def create(running: Running, token: str | None) -> FastAPI:
     """The app; the engine runs from its start-up to its shutdown."""
-    app = create_app("Catenary management system", token, _lifespan(running))
+    app = create_app("Catenary management system", token, tags=TAGS, lifespan=_lifespan(running))
+    _add_reading_routes(app, running)
     _add_chain_routes(app, running.manager)
-    _add_other_routes(app, running)
+    _add_other_changes(app, running)
+    add_config_routes(app, running.applying)
     return app
 
 
@@ -36,98 +78,185 @@ def _lifespan(running: Running) -> Any:
     return lifespan
 
 
+def _add_reading_routes(app: FastAPI, running: Running) -> None:
+    manager, history = running.manager, running.history
+
+    @app.get(
+        "/v1/chains",
+        tags=["chains"],
+        response_model=list[wire.ChainView],
+        responses=_LISTED | problems(NotFound),
+    )
+    def list_chains(
+        request: Request,
+        response: Response,
+        at: Moment = None,
+        limit: Limit = None,
+        after: After = None,
+    ) -> Response:
+        """All chains that are not removed, oldest first.
+
+        Those of the moment `at`, if it is given.
+        """
+        if at is not None:
+            chains = ChainViews().show(history.chains(at), lambda record: record.failure)
+        else:
+            tag(response, manager.chains_revision())
+            chains = manager.shown()
+        paged = page(request, response, chains, lambda it: place(it.view.created, it.view.name), limit, after)
+        body = b"[" + b",".join(item.json for item in paged) + b"]"
+        return Response(body, headers=dict(response.headers), media_type="application/json")
+
+    @app.get("/v1/chains/{name}", tags=["chains"], responses=_SHOWN)
+    def show_chain(name: ChainName, response: Response) -> wire.ChainView:
+        """The latest chain of this name, a removed one too."""
+        stored = manager.stored_chain(name)
+        tag(response, stored.revision)
+        return manager.view(stored.record)
+
+    @app.get("/v1/operations", tags=["operations"], responses=_LISTED)
+    def list_operations(
+        request: Request, response: Response, limit: Limit = None, after: After = None
+    ) -> Sequence[wire.OperationView]:
+        """All operations, oldest first.
+
+        Long finished ones are forgotten.
+        """
+        tag(response, manager.operations_revision())
+        operations = manager.operations()
+        return page(request, response, operations, lambda it: place(it.created, it.id), limit, after)
+
+    @app.get("/v1/operations/{operation_id}", tags=["operations"], responses=_SHOWN)
+    def show_operation(operation_id: str, response: Response) -> wire.OperationView:
+        """Is it `running`, has it `succeeded` or `failed`, and why?"""
+        stored = manager.stored_operation(operation_id)
+        tag(response, stored.revision)
+        return manager.operation_view(stored.record)
+
+    @app.get("/v1/history", tags=["history"], responses={200: {"headers": LINK}})
+    def read_history(
+        request: Request,
+        response: Response,
+        since: Moment = None,
+        until: Moment = None,
+        chain: wire.Name | None = None,
+        segment: wire.Name | None = None,
+        kind: wire.HistoryKind | None = None,
+        who: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=10000)] = 1000,
+        after: Annotated[int, Query(ge=0, le=10**15, description="A number: later entries only.")] = 0,
+    ) -> list[wire.HistoryEntry]:
+        """What happened, oldest first: who changed what, when, why and from where.
+
+        There may be more if there is a Link to the next page.
+        """
+        entries = history.entries(Filter(since, until, chain, segment, kind, who), after, limit)
+        if len(entries) == limit:
+            link(request, response, str(entries[-1].seq))
+        return [entry_view(entry) for entry in entries]
+
+    @app.get("/v1/status", tags=["status"])
+    def status() -> wire.StatusView:
+        """All parts, and all chains with their load.
+
+        Answered within two seconds, whatever is down.
+        """
+        return running.status.gather(manager.chains())
+
+    @app.get("/v1/session", tags=["sessions"], responses=_ASKED)
+    def show_session(key: wire.SessionText, segment: SegmentName = None) -> wire.SessionStatus:
+        """Show one session and the chain that carries it."""
+        return running.sessions.show(key, segment)
+
+    @app.get("/v1/health", tags=["status"])
+    def health() -> wire.ManagementHealth:
+        """Is all well? `degraded` while another part can't be used, or the store can't be written."""
+        return manager.health()
+
+
 def _add_chain_routes(app: FastAPI, manager: Manager) -> None:
     def accepted(operation: wire.OperationView, response: Response) -> wire.OperationView:
         response.headers["Location"] = f"/v1/operations/{operation.id}"
         return operation
 
-    @app.post("/v1/chains", status_code=202, tags=["chains"])
-    def add_chain(request: wire.ChainRequest, response: Response) -> wire.OperationView:
-        """Ask for a chain: a new copy of the NF sequence. Poll the operation at `Location`."""
-        return accepted(manager.add(request), response)
+    @app.post("/v1/chains", status_code=202, tags=["chains"], responses=ACCEPTED)
+    def add_chain(
+        request: wire.ChainRequest, response: Response, author: By, match: IfMatch
+    ) -> wire.OperationView:
+        """Ask for a chain: a new copy of the NF sequence.
 
-    @app.get("/v1/chains", tags=["chains"])
-    def list_chains() -> list[wire.ChainView]:
-        """All chains that are not removed, oldest first."""
-        return manager.chains()
+        It takes sessions when the operation at `Location` has succeeded.
+        """
+        return accepted(manager.add(request, author=author, match=match), response)
 
-    @app.get("/v1/chains/{name}", tags=["chains"])
-    def show_chain(name: str) -> wire.ChainView:
-        """The latest chain of this name, a removed one too."""
-        return manager.chain(name)
-
-    @app.delete("/v1/chains/{name}", status_code=202, tags=["chains"])
+    @app.delete("/v1/chains/{name}", status_code=202, tags=["chains"], responses=ACCEPTED)
     def remove_chain(
-        name: str,
+        name: ChainName,
         response: Response,
-        force: bool = False,
-        deadline: Seconds | None = None,
-        then: wire.Then | None = None,
+        author: By,
+        match: IfMatch,
+        force: Force = False,
+        deadline: Seconds = None,
+        then: Then = None,
     ) -> wire.OperationView:
         """Remove a chain: it gets no new session, and goes when its last one has ended.
 
         After `deadline` seconds what is left is reset or rebalanced, as `then` says. A removal under way
         may be given one, too.
         """
-        return accepted(manager.remove(name, force=force, deadline=deadline, then=then), response)
+        operation = manager.remove(
+            name, force=force, deadline=deadline, then=then, author=author, match=match
+        )
+        return accepted(operation, response)
 
-    @app.post("/v1/chains/{name}/cancel", status_code=202, tags=["chains"])
-    def cancel_removal(name: str, response: Response) -> wire.OperationView:
-        """Take a chain back that is being removed, as long as it cools down: it takes new sessions again."""
-        return accepted(manager.cancel(name), response)
+    @app.post("/v1/chains/{name}/cancel", status_code=202, tags=["chains"], responses=ACCEPTED)
+    def cancel_removal(name: ChainName, response: Response, author: By, match: IfMatch) -> wire.OperationView:
+        """Take a chain back that is being removed, as long as it cools down.
 
-    @app.post("/v1/chains/{name}/cordon", tags=["chains"])
-    def cordon_chain(name: str, force: bool = False) -> wire.ChainView:
-        """Give a chain no new session; its live ones stay, and so does the chain."""
-        return manager.cordon(name, force=force)
+        It takes new sessions again. The operation fails if its pair is closed by then.
+        """
+        return accepted(manager.cancel(name, author=author, match=match), response)
 
-    @app.post("/v1/chains/{name}/uncordon", tags=["chains"])
-    def uncordon_chain(name: str) -> wire.ChainView:
+    @app.post("/v1/chains/{name}/cordon", tags=["chains"], responses=CHANGES)
+    def cordon_chain(name: ChainName, author: By, match: IfMatch, force: Force = False) -> wire.ChainView:
+        """Give a chain no new session.
+
+        Its live ones stay, and so does the chain.
+        """
+        return manager.cordon(name, force=force, author=author, match=match)
+
+    @app.post("/v1/chains/{name}/uncordon", tags=["chains"], responses=CHANGES)
+    def uncordon_chain(name: ChainName, author: By, match: IfMatch) -> wire.ChainView:
         """Give a cordoned chain its weight back."""
-        return manager.uncordon(name)
+        return manager.uncordon(name, author=author, match=match)
 
-
-def _add_other_routes(app: FastAPI, running: Running) -> None:
-    manager = running.manager
-
-    @app.get("/v1/operations", tags=["operations"])
-    def list_operations() -> list[wire.OperationView]:
-        """All operations, oldest first; long finished ones are forgotten."""
-        return manager.operations()
-
-    @app.get("/v1/operations/{operation_id}", tags=["operations"])
-    def show_operation(operation_id: str) -> wire.OperationView:
-        return manager.operation(operation_id)
-
-    @app.get("/v1/status", tags=["status"])
-    def status() -> wire.StatusView:
-        """All parts and all chains with their load, within two seconds whatever is down."""
-        return running.status.gather(manager.chains())
-
-    @app.post("/v1/rebalance", tags=["chains"])
-    def rebalance(request: wire.Rebalance, segment: str | None = None) -> wire.Rebalanced:
+    @app.post("/v1/rebalance", tags=["chains"], responses=CHANGES)
+    def rebalance(
+        request: wire.Rebalance, author: By, match: IfMatch, segment: SegmentName = None
+    ) -> wire.Rebalanced:
         """Spread new sessions afresh, with new weights if any are given.
 
         Live sessions stay where they are, but for those without a packet for `move_idle` seconds.
         """
-        return manager.rebalance(request, segment)
+        return manager.rebalance(request, segment, author=author, match=match)
 
-    @app.post("/v1/segments/{name}/insert", tags=["segments"])
-    def insert(name: str) -> wire.SegmentView:
-        """Put a segment's pair around the chain that carries its traffic; live sessions stay there."""
-        return manager.insert(name)
 
-    @app.get("/v1/session", tags=["sessions"])
-    def session(key: wire.SessionText, segment: str | None = None) -> wire.SessionStatus:
-        """One session (`tcp 10.0.0.1:4000 10.0.0.2:80`) and the chain that carries it."""
-        return running.sessions.show(key, segment)
+def _add_other_changes(app: FastAPI, running: Running) -> None:
+    @app.post("/v1/segments/{name}/insert", tags=["segments"], responses=CHANGES)
+    def insert_pair(
+        name: Annotated[wire.Name, Path(description="name of the segment")], author: By
+    ) -> wire.SegmentView:
+        """Put a segment's pair around the chain that carries its traffic.
 
-    @app.post("/v1/sessions/end", tags=["sessions"])
-    def end_session(request: wire.SessionRequest) -> wire.SessionStatus:
-        """Reset a TCP connection (both ends get a RST, each at its next packet), or move a session."""
-        return running.sessions.end(request)
+        Live sessions stay there.
+        """
+        return running.manager.insert(name, author=author)
 
-    @app.get("/v1/health", tags=["status"])
-    def health() -> wire.ManagementHealth:
-        """`degraded` while another part can't be used."""
-        return manager.health()
+    @app.post("/v1/sessions/end", tags=["sessions"], responses=CHANGES)
+    def end_session(request: wire.SessionRequest, author: By) -> wire.SessionStatus:
+        """Reset a TCP connection, or move a session to another chain.
+
+        Both ends of a connection get a RST, each at its next packet. A conflict if it is no TCP connection,
+        or if there is no other chain.
+        """
+        return running.sessions.end(request, author=author)

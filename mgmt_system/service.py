@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable
@@ -10,16 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from catenary import wire
+import structlog
+
+from catenary.config import ServiceConfig
 from catenary.errors import InvalidValue
 from mgmt_system import crash
+from mgmt_system.applying import Applying
 from mgmt_system.crash import CrashPoint
+from mgmt_system.current import Current
 from mgmt_system.engine import Engine
+from mgmt_system.history import History
+from mgmt_system.journal import Retention
 from mgmt_system.manager import Manager
 from mgmt_system.peers import Peers, Secrets, connect
 from mgmt_system.sessions import Sessions
 from mgmt_system.status import StatusPage
-from mgmt_system.store import KeyValueStore
 from mgmt_system.store.ledger import Ledger
 from mgmt_system.store.sqlite import SqliteStore
 from mgmt_system.world import World
@@ -31,7 +35,7 @@ REQUEST_TIMEOUT = 2.0
 STATUS_TIMEOUT = 1.0
 """Seconds that the status page waits for each part."""
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("mgmt_system")
 
 
 @dataclass
@@ -42,11 +46,13 @@ class Running:
     since whoever supervises it can start it again and it goes on from its store.
     """
 
-    store: KeyValueStore
+    ledger: Ledger
     engine: Engine
     manager: Manager
     status: StatusPage
     sessions: Sessions
+    applying: Applying
+    history: History
     on_failure: Callable[[], None] = lambda: None
     failed: bool = False
     _thread: threading.Thread | None = None
@@ -54,27 +60,30 @@ class Running:
     @classmethod
     def build(
         cls,
-        network: wire.NetworkConfig,
-        store: KeyValueStore,
-        peers: Callable[[float], Peers],
+        first: ServiceConfig,
+        ledger: Ledger,
+        peers: Callable[[Current, float], Peers],
         crash_point: CrashPoint = crash.never,
     ) -> Self:
-        """`peers` makes clients with a timeout in seconds."""
-        ledger = Ledger(store, crash_point)
-        for_engine = peers(ENGINE_TIMEOUT)
+        """`first` is in force until another is applied; `peers` makes clients with a timeout in seconds."""
+        network = Current(ledger.configured(first))
+        for_engine = peers(network, ENGINE_TIMEOUT)
         engine = Engine(ledger, for_engine, World(for_engine, network, crash_point), network)
-        for_requests = peers(REQUEST_TIMEOUT)
+        for_requests = peers(network, REQUEST_TIMEOUT)
         manager = Manager(ledger, engine, for_requests, network, crash_point)
-        sessions = Sessions(for_requests, network, manager.records)
-        return cls(store, engine, manager, StatusPage(peers(STATUS_TIMEOUT), network), sessions)
+        sessions = Sessions(for_requests, network, ledger)
+        status = StatusPage(peers(network, STATUS_TIMEOUT), network)
+        applying = Applying(ledger, engine, manager, status, for_requests, network)
+        return cls(ledger, engine, manager, status, sessions, applying, History(ledger))
 
     @classmethod
-    def from_files(cls, network: Path, database: Path, secrets: Secrets) -> Self:
+    def from_files(cls, network: Path, database: Path, secrets: Secrets, retention: Retention) -> Self:
         """Raises `InvalidValue` for a file that can't be read or is not valid, `Conflict` for one in use."""
-        config = wire.NetworkConfig.load(read_text(network), str(network))
+        config = ServiceConfig.load(read_text(network), str(network))
         crash_point = crash.from_environment(os.environ)
+        ledger = Ledger(SqliteStore(database), crash_point, retention=retention)
         return cls.build(
-            config, SqliteStore(database), lambda timeout: connect(config, secrets, timeout), crash_point
+            config, ledger, lambda network, timeout: connect(network, secrets, timeout), crash_point
         )
 
     def start(self) -> None:
@@ -94,7 +103,7 @@ class Running:
         if self._thread is not None:
             self._thread.join()
         self.status.close()
-        self.store.close()
+        self.ledger.close()
 
 
 def read_text(path: Path) -> str:

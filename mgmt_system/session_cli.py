@@ -10,6 +10,7 @@ from catenary import wire
 from catenary.client import ManagementClient
 from catenary.session import SessionKey
 from mgmt_system import tables
+from mgmt_system.options import Json, Why
 
 session_app = typer.Typer(no_args_is_help=True, help="Show, reset and move single sessions.")
 
@@ -22,7 +23,6 @@ Key = Annotated[
     ),
 ]
 Segment = Annotated[str | None, typer.Option(help="Segment; needed if several carry the session.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @session_app.command("show")
@@ -40,19 +40,19 @@ def show(key: Key, segment: Segment = None, json: Json = False) -> None:
 
 
 @session_app.command("reset")
-def reset(key: Key, segment: Segment = None, json: Json = False) -> None:
+def reset(key: Key, segment: Segment = None, why: Why = None, json: Json = False) -> None:
     """Reset a TCP connection: both ends get a RST, each at its next packet.
 
     Example:
 
         catenary session reset tcp 10.0.0.1:4000 10.0.0.2:80
     """
-    _end(key, "reset", segment, json)
+    _end(key, "reset", segment, why, json)
 
 
 @session_app.command("move")
-def move(key: Key, segment: Segment = None, json: Json = False) -> None:
-    """Move a session to another chain. NFs that keep state may refuse it there.
+def move(key: Key, segment: Segment = None, why: Why = None, json: Json = False) -> None:
+    """Move a session to the least loaded other chain. NFs that keep state may refuse it there.
 
     Examples:
 
@@ -60,11 +60,13 @@ def move(key: Key, segment: Segment = None, json: Json = False) -> None:
 
         catenary session move tcp [fd00::1]:4000 [fd00::2]:80
     """
-    _end(key, "move", segment, json)
+    _end(key, "move", segment, why, json)
 
 
-def _end(key: list[str], mode: Literal["reset", "move"], segment: str | None, json: bool) -> None:
+def _end(
+    key: list[str], mode: Literal["reset", "move"], segment: str | None, why: str | None, json: bool
+) -> None:
     text = SessionKey.parse(" ".join(key)).text
-    with ManagementClient.from_environment() as client:
+    with ManagementClient.from_environment(why) as client:
         session = client.end_session(wire.SessionRequest(key=text, mode=mode, segment=segment))
     tables.show(session, json, tables.session)

@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from catenary import wire
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
+from mgmt_system.current import Current
+from mgmt_system.journal import Event
 from mgmt_system.peers import Peers
-from mgmt_system.records import ChainRecord
+from mgmt_system.records import SELF, Author
+from mgmt_system.store.ledger import Ledger
 
 
 class Sessions:
-    """Asks the masters. `chains` gives the records of all chains, for their names."""
+    """Asks the masters. The ledger has the chains' names, and its journal tells of orders."""
 
-    def __init__(
-        self, peers: Peers, network: wire.NetworkConfig, chains: Callable[[], list[ChainRecord]]
-    ) -> None:
+    def __init__(self, peers: Peers, network: Current, ledger: Ledger) -> None:
         self._peers = peers
         self._network = network
-        self._chains = chains
+        self._ledger = ledger
 
     def show(self, key: str, segment: str | None) -> wire.SessionStatus:
         """A session with its chain; raises `NotFound`, or `Conflict` if several segments have it."""
         name, view = self._find(key, segment)
         return self._status(name, view)
 
-    def end(self, request: wire.SessionRequest) -> wire.SessionStatus:
+    def end(self, request: wire.SessionRequest, *, author: Author = SELF) -> wire.SessionStatus:
         """Reset or move a session, and show what became of it."""
-        name, _ = self._find(request.key, request.segment)
+        self._ledger.ready()
+        name, view = self._find(request.key, request.segment)
+        before = self._status(name, view).chain
         order = wire.SessionOrder(key=request.key, mode=request.mode)
-        return self._status(
-            name, self._peers.balancers[self._network.segments[name].master].end_session(order)
-        )
+        master = self._peers.balancers[self._network.segments[name].master]
+        after = self._status(name, master.end_session(order))
+        changes = {request.key: (before, after.chain)}
+        self._ledger.tell(Event("session", author, changes, name, before, text=request.mode))
+        return after
 
     def _find(self, key: str, segment: str | None) -> tuple[str, wire.SessionView]:
         segments = self._network.segments
@@ -55,7 +58,7 @@ class Sessions:
     def _status(self, segment: str, view: wire.SessionView) -> wire.SessionStatus:
         named = [
             record.name
-            for record in self._chains()
+            for record in self._ledger.snapshot().chains
             if record.live
             and view.tags
             and (record.segment, record.chain.tags) == (segment, view.tags.pair())

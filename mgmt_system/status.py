@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from catenary.errors import CatenaryError
 from catenary.tags import TagPair
 from mgmt_system import adoption
 from mgmt_system.agreement import differs
+from mgmt_system.current import Current
 from mgmt_system.peers import CONTROLLER, Peers
 
 T = TypeVar("T")
@@ -36,7 +38,7 @@ class StatusPage:
 
     WORKERS = 16
 
-    def __init__(self, peers: Peers, network: wire.NetworkConfig) -> None:
+    def __init__(self, peers: Peers, network: Current) -> None:
         self._peers = peers
         self._network = network
         self._pool = ThreadPoolExecutor(self.WORKERS, thread_name_prefix="status")
@@ -45,9 +47,9 @@ class StatusPage:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def gather(self, chains: Collection[wire.ChainView]) -> wire.StatusView:
-        controller = self._pool.submit(_try, self._peers.controller.health)
-        views = self._pool.submit(_try, self._segments)
-        balancers = {name: self._pool.submit(_try, self._looker(name)) for name in self._peers.balancers}
+        controller = self._ask(self._peers.controller.health)
+        views = self._ask(self._segments)
+        balancers = {name: self._ask(self._looker(name)) for name in self._peers.balancers}
         questions: list[Future[Any]] = [controller, views, *balancers.values()]
         wait(questions, PATIENCE)
         health = _answer(controller)
@@ -66,6 +68,10 @@ class StatusPage:
             chains=[_load(chain, masters.get(chain.segment)) for chain in chains],
             counters={name: dict(balancer.counters) for name, balancer in stats.items()},
         )
+
+    def _ask(self, call: Callable[[], T]) -> Future[T | CatenaryError]:
+        """In the context of the caller, which names the request that all of it is for."""
+        return self._pool.submit(copy_context().run, _try, call)
 
     def _segments(self) -> dict[str, wire.SegmentView]:
         """Which pairs are in the way; where all are from the beginning there is nothing to ask."""
@@ -93,7 +99,8 @@ class StatusPage:
         return lambda: _Look(balancer.health(), balancer.stats())
 
     def _balancer_status(self, name: str, look: _Look | CatenaryError) -> wire.ServiceStatus:
-        url = self._network.balancers[name].url
+        balancer = self._network.balancers.get(name)  # it may have gone meanwhile
+        url = balancer.url if balancer else ""
         if isinstance(look, CatenaryError):
             return wire.ServiceStatus(name=name, url=url, ok=False, reason=look.detail)
         well = look.health.status == "ok"

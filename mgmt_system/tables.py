@@ -10,7 +10,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from catenary import wire
+from catenary import moments, wire
+from catenary.chain import ChainState
 
 T = TypeVar("T")
 _SI = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -32,11 +33,11 @@ def chains(items: Sequence[wire.ChainView]) -> RenderableType:
     if not items:
         return Text("no chain: add one with catenary chain add --nf NF")
     ended = ("reset", "moved") if any(item.reset or item.moved for item in items) else ()
-    table = _table("chain", "segment", "state", "NFs", "tags", "weight", *ended, "reason")
+    rows = table("chain", "segment", "state", "NFs", "tags", "weight", *ended, "reason")
     for item in items:
         counts = (str(item.reset), str(item.moved)) if ended else ()
-        table.add_row(*_chain_cells(item), str(item.weight), *counts, _cell(item.reason))
-    return table
+        rows.add_row(*_chain_cells(item), str(item.weight), *counts, cell(item.reason))
+    return rows
 
 
 def chain(item: wire.ChainView) -> RenderableType:
@@ -44,16 +45,61 @@ def chain(item: wire.ChainView) -> RenderableType:
 
 
 def operation(item: wire.OperationView) -> RenderableType:
-    table = _table("operation", "kind", "chain", "state", "reason")
-    table.add_row(item.id, item.kind, item.chain, item.state, _cell(item.reason))
-    return table
+    rows = table("operation", "kind", "chain", "state", "reason")
+    rows.add_row(item.id, item.kind, item.chain, item.state, cell(item.reason))
+    return rows
+
+
+def line(text: str, console: Console) -> None:
+    """Print one line, of whatever length, as it is."""
+    console.print(Text(text), soft_wrap=True)
+
+
+def entry(item: wire.HistoryEntry) -> str:
+    """`2026-03-01T14:30:00Z 12 remove main chain-1, goal present -> absent, by ann@ops: worn out`."""
+    subject = (name for name in (item.segment, item.chain) if name)
+    changes = item.changes
+    if "state" in changes and changes["state"][1] == ChainState.REMOVED:
+        changes = {"state": changes["state"]}  # all the rest goes with it
+    told = [f"{key} {_brief(*change)}" for key, change in changes.items() if key not in _UNTOLD]
+    what = " ".join([moments.iso(item.at), str(item.seq), item.kind, *subject])
+    by = f"by {item.who}" + (f": {item.why}" if item.why else "")
+    return ", ".join([what, *told, *([item.text] if item.text else []), by])
+
+
+_UNTOLD = ("id", "name", "segment", "created", "changed", "operation", "reset", "moved")
+"""Fields of a chain's record that an entry says otherwise, or that only machines need."""
+
+
+def _brief(before: object, after: object) -> str:
+    match before, after:
+        case None, dict() if "state" not in after:  # a part of the configuration
+            return "added"
+        case dict(), None if "state" not in before:
+            return "taken away"
+        case None, _:
+            return _word(after)
+    return f"{_word(before)} -> {_word(after)}"
+
+
+def _word(value: object) -> str:
+    match value:
+        case None:
+            return "none"
+        case list():
+            return ",".join(map(str, value))
+        case {"state": state, "weight": weight}:  # a tag pair at a load balancer
+            return f"{state} weight {weight}"
+        case dict():
+            return " ".join(f"{key} {_word(item)}" for key, item in value.items())
+    return str(value)
 
 
 def session(item: wire.SessionStatus) -> RenderableType:
-    table = _table("session", "state", "segment", "chain", "tags")
+    rows = table("session", "state", "segment", "chain", "tags")
     tags = f"{item.tags.forward},{item.tags.reverse}" if item.tags else None
-    table.add_row(_cell(item.key), item.state, item.segment, _cell(item.chain), _cell(tags))
-    return table
+    rows.add_row(cell(item.key), item.state, item.segment, cell(item.chain), cell(tags))
+    return rows
 
 
 def rebalanced(item: wire.Rebalanced) -> RenderableType:
@@ -64,56 +110,56 @@ def rebalanced(item: wire.Rebalanced) -> RenderableType:
 
 
 def chain_set(item: wire.ChainSet) -> RenderableType:
-    table = _table("tags", "weight", "state")
+    rows = table("tags", "weight", "state")
     for pair in item.pairs:
-        table.add_row(f"{pair.forward},{pair.reverse}", str(pair.weight), pair.state)
-    return Group(Text(f"segment {item.segment}, epoch {item.epoch}"), table)
+        rows.add_row(f"{pair.forward},{pair.reverse}", str(pair.weight), pair.state)
+    return Group(Text(f"segment {item.segment}, epoch {item.epoch}"), rows)
 
 
 def status(view: wire.StatusView) -> RenderableType:
-    services = _table("service", "url", "well", "reason")
+    rows = table("service", "url", "well", "reason")
     for service in view.services:
-        services.add_row(service.name, service.url, "yes" if service.ok else "NO", _cell(service.reason))
-    return Group(services, Text(), segments(view.segments), Text(), _loads(view), Text(), _counters(view))
+        rows.add_row(service.name, service.url, "yes" if service.ok else "NO", cell(service.reason))
+    return Group(rows, Text(), segments(view.segments), Text(), loads(view.chains), Text(), _counters(view))
 
 
 def segments(items: Sequence[wire.SegmentStatus]) -> RenderableType:
-    table = _table("segment", "master", "slave", "pair", "epoch")
+    rows = table("segment", "master", "slave", "pair", "epoch")
     for item in items:
         pair = {True: "inserted", False: "not in the way", None: None}[item.inserted]
         if item.adopting:
             pair = f"adopting for {item.adopting:.0f} s"
-        table.add_row(item.name, item.master, item.slave, _cell(pair), _cell(item.epoch))
-    return table
+        rows.add_row(item.name, item.master, item.slave, cell(pair), cell(item.epoch))
+    return rows
 
 
 def segment(item: wire.SegmentView) -> RenderableType:
-    table = _table("segment", "pair")
-    table.add_row(item.name, "inserted" if item.inserted else "not in the way")
-    return table
+    rows = table("segment", "pair")
+    rows.add_row(item.name, "inserted" if item.inserted else "not in the way")
+    return rows
 
 
-def _loads(view: wire.StatusView) -> RenderableType:
-    if not view.chains:
+def loads(items: Sequence[wire.ChainStatus]) -> RenderableType:
+    if not items:
         return chains([])
     columns = ("chain", "segment", "state", "NFs", "tags", "sessions", "share", "new", "carried", "reason")
-    table = _table(*columns)
-    for item in view.chains:
+    rows = table(*columns)
+    for item in items:
         share = None if item.share is None else f"{item.share:.0%}"
-        loads = (_cell(item.sessions), _cell(share), _cell(item.new_sessions), _size(item.bytes))
-        table.add_row(*_chain_cells(item), *loads, _cell(item.reason))
-    return table
+        loads = (cell(item.sessions), cell(share), cell(item.new_sessions), _size(item.bytes))
+        rows.add_row(*_chain_cells(item), *loads, cell(item.reason))
+    return rows
 
 
 def _counters(view: wire.StatusView) -> RenderableType:
     """Counters that are not zero, a column for each load balancer."""
-    table = _table("counter", *view.counters)
+    rows = table("counter", *view.counters)
     names = sorted({name for counters in view.counters.values() for name in counters})
     for name in names:
         values = [counters.get(name, 0) for counters in view.counters.values()]
         if any(values):
-            table.add_row(name, *map(str, values))
-    return table if table.rows else Text("nothing counted yet")
+            rows.add_row(name, *map(str, values))
+    return rows if rows.rows else Text("nothing counted yet")
 
 
 def _chain_cells(item: wire.ChainView) -> tuple[str, ...]:
@@ -121,21 +167,21 @@ def _chain_cells(item: wire.ChainView) -> tuple[str, ...]:
     return item.name, item.segment, state, " ".join(item.nfs), f"{item.tags.forward},{item.tags.reverse}"
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False)
+def table(*columns: str) -> Table:
+    rows = Table(box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+        rows.add_column(column, overflow="fold")
+    return rows
 
 
-def _cell(value: object) -> Text:
+def cell(value: object) -> Text:
     """Text and not markup: reasons may hold brackets."""
     return Text("-" if value is None else str(value))
 
 
 def _size(size: int | None) -> Text:
     if size is None:
-        return _cell(None)
+        return cell(None)
     value, unit = float(size), 0
     while value >= 1000 and unit < len(_SI) - 1:
         value, unit = value / 1000, unit + 1

@@ -12,6 +12,7 @@ from catenary.chain import PairState
 from catenary.errors import CatenaryError
 from catenary.tags import TagPair
 from mgmt_system.crash import CrashPoint
+from mgmt_system.current import Current
 from mgmt_system.peers import CONTROLLER, Peers
 from mgmt_system.reconcile import REFUSALS, Seen, Sight
 from mgmt_system.records import ChainRecord
@@ -38,7 +39,7 @@ class World:
     def __init__(
         self,
         peers: Peers,
-        network: wire.NetworkConfig,
+        network: Current,
         crash_point: CrashPoint,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -51,10 +52,15 @@ class World:
         self._segments: dict[str, wire.SegmentView] = {}
         self._pairs: dict[str, dict[TagPair, wire.PairView]] = {}
         self._faults: dict[str, tuple[str, float]] = {}
+        self.told: str | None = None
+        """The revision of the network that the controller has; None: it has not said."""
+        self.untold: str | None = None
+        """Why the controller does not take the network in force."""
 
     def faults(self) -> dict[str, str]:
-        """Why parts can't be used at present, by name."""
-        return {service: reason for service, (reason, _) in dict(self._faults).items()}
+        """Why parts can't be used at present, or not as they should be, by name."""
+        refused = {CONTROLLER: self.untold} if self.untold else {}
+        return refused | {service: reason for service, (reason, _) in dict(self._faults).items()}
 
     def fault(self, service: str) -> str | None:
         """Why a part is left alone now; None when it may be called."""
@@ -79,31 +85,54 @@ class World:
         self._faults.pop(service, None)
         return answer
 
-    def look(self) -> None:
-        """Ask the controller for its chains and every master for its pairs; faults are kept, not raised."""
+    def look(self) -> list[wire.ChainSet]:
+        """Ask the controller for its chains and every master for its pairs; faults are kept, not raised.
+
+        Returns what the masters said.
+        """
+        told = []
         masters = [(segment.master, name) for name, segment in self._network.segments.items()]
         for service in [CONTROLLER, *(master for master, _ in masters)]:
             if self.fault(service) is not None:
                 continue
             try:
-                self._look_at(service)
+                if service == CONTROLLER:
+                    self._look_at_controller()
+                else:
+                    told.append(self.call(service, "pairs", self._peers.balancers[service].pairs))
+                    self.learn(service, told[-1])
             except (Fault, *REFUSALS):
                 self._forget(service)
+        return told
 
-    def _look_at(self, service: str) -> None:
-        if service == CONTROLLER:
-            chains = self.call(service, "chains", self._peers.controller.chains)
-            self._steered = {chain.name: chain for chain in chains}
-            self._steered_all = True
-            # Where all pairs are in the way from the beginning there is nothing to ask.
-            if not all(segment.inserted for segment in self._network.segments.values()):
-                segments = self.call(service, "segments", self._peers.controller.segments)
-                self._segments = {segment.name: segment for segment in segments}
+    def _look_at_controller(self) -> None:
+        self._tell_network()
+        chains = self.call(CONTROLLER, "chains", self._peers.controller.chains)
+        self._steered = {chain.name: chain for chain in chains}
+        self._steered_all = True
+        # Where all pairs are in the way from the beginning there is nothing to ask.
+        if not all(segment.inserted for segment in self._network.segments.values()):
+            segments = self.call(CONTROLLER, "segments", self._peers.controller.segments)
+            self._segments = {segment.name: segment for segment in segments}
+
+    def _tell_network(self) -> None:
+        """Give the controller the network in force if it has another."""
+        network = self._network.network
+        controller = self._peers.controller
+        self.told = self.call(CONTROLLER, "network", controller.network).revision
+        self.untold = None
+        if self.told == network.revision:
+            return
+        try:
+            view = self.call(CONTROLLER, "put network", lambda: controller.put_network(network))
+        except REFUSALS as error:
+            self.untold = f"the controller refuses the network of the configuration: {error.detail}"
         else:
-            self.learn(service, self.call(service, "pairs", self._peers.balancers[service].pairs))
+            self.told = view.revision
 
     def _forget(self, service: str) -> None:
         if service == CONTROLLER:
+            self.told = None
             self._steered, self._steered_all, self._segments = {}, False, {}
         self._pairs.pop(service, None)
 
@@ -144,7 +173,9 @@ class World:
         if pairs is None:
             return seen
         pair = pairs.get(record.chain.tags)
-        return replace(seen, pair=pair.state if pair else Sight.ABSENT)
+        return (
+            replace(seen, pair=pair.state, weight=pair.weight) if pair else replace(seen, pair=Sight.ABSENT)
+        )
 
     def _steering(self, record: ChainRecord) -> Seen:
         if record.name not in self._steered and not self._steered_all:

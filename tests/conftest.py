@@ -5,6 +5,7 @@ Only a missing kernel feature, program or permission skips a test; anything else
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from topologies.patience import PATIENCE_S
@@ -60,6 +62,16 @@ def missing(folder: str) -> str | None:
 def unique() -> str:
     """A short name that no other test, run or user of this host has: 8 hexadecimal digits."""
     return uuid.uuid4().hex[:8]
+
+
+@pytest.fixture(autouse=True)
+def own_logs() -> Iterator[None]:
+    """A service that runs within a test sets up its log: that ends with the test."""
+    root, config = logging.getLogger(), structlog.get_config()
+    before = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = before
+    structlog.configure(**config)
 
 
 Eventually = Callable[..., None]

@@ -8,6 +8,7 @@ MOVING = "moving"
 POINTS = (
     "call to controller: check moving",
     "store write: moving shall be present",
+    "call to controller: network",
     "call to controller: chains",
     "call to l1: pairs",
     "call to controller: steer moving",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from catenary.wire import SegmentConfig
+from catenary.config import SegmentConfig
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from catenary.wire import SegmentConfig
+from catenary.config import SegmentConfig
 from topologies import wiring
 from topologies.blueprint import balancer_address
 from topologies.credentials import Credentials
@@ -32,7 +32,9 @@ def master(
         (f"--{key.replace('_', '-')}", f"{value:g}") for key, value in config.timeouts.model_dump().items()
     ]
     options = [text for option in times for text in option]
-    options += ["--rewrites"] if config.rewrites else []
+    options += ["--affinity", config.affinity, "--policy", config.policy]
+    options += ["--slow-start", f"{config.slow_start:g}", *(["--rewrites"] if config.rewrites else [])]
+    options += ["--on-full", config.on_full] if config.on_full else []
     balancer = _balancer("master", config.master, segment, pins, made, sessions)
     return (*balancer, *peer, "--ask-id", str(config.ask_id), *options)
 

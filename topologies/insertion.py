@@ -21,7 +21,7 @@ from functools import partial
 
 import typer
 
-from catenary.wire import SegmentConfig
+from catenary.config import SegmentConfig
 from topologies import hold
 from topologies.blueprint import Blueprint
 from topologies.testbed import Testbed

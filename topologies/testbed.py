@@ -42,13 +42,12 @@ import typer
 import yaml
 
 from catenary.client import BalancerClient, ControllerClient, ManagementClient
+from catenary.config import SegmentConfig, ServiceConfig
 from catenary.errors import Conflict, Unavailable
 from catenary.token import read_token
 from catenary.wire import (
     ChainRequest,
     ChainView,
-    NetworkConfig,
-    SegmentConfig,
     SteerRequest,
     Tags,
     TimeoutsModel,
@@ -97,7 +96,7 @@ class Testbed:
     balancers: dict[str, BalancerClient]
     management: ManagementClient
     controller: ControllerClient
-    network: NetworkConfig
+    network: ServiceConfig
 
     def __init__(
         self,

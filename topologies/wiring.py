@@ -13,14 +13,15 @@ from mininet.log import setLogLevel
 from mininet.net import Mininet
 from mininet.node import Node, OVSSwitch
 
-from catenary.errors import InvalidValue, Unavailable
-from catenary.wire import (
+from catenary.config import (
     BalancerAttachment,
     HostAttachment,
-    NetworkConfig,
     NfAttachment,
-    TimeoutsModel,
+    ServiceConfig,
+    TimeoutsConfig,
 )
+from catenary.errors import InvalidValue, Unavailable
+from catenary.wire import TimeoutsModel
 from topologies.blueprint import Blueprint, balancer_address
 from topologies.hosts import Host
 from topologies.patience import PATIENCE_S
@@ -140,8 +141,9 @@ class Wiring:
         setLogLevel("output")
         CLI(self._net)
 
-    def config(self, timeouts: TimeoutsModel, *, rewrites: bool) -> NetworkConfig:
+    def config(self, timeouts: TimeoutsModel, *, rewrites: bool) -> ServiceConfig:
         """The network file of this wiring."""
+        times = TimeoutsConfig(**timeouts.model_dump())
         hosts = {}
         for name, (switch, number) in self._blueprint.hosts.items():
             mac = f"00:00:00:00:00:{number:02x}"
@@ -154,7 +156,7 @@ class Wiring:
             )
             for name, switch in self._blueprint.nfs.items()
         }
-        return NetworkConfig(
+        return ServiceConfig(
             switches=dict(self._blueprint.switches),
             hosts=hosts,
             nfs=nfs,
@@ -162,7 +164,7 @@ class Wiring:
                 name: self._balancer(name, switch) for name, switch in self._blueprint.balancers.items()
             },
             segments={
-                name: segment.model_copy(update={"timeouts": timeouts, "rewrites": rewrites})
+                name: segment.model_copy(update={"timeouts": times, "rewrites": rewrites})
                 for name, segment in self._blueprint.segments.items()
             },
         )

@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 
 from catenary import durations
+from catenary.config import NetworkConfig, ServiceConfig
 from catenary.errors import InvalidValue
 from catenary.session import Timeouts
-from catenary.wire import NetworkConfig
 from witness.checker import IN_FLIGHT_S, judge
 from witness.events import read_events, read_pins
 from witness.pcaps import Tap, read_pcaps
@@ -27,15 +27,20 @@ from witness.verdict import Thresholds
 app = typer.Typer()
 _HELP = """Judge a run: did every session cross exactly one chain? Exit 1 if not, 2 if there is no telling.
 
-\b
-catenary verify results/demo/recording.npz
-catenary verify --chain chain-1=n1 --chain chain-2=n2 pcaps/        (master.outer.pcap, n1.ingress.pcap, ...)
-catenary verify --chain chain-1=n1 --tap master.outer=a.pcap --tap n1.ingress=b.pcap ...
-catenary verify --live --for 30s --chain chain-1=n1 --tap master.outer=s1-eth3 --tap n1.ingress=s3-eth1 ...
-catenary verify --live --for 5m --network network.yaml --chain chain-1=n1 --save run.npz
-
 Places are master.outer, slave.outer, and NF.ingress, NF.egress or NF.both; with --network those of the
-network. A pcap of one way only is of PLACE.into or PLACE.out-of.
+network. A pcap is named after its place (master.outer.pcap), one of one way only PLACE.into or PLACE.out-of.
+
+Examples:
+
+    catenary verify results/demo/recording.npz
+
+    catenary verify --chain chain-1=n1 --chain chain-2=n2 pcaps/
+
+    catenary verify --chain chain-1=n1 --tap master.outer=a.pcap --tap n1.ingress=b.pcap ...
+
+    catenary verify --live --for 30s --chain chain-1=n1 --tap master.outer=s1-eth3 --tap n1.ingress=s3-eth1
+
+    catenary verify --live --for 5m --network network.yaml --chain chain-1=n1 --save run.npz
 """
 
 
@@ -152,7 +157,7 @@ def _named(text: str) -> tuple[str, str]:
 def _network(path: Path | None) -> NetworkConfig | None:
     if path is None:
         return None
-    return NetworkConfig.load("\n".join(_lines(path)), str(path))
+    return ServiceConfig.load("\n".join(_lines(path)), str(path))
 
 
 def _lines(path: Path) -> Sequence[str]:

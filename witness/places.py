@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from catenary.config import NetworkConfig
 from catenary.errors import InvalidValue
-from catenary.wire import NetworkConfig
 
 
 class PlaceKind(StrEnum):

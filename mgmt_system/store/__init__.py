@@ -1,7 +1,8 @@
 """The store: a small key-value interface with compare-and-swap, and what implements it.
 
-Revisions start at 1, grow with each write and are never used again, not even after a key was deleted;
-0 stands for "no such key". What may not happen here: no knowledge of chains (that is `ledger`).
+Revisions are those of the whole store: each write is one, greater than all before, and every key that it
+writes has it from then on. So none comes back, not even after a key was deleted; 0 stands for "no such
+key". This is what etcd offers too. What may not happen here: no knowledge of chains (that is `ledger`).
 """
 
 from __future__ import annotations
@@ -21,19 +22,33 @@ class Entry:
 
 
 class KeyValueStore(Protocol):
-    """What the management system asks of a store. Calls may come from several threads."""
+    """What the management system asks of a store; `where` is its name in messages.
+
+    Calls may come from several threads. Raises `Unavailable` while it can't be read or written, and its
+    subclass `InsufficientStorage` while it has no room; a write that fails so has changed nothing.
+    """
+
+    @property
+    def where(self) -> str: ...
 
     def get(self, key: str) -> Entry | None:
         """The entry of a key; None without one."""
 
-    def list(self, prefix: str) -> list[Entry]:
-        """All entries whose key starts with `prefix`, sorted by key, as of one moment."""
+    def range(
+        self, first: str, end: str, *, limit: int | None = None, descending: bool = False
+    ) -> list[Entry]:
+        """The entries with `first` <= key < `end`, sorted by key, as of one moment; at most `limit`."""
 
-    def commit(self, put: Mapping[str, str | None], expect: Mapping[str, int]) -> bool:
+    def commit(self, put: Mapping[str, str | None], expect: Mapping[str, int]) -> int:
         """Write all of `put` (None deletes), durably, if every key in `expect` still has that revision.
 
-        Returns False, with nothing written, if one has not.
+        Returns the revision of the write, or 0 with nothing written.
         """
 
     def close(self) -> None:
         """Release the store; no call may follow."""
+
+
+def under(prefix: str) -> tuple[str, str]:
+    """The range of all keys that start with `prefix`, which is not empty."""
+    return prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)

@@ -1,126 +1,351 @@
-"""Chains and operations in a key-value store, as JSON records.
+"""Chains, operations and the journal in a key-value store.
 
-Keys: `chain/NAME/ID`, `operation/ID`, and `gate`, which every accepted request rewrites: two requests that
-were checked against the same records can't both be written.
+All but the journal is kept in memory too, so that reading asks no disk and goes on without one. What is in
+memory is what this process last read or wrote; every write expects the revisions that it was decided on. If
+somebody else wrote meanwhile, it is refused, and all is read afresh.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection
-from dataclasses import asdict, dataclass
-from typing import Any
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
-from catenary.chain import Chain, ChainState
-from catenary.tags import TagPair
+import structlog
+
+from catenary import request_id, wire
+from catenary.chain import ChainState
+from catenary.config import ServiceConfig
+from catenary.errors import CatenaryError
 from mgmt_system.crash import CrashPoint
-from mgmt_system.records import ChainRecord, Goal, OperationRecord
-from mgmt_system.store import KeyValueStore
+from mgmt_system.epochs import Epochs
+from mgmt_system.journal import Event, Head, JournalEntry, Kind, Retention, chain_event
+from mgmt_system.records import SELF, Author, ChainRecord, Goal, OperationRecord
+from mgmt_system.store import KeyValueStore, rows, under
+from mgmt_system.store.snapshot import Progress, Snapshot, Stored, StoredChain
 
-GATE = "gate"
+log = structlog.get_logger("mgmt_system")
+R = TypeVar("R")
 REMOVED_KEPT = 50
-OPERATIONS_KEPT = 200
-
-
-@dataclass(frozen=True)
-class StoredChain:
-    """A record with the revision that a write of it must expect."""
-
-    record: ChainRecord
-    revision: int
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """All chains, with the revision of the gate before they were read."""
-
-    chains: list[ChainRecord]
-    gate: int
+OPERATIONS_KEPT = 1000
+DROPPED_AT_ONCE = 64
+"""Entries of the journal that go with one write, so that none takes long."""
+PENDING_KEPT = 1000
+"""Events that wait for a write; while there is no room to write, the oldest go first."""
 
 
 class Ledger:
-    """Every write passes one crash point."""
+    """Every write passes one crash point. `clock` gives seconds since the epoch.
 
-    def __init__(self, store: KeyValueStore, crash_point: CrashPoint) -> None:
+    Raises `InvalidValue` for a store that holds what can't be read. A write that the store can't take raises
+    its error; `fault` says so until one succeeds.
+    """
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        crash_point: CrashPoint,
+        clock: Callable[[], float] = time.time,
+        retention: Retention | None = None,
+    ) -> None:
         self._store = store
         self._crash_point = crash_point
+        self._clock = clock
+        self._retention = retention or Retention()
+        self._lock = threading.RLock()
+        self._pending: deque[Event] = deque(maxlen=PENDING_KEPT)
+        self._fault: CatenaryError | None = None
+        self._now = self._load()
+        self._epochs = Epochs(self._now.head.epochs)
 
-    def chains(self) -> list[StoredChain]:
-        """All chains, removed ones too, oldest first."""
-        stored = [
-            StoredChain(_chain(json.loads(entry.value)), entry.revision)
-            for entry in self._store.list("chain/")
-        ]
-        return sorted(stored, key=lambda item: (item.record.created, item.record.name))
+    def _load(self) -> Snapshot:
+        store, where = self._store, self._store.where
+
+        def load(prefix: str, make: Callable[[dict[str, Any]], R]) -> list[tuple[str, Stored[R]]]:
+            found = store.range(*under(prefix))
+            return [(entry.key, Stored(rows.read(entry, make, where), entry.revision)) for entry in found]
+
+        operations = load(rows.OPERATIONS, rows.operation)
+        operations.sort(key=lambda item: item[1].record.created)
+        gate, head = store.get(rows.GATE), store.get(rows.HEAD)
+        now = self._clock()
+        return Snapshot(
+            dict(load(rows.CHAINS, rows.chain)),
+            dict(operations),
+            gate.revision if gate else 0,
+            rows.read(head, rows.head, where) if head else Head(since=now, oldest=now, latest=now),
+            head.revision if head else 0,
+        )
+
+    # --- reading: never waits for a write
 
     def snapshot(self) -> Snapshot:
-        gate = self._store.get(GATE)
-        return Snapshot([stored.record for stored in self.chains()], gate.revision if gate else 0)
+        return self._now
+
+    def chains(self) -> Sequence[StoredChain]:
+        """All chains, removed ones too, oldest first."""
+        return self._now.listed
 
     def operations(self) -> list[OperationRecord]:
         """All operations, oldest first."""
-        found = [OperationRecord(**json.loads(entry.value)) for entry in self._store.list("operation/")]
-        return sorted(found, key=lambda operation: operation.created)
+        return [stored.record for stored in self._now.stored_operations.values()]
 
     def operation(self, operation_id: str) -> OperationRecord | None:
-        entry = self._store.get(f"operation/{operation_id}")
-        return OperationRecord(**json.loads(entry.value)) if entry else None
+        return self._now.operation(operation_id)
+
+    def entries(
+        self, first: int, end: int, *, limit: int | None = None, descending: bool = False
+    ) -> list[JournalEntry]:
+        """Entries of the journal whose numbers are `first` or more and less than `end`."""
+        found = self._store.range(
+            rows.entry_key(first), rows.entry_key(end), limit=limit, descending=descending
+        )
+        return [rows.read(entry, rows.journal_entry, self._store.where) for entry in found]
+
+    @property
+    def fault(self) -> str | None:
+        """Why nothing can be written, as far as the last attempt showed."""
+        fault = self._fault
+        return fault.detail if fault else None
+
+    def configured(self, first: ServiceConfig) -> ServiceConfig:
+        """The configuration that was applied last; `first`, which is kept then, if none was.
+
+        It has no chains: they are records of their own. Raises `InvalidValue` if it can't be read.
+        """
+        entry = self._store.get(rows.CONFIG)
+        if entry is None:
+            self._store.commit({rows.CONFIG: rows.config_value(first)}, {rows.CONFIG: 0})
+            return first
+        return rows.read(entry, ServiceConfig.model_validate, self._store.where)
+
+    def close(self) -> None:
+        """Release the store; no call may follow."""
+        self._store.close()
+
+    # --- writing
+
+    def ready(self) -> None:
+        """Raises the store's error if nothing could be written last, and still can't."""
+        if self._fault is not None:
+            with self._lock:
+                self._commit("journal", expect={})
 
     def accept(
-        self, snapshot: Snapshot, chains: Collection[ChainRecord], operations: Collection[OperationRecord]
+        self,
+        snapshot: Snapshot,
+        chains: Collection[ChainRecord],
+        operations: Collection[OperationRecord],
+        author: Author,
+        *,
+        config: str | None = None,
+        also: Sequence[Event] = (),
     ) -> bool:
         """Write what a request asks for, if no other request was accepted since `snapshot`; else False.
 
+        `config`: the configuration from now on, if it changes; `also`: what else there is to tell.
+
         The engine may have moved the chain on meanwhile: the revision of each chain is expected too.
         """
-        present = {_key(stored.record): stored for stored in self.chains()}
-        seen = {_key(record): record for record in snapshot.chains}
-        expect = {GATE: snapshot.gate}
-        for key in map(_key, chains):
-            stored = present.get(key)
-            if (stored.record if stored else None) != seen.get(key):
-                return False
-            expect[key] = stored.revision if stored else 0
-        put = self._outdated(present.values()) | {GATE: ""} | _rows(chains, operations)
+        expect, events = {rows.GATE: snapshot.gate}, list(also)
+        for record in chains:
+            stored = snapshot.stored(record)
+            expect[rows.chain_key(record)] = stored.revision if stored else 0
+            before = stored.record if stored else None
+            events.append(chain_event(_asked(before, record), author, before, record))
         what = ", ".join(f"{record.name} shall be {record.goal}" for record in chains)
-        return self._commit(put, expect, what)
+        return self._commit(
+            what or "configuration",
+            expect=expect,
+            chains=chains,
+            operations=operations,
+            forget=_outdated(snapshot),
+            events=events,
+            gate=True,
+            config=config,
+        )
 
-    def advance(self, before: StoredChain, after: ChainRecord, operation: OperationRecord | None) -> bool:
-        """Write the progress of a chain, and of its operation, if nobody else wrote it; else False."""
-        what = f"{after.name} is {after.state}" + (f", shall be {after.goal}" if after.failure else "")
-        put = _rows([after], [operation] if operation else [])
-        return self._commit(put, {_key(after): before.revision}, what)
+    def advance(self, progress: Sequence[Progress]) -> bool:
+        """Write the progress of chains, if nobody else wrote one of them; else False."""
+        return self._commit(
+            ", ".join(item.what for item in progress),
+            expect={rows.chain_key(item.after): item.before.revision for item in progress},
+            chains=[item.after for item in progress],
+            operations=[item.operation for item in progress if item.operation],
+            events=[item.event for item in progress],
+        )
 
-    def _commit(self, put: dict[str, str | None], expect: dict[str, int], what: str) -> bool:
-        done = self._store.commit(put, expect)
-        if done:
-            self._crash_point(f"store write: {what}")
-        return done
+    def conclude(self, members: Sequence[StoredChain], operation: OperationRecord) -> bool:
+        """Write the end of an operation of several chains, if nobody else wrote any of them; else False."""
+        kind: Kind = "failure" if operation.state == "failed" else "apply"
+        end = {"state": ("running", operation.state)}
+        return self._commit(
+            f"{operation.kind} is {operation.state}",
+            expect={rows.chain_key(stored.record): stored.revision for stored in members},
+            chains=[replace(stored.record, operation=None) for stored in members],
+            operations=[operation],
+            events=[Event(kind, operation.author, end, operation=operation.id, text=operation.reason)],
+        )
 
-    def _outdated(self, chains: Collection[StoredChain]) -> dict[str, str | None]:
-        """What is forgotten with the next write: the oldest of removed chains and finished operations."""
-        removed = [s.record for s in chains if s.record.state is ChainState.REMOVED]
-        removed.sort(key=lambda record: record.changed)
-        finished = [o for o in self.operations() if o.state != "running"]
-        keys = [_key(record) for record in removed[:-REMOVED_KEPT]]
-        keys += [f"operation/{operation.id}" for operation in finished[:-OPERATIONS_KEPT]]
-        return dict.fromkeys(keys)
+    def weigh(
+        self, kind: Kind, chains: Sequence[tuple[StoredChain, ChainRecord]], author: Author, *also: Event
+    ) -> bool:
+        """Write new weights of chains, if nobody else wrote these, and tell of `also`; else False."""
+        changed = [(before, after) for before, after in chains if before.record != after]
+        if not changed and not also and not self._pending:
+            return True
+        return self._commit(
+            ", ".join(f"{after.name} is {after.state}" for _, after in changed) or kind,
+            expect={rows.chain_key(after): before.revision for before, after in changed},
+            chains=[after for _, after in changed],
+            events=[*also, *(chain_event(kind, author, before.record, after) for before, after in changed)],
+        )
+
+    def tell(self, event: Event) -> None:
+        """Write an event that no record tells of."""
+        while not self._commit(event.kind, expect={}, events=[event]):
+            pass
+
+    def note(self, event: Event) -> None:
+        """Have an event written with the next write, or by `flush`."""
+        with self._lock:
+            self._pending.append(event)
+
+    def learn(self, chain_set: wire.ChainSet, author: Author = SELF) -> None:
+        """Note a master's chain set, if its epoch is another than that noted last."""
+        with self._lock:
+            changes = self._epochs.learn(chain_set)
+            if changes is not None:
+                self.note(Event("epoch", author, changes, chain_set.segment))
+
+    def flush(self) -> None:
+        """Write what was noted and is not written yet, and drop what is too old."""
+        head = self._now.head
+        if self._pending or head.oldest < self._clock() - self._retention.age:
+            self._commit("journal", expect={})
+
+    def _commit(
+        self,
+        what: str,
+        *,
+        expect: Mapping[str, int],
+        chains: Collection[ChainRecord] = (),
+        operations: Collection[OperationRecord] = (),
+        forget: Collection[str] = (),
+        events: Sequence[Event] = (),
+        gate: bool = False,
+        config: str | None = None,
+    ) -> bool:
+        """One write of all that belongs together: records, and the events that tell of them."""
+        with self._lock:
+            now, told = self._now, [*self._pending, *events]
+            head, journal = self._journal(told)
+            put: dict[str, str | None] = dict.fromkeys(forget)
+            put |= {rows.chain_key(record): rows.chain_value(record) for record in chains}
+            put |= {rows.operation_key(item.id): rows.operation_value(item) for item in operations}
+            put |= {rows.CONFIG: config} if config is not None else {}
+            put |= journal | {rows.HEAD: rows.head_value(head)} | ({rows.GATE: ""} if gate else {})
+            try:
+                revision = self._store.commit(put, {**expect, rows.HEAD: now.head_revision})
+                if not revision:
+                    self._now = self._load()
+            except CatenaryError as error:
+                self._fault = error
+                raise
+            self._fault = None
+            if not revision:
+                return False
+            self._pending.clear()
+            new = {rows.chain_key(item): Stored(item, revision) for item in chains}
+            begun = {rows.operation_key(item.id): Stored(item, revision) for item in operations}
+            self._now = Snapshot(
+                _with(now.stored_chains, new, forget),
+                _with(now.stored_operations, begun, forget),
+                revision if gate else now.gate,
+                head,
+                revision,
+            )
+        self._crash_point(f"store write: {what}")
+        for event in told:
+            _log_event(event)
+        return True
+
+    def _journal(self, events: Sequence[Event]) -> tuple[Head, dict[str, str | None]]:
+        """The journal's head once `events` are in it, and what to write and to delete for that."""
+        head, put = self._trimmed()
+        at = max(self._clock(), head.latest)
+        size = head.size
+        for seq, event in enumerate(events, head.next):
+            value = rows.entry_value(JournalEntry(seq, at, event))
+            put[rows.entry_key(seq)] = value
+            size += len(value)
+        oldest = at if head.first == head.next else head.oldest
+        latest, following = (at if events else head.latest), head.next + len(events)
+        return replace(
+            head, oldest=oldest, latest=latest, next=following, size=size, epochs=dict(self._epochs.known)
+        ), put
+
+    def _trimmed(self) -> tuple[Head, dict[str, str | None]]:
+        """The head without entries that are too old, or too many; and their keys, to be deleted."""
+        head, gone = self._now.head, dict[str, str | None]()
+        before = self._clock() - self._retention.age
+        if head.size <= self._retention.size and head.oldest >= before:
+            return head, gone
+        for stored in self._store.range(
+            rows.entry_key(head.first), rows.entry_key(head.next), limit=DROPPED_AT_ONCE
+        ):
+            at = rows.read(stored, rows.journal_entry, self._store.where).at
+            head = replace(head, oldest=at)
+            if head.size <= self._retention.size and at >= before:
+                break
+            gone[stored.key] = None
+            head = replace(head, since=at, first=head.first + 1, size=head.size - len(stored.value))
+        return head, gone
 
 
-def _key(record: ChainRecord) -> str:
-    return f"chain/{record.name}/{record.id}"
+def _with(
+    stored: Mapping[str, Stored[R]], new: Mapping[str, Stored[R]], forget: Collection[str]
+) -> Mapping[str, Stored[R]]:
+    if not new and not forget:
+        return stored
+    after = {**stored, **new}
+    for key in forget:
+        after.pop(key, None)
+    return after
 
 
-def _rows(chains: Collection[ChainRecord], operations: Collection[OperationRecord]) -> dict[str, str | None]:
-    rows: dict[str, str | None] = {_key(chain): json.dumps(asdict(chain)) for chain in chains}
-    return rows | {f"operation/{o.id}": json.dumps(asdict(o)) for o in operations}
+def _asked(before: ChainRecord | None, after: ChainRecord) -> Kind:
+    """What a request wants of a chain."""
+    if before is None:
+        return "add"
+    if before.goal is after.goal is Goal.PRESENT:
+        return "weight"
+    return "remove" if after.goal is Goal.ABSENT else "cancel"
 
 
-def _chain(data: dict[str, Any]) -> ChainRecord:
-    chain = data.pop("chain")
-    return ChainRecord(
-        chain=Chain(chain["name"], tuple(chain["nfs"]), TagPair(**chain["tags"]), chain["weight"]),
-        state=ChainState(data.pop("state")),
-        goal=Goal(data.pop("goal")),
-        **data,
-    )
+def _outdated(snapshot: Snapshot) -> list[str]:
+    """What is forgotten with the next write: the oldest of removed chains and finished operations."""
+    removed = [record for record in snapshot.chains if record.state is ChainState.REMOVED]
+    removed.sort(key=lambda record: record.changed)
+    operations = snapshot.stored_operations.items()
+    finished = [key for key, stored in operations if stored.record.state != "running"]
+    return [rows.chain_key(record) for record in removed[:-REMOVED_KEPT]] + finished[:-OPERATIONS_KEPT]
+
+
+def _log_event(event: Event) -> None:
+    """What the journal tells, the log tells too, under the ID of the request that asked for it."""
+    with request_id.bound(event.author.request):
+        log.info(
+            "journal",
+            kind=event.kind,
+            segment=event.segment,
+            chain=event.chain,
+            operation=event.operation,
+            changes={name: [before, after] for name, (before, after) in event.changes.items()},
+            text=event.text,
+            who=event.author.who,
+            why=event.author.why,
+        )

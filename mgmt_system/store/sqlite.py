@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from catenary.errors import Conflict, InvalidValue
+from catenary.errors import Conflict, InsufficientStorage, InvalidValue, Unavailable
 from mgmt_system.store import Entry
 
 APPLICATION_ID = 0x43415445
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS entries (
-    revision INTEGER PRIMARY KEY AUTOINCREMENT,
-    key TEXT NOT NULL UNIQUE,
-    value TEXT NOT NULL
-) STRICT
+CREATE TABLE entries (key TEXT PRIMARY KEY, value TEXT NOT NULL, revision INTEGER NOT NULL)
+    STRICT, WITHOUT ROWID;
+-- The revision of the last write: entries alone would forget it with a key that is deleted.
+CREATE TABLE revision (last INTEGER NOT NULL) STRICT;
+INSERT INTO revision VALUES (0);
 """
+_RANGE = "SELECT key, value, revision FROM entries WHERE key >= ? AND key < ? ORDER BY key"
+_PUT = (
+    "INSERT INTO entries VALUES (?, ?, ?) "
+    "ON CONFLICT (key) DO UPDATE SET value = excluded.value, revision = excluded.revision"
+)
 
 
 class SqliteStore:
@@ -32,20 +38,22 @@ class SqliteStore:
 
     def __init__(self, path: Path | None) -> None:
         self._lock = threading.Lock()
-        where = str(path) if path else ":memory:"
+        self.where = f"database {path}" if path else "database in memory"
         try:
-            self._db = sqlite3.connect(where, isolation_level=None, check_same_thread=False, timeout=0)
-            self._prepare(where)
+            self._db = sqlite3.connect(
+                str(path) if path else ":memory:", isolation_level=None, check_same_thread=False, timeout=0
+            )
+            self._prepare()
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
                 raise Conflict(
-                    f"database {where} is in use by another management system: stop it, or use another --db"
+                    f"{self.where} is in use by another management system: stop it, or use another --db"
                 ) from error
-            raise InvalidValue(f"database {where} can't be opened: {error}") from error
+            raise InvalidValue(f"{self.where} can't be opened: {error}") from error
         except sqlite3.DatabaseError as error:
-            raise InvalidValue(f"database {where} is damaged or no database: {error}") from error
+            raise self._damaged(str(error)) from error
 
-    def _prepare(self, where: str) -> None:
+    def _prepare(self) -> None:
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
@@ -55,56 +63,78 @@ class SqliteStore:
         if owner == (0, 0) and not self._db.execute("SELECT 1 FROM sqlite_schema").fetchone():
             self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            for statement in _SCHEMA.split(";"):
+                self._db.execute(statement)
         elif owner != (APPLICATION_ID, SCHEMA_VERSION):
-            raise InvalidValue(f"database {where} was not made by this version of Catenary: use another --db")
-        self._db.execute(_SCHEMA)
+            raise InvalidValue(f"{self.where} was not made by this version of Catenary: use another --db")
         self._db.execute("COMMIT")
         verdict = self._db.execute("PRAGMA integrity_check").fetchone()[0]
         if verdict != "ok":
-            raise InvalidValue(f"database {where} is damaged: {verdict}")
+            raise self._damaged(str(verdict))
+
+    def _damaged(self, verdict: str) -> InvalidValue:
+        first = verdict.splitlines()[0]
+        return InvalidValue(
+            f"{self.where} is damaged or no database ({first}): put a backup in its place, or move it away "
+            "and start with a new one, which knows of no chain"
+        )
 
     def _pragma(self, name: str) -> int:
         return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
 
     def get(self, key: str) -> Entry | None:
-        with self._lock:
+        with self._use("read"):
             row = self._db.execute(
                 "SELECT key, value, revision FROM entries WHERE key = ?", (key,)
             ).fetchone()
         return Entry(*row) if row else None
 
-    def list(self, prefix: str) -> list[Entry]:
-        with self._lock:
-            rows = self._db.execute(
-                "SELECT key, value, revision FROM entries WHERE substr(key, 1, ?) = ? ORDER BY key",
-                (len(prefix), prefix),
-            ).fetchall()
+    def range(
+        self, first: str, end: str, *, limit: int | None = None, descending: bool = False
+    ) -> list[Entry]:
+        query = _RANGE + (" DESC" if descending else "") + " LIMIT ?"
+        with self._use("read"):
+            rows = self._db.execute(query, (first, end, -1 if limit is None else limit)).fetchall()
         return [Entry(*row) for row in rows]
 
-    def commit(self, put: Mapping[str, str | None], expect: Mapping[str, int]) -> bool:
-        with self._lock:
+    def commit(self, put: Mapping[str, str | None], expect: Mapping[str, int]) -> int:
+        with self._use("written"):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 if not all(self._revision(key) == revision for key, revision in expect.items()):
                     self._db.execute("ROLLBACK")
-                    return False
+                    return 0
+                revision = int(
+                    self._db.execute("UPDATE revision SET last = last + 1 RETURNING last").fetchall()[0][0]
+                )
                 for key, value in put.items():
-                    self._write(key, value)
+                    if value is None:
+                        self._db.execute("DELETE FROM entries WHERE key = ?", (key,))
+                    else:
+                        self._db.execute(_PUT, (key, value, revision))
                 self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a disk that is full may have ended it already
+                    self._db.execute("ROLLBACK")
                 raise
-        return True
+        return revision
 
     def _revision(self, key: str) -> int:
         row = self._db.execute("SELECT revision FROM entries WHERE key = ?", (key,)).fetchone()
         return int(row[0]) if row else 0
 
-    def _write(self, key: str, value: str | None) -> None:
-        # A new row each time: AUTOINCREMENT then never gives a revision twice.
-        self._db.execute("DELETE FROM entries WHERE key = ?", (key,))
-        if value is not None:
-            self._db.execute("INSERT INTO entries (key, value) VALUES (?, ?)", (key, value))
+    @contextmanager
+    def _use(self, done: str) -> Iterator[None]:
+        """One thread at a time; SQLite's errors become ours."""
+        with self._lock:
+            try:
+                yield
+            except sqlite3.Error as error:
+                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                    raise InsufficientStorage(
+                        f"{self.where} can't be {done}: its disk is full; make room, and it goes on by itself"
+                    ) from error
+                raise Unavailable(f"{self.where} can't be {done}: {error}") from error
 
     def close(self) -> None:
         with self._lock:

@@ -57,7 +57,7 @@ def test_make_test_runs_tests(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", *sorted(map(str, (ROOT / "docs").glob("*.md")))]
+    "page", ["README.md", "CONTRIBUTING.md", *sorted(map(str, (ROOT / "docs").rglob("*.md")))]
 )
 def test_every_link_leads_somewhere(page: str) -> None:
     path = ROOT / page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ def test_up_in_ten_seconds_traffic_through_a_chain_and_nothing_left() -> None:
 
         chain = testbed.add_chain(["n1"], name="first")
         assert any("steered chain first" in line for line in testbed.leftovers())
+        assert_logs_tell_of(testbed, testbed.management.operations()[-1].request)
         for address in (h2.address(), h2.address(6), h3.address(), h3.address(6)):
             assert ping(h1, address) == 3, address
         with WebServer(h2) as web, ByteServer(h1) as clients_own:
@@ -56,6 +58,15 @@ def test_up_in_ten_seconds_traffic_through_a_chain_and_nothing_left() -> None:
         testbed.remove_chain(chain.name, force=True)
         assert testbed.lasting_leftovers() == []
     assert testbed.lasting_leftovers() == []
+
+
+def assert_logs_tell_of(testbed: Testbed, request: str | None) -> None:
+    """One ID leads through the logs of all processes, which are JSON lines."""
+    assert request
+    for service, field in (("ms", "ms"), ("controller", "controller"), ("l1", "lb"), ("l2", "lb")):
+        lines = [json.loads(line) for line in testbed.services.log_tail(service, 1_000_000).splitlines()]
+        assert {line["service"] for line in lines} == {field}
+        assert [line for line in lines if line.get("request") == request], f"{service} does not tell"
 
 
 @isolated

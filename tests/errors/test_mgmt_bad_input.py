@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,9 @@ from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 
 from catenary.client import ManagementClient
-from catenary.listen import Listen
-from catenary.service import server
 from catenary.tags import TagPair
 from mgmt_system.rest import create
+from tests.serving import serving
 from tests.unit.mgmt_commands import run_command
 from tests.unit.mgmt_fakes import Site
 
@@ -46,15 +44,8 @@ def client(site: Site) -> TestClient:
 
 @pytest.fixture(scope="module")
 def url(site: Site) -> Iterator[str]:
-    uvicorn_server = server(create(site.running(), None), Listen(port=0))
-    uvicorn_server.config.lifespan = "off"
-    thread = threading.Thread(target=uvicorn_server.run)
-    thread.start()
-    while not uvicorn_server.started:
-        thread.join(0.005)
-    yield f"http://127.0.0.1:{uvicorn_server.servers[0].sockets[0].getsockname()[1]}"
-    uvicorn_server.should_exit = True
-    thread.join()
+    with serving(create(site.running(), None), lifespan=False) as url:
+        yield url
 
 
 @pytest.fixture

@@ -12,13 +12,19 @@ from pathlib import Path
 
 from catenary import wire
 from catenary.chain import PairState
+from catenary.config import NetworkConfig, ServiceConfig
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
 from catenary.tags import TagPair
+from mgmt_system.applying import Applying
 from mgmt_system.crash import CrashPoint, never
+from mgmt_system.current import Current
 from mgmt_system.engine import Engine
+from mgmt_system.journal import Retention
 from mgmt_system.manager import Manager
 from mgmt_system.peers import Peers
 from mgmt_system.service import Running
+from mgmt_system.sessions import Sessions
+from mgmt_system.status import StatusPage
 from mgmt_system.store import KeyValueStore
 from mgmt_system.store.ledger import Ledger
 from mgmt_system.store.sqlite import SqliteStore
@@ -72,6 +78,8 @@ class Fake:
 @dataclass
 class FakeController(Fake):
     steered: dict[str, wire.SteeredChain] = field(default_factory=dict)
+    known: str = ""
+    """The revision of the network that it has."""
     inserted: dict[str, float | None] = field(default_factory=dict)
     """Segments whose pair was not in the way at first: seconds since it was inserted, None if it is not."""
 
@@ -126,6 +134,21 @@ class FakeController(Fake):
         self.inserted[segment] = 0.0
         self.leave("insert")
         return self.segments()[0]
+
+    def network(self) -> wire.NetworkView:
+        self.enter("network")
+        return wire.NetworkView(revision=self.known)
+
+    def put_network(self, network: NetworkConfig, *, check: bool = False) -> wire.NetworkView:
+        self.enter("check network" if check else "put network")
+        for name, chain in self.steered.items():
+            for nf in chain.nfs:
+                if nf not in network.nfs:
+                    raise Conflict(f"NF {nf!r} is used by chain {name!r}")
+        if not check:
+            self.known = network.revision
+        self.leave("check network" if check else "put network")
+        return wire.NetworkView(revision=self.known)
 
     def restart_empty(self) -> None:
         self.steered.clear()
@@ -355,31 +378,42 @@ class Site:
     """Fakes, a store, and a management system on them that can crash and restart."""
 
     def __init__(self, path: Path | None = None, network: str = "") -> None:
-        self.network = wire.NetworkConfig.load(network or network_text())
-        timeouts = self.network.segments["main"].timeouts
+        self.config = ServiceConfig.load(network or network_text())
+        timeouts = self.config.segments["main"].timeouts
         self.slave = FakeBalancer("l2", timeouts=timeouts)
         self.master = FakeMaster("l1", timeouts=timeouts, slave=self.slave)
-        self.controller = FakeController("controller")
+        self.controller = FakeController("controller", known=self.config.network.revision)
         self.peers = Peers(self.controller, {"l1": self.master, "l2": self.slave})
         self.store: KeyValueStore = SqliteStore(path)
         self.now = 1000.0
+        self._running: Running | None = None
         self.restart()
 
-    def restart(self, crash_point: CrashPoint = never) -> None:
+    def restart(self, crash_point: CrashPoint = never, retention: Retention | None = None) -> None:
         """A new process on the same store."""
-        self.ledger = Ledger(self.store, crash_point)
+        self.ledger = Ledger(self.store, crash_point, self.clock, retention)
+        self.network = Current(self.ledger.configured(self.config))
         world = World(self.peers, self.network, crash_point, self.clock)
         self.engine = Engine(self.ledger, self.peers, world, self.network, self.clock, self.clock)
         self.manager = Manager(
             self.ledger, self.engine, self.peers, self.network, crash_point, clock=self.clock
         )
+        self.status = StatusPage(self.peers, self.network)
+        self.applying = Applying(
+            self.ledger, self.engine, self.manager, self.status, self.peers, self.network
+        )
+        self.sessions = Sessions(self.peers, self.network, self.ledger)
 
     def clock(self) -> float:
         return self.now
 
     def running(self) -> Running:
-        """With the engine's real thread, for the REST service."""
-        return Running.build(self.network, self.store, lambda timeout: self.peers)
+        """With the engine's real thread and the real clock, for the REST service; always the same one."""
+        if self._running is None:
+            self.ledger = Ledger(self.store, never)
+            self._running = Running.build(self.config, self.ledger, lambda network, timeout: self.peers)
+            self.engine, self.manager = self._running.engine, self._running.manager
+        return self._running
 
     def settle(self, passes: int = 30) -> None:
         """Let time pass until nothing is on its way; fails if that takes more than `passes` passes."""

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from catenary import wire
+from catenary.config import NetworkConfig, ServiceConfig
 from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Unavailable
 from controller import statefile
 from controller.conductor import Conductor
-from controller.config import load_network, network_of
+from controller.config import load_network
 from controller.discovery import SETTLE
 from controller.fabric import LivePort
 from controller.pipeline import BASE_COOKIE, EDGE_COOKIE, CountedFlow, Flow
 from controller.steering import chain_cookie
 from topologies.patience import PATIENCE_S
 
-CONFIG = wire.NetworkConfig.model_validate(
+CONFIG = ServiceConfig.model_validate(
     {
         "switches": {"s1": 1, "s2": 2, "s3": 3},
         "hosts": {"h1": {"switch": "s1", "port": "h1", "mac": "00:00:00:00:00:01"}},
@@ -81,10 +84,10 @@ class Switch:
 class World:
     """A conductor with three switches, a clock to be set, and the links s1-s3-s2."""
 
-    def __init__(self, state: Path | None = None, config: wire.NetworkConfig = CONFIG) -> None:
+    def __init__(self, state: Path | None = None, config: ServiceConfig = CONFIG) -> None:
         self.now = 100.0
         self.wall = 1e9
-        self.conductor = Conductor(network_of(config), state, lambda: self.now, lambda: self.wall)
+        self.conductor = Conductor(config, state, lambda: self.now, lambda: self.wall)
         self.switches = {dpid: Switch(dpid) for dpid in PORTS}
         self.conductor.fabric.start()
 
@@ -221,17 +224,22 @@ def test_a_restart_wants_the_same_rules_and_touches_none(tmp_path: Path) -> None
         ("{", "does not fit"),
         ('{"version": 9}', "version 9"),
         (
-            '{"version": 2, "chains": [], "asks": [{"segment": "x", "bypass": []}], "inserted": {}}',
+            '{"version": 3, "network": null, "chains": [], "inserted": {}, "asks": [SEGMENT_X]}'.replace(
+                "SEGMENT_X", '{"segment": "x", "bypass": []}'
+            ),
             "segment 'x'",
         ),
-        ('{"version": 2, "chains": [{"name": "c"}], "asks": [], "inserted": {}}', "does not fit"),
+        (
+            '{"version": 3, "network": null, "chains": [{"name": "c"}], "asks": [], "inserted": {}}',
+            "does not fit",
+        ),
     ],
 )
 def test_a_state_file_that_does_not_fit_is_refused(tmp_path: Path, text: str, fault: str) -> None:
     state = tmp_path / "state.json"
     state.write_text(text)
     with pytest.raises(InvalidValue, match=fault) as refused:
-        Conductor(network_of(CONFIG), state)
+        Conductor(CONFIG, state)
     assert str(state) in str(refused.value)
 
 
@@ -239,8 +247,8 @@ def test_a_state_file_that_does_not_fit_is_refused(tmp_path: Path, text: str, fa
     ("text", "fault"),
     [
         (None, "can't be read"),
-        ("a: [", "is not YAML"),
-        ("switches: {s1: 1}", "nfs: Field required"),
+        ("a: [", "this is not YAML"),
+        ("switches: {s1: 1}", "nfs: this key is missing: add it"),
         ("{switches: {s1: 1, s2: 1}, nfs: {}, balancers: {}, segments: {}}", "share datapath ID 1"),
     ],
 )
@@ -256,7 +264,7 @@ def test_a_network_file_that_does_not_fit_is_refused(tmp_path: Path, text: str |
 # --- a pair that is inserted -----------------------------------------------------------------------------
 
 
-def plain_config() -> wire.NetworkConfig:
+def plain_config() -> ServiceConfig:
     main = CONFIG.segments["main"].model_copy(update={"inserted": False})
     return CONFIG.model_copy(update={"segments": {"main": main}})
 
@@ -352,7 +360,7 @@ def test_a_state_file_with_several_chains_where_no_pair_is_in_the_way_is_refused
 def test_a_state_file_of_another_version_is_not_to_be_removed(tmp_path: Path) -> None:
     state = tmp_path / "state.json"
     state.write_text('{"version": 1, "chains": [], "asks": []}')
-    with pytest.raises(InvalidValue, match="version 1 is unknown, this controller reads 2") as refused:
+    with pytest.raises(InvalidValue, match="version 1 is unknown, this controller reads 3") as refused:
         World(state)
     assert "inserted count as not in the way" in refused.value.detail
     assert "remove" not in refused.value.detail
@@ -381,3 +389,76 @@ def test_an_insertion_that_would_be_forgotten_is_refused() -> None:
     with pytest.raises(NotFound, match="unknown segment 'x': this network has main"):
         world.conductor.insert("x")
     world.conductor.fabric.stop()
+
+
+# --- another network ---------------------------------------------------------------------------------------
+
+
+def changed(**sections: dict[str, object]) -> NetworkConfig:
+    """The network with these entries in place of its own; None takes one away."""
+    body = CONFIG.network.model_dump()
+    for section, entries in sections.items():
+        merged = body[section] | entries
+        body[section] = {name: entry for name, entry in merged.items() if entry is not None}
+    return NetworkConfig.model_validate(body)
+
+
+N9 = {"switch": "s3", "ingress": "n9-in", "egress": "n9-out"}
+
+
+def test_an_nf_comes_while_a_chain_is_steered_and_stays_over_a_restart(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    world = World(state)
+    world.connect(1, 2, 3)
+    world.conductor.steer("one", ONE)
+    before = world.conductor.rules("one")
+    more = changed(nfs={"n9": N9})
+    assert world.conductor.put_network(more, check=True).revision == CONFIG.network.revision
+    assert world.conductor.put_network(more).revision == more.revision
+    assert world.conductor.put_network(more).revision == more.revision, "again is no change"
+    switch, deadline = world.switches[3], time.monotonic() + 5
+    switch.names += ["n9-in", "n9-out"]
+    world.conductor.fabric.refresh("s3")
+    while not any(flow.match.in_port == 6 for flow in list(switch.held.values())):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert world.conductor.rules("one") == before
+    world.conductor.fabric.stop()
+    again = World(state)
+    assert again.conductor.network().revision == more.revision
+
+
+@pytest.mark.parametrize(
+    ("sections", "text"),
+    [
+        (
+            {"nfs": {"n1": None}},
+            "NF 'n1' is used by chain 'one', so it can't be taken away: remove the chain",
+        ),
+        ({"nfs": {"n1": N9}}, "NF 'n1' is used by chain 'one', so it can't be changed: remove the chain"),
+        ({"switches": {"s3": 33}}, "switch 's3' is used by chain 'one', so it can't be changed"),
+        ({"nfs": {"n9": N9 | {"ingress": "to1"}}}, "port s3:to1 belongs to a link that chain 'one' crosses"),
+    ],
+)
+def test_what_a_steered_chain_uses_stays(world: World, sections: dict[str, Any], text: str) -> None:
+    world.conductor.steer("one", ONE)
+    before = world.conductor.network()
+    for check in (True, False):
+        with pytest.raises(Conflict, match=re.escape(text)):
+            world.conductor.put_network(changed(**sections), check=check)
+    assert world.conductor.network() == before
+
+
+def test_a_switch_comes_that_was_connected_before(world: World) -> None:
+    fabric = world.conductor.fabric
+    switch = Switch(3)
+    switch.dpid = 9
+    fabric.connected(switch)
+    world.conductor.put_network(changed(switches={"s9": 9}))
+    deadline = time.monotonic() + 5
+    while "s9" not in fabric.topology().switches:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert switch.cookies() == {BASE_COOKIE}
+    world.conductor.put_network(CONFIG.network)
+    assert "s9" not in fabric.topology().switches

@@ -10,7 +10,7 @@ import pytest
 from catenary.chain import TagMode
 from catenary.errors import Conflict
 from controller.edge import Way, edge_rules
-from controller.insertion import check_ends, ends, outers, plain_rules
+from controller.insertion import check_alone, ends, outers, plain_rules
 from controller.network import Balancer, Host, Network, Port, Segment
 from controller.pipeline import UNTAGGED, Rule
 from controller.steering import Plan, chain_rules, plan_chain
@@ -161,7 +161,7 @@ def test_two_chains_that_meet_a_switch_by_one_port_are_refused() -> None:
     one = plan_chain(made, PAPER_TOPOLOGY, chain("one", 2, "n1"), "main", [])
     two = plan_chain(made, PAPER_TOPOLOGY, chain("two", 4, "n2"), "other", [one])
     with pytest.raises(Conflict, match="'one' and 'two' both come to switch 's2' by port 'to-s3-0'"):
-        check_ends(made, two, [one])
+        check_alone(made, two, [one])
 
 
 def test_only_the_two_ends_change() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from catenary.chain import Chain
 from catenary.errors import CatenaryError, Conflict, InvalidValue
 from controller.edge import base_rules
-from controller.network import Balancer, Host, Network, Port, Topology
+from controller.network import Balancer, Network, Port, Topology
 from controller.pipeline import LLDP, UNTAGGED
 from controller.steering import (
     NoPath,
@@ -213,23 +212,3 @@ def test_two_segments_in_a_row_meet_at_a_switch() -> None:
 def test_only_link_ports_may_speak_lldp() -> None:
     rules = base_rules(PAPER, "s1", ["h1", "l1-inner", "l1-outer", "to-s3-0"])
     assert [rule.match.in_port for rule in rules if rule.match.eth_type == LLDP] == ["to-s3-0"]
-
-
-@pytest.mark.parametrize(
-    ("change", "text"),
-    [
-        ({"switches": {"s1": 1, "s2": 1}}, "share datapath ID 1"),
-        ({"switches": {"s1": 0, "s2": 2}}, "datapath ID 0"),
-        (
-            {"hosts": {"h9": Host(Port("s1", "l1-inner"), "00:00:00:00:00:09")}},
-            "port s1:l1-inner is given to",
-        ),
-        (
-            {"balancers": {**PAPER.balancers, "l3": Balancer(Port("s1", "x"), Port("s1", "y"))}},
-            "switch 's1' holds the outer ports",
-        ),
-    ],
-)
-def test_a_network_that_cannot_be_wired_is_refused(change: dict[str, Any], text: str) -> None:
-    with pytest.raises(InvalidValue, match=text):
-        replace(PAPER, **change)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from catenary import client
 from catenary.chain import PairState
-from catenary.listen import Listen
-from catenary.service import server
 from catenary.tags import TagPair
 from mgmt_system import progress
 from mgmt_system.rest import create
+from tests.serving import serving
 from tests.unit.mgmt_commands import run_command
 from tests.unit.mgmt_fakes import Site, network_text
 
@@ -30,13 +29,6 @@ def site() -> Site:
 @pytest.fixture
 def run(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
     """`run("chain list")` -> exit code, stdout, stderr."""
-    uvicorn_server = server(create(site.running(), None), Listen(port=0))
-    thread = threading.Thread(target=uvicorn_server.run)
-    thread.start()
-    while not uvicorn_server.started:
-        thread.join(0.005)
-    port = uvicorn_server.servers[0].sockets[0].getsockname()[1]
-    monkeypatch.setenv("CATENARY_URL", f"http://127.0.0.1:{port}")
     monkeypatch.setattr(progress, "POLL", 0.005)
 
     def run(words: str) -> tuple[int, str, str]:
@@ -44,9 +36,9 @@ def run(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
-    yield run
-    uvicorn_server.should_exit = True
-    thread.join()
+    with capture_logs(), serving(create(site.running(), None)) as url:  # the service logs in this process
+        monkeypatch.setenv("CATENARY_URL", url)
+        yield run
 
 
 def test_add_list_show_remove(run: Run) -> None:
@@ -193,8 +185,8 @@ def test_help_has_an_example(
     "options, text",
     [
         ("--network missing.yaml --db ms.db", "network file missing.yaml can't be read: "),
-        ("--network broken.yaml --db ms.db", "broken.yaml is not YAML: "),
-        ("--network empty.yaml --db ms.db", "empty.yaml: switches: Field required"),
+        ("--network broken.yaml --db ms.db", "broken.yaml:1: this is not YAML: "),
+        ("--network empty.yaml --db ms.db", "empty.yaml:1: switches: this key is missing"),
         ("--network good.yaml --db no/ms.db", "database no/ms.db can't be opened: "),
         ("--network good.yaml --db ms.db --host 0.0.0.0", "refusing to listen on 0.0.0.0: "),
         ("--network good.yaml --db ms.db --port 70000", "port 70000 is out of range: use 0..65535"),

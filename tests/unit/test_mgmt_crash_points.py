@@ -17,6 +17,7 @@ from catenary.errors import Conflict, NotFound
 from catenary.tags import TagPair
 from tests.crash_points import MOVING, POINTS
 from tests.unit.mgmt_fakes import Site
+from tests.unit.test_mgmt_journal import present, replayed
 
 
 class Killed(BaseException):
@@ -42,6 +43,7 @@ def survive(site: Site, work: Callable[[], None]) -> None:
         work()
     except Killed:
         site.restart()
+        assert replayed(site.ledger) == present(site.ledger), "the journal tells another story"
         work()
 
 

@@ -365,3 +365,21 @@ def test_a_cordoned_chain_does_not_stand_in_for_the_last_one(site: Site) -> None
     with pytest.raises(Conflict, match="last active one"):
         site.manager.remove("chain-1", force=False)
     site.manager.remove("chain-2", force=False)
+
+
+def test_a_request_amid_a_step_of_several_chains_holds_up_only_its_own() -> None:
+    site = Site()
+    for nf in ("n1", "n2", "n3"):
+        site.add(nf)
+
+    def remove(call: str, after: bool) -> None:
+        if call == "change" and after and site.states()["chain-2"] == "steered":
+            site.manager.remove("chain-2", force=True)
+
+    site.master.fault = remove
+    site.step()
+    assert site.states()["chain-1"] == site.states()["chain-3"] == "active"
+    site.settle()
+    assert site.states() == {"chain-1": "active", "chain-2": "removed", "chain-3": "active"}
+    assert site.master.states.keys() == {TagPair(2, 3), TagPair(6, 7)}
+    site.close()

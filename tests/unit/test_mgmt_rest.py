@@ -63,7 +63,7 @@ def test_the_last_chain_goes_only_by_force(client: TestClient, eventually: Event
 
 
 def test_health_tells_of_a_part_that_is_down(client: TestClient, site: Site, eventually: Eventually) -> None:
-    assert client.get("/v1/health").json() == {"status": "ok", "chains": 0}
+    assert client.get("/v1/health").json() == {"status": "ok", "chains": 0, "reason": None}
     site.controller.down = True
     eventually(lambda: client.get("/v1/health").json()["status"] == "degraded")
     site.controller.down = False
@@ -145,22 +145,3 @@ def test_an_unexpected_error_ends_the_service(site: Site, eventually: Eventually
     with TestClient(create(running, None)):
         assert stopped.wait(PATIENCE_S)
     assert running.failed
-
-
-def test_the_openapi_page_names_every_call(client: TestClient) -> None:
-    paths = client.get("/openapi.json").json()["paths"]
-    assert set(paths) == {
-        "/v1/chains",
-        "/v1/chains/{name}",
-        "/v1/chains/{name}/cancel",
-        "/v1/chains/{name}/cordon",
-        "/v1/chains/{name}/uncordon",
-        "/v1/health",
-        "/v1/operations",
-        "/v1/operations/{operation_id}",
-        "/v1/session",
-        "/v1/sessions/end",
-        "/v1/rebalance",
-        "/v1/segments/{name}/insert",
-        "/v1/status",
-    }

@@ -9,7 +9,6 @@ import pytest
 from catenary import wire
 from catenary.errors import Conflict, Unavailable
 from catenary.tags import TagPair
-from mgmt_system.sessions import Sessions
 from mgmt_system.status import StatusPage
 from tests.unit.mgmt_fakes import Site, network_text
 
@@ -69,7 +68,7 @@ def test_a_chain_that_failed_has_no_sessions_though_another_has_its_tags(site: S
     assert pair == TagPair(2, 3)
     site.master.sessions[pair], site.master.keys[KEY] = 7, pair
     assert {chain.name: chain.sessions for chain in status(site).chains} == {"bad": None, "good": 7}
-    sessions = Sessions(site.peers, site.network, site.manager.records)
+    sessions = site.sessions
     assert sessions.show(KEY, None).chain == "good"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from catenary.errors import Conflict, InvalidValue
-from mgmt_system.store import Entry, KeyValueStore
+from mgmt_system.store import Entry, KeyValueStore, under
 from mgmt_system.store.ledger import OPERATIONS_KEPT, REMOVED_KEPT
 from mgmt_system.store.sqlite import SqliteStore
 from tests.unit.mgmt_fakes import Site
@@ -35,13 +35,13 @@ def test_what_was_written_is_read(store: KeyValueStore) -> None:
     entry = store.get("a/1")
     assert isinstance(entry, Entry)
     assert (entry.key, entry.value) == ("a/1", "x")
-    assert [(found.key, found.value) for found in store.list("a/")] == [("a/1", "x"), ("a/2", "y")]
+    assert [(found.key, found.value) for found in store.range(*under("a/"))] == [("a/1", "x"), ("a/2", "y")]
 
 
 def test_a_prefix_is_taken_literally(store: KeyValueStore) -> None:
     store.commit({"a_1": "x", "ab1": "y", "a%": "z"}, {})
-    assert [entry.key for entry in store.list("a_")] == ["a_1"]
-    assert [entry.key for entry in store.list("a%")] == ["a%"]
+    assert [entry.key for entry in store.range(*under("a_"))] == ["a_1"]
+    assert [entry.key for entry in store.range(*under("a%"))] == ["a%"]
 
 
 def test_all_or_nothing(store: KeyValueStore) -> None:
@@ -50,7 +50,7 @@ def test_all_or_nothing(store: KeyValueStore) -> None:
     assert store.commit({"a": "2"}, {"a": stale})
     assert not store.commit({"a": "3", "b": "3"}, {"a": stale})
     assert store.get("b") is None
-    assert store.list("a")[0].value == "2"
+    assert store.range(*under("a"))[0].value == "2"
 
 
 def test_zero_expects_that_there_is_no_such_key(store: KeyValueStore) -> None:
@@ -84,7 +84,7 @@ def test_of_racing_writers_one_wins_each_round(store: KeyValueStore) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert store.list("n")[0].value == "100"
+    assert store.range(*under("n"))[0].value == "100"
 
 
 def test_it_is_still_there_after_reopening(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from catenary.config import ServiceConfig
 from catenary.errors import InvalidValue
-from catenary.wire import NetworkConfig
 from tests.unit.witness_runs import SERVER, Run, client
 from witness.cli import app, parse_chain
 from witness.places import Place, PlaceKind, Side, check_places, places_of
@@ -127,7 +127,7 @@ def test_text_that_is_no_chain(text: str) -> None:
 
 
 def test_places_of_a_network() -> None:
-    places = places_of(NetworkConfig.load(NETWORK))
+    places = places_of(ServiceConfig.load(NETWORK))
     assert [(place.name, place.kind, place.interface, place.side) for place in places] == [
         ("l1.outer", PlaceKind.OUTER_MASTER, "s1-eth3", Side.BOTH),
         ("l2.outer", PlaceKind.OUTER_SLAVE, "s2-eth2", Side.BOTH),
@@ -136,20 +136,20 @@ def test_places_of_a_network() -> None:
         ("n2.both", PlaceKind.NF, "s3-eth3", Side.BOTH),
     ]
     with pytest.raises(InvalidValue, match="no segment 'other': the network has main"):
-        places_of(NetworkConfig.load(NETWORK), "other")
+        places_of(ServiceConfig.load(NETWORK), "other")
 
 
 def test_places_of_a_segment_are_not_those_of_fixed_nfs_and_of_other_segments() -> None:
     text = NETWORK.replace("main: {", "main: {before: [n2], ").replace(
         "n2: {switch: s3, ingress: s3-eth3, egress: s3-eth3", "n2: {switch: s1, ingress: a, egress: b"
     )
-    assert {place.nf for place in places_of(NetworkConfig.load(text))} == {"", "n1"}
-    assert {place.nf for place in places_of(NetworkConfig.load(text), named=["n2"])} == {"", "n1", "n2"}
+    assert {place.nf for place in places_of(ServiceConfig.load(text))} == {"", "n1"}
+    assert {place.nf for place in places_of(ServiceConfig.load(text), named=["n2"])} == {"", "n1", "n2"}
     text = NETWORK.replace("  l1: {", "  l3: {switch: s1, outer: c, inner: d, url: x}\n  l1: {").replace(
         "  l2: {", "  l4: {switch: s2, outer: c, inner: d, url: y}\n  l2: {"
     )
     text += "  other: {master: l3, slave: l4, ask_id: 4093}\n"
-    assert {place.nf for place in places_of(NetworkConfig.load(text), "main", ["n2"])} == {"", "n2"}
+    assert {place.nf for place in places_of(ServiceConfig.load(text), "main", ["n2"])} == {"", "n2"}
 
 
 def test_places_that_clash() -> None:

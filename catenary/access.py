@@ -1,0 +1,93 @@
+"""What every request to a service gets, whatever becomes of it: an ID, a bound on its body, a line in the
+log, and an answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from catenary import request_id
+from catenary.problems import problem
+
+BODY_LIMIT = 1 << 20
+"""Bytes of a request's body, unless its path has a limit of its own."""
+READS = ("GET", "HEAD", "OPTIONS")
+_log = structlog.get_logger("rest")
+
+
+class Access:
+    """ASGI middleware. `limits`: bytes of the bodies of these paths.
+
+    A handler says why it refuses in `scope["state"]["refusal"]`, and that its call is none of an operator
+    in `scope["state"]["quiet"]`.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Mapping[str, int]) -> None:
+        self._app = app
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope.setdefault("state", {})
+        served = request_id.accept(Headers(scope=scope).get(request_id.HEADER))
+        limit = self._limits.get(scope["path"], BODY_LIMIT)
+        began = time.perf_counter()
+        started = False
+
+        async def answer(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)[request_id.HEADER] = served
+                _tell(scope, message["status"], time.perf_counter() - began)
+            await send(message)
+
+        with request_id.bound(served):
+            try:
+                await self._app(scope, _bounded(receive, limit), answer)
+            except Exception as error:
+                _log.exception("failed", method=scope["method"], path=_path(scope))
+                if started:
+                    raise  # the rest of a stream is missing: only a cut connection says so
+                fault = f"unexpected {type(error).__name__}: the log of this service tells more"
+                await problem(500, fault, _path(scope))(scope, receive, answer)
+
+
+def _bounded(receive: Receive, limit: int) -> Receive:
+    taken = 0
+
+    async def take() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > limit:
+            raise HTTPException(413, f"the body is longer than {limit} bytes")
+        return message
+
+    return take
+
+
+def _tell(scope: Scope, status: int, seconds: float) -> None:
+    caller = scope["client"][0] if scope.get("client") else None
+    fields = {"method": scope["method"], "path": _path(scope), "status": status, "caller": caller}
+    fields["ms"] = round(1000 * seconds, 1)
+    state = scope["state"]
+    if "refusal" in state:
+        _log.warning("refused", **fields, reason=state["refusal"])
+    elif scope["method"] in READS or state.get("quiet"):
+        _log.debug("answered", **fields)
+    else:
+        _log.info("answered", **fields)
+
+
+def _path(scope: Scope) -> str:
+    """As it came: control characters are encoded there."""
+    raw: bytes = scope["raw_path"]
+    return raw.decode("latin-1").partition("?")[0]

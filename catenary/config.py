@@ -1,0 +1,314 @@
+"""What operators write: `service.yaml`, one document for the controller and the management system.
+
+`NetworkConfig` is what discovery can't know, and all that the controller reads. `ServiceConfig` adds what
+runs on it: services and chains. Times may be written as durations (`60s`, `2h`); a plain number is seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    PlainSerializer,
+    WithJsonSchema,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+
+from catenary import chain as _chain
+from catenary import durations
+from catenary.chain import WEIGHT_DEFAULT, WEIGHT_MAX, TagMode
+from catenary.config_faults import network_faults, service_faults
+from catenary.document import Fault, load, refuse
+from catenary.errors import CatenaryError
+from catenary.wire import Affinity, Model, Name, PortRef, Tags, TimeoutsModel, VlanId
+
+_DURATION_SCHEMA = {
+    "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": durations.PATTERN}],
+    "description": "60s, 5m, 1h30m, or seconds",
+}
+
+
+def _seconds(value: Any) -> Any:
+    """Seconds of a duration; what is no text is left to pydantic."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return durations.parse(value)
+    except CatenaryError as error:
+        raise ValueError(error.detail) from error
+
+
+Duration = Annotated[
+    float,
+    Field(ge=0, le=1e7),
+    BeforeValidator(_seconds),
+    PlainSerializer(durations.text, when_used="json"),
+    WithJsonSchema(_DURATION_SCHEMA),
+]
+"""Seconds, written `60s`."""
+
+
+def _mac(value: Any) -> Any:
+    if not isinstance(value, str) or not re.fullmatch(_MAC, value):
+        raise ValueError(f"{value!r} is no Ethernet address: write it like 00:00:00:00:00:0a, in quotes")
+    return value
+
+
+_MAC = "([0-9a-f]{2}:){5}[0-9a-f]{2}"
+Mac = Annotated[str, BeforeValidator(_mac), WithJsonSchema({"type": "string", "pattern": f"^{_MAC}$"})]
+
+
+def _prefix(value: Any) -> Any:
+    """Text, for a number would be an address by itself."""
+    if not isinstance(value, str | IPv4Network | IPv6Network):
+        raise ValueError(f"{value!r} is no prefix: write it like 10.0.0.0/24")
+    return value
+
+
+Prefix = Annotated[IPvAnyNetwork, BeforeValidator(_prefix)]
+
+
+class Section(Model):
+    """A part of the file. The text below a key is its meaning in schema and reference."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class HostAttachment(Section, PortRef):
+    """A host outside the segment. It hangs on the switch of the LB whose outer side it is on."""
+
+    mac: Mac
+
+
+class NfAttachment(Section):
+    """Where a network function hangs."""
+
+    switch: Name
+    ingress: str
+    """the port by which forward traffic enters it"""
+    egress: str
+    """the port by which forward traffic leaves it; an NF with one port has the same twice"""
+    tags: TagMode = TagMode.STRIPPED
+    """does the NF see the tag?"""
+    pool: list[Prefix] = []
+    """what it translates addresses to, if it does; no address is in two NFs' pools"""
+
+    def nf(self, name: str) -> _chain.NetworkFunction:
+        return _chain.NetworkFunction(name, self.switch, self.ingress, self.egress, self.tags)
+
+
+class BalancerAttachment(Section):
+    """Where an LB's two ports hang."""
+
+    switch: Name
+    outer: str
+    """the switch's port to its outer one: clients or servers"""
+    inner: str
+    """the switch's port to its inner one: the chains"""
+    url: str
+    """where its REST service listens"""
+
+
+def _durations_in_schema(schema: dict[str, Any]) -> None:
+    for name, field in schema["properties"].items():
+        schema["properties"][name] = {
+            **_DURATION_SCHEMA,
+            "description": field["description"],
+            "default": durations.text(TimeoutsModel.model_fields[name].default),
+        }
+
+
+class TimeoutsConfig(TimeoutsModel):
+    """Each is 0.05s to 24h; `tcp_closing` is at least twice `transit`, `lease` 1.25 times."""
+
+    model_config = ConfigDict(json_schema_extra=_durations_in_schema)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _parse(cls, value: Any) -> Any:
+        return _seconds(value)
+
+    @field_serializer("*", when_used="json")
+    def _text(self, value: float) -> str:
+        return durations.text(value)
+
+
+class SegmentConfig(Section):
+    """A pair, and what its master is started with: see `catenary lb run`."""
+
+    master: Name
+    """the load balancer on the clients' side; one belongs to one segment"""
+    slave: Name
+    """the load balancer on the servers' side"""
+    ask_id: VlanId = 4094
+    """VLAN ID of in-band asks; each segment has its own, and no chain may use it"""
+    before: list[Name] = []
+    """fixed NFs that everything crosses before the master, in forward order, on its switch"""
+    after: list[Name] = []
+    """fixed NFs that everything crosses after the slave, in forward order, on its switch"""
+    inserted: bool = True
+    """`false`: the pair is not in the way yet, and the segment's one chain carries everything"""
+    timeouts: TimeoutsConfig = TimeoutsConfig()
+    """what is promised to sessions"""
+    rewrites: bool = False
+    """do chains change addresses or ports?"""
+    affinity: Affinity = "session"
+    """what keeps to one chain: a session, all between two addresses, or all of a client"""
+    policy: Literal["maglev", "p2c"] = "p2c"
+    """consistent hash, or the better of two of its answers by live sessions"""
+    on_full: Literal["hash", "refuse"] | None = None
+    """new sessions without room in the table; `refuse` where chains rewrite, else `hash`, unless given"""
+    slow_start: Duration = 0.0
+    """in which time a new chain gets its whole weight"""
+
+
+class NetworkConfig(Section):
+    """The network: read by the controller."""
+
+    switches: dict[Name, Annotated[int, Field(gt=0, lt=1 << 64)]]
+    """their datapath IDs"""
+    hosts: dict[Name, HostAttachment] = {}
+    """clients, servers and gateways, by name"""
+    nfs: dict[Name, NfAttachment]
+    """network functions, by name"""
+    balancers: dict[Name, BalancerAttachment]
+    """load balancers, by name"""
+    segments: dict[Name, SegmentConfig]
+    """pairs of load balancers, by name"""
+    controller_url: str = "http://127.0.0.1:8081"
+    """where the controller's REST service listens"""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        refuse(network_faults(self))
+        return self
+
+    @property
+    def fixed(self) -> dict[str, str]:
+        """The NFs that are no part of a chain, each with its segment."""
+        return {nf: name for name, segment in self.segments.items() for nf in segment.before + segment.after}
+
+    @property
+    def network(self) -> NetworkConfig:
+        """The part that the controller reads."""
+        return NetworkConfig.model_construct(
+            **{name: getattr(self, name) for name in NetworkConfig.model_fields}
+        )
+
+    @property
+    def revision(self) -> str:
+        """The same for documents that say the same, in whatever words and order."""
+        said = self.model_dump(mode="json", exclude_defaults=True)
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _ports_text(value: Any) -> Any:
+    """A range of ports; a single one may be a number in YAML."""
+    text = str(value)
+    low, _, high = text.partition("-")
+    if not all(part.isdecimal() and len(part) < 6 for part in (low, high or low)):
+        raise ValueError(f"{text!r} is no range of ports: write 80 or 8000-8099")
+    if not 0 < int(low) <= int(high or low) <= 65535:
+        raise ValueError(f"{text!r} is no range of ports: the first comes first, and the last is 65535")
+    return text
+
+
+_PORTS_SCHEMA = {
+    "anyOf": [
+        {"type": "integer", "minimum": 1, "maximum": 65535},
+        {"type": "string", "pattern": r"^\d{1,5}(-\d{1,5})?$"},
+    ]
+}
+Ports = Annotated[str, BeforeValidator(_ports_text), WithJsonSchema(_PORTS_SCHEMA)]
+"""`80`, or `8000-8099`."""
+
+
+class TrafficConfig(Section):
+    """Traffic that enters a service: what matches all that is given, in both directions alike."""
+
+    client: list[Prefix] = []
+    """prefixes of the clients' side"""
+    server: list[Prefix] = []
+    """prefixes of the servers' side"""
+    protocol: Literal["tcp", "udp", "sctp", "icmp"] | None = None
+    ports: list[Ports] = []
+    """the server's: `80`, `8000-8099`"""
+    vlan: VlanId | None = None
+    """a tag that the user's own frames bear"""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.ports and self.protocol not in ("tcp", "udp", "sctp"):
+            text = f"{self.protocol} has no ports" if self.protocol else "not every protocol has ports"
+            refuse([Fault(("ports",), f"{text}: say protocol tcp, udp or sctp, or leave them out")])
+        return self
+
+
+class ServiceEntry(Section):
+    """Segments in a row, and the traffic that crosses them."""
+
+    segments: list[Name] = Field(min_length=1)
+    """client side first"""
+    classifier: list[TrafficConfig] = []
+    """which traffic that is; all, unless given"""
+
+
+class ChainConfig(Section):
+    """A chain that shall be there."""
+
+    nfs: list[Name] = Field(min_length=1)
+    """in forward order"""
+    segment: Name | None = None
+    """needed if there are several"""
+    tags: Tags | None = None
+    """chosen unless given"""
+    weight: Annotated[int, Field(ge=0, le=WEIGHT_MAX)] = WEIGHT_DEFAULT
+    """share of new sessions among the chains of its segment"""
+    cordoned: bool = False
+    """does it get no new session?"""
+
+
+class ServiceConfig(NetworkConfig):
+    """`service.yaml`: the network, and the services and chains on it.
+
+    A segment that no service names is a service of its own name.
+    """
+
+    services: dict[Name, ServiceEntry] = {}
+    """by name"""
+    chains: dict[Name, ChainConfig] = {}
+    """by name"""
+
+    @model_validator(mode="after")
+    def _served(self) -> Self:
+        refuse(service_faults(self))
+        return self
+
+    def segment_of(self, chain: ChainConfig) -> str:
+        """The segment of a chain: the one that it names, or the only one."""
+        return chain.segment or next(iter(self.segments))
+
+    @classmethod
+    def load(cls, text: str, where: str = "service.yaml") -> Self:
+        """Parse YAML (JSON is YAML too); raises `InvalidValue` that names `where`, line, key and fault."""
+        return load(cls, text, where)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of `service.yaml`."""
+    found = ServiceConfig.model_json_schema(mode="validation")
+    for model in (found, *found["$defs"].values()):
+        for field in model.get("properties", {}).values():
+            if "patternProperties" in field:  # keys are names, and nothing else
+                field["additionalProperties"] = False
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}

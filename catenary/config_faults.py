@@ -1,0 +1,204 @@
+"""What can't be in `service.yaml` although each part has its shape. Pure: a configuration in, faults out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import combinations, product
+from typing import TYPE_CHECKING
+
+from catenary.chain import TagMode
+from catenary.document import Fault
+from catenary.errors import CatenaryError
+
+if TYPE_CHECKING:
+    from catenary.config import NetworkConfig, ServiceConfig
+
+
+def network_faults(config: NetworkConfig) -> list[Fault]:
+    """Faults of what discovery can't know."""
+    checks = (_datapaths, _attachments, _edges, _pools, _segments)
+    return [fault for check in checks for fault in check(config)]
+
+
+def service_faults(config: ServiceConfig) -> list[Fault]:
+    """Faults of services and chains, on a network without any."""
+    return [fault for check in (_services, _chains, _tags) for fault in check(config)]
+
+
+def _datapaths(config: NetworkConfig) -> Iterator[Fault]:
+    owners: dict[int, str] = {}
+    for name, dpid in config.switches.items():
+        if dpid in owners:
+            text = f"switches {owners[dpid]!r} and {name!r} share datapath ID {dpid}: give each its own"
+            yield Fault(("switches", name), text)
+        owners[dpid] = name
+
+
+def _ports(config: NetworkConfig) -> Iterator[tuple[tuple[str, ...], str, tuple[str, str]]]:
+    """Every port that only one thing may hang on: where it is written, on what, and (switch, port)."""
+    for name, nf in config.nfs.items():
+        for port in sorted({nf.ingress, nf.egress}):
+            side = "ingress" if port == nf.ingress else "egress"
+            yield ("nfs", name, side), f"NF {name!r}", (nf.switch, port)
+    for name, lb in config.balancers.items():
+        yield ("balancers", name, "outer"), f"the outer port of {name!r}", (lb.switch, lb.outer)
+        yield ("balancers", name, "inner"), f"the inner port of {name!r}", (lb.switch, lb.inner)
+
+
+def _attachments(config: NetworkConfig) -> Iterator[Fault]:
+    attached = [("hosts", f"host {name!r}", name, host.switch) for name, host in config.hosts.items()]
+    attached += [("nfs", f"NF {name!r}", name, nf.switch) for name, nf in config.nfs.items()]
+    attached += [
+        ("balancers", f"load balancer {name!r}", name, lb.switch) for name, lb in config.balancers.items()
+    ]
+    for kind, what, name, switch in attached:
+        if switch not in config.switches:
+            text = f"{what} hangs on unknown switch {switch!r}: the switches are {names(config.switches)}"
+            yield Fault((kind, name, "switch"), text)
+    owners = {(host.switch, host.port): f"host {name!r}" for name, host in config.hosts.items()}
+    for key, owner, port in _ports(config):
+        if port in owners:
+            text = f"port {':'.join(port)} is given to {owners[port]} and to {owner}: use another"
+            yield Fault(key, text)
+        owners[port] = owner
+    for name, nf in config.nfs.items():
+        try:
+            nf.nf(name)
+        except CatenaryError as error:
+            yield Fault(("nfs", name, "egress"), error.detail)
+
+
+def _edges(config: NetworkConfig) -> Iterator[Fault]:
+    """Where a frame of the outer side is for can't be told among three."""
+    for switch in config.switches:
+        here = {name: lb for name, lb in config.balancers.items() if lb.switch == switch}
+        hosts = any(host.switch == switch for host in config.hosts.values())
+        if len(here) > 2 or (len(here) == 2 and hosts):
+            ports = names(sorted(f"{switch}:{lb.outer}" for lb in here.values()))
+            held = f"the outer ports {ports}{' and hosts' if hosts else ''}"
+            text = (
+                f"switch {switch!r} holds {held}: which of them a frame is for can't be told; "
+                "put the hosts or a load balancer on another switch"
+            )
+            yield Fault(("balancers", list(here)[-1], "switch"), text)
+
+
+def _pools(config: NetworkConfig) -> Iterator[Fault]:
+    """A server's answer to an address of two pools could belong to either NF."""
+    for (one, a), (other, b) in combinations(config.nfs.items(), 2):
+        for x, y in product(a.pool, b.pool):
+            if x.version == y.version and x.overlaps(y):
+                both = x if x.prefixlen > y.prefixlen else y
+                text = f"{both} is in the pools of NF {one!r} and NF {other!r}: part them"
+                yield Fault(("nfs", other, "pool"), text)
+
+
+def _segments(config: NetworkConfig) -> Iterator[Fault]:
+    owners: dict[str, str] = {}
+    for name, segment in config.segments.items():
+        at = ("segments", name)
+        if segment.master == segment.slave:
+            yield Fault((*at, "slave"), f"segment {name!r} has {segment.master!r} as master and as slave")
+            continue
+        claims = {f"ask ID {segment.ask_id}": "ask_id"}
+        for role, fixed, lb in (
+            ("master", "before", segment.master),
+            ("slave", "after", segment.slave),
+        ):
+            claims[f"load balancer {lb!r}"] = role
+            claims |= {f"fixed NF {nf!r}": fixed for nf in getattr(segment, fixed)}
+            if lb not in config.balancers:
+                known = names(config.balancers)
+                text = f"segment {name!r} names unknown load balancer {lb!r}: there is {known}"
+                yield Fault((*at, role), text)
+                continue
+            for index, nf in enumerate(getattr(segment, fixed)):
+                for text in _misplaced(config, name, config.balancers[lb].switch, nf):
+                    yield Fault((*at, fixed, index), text)
+        for claim, key in claims.items():
+            if claim in owners:
+                text = (
+                    f"{claim} is used by segment {owners[claim]!r} and by segment {name!r}: give each its own"
+                )
+                yield Fault((*at, key), text)
+            owners[claim] = name
+
+
+def _misplaced(config: NetworkConfig, segment: str, switch: str, name: str) -> Iterator[str]:
+    """What is wrong with a fixed NF of a segment, which stands on `switch`."""
+    nf = config.nfs.get(name)
+    if nf is None:
+        yield f"segment {segment!r} names unknown NF {name!r}: there is {names(config.nfs)}"
+        return
+    if nf.switch != switch:
+        yield (
+            f"fixed NF {name!r} of segment {segment!r} hangs on switch {nf.switch!r}: "
+            f"attach it to that of its load balancer, {switch!r}"
+        )
+    if nf.ingress == nf.egress:
+        yield f"fixed NF {name!r} of segment {segment!r} has one port: it needs two"
+
+
+def _services(config: ServiceConfig) -> Iterator[Fault]:
+    owners: dict[str, str] = {}
+    for name, service in config.services.items():
+        for index, segment in enumerate(service.segments):
+            at = ("services", name, "segments", index)
+            if segment not in config.segments:
+                text = f"unknown segment {segment!r}: there is {names(config.segments)}"
+                yield Fault(at, text)
+            elif segment in owners:
+                text = f"segment {segment!r} is in service {owners[segment]!r} already: it can be in one only"
+                yield Fault(at, text)
+            owners[segment] = name
+        if name in config.segments and name not in service.segments:
+            text = f"service {name!r} bears the name of a segment that is not in it: choose another"
+            yield Fault(("services", name), text)
+
+
+def _chains(config: ServiceConfig) -> Iterator[Fault]:
+    users: dict[str, str] = {}
+    for name, chain in config.chains.items():
+        at = ("chains", name)
+        if chain.segment is None and len(config.segments) != 1:
+            known = names(config.segments)
+            yield Fault((*at, "segment"), f"chain {name!r} names no segment, and there is {known}: name one")
+        elif chain.segment is not None and chain.segment not in config.segments:
+            text = f"unknown segment {chain.segment!r}: there is {names(config.segments)}"
+            yield Fault((*at, "segment"), text)
+        for index, nf in enumerate(chain.nfs):
+            for text in _unusable(config, users, name, nf):
+                yield Fault((*at, "nfs", index), text)
+            if nf in config.nfs and config.nfs[nf].tags is TagMode.STRIPPED:
+                users[nf] = name
+
+
+def _unusable(config: ServiceConfig, users: dict[str, str], chain: str, nf: str) -> Iterator[str]:
+    """Why an NF can't be part of a chain, which those of `users` are of others."""
+    if nf not in config.nfs:
+        yield f"unknown NF {nf!r}: there is {names(config.nfs)}"
+    elif nf in config.fixed:
+        yield f"NF {nf!r} stands fixed at segment {config.fixed[nf]!r}: it can't be part of a chain too"
+    elif users.get(nf) == chain or config.chains[chain].nfs.count(nf) > 1:
+        yield f"chain {chain!r} names NF {nf!r} twice: once is all"
+    elif nf in users:
+        yield (
+            f"NF {nf!r} is used by chain {users[nf]!r} too: an NF with tags stripped serves one chain; "
+            "use another NF, or attach it with tags: kept"
+        )
+
+
+def _tags(config: ServiceConfig) -> Iterator[Fault]:
+    """Any two segments may share a switch, so no ID is used twice."""
+    owners = {segment.ask_id: f"segment {name!r} (its ask ID)" for name, segment in config.segments.items()}
+    for name, chain in config.chains.items():
+        for side in ("forward", "reverse") if chain.tags else ():
+            vid = getattr(chain.tags, side)
+            if vid in owners:
+                text = f"VLAN ID {vid} of chain {name!r} is used by {owners[vid]} too: choose another"
+                yield Fault(("chains", name, "tags", side), text)
+            owners[vid] = f"chain {name!r}"
+
+
+def names(known: Iterable[str]) -> str:
+    return ", ".join(known) or "none"

@@ -1,0 +1,138 @@
+"""The base of all clients: one REST service over httpx, its errors and its pages."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from catenary import request_id, wire
+from catenary.errors import CatenaryError, InvalidValue, Unavailable, from_problem
+
+T = TypeVar("T")
+
+
+class Client:
+    """One service: `url`, its token, and the CA certificate that signs its TLS certificate.
+
+    Raises the service's own error (`catenary.errors`), or `Unavailable` when it can't be reached.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        ca: Path | None = None,
+        timeout: float = 10.0,
+        what: str = "service",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._what = what
+        headers = dict(headers or {}) | ({"Authorization": f"Bearer {token}"} if token else {})
+        # trust_env off: a proxy variable of the shell must not carry control traffic elsewhere.
+        self._http = httpx.Client(
+            base_url=self.url, headers=headers, verify=_trust(self.url, ca), timeout=timeout, trust_env=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def call(self, method: str, path: str, answer: type[T], body: BaseModel | None = None, **query: Any) -> T:
+        """One request whose JSON answer is of type `answer`."""
+        return self._read(self._request(method, path, body, query), answer)
+
+    def send(self, method: str, path: str, body: BaseModel | bytes | None = None, **query: Any) -> bytes:
+        """One request; the raw body of the answer."""
+        return self._request(method, path, body, query).content
+
+    def pages(self, path: str, answer: type[T], **query: Any) -> Iterator[T]:
+        """The answer to a GET, and that of each page that it links to as the next."""
+        response = self._request("GET", path, None, query)
+        yield self._read(response, answer)
+        while following := response.links.get("next"):
+            response = self._request("GET", following["url"], None, {})
+            yield self._read(response, answer)
+
+    def _read(self, response: httpx.Response, answer: type[T]) -> T:
+        try:
+            return TypeAdapter(answer).validate_json(response.content)
+        except ValidationError as error:
+            asked = f"{response.request.method} {response.request.url.path}"
+            raise CatenaryError(
+                f"{self._what} at {self.url}: its answer to {asked} is not understood "
+                f"({wire.explain(error.errors())}): is it of the same version?"
+            ) from error
+
+    def _request(
+        self, method: str, path: str, body: BaseModel | bytes | None, query: Mapping[str, Any]
+    ) -> httpx.Response:
+        kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
+        given = {key: value for key, value in query.items() if value is not None}
+        try:
+            response = self._http.request(
+                method,
+                path,
+                content=body.model_dump_json() if isinstance(body, BaseModel) else body,
+                headers={**({"Content-Type": kind} if body is not None else {}), **_on_behalf()},
+                params=given or None,  # httpx takes {} for: drop the path's own
+            )
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        if response.is_error:
+            raise _error(response)
+        return response
+
+    def stream(self, path: str, **query: Any) -> Iterator[bytes]:
+        """The body of a GET, piece by piece as it comes."""
+        params = {key: value for key, value in query.items() if value is not None}
+        try:
+            with self._http.stream("GET", path, params=params, headers=_on_behalf()) as response:
+                if response.is_error:
+                    response.read()
+                    raise _error(response)
+                yield from response.iter_bytes()
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: httpx.HTTPError) -> Unavailable:
+        fault = str(error) or type(error).__name__
+        return Unavailable(f"{self._what} at {self.url} can't be reached: {fault}")
+
+
+def _trust(url: str, ca: Path | None) -> ssl.SSLContext:
+    """Whom to trust: `ca`, or the system's authorities. Plain HTTP asks nobody, and loading them is slow."""
+    if not url.startswith("https:"):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        return ssl.create_default_context(cafile=str(ca) if ca else None)
+    except OSError as error:
+        raise InvalidValue(f"CA certificate {ca} can't be read: {error.strerror or error}") from error
+
+
+def _on_behalf() -> dict[str, str]:
+    """What is asked of others in the course of a request bears its ID."""
+    served = request_id.current()
+    return {request_id.HEADER: served} if served else {}
+
+
+def _error(response: httpx.Response) -> CatenaryError:
+    try:
+        detail = wire.Problem.model_validate_json(response.content).detail
+    except ValueError:
+        detail = f"{response.request.url}: HTTP {response.status_code}"
+    return from_problem(response.status_code, detail)

@@ -1,0 +1,57 @@
+"""The OpenAPI page of a service: FastAPI's, with problem documents for errors and a summary for each call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from catenary import request_id
+from catenary.errors import InvalidValue, Unauthorized
+from catenary.problems import described
+from catenary.wire import Problem
+
+_HEADER = {
+    request_id.HEADER: {
+        "description": "The ID of this request, as in the logs: the caller's, or a new one.",
+        "schema": {"type": "string", "pattern": f"^{request_id.PATTERN}$"},
+    }
+}
+_OF_BODIES = {"413": described("Body too large"), "415": described("Body of another media type")}
+
+
+def document(app: FastAPI, *, token: bool) -> dict[str, Any]:
+    """The whole page; `token`: its calls need one."""
+    if app.openapi_schema is None:
+        page = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            tags=app.openapi_tags,
+        )
+        schemas = page.setdefault("components", {}).setdefault("schemas", {})
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        schemas[Problem.__name__] = Problem.model_json_schema()
+        for methods in page["paths"].values():
+            for call in methods.values():
+                _complete(call, token=token)
+        app.openapi_schema = page
+    return app.openapi_schema
+
+
+def _complete(call: dict[str, Any], *, token: bool) -> None:
+    """The first sentence of what a call says of itself is its summary; its errors are problem documents."""
+    call["summary"] = call["description"].split("\n\n")[0].replace("\n", " ").rstrip(".")
+    answers = call["responses"]
+    if "422" in answers:  # it has parameters or a body
+        answers["422"] = described(InvalidValue.title)
+    if token:
+        answers["401"] = described(Unauthorized.title)
+    if "requestBody" in call:
+        answers |= _OF_BODIES
+    for answer in answers.values():
+        answer["headers"] = answer.get("headers", {}) | _HEADER
+    call["responses"] = dict(sorted(answers.items()))

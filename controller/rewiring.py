@@ -1,0 +1,50 @@
+"""May another network take the place of this one while chains are steered? Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from catenary.errors import Conflict
+from controller.network import Network
+from controller.steering import AskPlan, Hop, Plan
+
+_WORDS = {"switches": "switch", "nfs": "NF", "balancers": "load balancer", "segments": "segment"}
+
+
+def check(old: Network, new: Network, plans: Iterable[Plan], asks: Iterable[AskPlan]) -> None:
+    """Raise `Conflict` that names what a steered chain uses, and would lose or find changed."""
+    bypasses = {ask.segment: ask.bypass for ask in asks}
+    attached = new.attached()
+    for plan in plans:
+        hops = [hop for path in (*plan.legs, plan.bypass, bypasses.get(plan.segment, ())) for hop in path]
+        for section, name in _used(old, plan, hops):
+            _check_same(section, name, plan, getattr(old, section)[name], getattr(new, section).get(name))
+        for port in sorted({port for hop in hops for port in (hop.out, hop.into)} & attached):
+            raise Conflict(
+                f"port {port} belongs to a link that chain {plan.chain.name!r} crosses: "
+                "attach nothing there, or remove the chain first"
+            )
+
+
+def _used(network: Network, plan: Plan, hops: Iterable[Hop]) -> Iterator[tuple[str, str]]:
+    segment = network.segments[plan.segment]
+    yield "segments", plan.segment
+    for balancer in (segment.master, segment.slave):
+        yield "balancers", balancer
+        yield "switches", network.balancers[balancer].inner.switch
+    for nf in (*plan.chain.nfs, *segment.fixed):
+        yield "nfs", nf
+        yield "switches", network.nfs[nf].switch
+    for hop in hops:
+        yield "switches", hop.out.switch
+        yield "switches", hop.into.switch
+
+
+def _check_same(section: str, name: str, plan: Plan, old: Any, new: Any) -> None:
+    if old != new:
+        verb = "taken away" if new is None else "changed"
+        raise Conflict(
+            f"{_WORDS[section]} {name!r} is used by chain {plan.chain.name!r}, so it can't be {verb}: "
+            "remove the chain first"
+        )

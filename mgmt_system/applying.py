@@ -1,0 +1,233 @@
+"""Plans and applies: what a document would change, what that costs, and the one request that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from catenary import wire
+from catenary.chain import ChainState
+from catenary.config import ServiceConfig
+from catenary.document import Fault, told
+from catenary.errors import CatenaryError, Conflict, InvalidValue, Unavailable
+from catenary.plans import ConfigView, PlanFault, PlanView, ServiceView
+from mgmt_system import costs, planning
+from mgmt_system.admission import Deadline
+from mgmt_system.costs import Costs
+from mgmt_system.current import Current
+from mgmt_system.engine import Engine
+from mgmt_system.etags import Match, unchanged
+from mgmt_system.journal import Event
+from mgmt_system.manager import ATTEMPTS, Manager
+from mgmt_system.peers import Peers
+from mgmt_system.planning import Decision, Terms
+from mgmt_system.reconcile import REFUSALS
+from mgmt_system.records import SELF, Author, ChainRecord, Goal, OperationRecord, Then
+from mgmt_system.status import StatusPage
+from mgmt_system.store import rows
+from mgmt_system.store.ledger import Ledger
+from mgmt_system.store.snapshot import Snapshot
+from mgmt_system.tasks import steer_request
+from mgmt_system.views import operation_view
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a document is applied; `deadline` in seconds from now, with what becomes of sessions then."""
+
+    force: bool = False
+    deadline: float | None = None
+    then: Then | None = None
+
+    def __post_init__(self) -> None:
+        if (self.deadline is None) != (self.then is None):
+            raise InvalidValue(
+                "a deadline goes with what shall become of the sessions that are left: say both, such as "
+                "--deadline 60s --then reset, or --then rebalance"
+            )
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What must hold for an apply: its plan is not stale, what was read is unchanged; None is anything."""
+
+    token: str | None = None
+    match: Match = None
+
+
+class Applying:
+    """`peers` should have a short timeout: a request waits for them. Calls come from many threads."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        engine: Engine,
+        manager: Manager,
+        status: StatusPage,
+        peers: Peers,
+        network: Current,
+    ) -> None:
+        self._ledger = ledger
+        self._engine = engine
+        self._manager = manager
+        self._status = status
+        self._peers = peers
+        self._network = network
+
+    def view(self) -> ConfigView:
+        """The document that says what is, tags included."""
+        return self._view(self._ledger.snapshot())
+
+    def _view(self, snapshot: Snapshot) -> ConfigView:
+        config = planning.in_force(self._network.config, snapshot.chains)
+        return ConfigView(revision=f"{snapshot.gate}-{config.revision}", config=config)
+
+    def plan(self, wanted: ServiceConfig, options: Options) -> PlanView:
+        """What applying a document would do now. Nothing is changed, whatever it says."""
+        snapshot = self._ledger.snapshot()
+        decision = self._decide(wanted, snapshot, options, "op-planned")
+        faults = decision.faults or self._unreachable(wanted, decision)
+        view = self._view(snapshot)
+        now = self._manager.now()
+        loads = {chain.name: costs.load(chain, now) for chain in self.status().chains}
+        estimate = Costs(self._network.config, loads, options.deadline)
+        return PlanView(
+            revision=view.revision,
+            token=_token(view.revision, wanted),
+            changes=decision.changes,
+            refused=[PlanFault(key=list(fault.key), text=fault.text) for fault in faults],
+            segments=estimate.segments(snapshot.chains, decision.records),
+        )
+
+    def status(self) -> wire.StatusView:
+        return self._status.gather(self._manager.chains())
+
+    def apply(
+        self, wanted: ServiceConfig, options: Options, condition: Condition, author: Author = SELF
+    ) -> wire.OperationView | None:
+        """Accept a document: all of it is on disk when this returns, or nothing. None: it says what is.
+
+        Raises `PreconditionFailed` for an ETag that is not that of what is, `Conflict` for a stale plan or
+        what can't be changed while live, `InvalidValue`.
+        """
+        operation_id = self._manager.operation_id()
+        with self._manager.deciding:
+            for _ in range(ATTEMPTS):
+                snapshot = self._ledger.snapshot()
+                decision = self._decide(wanted, snapshot, options, operation_id)
+                if not decision.changes and not decision.faults:
+                    return None
+                self._check(wanted, decision, self._view(snapshot).revision, condition)
+                names = tuple(record.name for record in decision.records)
+                now = self._manager.now()
+                operation = OperationRecord(operation_id, "apply", "", "running", now, author, chains=names)
+                if self._accept(wanted, snapshot, decision, operation):
+                    self._engine.wake()
+                    return operation_view(operation)
+        raise Unavailable("too many requests at once: try again")
+
+    def _accept(
+        self, wanted: ServiceConfig, snapshot: Snapshot, decision: Decision, operation: OperationRecord
+    ) -> bool:
+        """Write it all down. The configuration is in force a moment before: the engine must know what the
+        chains on record refer to."""
+        operations = [*self._taken_over(snapshot, decision.records), operation]
+        config = rows.config_value(wanted) if decision.document else None
+        changes = {
+            f"{change.kind} {change.name}": (change.before or None, change.after or None)
+            for change in decision.changes
+            if change.kind != "chain"
+        }
+        event = Event("apply", operation.author, changes, operation=operation.id)
+        before, done = self._network.config, False
+        self._network.put(wanted)
+        try:
+            done = self._ledger.accept(
+                snapshot, decision.records, operations, operation.author, config=config, also=[event]
+            )
+        finally:
+            if not done:
+                self._network.put(before)
+        return done
+
+    def _decide(
+        self, wanted: ServiceConfig, snapshot: Snapshot, options: Options, operation: str
+    ) -> Decision:
+        now = self._manager.now()
+        end = None
+        if options.deadline is not None and options.then is not None:
+            end = Deadline(now, now + options.deadline, options.then)
+        terms = Terms(operation, now, options.force, end)
+        return planning.decide(self._network.config, wanted, snapshot.chains, terms)
+
+    def _check(self, wanted: ServiceConfig, decision: Decision, revision: str, condition: Condition) -> None:
+        unchanged(condition.match, revision, "the configuration")
+        if condition.token is not None and condition.token != _token(revision, wanted):
+            raise Conflict(
+                "this plan is stale, for the document or what is in force changed: plan again, and look"
+            )
+        faults = decision.faults or ([] if condition.token else self._unreachable(wanted, decision))
+        if faults:
+            raise Conflict("\n".join(told(fault) for fault in faults))
+
+    def _unreachable(self, wanted: ServiceConfig, decision: Decision) -> list[Fault]:
+        """What the controller would refuse. If it can't say now, what changes will wait for it."""
+        faults = []
+        try:
+            if decision.network:
+                self._peers.controller.put_network(wanted.network, check=True)
+                return []  # it can't judge chains on a network that it does not have yet
+            for record in decision.records:
+                if record.state is ChainState.REQUESTED and record.goal is Goal.PRESENT:
+                    faults += self._pathless(record)
+        except REFUSALS as error:
+            return [Fault((), error.detail)]
+        except CatenaryError:
+            return faults
+        return faults
+
+    def _pathless(self, record: ChainRecord) -> list[Fault]:
+        try:
+            self._peers.controller.check(record.name, steer_request(record))
+        except REFUSALS as error:
+            return [Fault(("chains", record.name), error.detail)]
+        return []
+
+    def _taken_over(self, snapshot: Snapshot, after: Sequence[ChainRecord]) -> list[OperationRecord]:
+        """Operations on chains that have another goal from now on: they have failed."""
+        ended = []
+        for record in after:
+            old = snapshot.stored(record)
+            operation = snapshot.operation(old.record.operation) if old else None
+            if operation is None or operation.id == record.operation or operation.kind == "apply":
+                continue
+            reason = f"another configuration was applied: chain {record.name!r} shall be {record.goal}"
+            ended.append(operation.finish("failed", self._manager.now(), reason))
+        return ended
+
+    def services(self) -> list[ServiceView]:
+        """All services with their segments and chains; a segment that no service names is one of its name."""
+        status = self.status()
+        config = self._network.config
+        named = {segment for service in config.services.values() for segment in service.segments}
+        known = {name: service.segments for name, service in config.services.items()}
+        known |= {name: [name] for name in config.segments if name not in named}
+        return [_service(name, segments, status) for name, segments in known.items()]
+
+
+def _service(name: str, segments: Sequence[str], status: wire.StatusView) -> ServiceView:
+    by_name: Mapping[str, wire.SegmentStatus] = {segment.name: segment for segment in status.segments}
+    chains = [chain for segment in segments for chain in status.chains if chain.segment == segment]
+    # A session crosses every segment of its service: the first sees them all.
+    first = [chain.sessions for chain in chains if chain.segment == segments[0]]
+    known = [sessions for sessions in first if sessions is not None]
+    return ServiceView(
+        name=name,
+        segments=[by_name[segment] for segment in segments if segment in by_name],
+        chains=chains,
+        sessions=sum(known) if len(known) == len(first) else None,
+    )
+
+
+def _token(revision: str, wanted: ServiceConfig) -> str:
+    return f"{revision}-{wanted.revision}"

@@ -1,0 +1,103 @@
+"""What calls of the REST service have in common: who makes them, what they expect, and pages of lists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
+from urllib.parse import unquote, urlencode
+
+from fastapi import Depends, Header, Query, Request, Response
+
+from catenary import request_id
+from catenary.errors import (
+    Conflict,
+    InsufficientStorage,
+    InvalidValue,
+    NotFound,
+    PreconditionFailed,
+    Unavailable,
+)
+from catenary.problems import problems
+from mgmt_system.etags import Match, etag, expected
+from mgmt_system.records import Author
+
+T = TypeVar("T")
+TEXT_MAX = 500
+_PLACE = re.compile(r"[0-9]{10}\.[0-9]{7}-.{1,80}")
+Limit = Annotated[int | None, Query(ge=1, le=10000, description="At most so many; all unless given.")]
+After = Annotated[str | None, Query(description="Where the page before ended: from its Link header.")]
+
+
+def _author(
+    request: Request,
+    user: Annotated[str | None, Header(alias="Catenary-User", description="Who asks: a name.")] = None,
+    why: Annotated[
+        str | None, Header(alias="Catenary-Why", description="Why, for the journal; percent-encoded.")
+    ] = None,
+) -> Author:
+    address = request.client.host if request.client else None
+    who = _said("Catenary-User", user) or "unknown"
+    return Author(who, _said("Catenary-Why", why), address, request_id.current())
+
+
+def _said(header: str, value: str | None) -> str | None:
+    """What a header says, percent-decoded; it must be fit for logs."""
+    text = unquote(value or "").strip()
+    if len(text) > TEXT_MAX or not text.isprintable():
+        raise InvalidValue(f"{header} can't be kept: use up to {TEXT_MAX} printable characters on one line")
+    return text or None
+
+
+def _match(
+    if_match: Annotated[
+        str | None, Header(alias="If-Match", description="ETag of what was read; 412 if it has changed.")
+    ] = None,
+) -> Match:
+    return expected(if_match)
+
+
+ETAG = {"ETag": {"description": "of what is shown, for `If-Match`", "schema": {"type": "string"}}}
+LINK = {"Link": {"description": "the next page, if there is more", "schema": {"type": "string"}}}
+_LOCATION = {"Location": {"description": "where the operation is polled", "schema": {"type": "string"}}}
+CHANGES = problems(NotFound, Conflict, PreconditionFailed, Unavailable, InsufficientStorage)
+ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"headers": _LOCATION}, **CHANGES}
+By = Annotated[Author, Depends(_author)]
+IfMatch = Annotated[Match, Depends(_match)]
+
+
+def tag(response: Response, revision: int | str) -> None:
+    """Say which revision is shown. It is that of the record: a reason to wait may change without it."""
+    response.headers["ETag"] = etag(revision)
+
+
+def place(created: float, name: str) -> str:
+    """Where something stands in a list: oldest first, of the same moment by name."""
+    return f"{created:018.7f}-{name}"
+
+
+def page(
+    request: Request,
+    response: Response,
+    items: Sequence[T],
+    place: Callable[[T], str],
+    limit: int | None,
+    after: str | None,
+) -> Sequence[T]:
+    """The first `limit` items behind `after`, and a link to the next page if there are more."""
+    if after is not None:
+        if not _PLACE.fullmatch(after):
+            raise InvalidValue(
+                f"after: {after!r} is no place in this list: follow the Link of the page before"
+            )
+        items = [item for item in items if place(item) > after]
+    if limit is None or len(items) <= limit:
+        return items
+    link(request, response, place(items[limit - 1]))
+    return items[:limit]
+
+
+def link(request: Request, response: Response, after: str) -> None:
+    """Tell where the next page is (RFC 8288)."""
+    query = {**request.query_params, "after": after}
+    response.headers["Link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'

@@ -1,0 +1,85 @@
+"""The REST calls for the configuration as a whole: read, plan, apply; and the services in it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Path, Query, Response
+
+from catenary import wire
+from catenary.config import ServiceConfig
+from catenary.errors import Conflict, NotFound, Unavailable
+from catenary.plans import PlanView, ServiceView
+from catenary.problems import problems
+from mgmt_system.applying import Applying, Condition, Options
+from mgmt_system.calls import ACCEPTED, ETAG, By, IfMatch, tag
+
+Token = Annotated[
+    str | None, Query(description="Of the plan that is applied: 409 if it is stale.", max_length=200)
+]
+
+
+def _options(
+    force: Annotated[bool, Query(description="Even if a segment is left without a chain.")] = False,
+    deadline: Annotated[
+        float | None, Query(ge=0, le=1e7, description="Seconds after which removed chains are ended.")
+    ] = None,
+    then: Annotated[wire.Then | None, Query(description="What becomes of their sessions then.")] = None,
+) -> Options:
+    return Options(force, deadline, then)
+
+
+ServiceName = Annotated[wire.Name, Path(description="name of the service")]
+_APPLIED = ACCEPTED | {204: {"description": "There is nothing to do"}}
+How = Annotated[Options, Depends(_options)]
+
+
+def add_config_routes(app: FastAPI, applying: Applying) -> None:
+    @app.get("/v1/config", tags=["configuration"], responses={200: {"headers": ETAG}})
+    def show_config(response: Response) -> ServiceConfig:
+        """What is in force, as a document that could be applied.
+
+        Chains have their tags in it.
+        """
+        view = applying.view()
+        tag(response, view.revision)
+        return view.config
+
+    @app.post("/v1/plan", tags=["configuration"], responses=problems(Conflict, Unavailable))
+    def plan_config(config: ServiceConfig, how: How) -> PlanView:
+        """What applying a document would change now, and what it would cost.
+
+        It changes nothing.
+        """
+        return applying.plan(config, how)
+
+    @app.put("/v1/config", status_code=202, responses=_APPLIED, tags=["configuration"])
+    def apply_config(
+        config: ServiceConfig, response: Response, how: How, match: IfMatch, by: By, plan: Token = None
+    ) -> wire.OperationView:
+        """Make a document true: all of it is accepted, or nothing.
+
+        It is true when the operation at `Location` has succeeded. What one segment gets and loses goes
+        together.
+        """
+        operation = applying.apply(config, how, Condition(plan, match), by)
+        if operation is None:
+            return Response(status_code=204)  # type: ignore[return-value]
+        response.headers["Location"] = f"/v1/operations/{operation.id}"
+        return operation
+
+    @app.get("/v1/services", tags=["services"])
+    def list_services() -> list[ServiceView]:
+        """All services.
+
+        A segment that none names is a service of its own name.
+        """
+        return applying.services()
+
+    @app.get("/v1/services/{name}", tags=["services"], responses=problems(NotFound))
+    def show_service(name: ServiceName) -> ServiceView:
+        """One service: its segments in a row, and their chains with their load."""
+        services = {service.name: service for service in applying.services()}
+        if name not in services:
+            raise NotFound(f"unknown service {name!r}: there is {', '.join(services) or 'none'}")
+        return services[name]

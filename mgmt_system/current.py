@@ -1,0 +1,33 @@
+"""The configuration in force, which an apply replaces while all parts go on reading it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from catenary.config import BalancerAttachment, SegmentConfig, ServiceConfig
+from mgmt_system.admission import facts
+
+
+class Current:
+    """The configuration in force, without its chains. `put` replaces it as a whole, from any thread."""
+
+    def __init__(self, config: ServiceConfig) -> None:
+        self.put(config)
+
+    def put(self, config: ServiceConfig) -> None:
+        self.config = config.model_copy(update={"chains": {}})
+        self.facts = facts(config)
+        self.network = self.config.network
+        self.revision = self.network.revision
+
+    @property
+    def segments(self) -> Mapping[str, SegmentConfig]:
+        return self.config.segments
+
+    @property
+    def balancers(self) -> Mapping[str, BalancerAttachment]:
+        return self.config.balancers
+
+    @property
+    def controller_url(self) -> str:
+        return self.config.controller_url

@@ -1,0 +1,12 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Don't wait: print the operation and return.")]
+Timeout = Annotated[float, typer.Option(help="Seconds to wait for the operation.", min=0.0)]
+Why = Annotated[str | None, typer.Option("--why", help="Why, for the journal: see catenary history.")]

@@ -1,0 +1,87 @@
+"""What the commands about plans and services print for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from catenary import durations, wire
+from catenary.plans import PlanChange, PlanView, SegmentPlan, ServiceView
+from mgmt_system.tables import cell, loads, segments, table
+
+
+def changes(items: Sequence[PlanChange]) -> RenderableType:
+    if not items:
+        return Text("nothing to do: all is as the file says")
+    rows = table("change", "what", "name", "from", "to")
+    for item in items:
+        rows.add_row(item.verb, item.kind, item.name, cell(_said(item.before)), cell(_said(item.after)))
+    return rows
+
+
+def _said(values: Mapping[str, Any]) -> str | None:
+    """Keys and values on one line, without what is empty."""
+    shown = [f"{key}: {_value(value)}" for key, value in values.items() if value not in (None, [], False)]
+    return ", ".join(shown) or None
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_value(item)}" for key, item in value.items()) + "}"
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def plan(view: PlanView) -> RenderableType:
+    parts: list[RenderableType] = [changes(view.changes)]
+    for segment in view.segments:
+        parts += [Text(), *_segment(segment)]
+    if view.changes and not view.refused:
+        parts += [Text(), Text(f"plan {view.token}")]
+    return Group(*parts)
+
+
+def _segment(item: SegmentPlan) -> list[RenderableType]:
+    sessions = f"{_count(item.stay)} sessions on chains that stay, {_count(item.leave)} on chains that go"
+    parts: list[RenderableType] = [Text(f"segment {item.segment}: {sessions}, all pinned until they end")]
+    shares = table("chain", "share of new sessions", "then")
+    for share in item.shares:
+        shares.add_row(share.chain, f"{share.before:.1%}", f"{share.after:.1%}")
+    parts.append(shares)
+    if item.cooling:
+        cooling = table("cools down", "sessions", "at least", "p50", "p95", "cut by the deadline")
+        for chain in item.cooling:
+            times = (_time(chain.earliest), _time(chain.p50), _time(chain.p95))
+            cut = None if chain.cut is None else f"{chain.cut:.0f}"
+            cooling.add_row(chain.chain, _count(chain.sessions), *times, cell(cut))
+        parts.append(cooling)
+    return parts
+
+
+def _count(value: int | None) -> str:
+    return "?" if value is None else str(value)
+
+
+def _time(seconds: float | None) -> str:
+    return "?" if seconds is None else durations.text(float(round(seconds)))
+
+
+def operation(item: wire.OperationView) -> RenderableType:
+    rows = table("operation", "kind", "chains", "done", "state", "reason")
+    done = f"{item.done} of {len(item.chains)}"
+    rows.add_row(item.id, item.kind, cell(" ".join(item.chains) or None), done, item.state, cell(item.reason))
+    return rows
+
+
+def services(items: Sequence[ServiceView]) -> RenderableType:
+    rows = table("service", "segments", "chains", "sessions")
+    for item in items:
+        names = " ".join(segment.name for segment in item.segments)
+        rows.add_row(item.name, names, str(len(item.chains)), cell(item.sessions))
+    return rows
+
+
+def service(item: ServiceView) -> RenderableType:
+    return Group(services([item]), Text(), segments(item.segments), Text(), loads(item.chains))

@@ -1,0 +1,228 @@
+"""From the configuration in force to another one: what changes, what can't, and the records afterwards. Pure.
+
+The chains in force are those on record; the rest is the document that was applied last. A chain keeps its NFs
+and its tags for life, and what a live chain uses stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from catenary.config import ChainConfig, ServiceConfig
+from catenary.document import Fault
+from catenary.errors import CatenaryError
+from catenary.plans import Kind, PlanChange, Verb
+from catenary.wire import Tags
+from mgmt_system import admission, live
+from mgmt_system.admission import Deadline, Wanted, facts
+from mgmt_system.records import ChainRecord, Goal
+
+_KINDS: Mapping[str, Kind] = {
+    "switches": "switch",
+    "hosts": "host",
+    "nfs": "nf",
+    "balancers": "balancer",
+    "segments": "segment",
+    "services": "service",
+}
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a change is made: its operation, when, and what becomes of sessions that are left."""
+
+    operation: str
+    now: float
+    force: bool = False
+    deadline: Deadline | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`records` are the chains that change, as they are afterwards; with `faults` nothing may be written."""
+
+    changes: list[PlanChange] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    records: list[ChainRecord] = field(default_factory=list)
+
+    @property
+    def document(self) -> bool:
+        """Does more than chains change?"""
+        return any(change.kind != "chain" for change in self.changes)
+
+    @property
+    def network(self) -> bool:
+        """Does more than chains and services change?"""
+        return any(change.kind not in ("chain", "service") for change in self.changes)
+
+
+def in_force(config: ServiceConfig, records: Collection[ChainRecord]) -> ServiceConfig:
+    """The document that says what is: the one applied last, with the chains that shall be there."""
+    chains = {record.name: _entry(record) for record in records if _stays(record)}
+    return config.model_copy(update={"chains": chains})
+
+
+def _stays(record: ChainRecord) -> bool:
+    return record.live and record.goal is Goal.PRESENT
+
+
+def _entry(record: ChainRecord) -> ChainConfig:
+    return ChainConfig(
+        nfs=list(record.chain.nfs),
+        segment=record.segment,
+        tags=Tags.of(record.chain.tags),
+        weight=record.chain.weight if record.uncordoned is None else record.uncordoned,
+        cordoned=record.uncordoned is not None,
+    )
+
+
+def decide(
+    config: ServiceConfig, wanted: ServiceConfig, records: Sequence[ChainRecord], terms: Terms
+) -> Decision:
+    """What applying `wanted` means now."""
+    decision = Decision()
+    decision.changes.extend(_network_changes(config, wanted))
+    decision.faults.extend(live.faults(config, wanted, records))
+    _Chains(wanted, records, terms, decision).decide()
+    return decision
+
+
+def _network_changes(config: ServiceConfig, wanted: ServiceConfig) -> Iterator[PlanChange]:
+    if config.controller_url != wanted.controller_url:
+        yield _change("url", "controller", {"url": config.controller_url}, {"url": wanted.controller_url})
+    for section, kind in _KINDS.items():
+        old, new = getattr(config, section), getattr(wanted, section)
+        for name in dict.fromkeys([*old, *new]):
+            if old.get(name) == new.get(name):
+                continue
+            yield _change(kind, name, _said(old.get(name)), _said(new.get(name)))
+
+
+def _change(kind: Kind, name: str, before: dict[str, Any], after: dict[str, Any]) -> PlanChange:
+    """What is only on one side came or went; of the rest only the keys that differ are told."""
+    verb: Verb = "add" if not before else "change" if after else "remove"
+    keys = [key for key in before | after if before.get(key) != after.get(key)]
+    return PlanChange(
+        kind=kind,
+        name=name,
+        verb=verb,
+        before={key: before[key] for key in keys if key in before},
+        after={key: after[key] for key in keys if key in after},
+    )
+
+
+def _said(entry: Any) -> dict[str, Any]:
+    if entry is None:
+        return {}
+    return {"dpid": entry} if isinstance(entry, int) else entry.model_dump(mode="json")
+
+
+class _Chains:
+    """The chains of one decision: each is decided on what those before it left."""
+
+    def __init__(
+        self, wanted: ServiceConfig, records: Sequence[ChainRecord], terms: Terms, decision: Decision
+    ) -> None:
+        self._wanted = wanted
+        self._before = records
+        self._records = {record.id: record for record in records}
+        self._terms = terms
+        self._decision = decision
+        self._network = facts(wanted)
+
+    def decide(self) -> None:
+        """Those that leave first: a segment may be left to others."""
+        held = {record.name: record for record in self._before if record.live}
+        for record in held.values():
+            if _stays(record) and record.name not in self._wanted.chains:
+                self._remove(record)
+        for name, chain in self._wanted.chains.items():
+            try:
+                if name in held:
+                    self._keep(held[name], chain)
+                else:
+                    self._add(name, chain)
+            except CatenaryError as error:
+                self._fault(name, error.detail)
+        self._check_served()
+
+    def _write(self, record: ChainRecord, change: PlanChange) -> None:
+        self._records[record.id] = record
+        self._decision.records.append(record)
+        self._decision.changes.append(change)
+
+    def _fault(self, name: str, text: str, *key: str) -> None:
+        self._decision.faults.append(Fault(("chains", name, *key), text))
+
+    def _remove(self, record: ChainRecord) -> None:
+        end, segment = self._terms.deadline, self._wanted.segments.get(record.segment)
+        if end and end.then == "rebalance" and segment and segment.rewrites:
+            text = (
+                f"it is in segment {record.segment!r}, whose chains rewrite: no other one can go on with its "
+                "sessions; use --then reset"
+            )
+            self._fault(record.name, text)
+        at, then = (end.at, end.then) if end else (None, None)
+        operation = self._terms.operation
+        after = replace(record, goal=Goal.ABSENT, operation=operation, deadline=at, then=then)
+        before = _said(_entry(record))
+        self._write(after, PlanChange(kind="chain", name=record.name, verb="remove", before=before))
+
+    def _add(self, name: str, chain: ChainConfig) -> None:
+        terms = self._terms
+        request = Wanted(
+            tuple(chain.nfs),
+            name,
+            chain.tags.pair() if chain.tags else None,
+            chain.weight,
+            self._wanted.segment_of(chain),
+        )
+        # Chains of one request are told apart by their names: the operation's ID alone is not enough.
+        record = admission.admit(
+            request, list(self._records.values()), self._network, f"{terms.operation}-{name}", terms.now
+        )
+        record = _weighed(replace(record, operation=terms.operation), chain)
+        self._write(record, PlanChange(kind="chain", name=name, verb="add", after=_said(_entry(record))))
+
+    def _keep(self, record: ChainRecord, chain: ChainConfig) -> None:
+        said, tags = _said(_entry(record)), chain.tags or Tags.of(record.chain.tags)
+        asked = chain.model_copy(update={"segment": self._wanted.segment_of(chain), "tags": tags})
+        wanted = _said(asked)
+        for key in ("nfs", "segment", "tags"):
+            if said[key] != wanted[key]:
+                change = _change("chain", record.name, {key: said[key]}, {key: wanted[key]})
+                self._decision.changes.append(change)
+                text = f"can't be changed while the chain is {record.state}: give the new one another name"
+                self._fault(record.name, text, key)
+                return
+        if not _stays(record):
+            back = admission.recall(record.name, [record], self._terms.operation, self._terms.now)
+            change = PlanChange(kind="chain", name=record.name, verb="take back", after=wanted)
+            self._write(_weighed(back, chain), change)
+            return
+        weighed = _weighed(record, chain)
+        if weighed != record:
+            after = replace(weighed, operation=record.operation or self._terms.operation)
+            self._write(after, _change("chain", record.name, said, wanted))
+
+    def _check_served(self) -> None:
+        """A segment that takes sessions must go on doing so."""
+        if self._terms.force:
+            return
+        served = {record.segment for record in self._before if record.serving and record.chain.weight}
+        after = {
+            record.segment for record in self._records.values() if _stays(record) and record.chain.weight
+        }
+        for segment in sorted(served - after):
+            text = (
+                f"no chain of segment {segment!r} would take sessions: without one traffic is dropped; "
+                "keep one, or use --force (?force=true)"
+            )
+            self._decision.faults.append(Fault(("chains",), text))
+
+
+def _weighed(record: ChainRecord, chain: ChainConfig) -> ChainRecord:
+    weight, uncordoned = (0, chain.weight) if chain.cordoned else (chain.weight, None)
+    return replace(record, chain=replace(record.chain, weight=weight), uncordoned=uncordoned)

@@ -1,0 +1,90 @@
+"""Each file under `config` is refused with exactly the text beside it; what the schema can tell, it tells.
+
+`shape`: refused by the published JSON schema too. `sense`: of the right shape, but impossible. `live`: can't
+take the place of `docs/service.yaml` while that is in force. `text`: what is no such document at all.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from catenary.chain import ChainState
+from catenary.config import ServiceConfig, schema
+from catenary.document import Document, check
+from catenary.errors import InvalidValue
+from mgmt_system.planning import Terms, decide
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted(path for path in Path(__file__).with_name("config").glob("*/*.yaml"))
+LIVE = [path for path in FILES if path.parent.name == "live"]
+BAD = [path for path in FILES if path not in LIVE]
+SCHEMA = ROOT / "docs" / "service.schema.json"
+GOOD = ROOT / "docs" / "service.yaml"
+
+
+def fits(path: Path) -> bool:
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
+    return bool(validator.is_valid(plain(path)))
+
+
+def plain(path: Path) -> Any:
+    return yaml.safe_load(path.read_text())
+
+
+@pytest.mark.parametrize("path", BAD, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_bad_file_is_refused_with_its_text(path: Path) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        ServiceConfig.load(path.read_text(), path.name)
+    assert caught.value.detail + "\n" == path.with_suffix(".txt").read_text()
+
+
+@pytest.mark.parametrize("path", BAD, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_the_schema_refuses_what_has_the_wrong_shape(path: Path) -> None:
+    if path.parent.name != "text":
+        assert fits(path) is (path.parent.name == "sense")
+
+
+def live_refusal(text: str, where: str) -> str:
+    """What applying a file is refused with while the example is in force."""
+    example = ServiceConfig.load(GOOD.read_text())
+    document = Document(text, where)
+    wanted = check(ServiceConfig, document)
+    terms = Terms("op-1", 1000.0)
+    records = [
+        replace(record, state=ChainState.ACTIVE) for record in decide(example, example, [], terms).records
+    ]
+    return document.refusal(decide(example, wanted, records, terms).faults).detail
+
+
+@pytest.mark.parametrize("path", LIVE, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_change_of_what_is_live_is_refused_with_its_text(path: Path) -> None:
+    assert fits(path)
+    assert live_refusal(path.read_text(), path.name) + "\n" == path.with_suffix(".txt").read_text()
+
+
+def test_the_example_is_good() -> None:
+    assert fits(GOOD)
+    config = ServiceConfig.load(GOOD.read_text())
+    assert config.segments["firewalls"].timeouts.tcp_established == 7440
+
+
+def test_what_is_written_out_is_read_back_and_fits_the_schema() -> None:
+    config = ServiceConfig.load(GOOD.read_text())
+    written = json.loads(config.model_dump_json())
+    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(written)
+    again = ServiceConfig.model_validate(written)
+    assert (again, again.revision) == (config, config.revision)
+
+
+def test_the_published_schema_is_that_of_the_code() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    assert json.loads(SCHEMA.read_text()) == schema(), (
+        "write it anew: catenary schema > docs/service.schema.json"
+    )

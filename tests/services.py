@@ -1,0 +1,78 @@
+"""The apps of all services, each with something in it; switches and data planes are in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from catenary import wire
+from catenary.session import Timeouts
+from controller import rest as controller_rest
+from experiments.chaos.plane import OraclePlane
+from lb_adapter import rest as balancer_rest
+from lb_adapter.core.oracle_splice import Splice
+from lb_adapter.dataplane.base import SpliceConfig
+from lb_adapter.master import Master
+from lb_adapter.slave import Slave
+from mgmt_system import rest as management_rest
+from tests.unit.mgmt_fakes import Site
+from tests.unit.test_controller_conductor import ONE, World
+
+SESSION = "tcp 10.0.0.1:4000 10.0.0.2:80"
+
+
+@contextmanager
+def management(token: str | None = None) -> Iterator[FastAPI]:
+    """With a chain, a session, and its engine running."""
+    site = Site()
+    site.add("n1", name="chain-1")
+    site.settle()
+    site.master.keys[SESSION] = site.manager.chain("chain-1").tags.pair()
+    app = management_rest.create(site.running(), token)
+    with TestClient(app):
+        yield app
+
+
+@contextmanager
+def controller(token: str | None = None) -> Iterator[FastAPI]:
+    """With three switches and a chain."""
+    world = World()
+    world.connect(1, 2, 3)
+    world.conductor.steer("chain-1", ONE)
+    try:
+        yield controller_rest.build(world.conductor, token)
+    finally:
+        world.conductor.fabric.stop()
+
+
+def _daemons() -> tuple[Master, Slave]:
+    slave = Slave(plane(), SpliceConfig("slave", "outer", "inner", None, Timeouts()), "main")
+    slave.url = "here"  # type: ignore[attr-defined]
+    config = SpliceConfig("master", "outer", "inner", 4094, Timeouts())
+    master = Master(plane(), config, "main", slave)  # type: ignore[arg-type]
+    master.tick()
+    master.change(wire.Change(add=[wire.PairAdd(forward=2, reverse=3), wire.PairAdd(forward=4, reverse=5)]))
+    return master, slave
+
+
+def plane() -> OraclePlane:
+    """A data plane whose clock stands still."""
+    return OraclePlane(lambda: 1000, Splice, 1000)
+
+
+@contextmanager
+def master(token: str | None = None) -> Iterator[FastAPI]:
+    """With two pairs, and a slave that follows."""
+    yield balancer_rest.build(_daemons()[0], token)
+
+
+@contextmanager
+def slave(token: str | None = None) -> Iterator[FastAPI]:
+    """With two pairs, of a master that has greeted it."""
+    yield balancer_rest.build(_daemons()[1], token)
+
+
+SERVICES = {"management": management, "controller": controller, "master": master, "slave": slave}

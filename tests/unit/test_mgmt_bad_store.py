@@ -1,0 +1,247 @@
+"""A store that is full, or damaged: said aloud, reads go on, nothing acknowledged is lost.
+
+`tests/netns/test_mgmt_full_disk.py` fills a real disk.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from catenary import wire
+from catenary.errors import InsufficientStorage, InvalidValue, Unavailable
+from catenary.tags import TagPair
+from mgmt_system.crash import never
+from mgmt_system.rest import create
+from mgmt_system.store.ledger import Ledger
+from mgmt_system.store.sqlite import SqliteStore
+from tests.unit.mgmt_fakes import Site
+from tests.unit.test_mgmt_journal import present, replayed
+
+PAGES_ENOUGH = 1_000_000
+KEY = "tcp 10.0.0.1:4000 10.0.0.2:80"
+
+
+class Disk(SqliteStore):
+    """A store on a disk that is full when it is told so: a real one has room for small writes at times."""
+
+    full = False
+
+    def commit(self, put: Mapping[str, str | None], expect: Mapping[str, int]) -> int:
+        if self.full:
+            raise InsufficientStorage(f"{self.where} can't be written: its disk is full")
+        return super().commit(put, expect)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    site = Site(tmp_path / "ms.db")
+    site.add("n1")
+    site.settle()
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def disk(site: Site, tmp_path: Path) -> Disk:
+    """Full, under a site with an active chain, one that is requested, and a session."""
+    site.store.close()
+    site.store = disk = Disk(tmp_path / "ms.db")
+    site.restart()
+    site.add("n2")
+    site.master.keys[KEY] = TagPair(2, 3)
+    disk.full = True
+    with pytest.raises(InsufficientStorage):
+        site.add("n3")
+    return disk
+
+
+def pragma(site: Site, text: str) -> int:
+    assert isinstance(site.store, SqliteStore)
+    return int(site.store._db.execute(f"PRAGMA {text}").fetchone()[0])
+
+
+def fill(site: Site) -> list[str]:
+    """No more room: chains are added until the last page is full. Those that were accepted."""
+    pragma(site, f"max_page_count = {pragma(site, 'page_count')}")
+    names = [chain.name for chain in site.manager.chains()]
+
+    def add() -> None:
+        for number in range(1000):
+            names.append(site.add("shared", name=f"c{number}").chain)
+
+    with pytest.raises(InsufficientStorage, match=r"ms\.db can't be written: its disk is full; make room"):
+        add()
+    return names
+
+
+def names(ledger: Ledger) -> list[str]:
+    return [record.name for record in ledger.snapshot().chains]
+
+
+def test_what_was_accepted_before_the_disk_was_full_is_there(site: Site) -> None:
+    accepted = fill(site)
+    assert names(site.ledger) == accepted == names(Ledger(site.store, never))
+    assert [chain.name for chain in site.manager.chains()] == accepted
+    assert replayed(site.ledger) == present(site.ledger)
+    health = site.manager.health()
+    assert (health.status, "its disk is full" in str(health.reason)) == ("degraded", True)
+
+
+def test_it_goes_on_by_itself_when_there_is_room_again(site: Site) -> None:
+    accepted = fill(site)
+    for _ in range(3):
+        site.step()
+    pragma(site, f"max_page_count = {PAGES_ENOUGH}")
+    site.settle()
+    assert site.states() == dict.fromkeys(accepted, "active")
+    assert site.manager.health().status == "ok"
+    assert replayed(site.ledger) == present(site.ledger)
+
+
+def test_a_full_disk_is_said_and_reads_go_on(site: Site, disk: Disk) -> None:
+    client = TestClient(create(site.running(), None))
+    answer = client.post("/v1/chains", json={"nfs": ["n3"]})
+    assert (answer.status_code, answer.json()["title"]) == (507, "Insufficient storage")
+    assert [chain["name"] for chain in client.get("/v1/chains").json()] == ["chain-1", "chain-2"]
+    assert [operation["state"] for operation in client.get("/v1/operations").json()] == [
+        "succeeded",
+        "running",
+    ]
+    assert client.get("/v1/history").is_success
+    assert client.get("/v1/chains?at=1001").json()[0]["name"] == "chain-1"
+    assert client.get("/v1/health").json() == {
+        "status": "degraded",
+        "chains": 2,
+        "reason": f"{disk.where} can't be written: its disk is full",
+    }
+    assert client.get("/v1/status").is_success
+
+
+def test_no_chain_is_moved_while_that_can_not_be_written_down(site: Site, disk: Disk) -> None:
+    site.master.calls.clear()
+    site.controller.calls.clear()
+    for _ in range(5):
+        site.step()
+    assert site.states() == {"chain-1": "active", "chain-2": "requested"}
+    assert not {"steer", "unsteer", "change"} & {*site.controller.calls, *site.master.calls}
+    assert "its disk is full" in str(site.manager.chain("chain-2").reason)
+    disk.full = False
+    site.settle()
+    assert site.states() == {"chain-1": "active", "chain-2": "active"}
+
+
+@pytest.mark.usefixtures("disk")
+def test_an_active_chain_is_looked_after_without_a_disk(site: Site) -> None:
+    site.controller.restart_empty()
+    site.master.restart_empty()
+    site.step()
+    assert list(site.controller.steered) == ["chain-1"]
+    assert list(site.master.states) == [TagPair(2, 3)]
+
+
+CHANGES: dict[str, Callable[[Site], object]] = {
+    "cordon": lambda site: site.manager.cordon("chain-1", force=True),
+    "rebalance": lambda site: site.manager.rebalance(wire.Rebalance()),
+    "remove": lambda site: site.manager.remove("chain-1", force=True),
+    "session": lambda site: site.sessions.end(wire.SessionRequest(key=KEY, mode="reset")),
+}
+
+
+@pytest.mark.usefixtures("disk")
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_that_can_not_be_told_is_not_made(site: Site, change: str) -> None:
+    weights, keys, epoch = dict(site.master.weights), dict(site.master.keys), site.master.epoch
+    with pytest.raises(InsufficientStorage):
+        CHANGES[change](site)
+    assert (site.master.weights, site.master.keys, site.master.epoch) == (weights, keys, epoch)
+
+
+def test_a_file_that_breaks_under_way_is_said_and_reads_go_on(site: Site, tmp_path: Path) -> None:
+    assert isinstance(site.store, SqliteStore)
+    site.store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    site.store._db.execute("PRAGMA cache_size = 0")
+    path = tmp_path / "ms.db"
+    with path.open("r+b") as file:  # every page but the first
+        file.seek(4096)
+        file.write(b"\xa5" * (path.stat().st_size - 4096))
+    site.store._db.execute("PRAGMA shrink_memory")
+    with pytest.raises(
+        Unavailable, match=r"ms\.db can't be (read|written): database disk image is malformed"
+    ):
+        site.add("n2")
+    site.step()
+    assert [chain.state for chain in site.manager.chains()] == ["active"]
+    assert "malformed" in str(site.manager.health().reason)
+
+
+def database(path: Path) -> bytes:
+    """A database with chains in it, closed: all of it is in the one file."""
+    site = Site(path)
+    for number in range(50):
+        site.add("shared", name=f"c{number}")
+    site.close()
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "part", ["half", "one page less", "header only", "zeros inside", "noise inside", "wrong count"]
+)
+def test_a_damaged_file_is_refused_and_not_touched(tmp_path: Path, part: str) -> None:
+    path = tmp_path / "ms.db"
+    whole = database(path)
+    third = len(whole) // 3
+    broken = {
+        "half": whole[: len(whole) // 2],
+        "one page less": whole[:-4096],
+        "header only": whole[:100],
+        "zeros inside": whole[:third] + bytes(8192) + whole[third + 8192 :],
+        "wrong count": whole[:36] + b"\0\0\0\x05" + whole[40:],  # of free pages
+        "noise inside": whole[:third] + b"\xa5" * 8192 + whole[third + 8192 :],
+    }[part]
+    path.write_bytes(broken)
+    with pytest.raises(InvalidValue) as info:
+        SqliteStore(path)
+    assert str(info.value).startswith(f"database {path} is damaged or no database (")
+    assert str(info.value).endswith(
+        "): put a backup in its place, or move it away and start with a new one, which knows of no chain"
+    )
+    assert path.read_bytes() == broken
+
+
+def test_a_record_that_can_not_be_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ms.db"
+    database(path)
+    database_ = sqlite3.connect(path)
+    database_.execute("""UPDATE entries SET value = '{"name": "c1"}' WHERE key LIKE 'chain/c1/%'""")
+    database_.commit()
+    database_.close()
+    store = SqliteStore(path)
+    with pytest.raises(InvalidValue, match=r"ms\.db is damaged: chain/c1/op-\w+ can't be read \(KeyError: "):
+        Ledger(store, never)
+    store.close()
+
+
+@pytest.mark.parametrize("torn", [1, 100, 3000, 4096])
+def test_a_write_that_was_torn_is_absent_and_all_before_it_is_there(tmp_path: Path, torn: int) -> None:
+    """What a power failure leaves: the log of the last write, cut off anywhere."""
+    site = Site(tmp_path / "ms.db")
+    for number in range(5):
+        site.add("shared", name=f"c{number}")
+    before = (tmp_path / "ms.db-wal").stat().st_size
+    site.add("shared", name="last")
+    assert (tmp_path / "ms.db-wal").stat().st_size - before >= torn
+    for name in ("ms.db", "ms.db-wal"):
+        shutil.copy(tmp_path / name, tmp_path / f"after-{name}")
+    with (tmp_path / "after-ms.db-wal").open("r+b") as log:
+        log.truncate(before + torn)
+    site.close()
+    ledger = Ledger(SqliteStore(tmp_path / "after-ms.db"), never)
+    assert names(ledger) == [f"c{number}" for number in range(5)]
+    assert replayed(ledger) == present(ledger)
+    ledger.close()
