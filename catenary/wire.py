@@ -167,16 +167,25 @@ class PairView(PairAdd):
     state: PairState
 
 
+class FreeSlot(Model):
+    """A slot that no pair has now, with the last generation that it had."""
+
+    slot: Slot
+    generation: Generation
+
+
 class ChainSet(Model):
     """The chain set of a segment at one epoch: the answer to a change, and what a master sends its slave.
 
-    `designated` is the slot that carries what is no session; None while there is no chain.
+    `designated` is the slot that carries what is no session; None while there is no chain. `free` are slots
+    that were used: who begins anew by this must not give their generations twice.
     """
 
     segment: Name
     epoch: Epoch
     designated: Slot | None
     pairs: list[PairView]
+    free: list[FreeSlot] = []
 
 
 class ChainSetUpdate(Model):

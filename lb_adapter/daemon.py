@@ -46,14 +46,26 @@ def to_wire(segment: str, table: ChainTable) -> wire.ChainSet:
         )
         for p in table.pairs
     ]
-    return wire.ChainSet(segment=segment, epoch=table.epoch, designated=table.designated, pairs=pairs)
+    used = {pair.slot for pair in pairs}
+    return wire.ChainSet(
+        segment=segment,
+        epoch=table.epoch,
+        designated=table.designated,
+        pairs=pairs,
+        free=[
+            wire.FreeSlot(slot=slot, generation=last)
+            for slot, last in table.generations.items()
+            if slot not in used
+        ],
+    )
 
 
 def from_wire(chain_set: wire.ChainSet, now: float) -> ChainTable:
     pairs = tuple(
         Pair(p.pair(), p.slot, p.generation, p.weight, p.weight, p.state, now) for p in chain_set.pairs
     )
-    return ChainTable(chain_set.epoch, pairs, {p.slot: p.generation for p in pairs})
+    free = {row.slot: row.generation for row in chain_set.free}
+    return ChainTable(chain_set.epoch, pairs, free | {p.slot: p.generation for p in pairs})
 
 
 class Daemon(ABC):

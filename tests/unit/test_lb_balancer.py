@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catenary import wire
 from catenary.chain import PairState
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
 from catenary.tags import TagPair
 from lb_adapter import balancer
 from lb_adapter.balancer import ChainTable
+from lb_adapter.daemon import from_wire, to_wire
 
 ASK, D = 4094, 2.0
 FIRST, SECOND, THIRD = TagPair(2, 3), TagPair(4, 5), TagPair(6, 7)
@@ -91,6 +94,15 @@ def test_forgotten_ids_rest_and_the_slot_gets_a_new_generation() -> None:
         table.find(FIRST)
     table = change(table, now=14.1, add=[(FIRST, 100)])
     assert (table.find(FIRST).slot, table.find(FIRST).generation) == (0, 2)
+
+
+def test_who_begins_anew_by_what_the_peer_has_gives_no_generation_twice() -> None:
+    table = advance(advance(change(three(), remove=[FIRST]), 10.0), 20.0)
+    table = change(table, 30.0, forget=[FIRST])
+    sent = to_wire("main", table).model_dump_json()
+    copied = from_wire(wire.ChainSet.model_validate(json.loads(sent)), 40.0)
+    copied = change(copied, 50.0, add=[(TagPair(8, 9), 100)])
+    assert (copied.find(TagPair(8, 9)).slot, copied.find(TagPair(8, 9)).generation) == (0, 2)
 
 
 def test_rebalance_skews_new_sessions_and_the_next_change_ends_it() -> None:
