@@ -25,7 +25,12 @@ TAGS = {
     "peer": "What the master asks of its slave.",
 }
 PairPath = Annotated[
-    str, Path(pattern="^[0-9]{1,4}-[0-9]{1,4}$", description="a tag pair, FORWARD-REVERSE", examples=["2-3"])
+    str,
+    Path(
+        description="a tag pair, FORWARD-REVERSE",
+        examples=["2-3"],
+        json_schema_extra={"pattern": "^[0-9]{1,4}-[0-9]{1,4}$"},  # who breaks it is told the fix
+    ),
 ]
 Moment = Annotated[
     int | None,

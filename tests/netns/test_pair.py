@@ -197,7 +197,9 @@ def test_bad_input_is_refused_and_changes_nothing() -> None:
             lbs.master_client.change(remove(FIRST))
         with pytest.raises(InvalidValue, match="'2-x' is not a tag pair"):
             lbs.master_client.call("GET", "/v1/pairs/2-x/active", wire.PairActivity)
-        raw = httpx.post(lbs.master_client.url + "/v1/changes", content="{", timeout=5)
+        url, of_json = lbs.master_client.url + "/v1/changes", {"content-type": "application/json"}
+        assert httpx.post(url, content="{", timeout=5).status_code == 415
+        raw = httpx.post(url, content="{", headers=of_json, timeout=5)
         assert raw.status_code == 422
         assert raw.headers["content-type"] == "application/problem+json"
         epoch = lbs.slave_client.pairs().epoch
