@@ -17,7 +17,7 @@ from lb_adapter.core.oracle_pin import ACK, FROM_CLIENT, Pin, State, Times, expi
 
 TIMES = Times(lease=10, transit=2, tau=dict.fromkeys(State, 100))
 TRIES = 4
-T = 112
+T = 114
 Access = tuple[Any, ...]
 Actor = Generator[Access, Any, object]
 Make = Callable[[], Actor]

@@ -21,8 +21,8 @@ def test_entered_above_the_high_water_mark_or_when_the_table_was_full() -> None:
 def test_left_one_t_after_the_last_unpinned_packet_or_eviction() -> None:
     state = look(Overflow(), 0.0, full=True, unpinned=1)
     state = look(state, 60.0, pins=100, unpinned=2)
-    assert look(state, 171.9, pins=100, unpinned=2).active, "T is 100 + 10 + 2 s"
-    assert not look(state, 172.1, pins=100, unpinned=2).active
+    assert look(state, 173.9, pins=100, unpinned=2).active, "T is 100 + 10 + 2 * 2 s"
+    assert not look(state, 174.1, pins=100, unpinned=2).active
 
 
 def test_nothing_needs_to_be_evicted_once_there_is_room_again() -> None:
