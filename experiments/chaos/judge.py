@@ -163,7 +163,8 @@ class Line:
 
     def _connect(self, opener: int, now: int) -> None:
         """A new connection; the other side doesn't know yet."""
-        before, self.session = self.session, Session()
+        # What leads packets of a moved one into the chain that it left leads these there, too.
+        before, self.session = self.session, Session(left=dict(self.session.left))
         self._before, self._unaware = before, BOTH - opener
         old: Session | None = before
         while old is not None:

@@ -48,7 +48,7 @@ def simulated(sessions: int, first: int, console: Console) -> Part:
         "simulated_packets": Figure(seen.packets, "packets"),
         "simulated_changes": Figure(seen.changes, "changes of the chain set"),
         "simulated_faults": Figure(seen.faults, "faults"),
-        "simulated_violations": Figure(len(seen.broken), "sessions"),
+        "simulated_violations": Figure(len(seen.broken + calm.broken), "sessions"),
         "simulated_orphaned": Figure(seen.orphaned, "sessions"),
         **{f"simulated_{how}": Figure(seen.ended[order], "pins") for how, order in ORDERS.items()},
         "cut_without_faults": Figure(calm.cut.total(), "packets"),
@@ -63,7 +63,9 @@ def simulated(sessions: int, first: int, console: Console) -> Part:
         *(Claim(f"simulated_{how}", at_least=1) for how in ORDERS if sessions >= SHORT),
         *(Claim(key, at_least=1) for key in rules),
     ]
-    return Part(figures | rules, claims, _shortest(seen.broken), {"first_seed": first, "worlds": worlds})
+    return Part(
+        figures | rules, claims, _shortest(seen.broken + calm.broken), {"first_seed": first, "worlds": worlds}
+    )
 
 
 def run_worlds(

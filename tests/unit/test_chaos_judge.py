@@ -164,6 +164,15 @@ def test_what_belongs_to_the_connection_before_a_moved_one_is_excused_alike() ->
     assert not made.entered(old, "b", 60)
 
 
+def test_the_next_connection_is_late_in_the_chain_that_a_moved_one_left_for_as_long() -> None:
+    made = established()
+    made.moved("a", 50, closed=False)
+    made.entered(made.sent(FROM_CLIENT, SYN, 60, fresh=True), "b", 60)
+    late = 50 + TIMES.lease + 2 * TIMES.transit
+    assert not crossed(made, "a", late)
+    assert crossed(made, "a", late + 1)
+
+
 def test_a_reset_session_may_go_into_no_other_chain() -> None:
     for role in ("master", "slave"):
         made = ordered(role, RESET)
