@@ -24,7 +24,7 @@ RESULTS = Path("results/chaos")
 EACH = 3
 _EXAMPLES = """\
 examples:
-  python -m experiments.chaos.run                                  all of it, about four minutes
+  python -m experiments.chaos.run                                  all of it, nearly five minutes
   python -m experiments.chaos.run --only real                      the real pair, every fault 3 times
   python -m experiments.chaos.run --fault kill-master --each 10    only this fault, 10 times
   python -m experiments.chaos.run --only simulator --sessions 5000 --seed 77
