@@ -88,6 +88,15 @@ class Deadline:
     then: Then
 
 
+def both_or_none(deadline: float | None, then: Then | None) -> None:
+    """Raises `InvalidValue` for a deadline without what becomes of sessions then, or the reverse."""
+    if (deadline is None) != (then is None):
+        raise InvalidValue(
+            "a deadline goes with what shall become of the sessions that are left: say both, such as "
+            "--deadline 60s --then reset, or --then rebalance"
+        )
+
+
 def dismiss(
     name: str,
     records: Collection[ChainRecord],

@@ -9,10 +9,10 @@ from catenary import wire
 from catenary.chain import ChainState
 from catenary.config import ServiceConfig
 from catenary.document import Fault, told
-from catenary.errors import CatenaryError, Conflict, InvalidValue, Unavailable
+from catenary.errors import CatenaryError, Conflict, Unavailable
 from catenary.plans import ConfigView, PlanFault, PlanView, ServiceView
 from mgmt_system import costs, planning
-from mgmt_system.admission import Deadline
+from mgmt_system.admission import Deadline, both_or_none
 from mgmt_system.costs import Costs
 from mgmt_system.current import Current
 from mgmt_system.engine import Engine
@@ -40,11 +40,7 @@ class Options:
     then: Then | None = None
 
     def __post_init__(self) -> None:
-        if (self.deadline is None) != (self.then is None):
-            raise InvalidValue(
-                "a deadline goes with what shall become of the sessions that are left: say both, such as "
-                "--deadline 60s --then reset, or --then rebalance"
-            )
+        both_or_none(self.deadline, self.then)
 
 
 @dataclass(frozen=True)

@@ -107,11 +107,7 @@ class Manager:
 
         Raises `NotFound`, `Conflict` or `InvalidValue`, and then nothing has changed.
         """
-        if (deadline is None) != (then is None):
-            raise InvalidValue(
-                "a deadline goes with what shall become of the sessions that are left: say both, such as "
-                "--deadline 60s --then reset, or --then rebalance"
-            )
+        admission.both_or_none(deadline, then)
         operation_id = self.operation_id()
 
         def accept(snapshot: Snapshot) -> tuple[list[ChainRecord], list[OperationRecord]]:
