@@ -97,6 +97,14 @@ def both_or_none(deadline: float | None, then: Then | None) -> None:
         )
 
 
+def no_refuge(segment: str) -> str:
+    """Why the sessions of a chain in this segment can't be rebalanced, and the fix: `it is in ...`."""
+    return (
+        f"segment {segment!r}, whose chains rewrite: no other one can go on with its sessions; "
+        "use --then reset"
+    )
+
+
 def dismiss(
     name: str,
     records: Collection[ChainRecord],

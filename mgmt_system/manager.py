@@ -116,10 +116,7 @@ class Manager:
             end = admission.Deadline(now, now + deadline, then) if deadline is not None and then else None
             record = admission.dismiss(name, snapshot.chains, operation_id, force=force, deadline=end)
             if then == "rebalance" and self._config.segments[record.segment].rewrites:
-                raise Conflict(
-                    f"chain {name!r} is in segment {record.segment!r}, whose chains rewrite: no other one "
-                    "can go on with its sessions; use --then reset"
-                )
+                raise Conflict(f"chain {name!r} is in {admission.no_refuge(record.segment)}")
             removal = OperationRecord(operation_id, "remove", name, "running", now, author)
             adding = snapshot.operation(before.operation)
             if adding is not None and before.operation == record.operation:

@@ -159,11 +159,7 @@ class _Chains:
     def _remove(self, record: ChainRecord) -> None:
         end, segment = self._terms.deadline, self._wanted.segments.get(record.segment)
         if end and end.then == "rebalance" and segment and segment.rewrites:
-            text = (
-                f"it is in segment {record.segment!r}, whose chains rewrite: no other one can go on with its "
-                "sessions; use --then reset"
-            )
-            self._fault(record.name, text)
+            self._fault(record.name, f"it is in {admission.no_refuge(record.segment)}")
         at, then = (end.at, end.then) if end else (None, None)
         operation = self._terms.operation
         after = replace(record, goal=Goal.ABSENT, operation=operation, deadline=at, then=then)
