@@ -228,6 +228,9 @@ class Line:
             if ticket.flags & ACK:
                 self._acked |= ticket.side
         session = ticket.session
+        if session.ended and session.after is not None and not (session.knew(chain) or session.after.chains):
+            # On the bypass, the next connection's SYN has overtaken it: both go where that one goes.
+            session.after.chains[chain] = now
         others = (ticket.before, *session.later())
         if now <= session.left.get(chain, -1) or any(other and other.has(chain, now) for other in others):
             return False
@@ -259,6 +262,7 @@ class Line:
         for session in self._known():
             if chain is not None and not session.chains:
                 session.chains[chain] = now
+                session.begun = now if session.begun is None else session.begun
             session.ended = True
         self._reset_at = now
         if self.crossed_at is None:

@@ -7,9 +7,13 @@ from lb_adapter.core.oracle_splice import Splice
 
 
 class Orphans:
-    """Keys whose sessions began before a loss, and that nobody knew after it. Times are ms."""
+    """Keys whose sessions began before a loss, and that nobody knew after it. Times are ms.
 
-    def __init__(self) -> None:
+    What was answered before the loss is under way for up to `transit`, and begins a session only then.
+    """
+
+    def __init__(self, transit: int) -> None:
+        self._transit = transit
         self._lost: dict[bytes, tuple[int, Pin]] = {}
         self._unpinned: list[tuple[int, frozenset[bytes]]] = []
         self._found: dict[bytes, int] = {}
@@ -30,8 +34,9 @@ class Orphans:
 
     def has(self, key: bytes, begun: int) -> bool:
         """Is the session of this key, whose connection began then, one of them?"""
-        unpinned = any(begun <= when and key not in pins for when, pins in self._unpinned)
-        return unpinned or begun <= self._found.get(key, -1)
+        answered = begun - self._transit
+        unpinned = any(answered <= when and key not in pins for when, pins in self._unpinned)
+        return unpinned or (key in self._found and answered <= self._found[key])
 
 
 def _knows(pin: Pin | None, lost: Pin) -> bool:

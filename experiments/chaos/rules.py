@@ -60,9 +60,9 @@ class ForwardOnly(Splice):
     """Server traffic does not refresh the master's pin."""
 
     def _refresh(self, parsed: Parsed, now: int, flags: int, side: int) -> int | None:
-        if side == FROM_SERVER:
-            pin = self._look(parsed, now)
-            return None if pin is None else pin.slot
+        pin = self._look(parsed, now)
+        if side == FROM_SERVER and pin is not None and pin.state is not State.RESET:
+            return pin.slot
         return super()._refresh(parsed, now, flags, side)
 
 

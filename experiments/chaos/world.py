@@ -127,8 +127,8 @@ class World:
         self.now = 1000
         self.outcome = Outcome()
         self.paths: list[Path] = []
-        self._orphans = Orphans()
         self._transit = round(options.timeouts.transit * 1000)
+        self._orphans = Orphans(self._transit)
         self._bypass = {side: self._way() for side in (FROM_CLIENT, FROM_SERVER)}
         # Packets and hosts, and what the daemons and their management do.
         self._traffic: list[Event] = []

@@ -185,6 +185,14 @@ class SessionTable:
         quiet = age(pin, now) > 4 * self.setup.times.transit
         return pin.state is State.CLOSING and quiet and self._may_move(pin, flags)
 
+    def _reopens(self, tombstone: Pin, flags: int, now: int) -> bool:
+        """For 2 D a SYN opens the next connection in the same chain: an ask may have been answered so."""
+        row = self._open(tombstone.slot)
+        young = age(tombstone, now) <= 2 * self.setup.times.transit
+        known = row is not None and row.generation == tombstone.generation and row.state != "closed"
+        from_chain = self._from_inner and not self._asked
+        return not from_chain and revives(flags) and young and known
+
     def _decides(self, pin: Pin, flags: int, now: int) -> bool:
         """May the slave follow this lease? With a SYN it asks: the client's, at once, may be placed anew."""
         return leased(pin, now, self.setup.times) and not opens(flags)
@@ -266,6 +274,8 @@ class SessionTable:
         pin = self._look(parsed, now)
         if pin is None or parsed.key is None or (side == FROM_CLIENT and self._gives_way(pin, flags, now)):
             return None
+        if pin.state is State.RESET and self._reopens(pin, flags, now):
+            return self._assign(parsed, now, pin.slot, "session_placed")
         if pin.state is State.RESET and revives(flags):
             return None
         if pin.state is State.RESET:

@@ -155,6 +155,14 @@ INLINE __u32 choose(struct env *e, const struct session_key *key)
 	return slot;
 }
 
+/* The word of a key's first packet. Where chains rewrite, an ask alone makes no key this side's own (rule 2). */
+INLINE __u64 first_word(struct env *e, const struct frame *f, __u32 slot, __u32 generation)
+{
+	__u32 outer = e->c->rewrites && e->from_inner == FROM_BYPASS ? FOREIGN : e->outer;
+
+	return pin_word(outer, slot, generation, first_state(f), e->now);
+}
+
 /*
  * Write key -> slot unless a pin in force is there, and say which slot holds now. An expired pin is replaced
  * in place: delete-and-insert would leave a moment in which a second packet of the key is placed on its own.
@@ -169,8 +177,7 @@ INLINE __u32 assign(struct env *e, struct frame *f, __u32 slot, __u32 reason)
 		return NO_SLOT;
 	if (e->from_inner && e->c->outers > 1)
 		e->outer = leaf_outer(e, hash_key(&f->key));
-	fresh = pin_word(e->c->rewrites && e->from_inner == FROM_BYPASS ? FOREIGN : e->outer, slot, s->generation,
-			 first_state(f), e->now);
+	fresh = first_word(e, f, slot, s->generation);
 	/* Twice: the walk may take an expired pin away between the two steps, and that is not a full table. */
 	for (int i = 0; i < 2 && !pin; i++) {
 		if (!leaf_insert(e, &f->key, fresh)) {
@@ -219,15 +226,31 @@ INLINE __u32 assign(struct env *e, struct frame *f, __u32 slot, __u32 reason)
 }
 
 /*
- * A packet found a tombstone: NO_SLOT in any case, but only a SYN is placed anew. A packet that is overtaken by the reset
- * while it refreshes its pin goes on, as if it had come before.
+ * Does a SYN open the next connection in the chain of the one that was reset? For 2 D it does: the slave, told first,
+ * may have asked about this SYN or a copy of it before the reset came here, and what was answered then is the slave's
+ * lease. A closed chain teaches no lease; what comes out of a chain has crossed that one, and says so itself.
  */
-INLINE __u32 at_tombstone(struct env *e, struct pin *pin, __u64 word, __u8 flags, int only_look)
+INLINE int reopens(struct env *e, __u64 word, __u8 flags)
 {
-	if (revives(flags) && !only_look)
+	const struct slot *s = open_slot(e, pin_slot(word));
+
+	return e->from_inner != FROM_CHAIN && revives(flags) && pin_age(word, e->now) <= 2 * e->c->transit_ms && s &&
+	       s->generation == pin_generation(word) && s->state != SLOT_CLOSED;
+}
+
+/*
+ * A packet found a tombstone. Only a SYN goes on: in the same chain, or with NO_SLOT to be placed anew. A packet that
+ * is overtaken by the reset while it refreshes its pin goes on, as if it had come before.
+ */
+INLINE __u32 at_tombstone(struct env *e, struct frame *f, struct pin *pin, __u64 word, __u8 flags, int only_look)
+{
+	if (only_look)
+		return meet_tombstone(e);
+	if (reopens(e, word, flags))
+		return assign(e, f, pin_slot(word), session_placed);
+	if (revives(flags))
 		return NO_SLOT;
-	if (!only_look)
-		leaf_swap(pin, word, pin_next(word, e->now, 0, SIDE_CLIENT, e->c));
+	leaf_swap(pin, word, pin_next(word, e->now, 0, SIDE_CLIENT, e->c));
 	return meet_tombstone(e);
 }
 
@@ -241,7 +264,7 @@ INLINE __u32 refresh(struct env *e, struct frame *f, __u8 flags, __u32 side, int
 		return NO_SLOT;
 	word = pin_read(pin);
 	if (is_tombstone(word))
-		return at_tombstone(e, pin, word, flags, only_look);
+		return at_tombstone(e, f, pin, word, flags, only_look);
 	UNROLL
 	for (int i = 0; i < CAS_TRIES; i++) {
 		word = pin_read(pin);

@@ -248,6 +248,17 @@ MASTER = (
     Probe("an ask on a tombstone", tcp4(ACK, 9100, back=True), ASK),
     Probe("a hint on a tombstone", tcp4(ACK, 9100, back=True), 3003),
     Probe("TCP SYN on a tombstone", tcp4(SYN, 9100)),
+    *(
+        probe
+        for chain, port in ((1, 9110), (2, 9120))
+        for probe in (
+            Probe(
+                f"TCP that will be reset, out of chain {chain}", tcp4(ACK, port, back=True), 3000 + 2 * chain
+            ),
+            Probe(f"TCP SYN on a fresh tombstone of chain {chain}", tcp4(SYN, port), reset=True),
+            Probe(f"TCP SYN on an old tombstone of chain {chain}", tcp4(SYN, port), reset=True, age=5),
+        )
+    ),
     Probe("TCP data over IPv6 on a tombstone", tcp6(ACK), reset=True),
     Probe("TCP SYN of a session of both", tcp4(SYN, 9200)),
     Probe("an ask about what the peer has", tcp4(ACK, 9200, back=True), ASK, foreign=True),

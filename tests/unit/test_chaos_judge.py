@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from catenary.session import End, SessionKey
 from experiments.chaos.judge import Line, Lines
+from experiments.chaos.orphans import Orphans
 from experiments.chaos.world import TIMEOUTS
 from lb_adapter.core.oracle import TCP, UDP
-from lb_adapter.core.oracle_pin import ACK, FIN, FROM_CLIENT, FROM_SERVER, RST, SYN, Times
+from lb_adapter.core.oracle_pin import ACK, FIN, FROM_CLIENT, FROM_SERVER, RST, SYN, Pin, State, Times
 from lb_adapter.core.setup import Order
 
 TIMES = Times.of(TIMEOUTS)
@@ -234,3 +236,33 @@ def test_the_answer_to_a_syn_that_was_placed_anew_may_be_there_first() -> None:
         if sent_again:
             made.sent(FROM_SERVER, SYN, 210, fresh=False)
         assert crossed(made, "b", 220) is breaks
+
+
+def test_an_ask_of_a_reset_connection_may_be_overtaken_by_the_next_ones_syn() -> None:
+    made = ordered("master", RESET)
+    late = made.sent(FROM_SERVER, ACK, 110, fresh=False)
+    syn = made.sent(FROM_SERVER, SYN, 111, fresh=True)
+    assert not made.entered(late, "b", 120), "the master met the SYN first"
+    assert not made.entered(syn, "b", 125)
+    assert crossed(made, "c", 130)
+    made = ordered("master", RESET)
+    late = made.sent(FROM_SERVER, ACK, 110, fresh=False)
+    syn = made.sent(FROM_SERVER, SYN, 111, fresh=True)
+    made.entered(late, "b", 120)
+    assert made.entered(syn, "c", 125), "then both go into one chain"
+
+
+def test_what_a_master_answered_before_it_lost_its_table_may_be_an_orphan() -> None:
+    orphans = Orphans(transit=100)
+    orphans.lose(Lost(overflow=True), 1000)  # type: ignore[arg-type]
+    assert orphans.has(b"key", 1100)
+    assert not orphans.has(b"key", 1101)
+    assert not orphans.has(b"pinned", 1000)
+
+
+@dataclass
+class Lost:
+    """A splice at its end."""
+
+    overflow: bool
+    pins: dict[bytes, Pin] = field(default_factory=lambda: {b"pinned": Pin(0, 1, State.OPENING, 0)})

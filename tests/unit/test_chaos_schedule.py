@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 
-from experiments.chaos.field.schedule import CROWDED, FAULTS, KILLS, ROOMY, SERVICES, STAGES, Kind, schedule
+from experiments.chaos.field.schedule import (
+    CROWDED,
+    FAULTS,
+    KILLS,
+    ROOMY,
+    SERVICES,
+    STAGES,
+    Kind,
+    rounds,
+    schedule,
+)
 
 EVERY = tuple(Kind)
 
@@ -41,3 +51,9 @@ def test_a_stage_without_a_fault_of_these_kinds_has_nothing_to_do() -> None:
 
 def test_a_killed_daemon_disturbs_the_services() -> None:
     assert KILLS < SERVICES < set(Kind)
+
+
+def test_many_faults_of_a_kind_are_spread_over_rounds() -> None:
+    assert rounds(3) == [3]
+    assert rounds(30) == [10, 10, 10]
+    assert rounds(11) == [10, 1]

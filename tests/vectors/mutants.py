@@ -71,6 +71,19 @@ MUTANTS = (
         "< 0)\n\t\t\t\treturn word;",
     ),
     Mutant("a SYN ends no tombstone", "pin.h", "return opens(flags) && !(flags", "return 0 && !(flags"),
+    Mutant(
+        "a SYN leaves the chain of a reset at once",
+        "place.h",
+        "revives(flags) && pin_age(word, e->now) <= 2 * e->c->transit_ms",
+        "revives(flags) && pin_age(word, e->now) < 0",
+    ),
+    Mutant(
+        "a SYN reopens a closed chain",
+        "place.h",
+        "s->generation == pin_generation(word) && s->state != SLOT_CLOSED;",
+        "s->generation == pin_generation(word);",
+        by_frames=False,
+    ),
     Mutant("a RST is answered", "splice.h", "!f->fragment.kind && !(flags & TCP_RST)", "!f->fragment.kind"),
     Mutant("a FIN has no number", "reset.h", "!!(flags & TCP_FIN)", "0"),
     Mutant(

@@ -138,8 +138,37 @@ def a_syn_begins_the_next_connection(make: Make) -> None:
     splice.configure(setup(entries=entries(1)))
     assert said(splice.outer(tcp("R"), 20)) == UNANSWERED
     assert said(splice.outer(tcp("SR"), 20)) == UNANSWERED
-    assert said(splice.outer(tcp("S"), 20)) == CHAIN1, "placed anew"
-    assert said(splice.outer(tcp("A"), 21)) == CHAIN1
+    assert said(splice.outer(tcp("S"), 21 + 2 * D)) == CHAIN1, "placed anew"
+    assert said(splice.outer(tcp("A"), 22 + 2 * D)) == CHAIN1
+
+
+def a_syn_soon_after_a_reset_stays_in_the_chain(make: Make) -> None:
+    """An ask may have been answered before the master was told: the server's next packets follow that answer."""
+    for where, told in (("outer", CHAIN0), ("ask", ("inner", 3, "ask_answered")), ("chain", None)):
+        splice = _opened(make)
+        splice.sweep(RESET, 10)
+        splice.configure(setup(entries=entries(1)))
+        if where == "outer":
+            assert said(splice.outer(tcp("S"), 10 + 2 * D)) == told
+        elif where == "ask":
+            assert said(splice.inner(answer("S", 4094), 10 + 2 * D)) == told
+        else:
+            splice.inner(answer("S", 5), 10 + 2 * D)
+            assert said(splice.outer(tcp("SA"), 11 + 2 * D)) == CHAIN1, (
+                "what has crossed a chain says so itself"
+            )
+            continue
+        assert said(splice.outer(tcp("SA"), 11 + 2 * D)) == CHAIN0
+        assert splice.counts["session_placed"] == 2
+
+
+def a_syn_soon_after_a_reset_leaves_a_chain_that_is_no_more(make: Make) -> None:
+    for changed in (replace(SLOTS[0], state="closed"), replace(SLOTS[0], generation=2), None):
+        splice = _opened(make)
+        splice.sweep(RESET, 10)
+        slots = {1: SLOTS[1]} if changed is None else {**SLOTS, 0: changed}
+        splice.configure(setup(slots=slots, entries=entries(1), designated=1))
+        assert said(splice.outer(tcp("S"), 11)) == CHAIN1
 
 
 def the_servers_syn_asks_and_is_placed(make: Make) -> None:
@@ -147,10 +176,11 @@ def the_servers_syn_asks_and_is_placed(make: Make) -> None:
     for splice in (master, slave):
         splice.sweep(RESET, 10)
     master.configure(setup(entries=entries(1)))
-    assert said(slave.outer(answer("S"), 20)) == ("inner", 4094, "ask_sent")
-    assert said(master.inner(answer("S", 4094), 21)) == ("inner", 5, "ask_answered")
-    assert said(slave.inner(answer("S", 5), 22)) == ("inner", 5, "to_chain")
-    assert said(slave.outer(answer("A"), 23)) == ("inner", 5, "to_chain"), "the answer became the lease"
+    later = 11 + 2 * D
+    assert said(slave.outer(answer("S"), later)) == ("inner", 4094, "ask_sent")
+    assert said(master.inner(answer("S", 4094), later)) == ("inner", 5, "ask_answered")
+    assert said(slave.inner(answer("S", 5), later)) == ("inner", 5, "to_chain")
+    assert said(slave.outer(answer("A"), later)) == ("inner", 5, "to_chain"), "the answer became the lease"
 
 
 def what_is_still_under_way_teaches_the_slave_nothing(make: Make) -> None:

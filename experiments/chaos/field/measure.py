@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -43,7 +44,8 @@ class Seen:
         """Long-lived sessions that did not go on, but for those orphaned when the master lost its tables."""
         return sum(len(row.cut) - _cut_as_orphans(row) for row in self.faults)
 
-    def violations(self) -> list[Finding]:
+    @cached_property
+    def violations(self) -> tuple[Finding, ...]:
         """Sessions that crossed two chains, or none.
 
         But for as many as one loss of the master's tables orphaned, of those that it may have: TCP sessions
@@ -54,7 +56,7 @@ class Seen:
             orphans = [item for item in found if self._may_be_orphaned(item.session, row)]
             excused = orphans[: row.orphaned - _cut_as_orphans(row)]
             found = [item for item in found if item not in excused]
-        return found
+        return tuple(found)
 
     def rested(self) -> int:
         """Sessions that went into another chain when none had seen them for longer than their timeout.
@@ -75,7 +77,7 @@ class Seen:
     def _visits(self, session: int) -> list[tuple[int, int]]:
         """When each network function saw it, first and last (ns), in order of the first."""
         seen: dict[str, tuple[int, int]] = {}
-        for record in self.recording.records[self.recording.records["key"]["session"] == session]:
+        for record in self._records(session):
             place, counts = self.recording.places[record["key"]["place"]], record["counts"]
             if place.kind is PlaceKind.NF:
                 first, last = seen.get(place.nf, (int(counts["first_ns"]), 0))
@@ -106,7 +108,7 @@ class Seen:
 
     def crossed(self) -> list[float]:
         """The moments (s, monotonic) at which sessions were first seen where they must not be."""
-        return sorted(self._crossing(item.session) for item in self.violations())
+        return sorted(self._crossing(item.session) for item in self.violations)
 
     def across(self, row: Row) -> tuple[int, int]:
         """What the witness saw both before a fault and after it: sessions, and those from the server side."""
@@ -121,9 +123,20 @@ class Seen:
         return self.recording.key(session).kind == TCP and older and moved
 
     def _counts(self, session: int) -> Array:
-        records = self.recording.records
-        counts: Array = records[records["key"]["session"] == session]["counts"]
+        counts: Array = self._records(session)["counts"]
         return counts
+
+    def _records(self, session: int) -> Array:
+        by_session, sessions = self._index
+        first, end = np.searchsorted(sessions, [session, session + 1])
+        return self.recording.records[by_session[first:end]]
+
+    @cached_property
+    def _index(self) -> tuple[Array, Array]:
+        """The records by session, and the session of each of these."""
+        sessions = self.recording.records["key"]["session"]
+        by_session = np.argsort(sessions, kind="stable")
+        return by_session, sessions[by_session]
 
     def _crossing(self, session: int) -> float:
         """When it came to a second network function, or else its first packet."""
@@ -148,7 +161,7 @@ def figures(stages: Sequence[Seen]) -> dict[str, Figure]:
         "sessions": Figure(sum(seen.verdict.sessions for seen in stages), "real sessions"),
         "changes": Figure(sum(seen.changes for seen in stages), "changes of the chain set"),
         "faults": Figure(len(faults), "faults"),
-        "violations": Figure(sum(len(seen.violations()) for seen in stages), "sessions"),
+        "violations": Figure(sum(len(seen.violations) for seen in stages), "sessions"),
         "rested_sessions": Figure(
             sum(seen.rested() for seen in stages), "went on elsewhere after more than their timeout"
         ),

@@ -17,7 +17,7 @@ from experiments.chaos.field.churn import Churn
 from experiments.chaos.field.faults import fault
 from experiments.chaos.field.measure import DRAINS, Seen
 from experiments.chaos.field.scene import Probes, Scene
-from experiments.chaos.field.schedule import SERVICES, STAGES, Kind, Stage, Strike, schedule
+from experiments.chaos.field.schedule import SERVICES, STAGES, Kind, Stage, Strike, rounds, schedule
 from experiments.chaos.field.timeline import Note, Row
 from experiments.chaos.field.traffic import Traffic
 from experiments.chaos.part import Part
@@ -40,21 +40,26 @@ def attacked(kinds: Sequence[Kind], each: int, seed: int, results: Path, console
     (results / "timeline.txt").unlink(missing_ok=True)
     stages = []
     for stage in STAGES:
-        strikes = schedule(stage, seed, each, kinds)
-        if strikes:
-            stages.append(_Run(stage, strikes, results, console).whole())
+        for turn, many in enumerate(rounds(each)):
+            strikes = schedule(stage, seed + turn, many, kinds)
+            if strikes:
+                name = f"{stage.name}-{turn + 1}" if turn else stage.name
+                stages.append(_Run(stage, name, strikes, results, console).whole())
     console.print(f"written: {results}/timeline.txt", soft_wrap=True)
     claimed = measure.claims(kinds, each)
-    found = [str(item) for seen in stages for item in seen.violations()]
+    found = [str(item) for seen in stages for item in seen.violations]
     facts = {"timeouts_s": {stage.name: asdict(stage.timeouts) for stage in STAGES}, "each": each}
     return Part(measure.figures(stages), claimed, found[:SHOWN], facts)
 
 
 class _Run:
-    """One stage."""
+    """One round of one stage."""
 
-    def __init__(self, stage: Stage, strikes: Sequence[Strike], results: Path, console: Console) -> None:
+    def __init__(
+        self, stage: Stage, name: str, strikes: Sequence[Strike], results: Path, console: Console
+    ) -> None:
         self._stage = stage
+        self._name = name
         self._strikes = strikes
         self._results = results
         self._console = console
@@ -69,7 +74,7 @@ class _Run:
         with ExitStack() as undo:
             undo.callback(testbed.stop)
             undo.push(self._keep(testbed, rows))
-            self._say(f"{stage.name}: building the testbed, session tables of {stage.sessions}")
+            self._say(f"{self._name}: building the testbed, session tables of {stage.sessions}")
             testbed.start()
             taps = undo.enter_context(Taps(places_of(testbed.network), Limits.of(stage.timeouts)))
             probes = Probes(testbed)
@@ -84,7 +89,7 @@ class _Run:
                 self._watch_drains(churn)
             churn.stop()
             recording = taps.snapshot({nf: (nf,) for nf in FIG4.nfs})
-        recording.save(self._results / f"{stage.name}.npz")
+        recording.save(self._results / f"{self._name}.npz")
         drains, verdict = tuple(churn.drains), judge(recording)
         seen = Seen(tuple(rows), drains, churn.changes, verdict, recording, stage.timeouts)
         self._write(rows, seen.crossed())
@@ -153,13 +158,13 @@ class _Run:
 
     def _write(self, rows: Sequence[Row], crossed: Sequence[float]) -> None:
         with (self._results / "timeline.txt").open("a") as file:
-            file.write(timeline.text(f"stage {self._stage.name}", rows, self._notes, crossed))
+            file.write(timeline.text(f"stage {self._name}", rows, self._notes, crossed))
 
     def _keep(self, testbed: Testbed, rows: Sequence[Row]) -> Callable[..., None]:
         """Keep the services' logs, for whoever wants to know more; and what was seen, if the run breaks."""
 
         def leave(kind: type[BaseException] | None, *_: object) -> None:
-            target = self._results / "logs" / self._stage.name
+            target = self._results / "logs" / self._name
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir(parents=True)
             for log in testbed.run_dir.glob("*.log"):

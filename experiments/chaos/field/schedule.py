@@ -98,6 +98,13 @@ CROWDED = Stage(
     frozenset({Kind.FULL_TABLE}),
 )
 STAGES = (ROOMY, CROWDED)
+ROUND = 10
+"""Faults of a kind, after which everything is built anew."""
+
+
+def rounds(each: int) -> list[int]:
+    """How many faults of every kind in each round of a stage: a witness can note so many sessions only."""
+    return [min(ROUND, each - done) for done in range(0, each, ROUND)]
 
 
 def schedule(stage: Stage, seed: int, each: int, kinds: Sequence[Kind]) -> tuple[Strike, ...]:
