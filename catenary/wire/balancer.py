@@ -1,0 +1,281 @@
+"""What load balancers are told and tell: the management system their orders, each other the chain set."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, Strict, StrictBool, model_validator
+
+from catenary import session as _session
+from catenary.chain import WEIGHT_DEFAULT, PairState
+from catenary.wire.common import Affinity, Model, Name, SessionText, Tags, VlanId, Weight, checked, examples
+
+PROTOCOL = 2
+"""Version of what master and slave say to each other; both refuse another one."""
+
+Epoch = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
+Slot = Annotated[int, Strict(), Field(ge=0, lt=1024)]
+Generation = Annotated[int, Strict(), Field(ge=0, lt=1024)]
+Idle = Annotated[float, Strict(), Field(ge=0, le=1e6)]
+"""Seconds without a packet; in ms it fits 32 bits."""
+Role = Literal["master", "slave"]
+Then = Literal["reset", "rebalance"]
+"""What becomes of the sessions that are left when a removal's deadline has come."""
+
+
+class PairAdd(Tags):
+    """A tag pair to add, with the weight of its chain (0 = cordoned)."""
+
+    weight: Weight = WEIGHT_DEFAULT
+
+
+class Change(Model):
+    """Several adds and removes in one epoch. All of it happens, or nothing.
+
+    `cancel` takes back pairs that cool down, `forget` frees pairs that are drained; `expect_epoch`, when
+    given, must be the present one. While the session table overflows the chain set may not change, unless
+    `force`.
+    """
+
+    model_config = examples({"add": [{"forward": 6, "reverse": 7}], "remove": [{"forward": 2, "reverse": 3}]})
+
+    add: list[PairAdd] = []
+    remove: list[Tags] = []
+    cancel: list[Tags] = []
+    forget: list[Tags] = []
+    expect_epoch: Epoch | None = None
+    force: StrictBool = False
+
+
+class PairView(PairAdd):
+    """A tag pair as an LB holds it. `slot` and `generation` are what pins store."""
+
+    slot: Slot
+    generation: Generation
+    state: PairState
+
+
+class FreeSlot(Model):
+    """A slot that no pair has now, with the last generation that it had."""
+
+    slot: Slot
+    generation: Generation
+
+
+class ChainSet(Model):
+    """The chain set of a segment at one epoch: the answer to a change, and what a master sends its slave.
+
+    `designated` is the slot that carries what is no session; None while there is no chain. `free` are slots
+    that were used: who begins anew by this must not give their generations twice.
+    """
+
+    segment: Name
+    epoch: Epoch
+    designated: Slot | None
+    pairs: list[PairView]
+    free: list[FreeSlot] = []
+
+
+class ChainSetUpdate(Model):
+    """Master to slave: the chain set of a new epoch. Only the master that greeted last is obeyed."""
+
+    master_id: str
+    chain_set: ChainSet
+
+
+_Timeout = Annotated[float, Strict()]
+
+
+def _timeout(name: str) -> Any:
+    """Default, meaning and bounds as the vocabulary has them."""
+    known: Any = _session.Timeouts.__dataclass_fields__[name]
+    bounds: Any = {"minimum": _session.TIMEOUT_MIN, "maximum": _session.TIMEOUT_MAX}
+    return Field(known.default, description=known.metadata["meaning"], json_schema_extra=bounds)
+
+
+class TimeoutsModel(Model):
+    """`catenary.session.Timeouts` on the wire, in seconds."""
+
+    tcp_opening: _Timeout = _timeout("tcp_opening")
+    tcp_established: _Timeout = _timeout("tcp_established")
+    tcp_closing: _Timeout = _timeout("tcp_closing")
+    udp: _Timeout = _timeout("udp")
+    other: _Timeout = _timeout("other")
+    neighbour: _Timeout = _timeout("neighbour")
+    lease: _Timeout = _timeout("lease")
+    transit: _Timeout = _timeout("transit")
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        checked(self.timeouts)
+        return self
+
+    def timeouts(self) -> _session.Timeouts:
+        return _session.Timeouts(**self.model_dump())
+
+
+class Handshake(Model):
+    """Master to slave, at start and whenever either of them restarted: all that the slave must know."""
+
+    protocol: Annotated[int, Strict()] = PROTOCOL
+    master_id: str
+    ask_id: VlanId
+    affinity: Affinity
+    timeouts: TimeoutsModel
+    chain_set: ChainSet
+
+
+class HandshakeReply(Model):
+    protocol: int = PROTOCOL
+    slave_id: str
+    epoch: Epoch
+    capacity: int
+    """Sessions that its table has room for."""
+
+
+class PairActivity(Tags):
+    """The answer to "active?" of one pair at one LB: `active` is false once nothing of it is left there."""
+
+    state: PairState
+    active: bool
+    sessions: int
+
+
+class PairStats(Tags):
+    """Counters of one pair at one LB since its generation began; forward = client to server.
+
+    `reset` and `moved` count sessions that an order ended.
+    """
+
+    slot: int
+    state: PairState
+    sessions: int
+    new_sessions: int
+    forward_packets: int
+    forward_bytes: int
+    reverse_packets: int
+    reverse_bytes: int
+    reset: int = 0
+    moved: int = 0
+
+
+class BalancerStats(Model):
+    """Statistics of an LB; a master's include its slave's as `peer` (null when it can't be reached)."""
+
+    role: Role
+    segment: Name
+    epoch: int
+    pins: int
+    capacity: int
+    overflow: bool
+    pairs: list[PairStats]
+    counters: dict[str, int]
+    peer: BalancerStats | None = None
+
+
+class Rebalance(Model):
+    """A re-balance request: new sessions only. With `weights`, these are the operator's from now on.
+
+    While the session table overflows weights may not change, unless `force`. With `move_idle`, sessions
+    without a packet for as many seconds, but no less than lease + 2 D, are placed anew at their next one.
+    """
+
+    model_config = examples({}, {"weights": [{"forward": 2, "reverse": 3, "weight": 50}], "move_idle": 300})
+
+    weights: list[PairAdd] = []
+    force: StrictBool = False
+    move_idle: Idle | None = None
+
+
+class Rebalanced(ChainSet):
+    """The chain set, and how many idle sessions were let go."""
+
+    moved: int = 0
+
+
+class Ending(Model):
+    """End what is left of a pair that is being removed: `reset` tells both ends, `rebalance` moves them."""
+
+    then: Then
+
+
+class PairEnded(PairActivity):
+    """How many sessions of a pair were reset and moved since it began; `sessions` are left."""
+
+    reset: int
+    moved: int
+
+
+class SessionOrder(Model):
+    """Reset one session, or move it to another chain."""
+
+    key: SessionText
+    mode: Literal["reset", "move"]
+
+
+class SessionView(Model):
+    """A session at a master: its chain's tags, none if it was reset or its chain is just being forgotten."""
+
+    key: SessionText
+    state: str
+    tags: Tags | None
+
+
+class SweepOrder(Model):
+    """Master to slave: let go of what the master is about to end.
+
+    Sessions of one generation of a slot, of one key, or without a packet for `idle` s; of several of these,
+    what is all of it. One of them must be given: nobody ends all sessions by mistake.
+    """
+
+    master_id: str
+    mode: Literal["reset", "delete"]
+    slot: Slot | None = None
+    generation: Generation | None = None
+    idle: Idle = 0.0
+    key: SessionText | None = None
+
+    @model_validator(mode="after")
+    def _limited(self) -> Self:
+        if (self.slot is None) != (self.generation is None):
+            raise ValueError("slot and generation go together: a slot alone is another chain's next time")
+        if self.slot is None and self.key is None and not self.idle:
+            raise ValueError("this would end all sessions: give slot and generation, key, or idle")
+        return self
+
+
+class Swept(Model):
+    reset: int
+    moved: int
+
+
+class PeerHealth(Model):
+    """`instance` is the process that the peer is, if it is known.
+
+    `lag`, where chains rewrite: s since the last exchange of keys began. What is younger, a loss would lose.
+    """
+
+    url: str | None
+    connected: bool
+    instance: str | None = None
+    reason: str | None = None
+    lag: float | None = None
+
+
+class BalancerHealth(Model):
+    """How an LB is, and what it runs with. A slave has ask ID and timeouts from its master, once they met.
+
+    `reason` says what the daemon's last tick failed at; what its peer lacks is there.
+    """
+
+    status: Literal["ok", "degraded"]
+    reason: str | None = None
+    role: Role
+    segment: Name
+    data_plane: str
+    epoch: int
+    instance: str
+    ask_id: VlanId | None
+    timeouts: TimeoutsModel
+    rewrites: bool
+    peer: PeerHealth

@@ -1,0 +1,118 @@
+"""What the messages of all services have in common: their base, and names, tags and sessions in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.config import JsonDict
+
+from catenary import chain as _chain
+from catenary import session as _session
+from catenary import tags as _tags
+from catenary.chain import WEIGHT_MAX
+from catenary.errors import CatenaryError
+
+FAULTS_SHOWN = 10
+T = TypeVar("T")
+Name = Annotated[
+    str,
+    AfterValidator(lambda name: checked(lambda: _chain.check_name(name))),
+    WithJsonSchema({"type": "string", "pattern": f"^{_chain.NAME}$"}),
+]
+VlanId = Annotated[
+    int,
+    Strict(),
+    AfterValidator(lambda vid: checked(lambda: _tags.check_vlan_id(vid))),
+    WithJsonSchema({"type": "integer", "minimum": _tags.VLAN_ID_MIN, "maximum": _tags.VLAN_ID_MAX}),
+]
+SessionText = Annotated[
+    str,
+    AfterValidator(lambda text: checked(lambda: _session.SessionKey.parse(text)).text),
+    Field(
+        description="a session: PROTOCOL END END",
+        examples=["tcp 10.0.0.1:4000 10.0.0.2:80", "udp [fd00::1]:53 [fd00::2]:4000 vlan=5"],
+    ),
+]
+"""A session, written as `SessionKey.parse` reads it."""
+Weight = Annotated[int, Strict(), Field(ge=0, le=WEIGHT_MAX)]
+Affinity = Literal["session", "addresses", "client"]
+
+
+def checked(call: Callable[[], T]) -> T:
+    """Run a validator of the vocabulary; pydantic wants its refusals as `ValueError`."""
+    try:
+        return call()
+    except CatenaryError as error:
+        raise ValueError(error.detail) from error
+
+
+class Model(BaseModel):
+    """Base of all messages: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def examples(*bodies: JsonDict) -> ConfigDict:
+    """What stands as examples on the OpenAPI page."""
+    return ConfigDict(json_schema_extra={"examples": [*bodies]})
+
+
+class Problem(Model):
+    """An error (RFC 9457), sent as `application/problem+json`."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    instance: str | None = None
+
+
+class Tags(Model):
+    """A tag pair."""
+
+    forward: VlanId
+    reverse: VlanId
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        checked(self.pair)
+        return self
+
+    def pair(self) -> _tags.TagPair:
+        return _tags.TagPair(self.forward, self.reverse)
+
+    @classmethod
+    def of(cls, pair: _tags.TagPair) -> Self:
+        return cls(forward=pair.forward, reverse=pair.reverse)
+
+
+def explain(faults: Sequence[Any]) -> str:
+    """One line of text for the `errors()` of a pydantic refusal: each place, its fault and its value.
+
+    What is long is cut, and so is a list of many faults.
+    """
+    lines = []
+    for item in faults[:FAULTS_SHOWN]:
+        place = _cut(".".join(str(part) for part in item["loc"] if part != "body"))
+        fault = _cut(item["msg"].removeprefix("Value error, "))
+        value = item.get("input")
+        hidden = isinstance(value, dict | list) or item["type"] in ("value_error", "refused")
+        shown = "" if hidden else f" (got {_cut(repr(value))})"
+        lines.append(f"{place}: {fault}{shown}" if place else f"{fault}{shown}")
+    if len(faults) > FAULTS_SHOWN:
+        lines.append(f"and {len(faults) - FAULTS_SHOWN} more")
+    return "; ".join(lines)
+
+
+def _cut(text: str, size: int = 250) -> str:
+    return text if len(text) <= size else f"{text[:size]}..."

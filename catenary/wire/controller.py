@@ -1,0 +1,92 @@
+"""What the controller is told and tells: chains to steer, rules, the network and its segments."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from catenary.wire.common import Model, Name, Tags, examples
+
+
+class SteerRequest(Model):
+    """Carry this tag pair through these NFs, in forward order."""
+
+    model_config = examples({"segment": "main", "tags": {"forward": 2, "reverse": 3}, "nfs": ["n1"]})
+
+    segment: Name
+    tags: Tags
+    nfs: list[Name] = Field(min_length=1)
+
+
+class SteeredChain(SteerRequest):
+    """A chain as steered: `path` names every switch and NF in forward order from master to slave LB."""
+
+    name: Name
+    cookie: int
+    path: list[str]
+    rules: int
+    installed: bool
+    waiting_for: list[str] = []
+
+
+class RuleView(Model):
+    """One OpenFlow rule with its counters; `installed` is false when the switch does not show it."""
+
+    switch: Name
+    table: int
+    priority: int
+    cookie: int
+    match: dict[str, str | int]
+    actions: list[str]
+    packets: int
+    bytes: int
+    installed: bool
+
+
+class PortRef(Model):
+    switch: Name
+    port: str
+
+
+class LinkView(Model):
+    a: PortRef
+    b: PortRef
+
+
+class SwitchView(Model):
+    name: Name
+    dpid: int
+    connected: bool
+    ports: list[str]
+    dropped_packets: int = 0
+
+
+class TopologyView(Model):
+    switches: list[SwitchView]
+    links: list[LinkView]
+    attachments: dict[str, PortRef]
+
+
+class SegmentView(Model):
+    """Whether a segment's pair is in the way of the traffic.
+
+    `ago` are the seconds since it was inserted; None if it is not, or stood there from the beginning.
+    """
+
+    name: Name
+    inserted: bool
+    ago: float | None = None
+
+
+class NetworkView(Model):
+    """The network that the controller steers through."""
+
+    revision: str
+
+
+class ControllerHealth(Model):
+    status: Literal["ok", "degraded"]
+    switches_connected: int
+    switches_expected: int
+    reason: str | None = None
