@@ -1,5 +1,5 @@
-"""What every request to a service gets, whatever becomes of it: an ID, a bound on its body, a line in the
-log, and an answer."""
+"""What every request to a service gets, whatever becomes of it: an ID, a check who asks, a bound on its
+body, a line in the log, and an answer."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from catenary import request_id
+from catenary import guard, request_id
+from catenary.errors import Forbidden, Unauthorized
 from catenary.problems import problem
 
 BODY_LIMIT = 1 << 20
 """Bytes of a request's body, unless its path has a limit of its own."""
-READS = ("GET", "HEAD", "OPTIONS")
+POLICY_VIOLATION = 1008
+"""Why a web socket is refused (RFC 6455)."""
 _log = structlog.get_logger("rest")
 
 
 class Access:
-    """ASGI middleware. `limits`: bytes of the bodies of these paths.
+    """ASGI middleware. `token`: what callers need, if any; `limits`: bytes of the bodies of these paths.
 
     A handler says why it refuses in `scope["state"]["refusal"]`, and that its call is none of an operator
     in `scope["state"]["quiet"]`.
     """
 
-    def __init__(self, app: ASGIApp, limits: Mapping[str, int]) -> None:
+    def __init__(self, app: ASGIApp, token: str | None, limits: Mapping[str, int]) -> None:
         self._app = app
+        self._token = token
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._pass_on(scope, receive, send)
             return
         scope.setdefault("state", {})
         served = request_id.accept(Headers(scope=scope).get(request_id.HEADER))
@@ -51,13 +54,38 @@ class Access:
 
         with request_id.bound(served):
             try:
+                self._check(scope)
                 await self._app(scope, _bounded(receive, limit), answer)
+            except (Unauthorized, Forbidden) as error:
+                scope["state"]["refusal"] = error.detail
+                headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else None
+                refusal = problem(error.status, error.detail, _path(scope), error.title, headers)
+                await refusal(scope, receive, answer)
             except Exception as error:
                 _log.exception("failed", method=scope["method"], path=_path(scope))
                 if started:
                     raise  # the rest of a stream is missing: only a cut connection says so
                 fault = f"unexpected {type(error).__name__}: the log of this service tells more"
                 await problem(500, fault, _path(scope))(scope, receive, answer)
+
+    def _check(self, scope: Scope) -> None:
+        """Raises `Unauthorized` or `Forbidden`, before anything of the request is looked at."""
+        headers = Headers(scope=scope)
+        if scope["path"].startswith(guard.GUARDED):
+            guard.check_token(headers, self._token)
+        if scope["method"] not in guard.READS:
+            guard.check_page(headers, self._token)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A start or an end, or a web socket: what a page sends by one may be a change."""
+        try:
+            if scope["type"] == "websocket":
+                guard.check_page(Headers(scope=scope), self._token)
+        except Forbidden as error:
+            _log.warning("refused", path=_path(scope), reason=error.detail)
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+        else:
+            await self._app(scope, receive, send)
 
 
 def _bounded(receive: Receive, limit: int) -> Receive:
@@ -81,7 +109,7 @@ def _tell(scope: Scope, status: int, seconds: float) -> None:
     state = scope["state"]
     if "refusal" in state:
         _log.warning("refused", **fields, reason=state["refusal"])
-    elif scope["method"] in READS or state.get("quiet"):
+    elif scope["method"] in guard.READS or state.get("quiet"):
         _log.debug("answered", **fields)
     else:
         _log.info("answered", **fields)

@@ -36,6 +36,14 @@ class Unauthorized(CatenaryError):
     exit_code = 2
 
 
+class Forbidden(CatenaryError):
+    """A change that a web page of another site asks a browser for (HTTP 403)."""
+
+    status = 403
+    title = "Forbidden"
+    exit_code = 2
+
+
 class NotFound(CatenaryError):
     """A name that nothing bears (HTTP 404)."""
 
@@ -86,6 +94,7 @@ class Unsupported(CatenaryError):
 _ERRORS = (
     InvalidValue,
     Unauthorized,
+    Forbidden,
     NotFound,
     Conflict,
     PreconditionFailed,

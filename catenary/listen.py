@@ -10,6 +10,14 @@ from catenary.errors import InvalidValue
 from catenary.token import read_token
 
 
+def is_loopback(host: str) -> bool:
+    """Is this address or name one that only this machine reaches?"""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 @dataclass(frozen=True)
 class Listen:
     """Where a service listens, and what protects it.
@@ -28,17 +36,11 @@ class Listen:
             raise InvalidValue(f"port {self.port} is out of range: use 0..65535")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise InvalidValue("TLS needs both a certificate (--tls-cert) and its key (--tls-key)")
-        if not self._is_loopback() and (self.tls_cert is None or self.token_file is None):
+        if not is_loopback(self.host) and (self.tls_cert is None or self.token_file is None):
             raise InvalidValue(
                 f"refusing to listen on {self.host}: an address other than loopback needs "
                 "--tls-cert, --tls-key and --token-file"
             )
-
-    def _is_loopback(self) -> bool:
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
 
     @property
     def url(self) -> str:

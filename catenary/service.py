@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import signal
 import socket
 from collections.abc import Mapping
@@ -10,23 +9,23 @@ from functools import partial
 from typing import Any
 
 import uvicorn
-from fastapi import Depends, FastAPI, Request, Security
+from fastapi import FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from catenary import __version__
 from catenary.access import Access
-from catenary.errors import CatenaryError, Conflict, InvalidValue, Unauthorized
+from catenary.errors import CatenaryError, Conflict, InvalidValue
 from catenary.listen import Listen
 from catenary.openapi import document
 from catenary.problems import problem
 from catenary.wire import explain
 
-_REFUSALS = {Unauthorized.status, Conflict.status, InvalidValue.status}
-"""What goes into the log: a caller that has no right to ask, or asks for what can't be."""
+_REFUSALS = {Conflict.status, InvalidValue.status}
+"""What goes into the log: a caller that asks for what can't be."""
 
 
 def create_app(
@@ -42,30 +41,24 @@ def create_app(
     `tags` group its calls, with a word on each. `limits`: bytes of a request's body, of paths that need more
     than `catenary.access.BODY_LIMIT`.
     """
+    # For the OpenAPI page: `Access` asks for the token, before a body is read.
     bearer = HTTPBearer(
         scheme_name="token", description="The token that the service was given.", auto_error=False
     )
-
-    async def authorize(given: HTTPAuthorizationCredentials | None = Security(bearer)) -> None:
-        said = given.credentials if given else ""
-        if token is not None and not hmac.compare_digest(said.encode(), token.encode()):
-            raise Unauthorized("this service needs its token: send 'Authorization: Bearer TOKEN'")
-
     app = FastAPI(
         title=title,
         version=__version__,
         lifespan=lifespan,
-        dependencies=[] if token is None else [Depends(authorize)],
+        dependencies=[] if token is None else [Security(bearer)],
         openapi_tags=[{"name": name, "description": text} for name, text in (tags or {}).items()],
         generate_unique_id_function=lambda route: route.name,
     )
     app.openapi = partial(document, app, token=token is not None)  # type: ignore[method-assign]
-    app.add_middleware(Access, limits=limits or {})
+    app.add_middleware(Access, token=token, limits=limits or {})
 
     @app.exception_handler(CatenaryError)
     async def _catenary(request: Request, error: CatenaryError) -> JSONResponse:
-        headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else None
-        return _refuse(request, error.status, error.detail, error.title, headers)
+        return _refuse(request, error.status, error.detail, error.title)
 
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -97,11 +90,10 @@ def _refuse(
     status: int,
     detail: str,
     title: str | None = None,
-    headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     if status in _REFUSALS:
         request.state.refusal = detail
-    return problem(status, detail, request.url.path, title, headers)
+    return problem(status, detail, request.url.path, title)
 
 
 def server(app: FastAPI, listen: Listen) -> uvicorn.Server:
