@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -89,7 +90,7 @@ class Applying:
         estimate = Costs(self._network.config, loads, options.deadline)
         return PlanView(
             revision=view.revision,
-            token=_token(view.revision, wanted),
+            token=_token(view.revision, wanted, decision, options),
             changes=decision.changes,
             refused=[PlanFault(key=list(fault.key), text=fault.text) for fault in faults],
             segments=estimate.segments(snapshot.chains, decision.records),
@@ -113,7 +114,10 @@ class Applying:
                 decision = self._decide(wanted, snapshot, options, operation_id)
                 if not decision.changes and not decision.faults:
                     return None
-                self._check(wanted, decision, self._view(snapshot).revision, condition)
+                revision = self._view(snapshot).revision
+                unchanged(condition.match, revision, "the configuration")
+                _check_token(condition.token, _token(revision, wanted, decision, options))
+                self._check_faults(wanted, decision, planned=condition.token is not None)
                 names = tuple(record.name for record in decision.records)
                 now = self._manager.now()
                 operation = OperationRecord(operation_id, "apply", "", "running", now, author, chains=names)
@@ -156,13 +160,8 @@ class Applying:
         terms = Terms(operation, now, options.force, end)
         return planning.decide(self._network.config, wanted, snapshot.chains, terms)
 
-    def _check(self, wanted: ServiceConfig, decision: Decision, revision: str, condition: Condition) -> None:
-        unchanged(condition.match, revision, "the configuration")
-        if condition.token is not None and condition.token != _token(revision, wanted):
-            raise Conflict(
-                "this plan is stale, for the document or what is in force changed: plan again, and look"
-            )
-        faults = decision.faults or ([] if condition.token else self._unreachable(wanted, decision))
+    def _check_faults(self, wanted: ServiceConfig, decision: Decision, *, planned: bool) -> None:
+        faults = decision.faults or ([] if planned else self._unreachable(wanted, decision))
         if faults:
             raise Conflict("\n".join(told(fault) for fault in faults))
 
@@ -225,5 +224,17 @@ def _service(name: str, segments: Sequence[str], status: wire.StatusView) -> Ser
     )
 
 
-def _token(revision: str, wanted: ServiceConfig) -> str:
-    return f"{revision}-{wanted.revision}"
+def _token(revision: str, wanted: ServiceConfig, decision: Decision, options: Options) -> str:
+    """The same for the same document on what is in force, if it means the same changes on the same terms: a
+    chain that has cooled down since the plan can't be taken back, only added."""
+    steps = [(change.verb, change.kind, change.name) for change in decision.changes]
+    meant = hashlib.sha256(repr((steps, options)).encode()).hexdigest()[:8]
+    return f"{revision}-{wanted.revision}-{meant}"
+
+
+def _check_token(given: str | None, present: str) -> None:
+    if given is not None and given != present:
+        raise Conflict(
+            "this plan is stale, for the document, the options or what is in force changed: plan again, "
+            "and look"
+        )

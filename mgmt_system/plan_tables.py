@@ -18,13 +18,15 @@ def changes(items: Sequence[PlanChange]) -> RenderableType:
         return Text("nothing to do: all is as the file says")
     rows = table("change", "what", "name", "from", "to")
     for item in items:
-        rows.add_row(item.verb, item.kind, item.name, cell(_said(item.before)), cell(_said(item.after)))
+        old, new = (_said(values, whole=item.verb == "change") for values in (item.before, item.after))
+        rows.add_row(item.verb, item.kind, item.name, cell(old), cell(new))
     return rows
 
 
-def _said(values: Mapping[str, Any]) -> str | None:
-    """Keys and values on one line, without what is empty."""
-    shown = [f"{key}: {_value(value)}" for key, value in values.items() if value not in (None, [], False)]
+def _said(values: Mapping[str, Any], *, whole: bool) -> str | None:
+    """Keys and values on one line; unless `whole`, without what is empty."""
+    empty = () if whole else ("None", "[]", "False")
+    shown = [f"{key}: {_value(value)}" for key, value in values.items() if str(value) not in empty]
     return ", ".join(shown) or None
 
 

@@ -105,6 +105,30 @@ def test_a_new_weight_makes_a_plan_stale_too(site: Site) -> None:
         site.applying.apply(ONE, Options(force=True), Condition(token=plan.token))
 
 
+def test_other_options_than_those_of_the_plan_make_it_stale(site: Site) -> None:
+    apply(site, ONE)
+    site.settle()
+    plan = site.applying.plan(OTHERS, PLAIN)
+    for options in (Options(force=True), Options(deadline=5.0, then="reset")):
+        with pytest.raises(Conflict, match=r"the options .* changed: plan again"):
+            site.applying.apply(OTHERS, options, Condition(token=plan.token))
+    assert site.applying.apply(OTHERS, PLAIN, Condition(token=plan.token)) is not None
+
+
+def test_a_plan_to_take_a_chain_back_is_stale_once_it_is_gone(site: Site) -> None:
+    apply(site, OTHERS)
+    site.settle()
+    site.master.sessions[TagPair(2, 3)] = 1
+    site.manager.remove("two", force=False)
+    site.step()
+    plan = site.applying.plan(OTHERS, PLAIN)
+    assert [(change.verb, change.name) for change in plan.changes] == [("take back", "two")]
+    site.master.sessions.clear()
+    site.settle()
+    with pytest.raises(Conflict, match="stale"):
+        site.applying.apply(OTHERS, PLAIN, Condition(token=plan.token))
+
+
 def test_the_etag_of_another_configuration_is_refused(site: Site) -> None:
     read = frozenset({etag(site.applying.view().revision)})
     apply(site, ONE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -105,6 +106,16 @@ def test_a_deadline_is_handed_on(run: Run, site: Site) -> None:
     assert (code, json.loads(out)["reset"]) == (0, 4)
     assert run("plan -f one.yaml --deadline 5s")[0] == 2
     assert run("plan -f one.yaml --deadline 5s --then what")[0] == 2
+
+
+def test_a_plan_shows_what_becomes_nothing(run: Run) -> None:
+    run("apply -f two.yaml --yes")
+    Path("none.yaml").write_text(
+        TWO.replace("weight: 50", "weight: 0").replace("[n2]}", "[n2], cordoned: true}")
+    )
+    _, out, _ = run("plan -f none.yaml --force")
+    assert "weight: 0" in out
+    assert re.search(r"two +cordoned: False +cordoned: True", out)
 
 
 def test_services(run: Run, site: Site) -> None:
