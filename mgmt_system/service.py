@@ -82,9 +82,17 @@ class Running:
         config = ServiceConfig.load(read_text(network), str(network))
         crash_point = crash.from_environment(os.environ)
         ledger = Ledger(SqliteStore(database), crash_point, retention=retention)
-        return cls.build(
+        running = cls.build(
             config, ledger, lambda network, timeout: connect(network, secrets, timeout), crash_point
         )
+        if not _holds(running.applying.view().config, config):
+            log.warning(
+                "the network file is not in force: the database has what was applied last",
+                network=str(network),
+                database=str(database),
+                fix="see the difference with catenary diff -f, and have it with catenary apply -f",
+            )
+        return running
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="reconcile")
@@ -104,6 +112,12 @@ class Running:
             self._thread.join()
         self.status.close()
         self.ledger.close()
+
+
+def _holds(present: ServiceConfig, file: ServiceConfig) -> bool:
+    """Is what the file says in force? It need not name all chains: they come by other ways, too."""
+    bare = (config.model_copy(update={"chains": {}}).revision for config in (present, file))
+    return len({*bare}) == 1 and file.chains.keys() <= present.chains.keys()
 
 
 def read_text(path: Path) -> str:
