@@ -35,7 +35,8 @@ def _user() -> str:
 class ManagementClient(Client):
     """The management system: what operators, experiments and the CLI talk to.
 
-    Its journal keeps `who` asks for a change, and `why`.
+    Its journal keeps `who` asks for a change, and `why`. `match` is the `revision` of a chain that was read:
+    if the chain has changed since, `PreconditionFailed` is raised, and nothing is done.
     """
 
     def __init__(
@@ -86,19 +87,27 @@ class ManagementClient(Client):
         force: bool = False,
         deadline: float | None = None,
         then: wire.Then | None = None,
+        match: str | None = None,
     ) -> wire.OperationView:
         """After `deadline` seconds what is left is reset or rebalanced, as `then` says."""
-        path = f"/v1/chains/{name}"
-        return self.call("DELETE", path, wire.OperationView, force=force, deadline=deadline, then=then)
+        return self.call(
+            "DELETE",
+            f"/v1/chains/{name}",
+            wire.OperationView,
+            match=match,
+            force=force,
+            deadline=deadline,
+            then=then,
+        )
 
-    def cancel_removal(self, name: str) -> wire.OperationView:
-        return self.call("POST", f"/v1/chains/{name}/cancel", wire.OperationView)
+    def cancel_removal(self, name: str, *, match: str | None = None) -> wire.OperationView:
+        return self.call("POST", f"/v1/chains/{name}/cancel", wire.OperationView, match=match)
 
-    def cordon_chain(self, name: str, *, force: bool = False) -> wire.ChainView:
-        return self.call("POST", f"/v1/chains/{name}/cordon", wire.ChainView, force=force)
+    def cordon_chain(self, name: str, *, force: bool = False, match: str | None = None) -> wire.ChainView:
+        return self.call("POST", f"/v1/chains/{name}/cordon", wire.ChainView, match=match, force=force)
 
-    def uncordon_chain(self, name: str) -> wire.ChainView:
-        return self.call("POST", f"/v1/chains/{name}/uncordon", wire.ChainView)
+    def uncordon_chain(self, name: str, *, match: str | None = None) -> wire.ChainView:
+        return self.call("POST", f"/v1/chains/{name}/uncordon", wire.ChainView, match=match)
 
     def insert(self, segment: str) -> wire.SegmentView:
         """Put the pair of a segment around the chain that carries its traffic. Idempotent."""

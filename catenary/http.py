@@ -52,9 +52,21 @@ class Client:
     def close(self) -> None:
         self._http.close()
 
-    def call(self, method: str, path: str, answer: type[T], body: BaseModel | None = None, **query: Any) -> T:
-        """One request whose JSON answer is of type `answer`."""
-        return self._read(self._request(method, path, body, query), answer)
+    def call(
+        self,
+        method: str,
+        path: str,
+        answer: type[T],
+        body: BaseModel | None = None,
+        *,
+        match: str | None = None,
+        **query: Any,
+    ) -> T:
+        """One request whose JSON answer is of type `answer`.
+
+        With `match`, the `revision` that was read, it is refused if that is not the present one.
+        """
+        return self._read(self._request(method, path, body, query, match), answer)
 
     def send(self, method: str, path: str, body: BaseModel | bytes | None = None, **query: Any) -> bytes:
         """One request; the raw body of the answer."""
@@ -79,8 +91,14 @@ class Client:
             ) from error
 
     def _request(
-        self, method: str, path: str, body: BaseModel | bytes | None, query: Mapping[str, Any]
+        self,
+        method: str,
+        path: str,
+        body: BaseModel | bytes | None,
+        query: Mapping[str, Any],
+        match: str | None = None,
     ) -> httpx.Response:
+        condition = {} if match is None else {"If-Match": f'"{match}"'}
         kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
         given = {key: value for key, value in query.items() if value is not None}
         try:
@@ -88,7 +106,7 @@ class Client:
                 method,
                 path,
                 content=body.model_dump_json() if isinstance(body, BaseModel) else body,
-                headers={**({"Content-Type": kind} if body is not None else {}), **_on_behalf()},
+                headers={**({"Content-Type": kind} if body is not None else {}), **condition, **_on_behalf()},
                 params=given or None,  # httpx takes {} for: drop the path's own
             )
         except httpx.HTTPError as error:

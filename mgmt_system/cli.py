@@ -18,7 +18,7 @@ from catenary.listen import Listen
 from catenary.options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
 from mgmt_system import config_cli, progress, tables
 from mgmt_system.history_cli import history
-from mgmt_system.options import Json, NoWait, Timeout, Why
+from mgmt_system.options import IfMatch, Json, NoWait, Timeout, Why
 from mgmt_system.session_cli import session_app
 
 M = TypeVar("M", bound=BaseModel)
@@ -111,6 +111,7 @@ def remove(
     then: Annotated[
         str | None, typer.Option(help="What becomes of it then: reset (both ends are told) or rebalance.")
     ] = None,
+    if_match: IfMatch = None,
     no_wait: NoWait = False,
     timeout: Timeout = 8000.0,
     why: Why = None,
@@ -132,13 +133,14 @@ def remove(
     seconds = None if deadline is None else durations.parse(deadline)
     choice = config_cli.then_of(then)
     with ManagementClient.from_environment(why) as client:
-        operation = client.remove_chain(name, force=force, deadline=seconds, then=choice)
+        operation = client.remove_chain(name, force=force, deadline=seconds, then=choice, match=if_match)
         _follow(client, operation, no_wait, timeout, json)
 
 
 @chain_app.command("cancel")
 def cancel(
     name: Annotated[str, typer.Argument(help="Name of the chain.")],
+    if_match: IfMatch = None,
     no_wait: NoWait = False,
     timeout: Timeout = 60.0,
     why: Why = None,
@@ -153,7 +155,7 @@ def cancel(
         catenary chain cancel chain-2
     """
     with ManagementClient.from_environment(why) as client:
-        operation = client.cancel_removal(name)
+        operation = client.cancel_removal(name, match=if_match)
         _follow(client, operation, no_wait, timeout, json)
 
 
@@ -161,6 +163,7 @@ def cancel(
 def cordon(
     name: Annotated[str, typer.Argument(help="Name of the chain.")],
     force: Annotated[bool, typer.Option("--force", help="Even the last that takes sessions.")] = False,
+    if_match: IfMatch = None,
     why: Why = None,
     json: Json = False,
 ) -> None:
@@ -171,13 +174,16 @@ def cordon(
         catenary chain cordon chain-2
     """
     with ManagementClient.from_environment(why) as client:
-        chain = client.cordon_chain(name, force=force)
+        chain = client.cordon_chain(name, force=force, match=if_match)
     tables.show(chain, json, tables.chain)
 
 
 @chain_app.command("uncordon")
 def uncordon(
-    name: Annotated[str, typer.Argument(help="Name of the chain.")], why: Why = None, json: Json = False
+    name: Annotated[str, typer.Argument(help="Name of the chain.")],
+    if_match: IfMatch = None,
+    why: Why = None,
+    json: Json = False,
 ) -> None:
     """Give a cordoned chain its weight back.
 
@@ -186,7 +192,7 @@ def uncordon(
         catenary chain uncordon chain-2
     """
     with ManagementClient.from_environment(why) as client:
-        chain = client.uncordon_chain(name)
+        chain = client.uncordon_chain(name, match=if_match)
     tables.show(chain, json, tables.chain)
 
 

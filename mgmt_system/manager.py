@@ -179,7 +179,7 @@ class Manager:
             weight = wire.PairAdd(forward=tags.forward, reverse=tags.reverse, weight=after.chain.weight)
             self._rebalance(after.segment, wire.Rebalance(weights=[weight], force=force), author)
             self._weigh(kind, [after], author)
-        return self.view(after)
+        return self.chain(name)
 
     def insert(self, segment: str, *, author: Author = SELF) -> wire.SegmentView:
         """Put a segment's pair around the chain that carries its traffic; its live sessions stay on it.
@@ -308,13 +308,11 @@ class Manager:
                 return
         raise Unavailable("too many requests at once: try again")
 
-    def records(self) -> list[ChainRecord]:
-        """All chains that are not removed, oldest first."""
-        return [record for record in self._ledger.snapshot().chains if not _gone(record)]
-
     def shown(self) -> list[Shown]:
-        """The same, as they are shown."""
-        return self._views.show(self.records(), self._engine.reason)
+        """All chains that are not removed, oldest first."""
+        listed = self._ledger.snapshot().listed
+        present = [stored for stored in listed if stored.record.state is not ChainState.REMOVED]
+        return self._views.show(present, self._engine.reason)
 
     def chains(self) -> list[wire.ChainView]:
         return [shown.view for shown in self.shown()]
@@ -334,7 +332,7 @@ class Manager:
         return named[-1]
 
     def chain(self, name: str) -> wire.ChainView:
-        return self.view(self.stored_chain(name).record)
+        return self.view(self.stored_chain(name))
 
     def operations(self) -> list[wire.OperationView]:
         return [self.operation_view(operation) for operation in self._ledger.operations()]
@@ -358,16 +356,12 @@ class Manager:
         faults = [*self._engine.faults().values(), *([self._ledger.fault] if self._ledger.fault else [])]
         return wire.ManagementHealth(
             status="degraded" if faults else "ok",
-            chains=len(self.records()),
+            chains=len(self.shown()),
             reason="; ".join(faults) or None,
         )
 
-    def view(self, record: ChainRecord) -> wire.ChainView:
-        return chain_view(record, self._engine.reason(record))
-
-
-def _gone(record: ChainRecord) -> bool:
-    return record.state is ChainState.REMOVED
+    def view(self, stored: StoredChain) -> wire.ChainView:
+        return chain_view(stored, self._engine.reason(stored.record))
 
 
 def _find(name: str, snapshot: Snapshot, match: Match) -> ChainRecord:

@@ -30,6 +30,7 @@ from mgmt_system.config_rest import add_config_routes
 from mgmt_system.history import Filter
 from mgmt_system.manager import Manager
 from mgmt_system.service import Running
+from mgmt_system.store.snapshot import Stored
 from mgmt_system.views import ChainViews, entry_view
 
 TAGS = {
@@ -99,7 +100,8 @@ def _add_reading_routes(app: FastAPI, running: Running) -> None:
         Those of the moment `at`, if it is given.
         """
         if at is not None:
-            chains = ChainViews().show(history.chains(at), lambda record: record.failure)
+            past = [Stored(record, 0) for record in history.chains(at)]
+            chains = ChainViews().show(past, lambda record: record.failure)
         else:
             tag(response, manager.chains_revision())
             chains = manager.shown()
@@ -112,7 +114,7 @@ def _add_reading_routes(app: FastAPI, running: Running) -> None:
         """The latest chain of this name, a removed one too."""
         stored = manager.stored_chain(name)
         tag(response, stored.revision)
-        return manager.view(stored.record)
+        return manager.view(stored)
 
     @app.get("/v1/operations", tags=["operations"], responses=_LISTED)
     def list_operations(

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from catenary import wire
 from mgmt_system.journal import JournalEntry
 from mgmt_system.records import ChainRecord, OperationRecord
+from mgmt_system.store.snapshot import StoredChain
 
 
-def chain_view(record: ChainRecord, reason: str | None) -> wire.ChainView:
+def chain_view(stored: StoredChain, reason: str | None) -> wire.ChainView:
     """`reason` says why it waits or failed."""
+    record = stored.record
     return wire.ChainView(
         name=record.name,
         segment=record.segment,
@@ -21,6 +23,7 @@ def chain_view(record: ChainRecord, reason: str | None) -> wire.ChainView:
         cordoned=record.uncordoned is not None,
         state=record.state,
         reason=reason,
+        revision=str(stored.revision) if stored.revision else None,
         created=record.created,
         changed=record.changed,
         deadline=record.deadline,
@@ -34,7 +37,7 @@ def chain_view(record: ChainRecord, reason: str | None) -> wire.ChainView:
 class Shown:
     """A chain with its view, also as JSON: a list of a thousand is asked for often, and changes little."""
 
-    record: ChainRecord
+    stored: StoredChain
     view: wire.ChainView
     json: bytes
 
@@ -45,16 +48,14 @@ class ChainViews:
     def __init__(self) -> None:
         self._last: dict[str, Shown] = {}
 
-    def show(
-        self, records: Iterable[ChainRecord], reason: Callable[[ChainRecord], str | None]
-    ) -> list[Shown]:
+    def show(self, chains: Iterable[StoredChain], reason: Callable[[ChainRecord], str | None]) -> list[Shown]:
         last, now = self._last, {}
-        for record in records:
-            shown, why = last.get(record.id), reason(record)
-            if shown is None or shown.record is not record or shown.view.reason != why:
-                view = chain_view(record, why)
-                shown = Shown(record, view, view.model_dump_json().encode())
-            now[record.id] = shown
+        for stored in chains:
+            shown, why = last.get(stored.record.id), reason(stored.record)
+            if shown is None or shown.stored is not stored or shown.view.reason != why:
+                view = chain_view(stored, why)
+                shown = Shown(stored, view, view.model_dump_json().encode())
+            now[stored.record.id] = shown
         self._last = now
         return list(now.values())
 

@@ -52,6 +52,8 @@ class ChainRequest(Model):
 class ChainView(Model):
     """A chain as the management system knows it; `reason` says why it waits or failed.
 
+    `revision` is its ETag, without the quotes; a chain of a past moment has none.
+
     A `cordoned` chain has weight 0 until it is uncordoned. While it cools down it may have a `deadline`, and
     `then` what becomes of the sessions that are left; `reset` and `moved` count them.
     """
@@ -64,6 +66,7 @@ class ChainView(Model):
     cordoned: bool = False
     state: ChainState
     reason: str | None = None
+    revision: str | None = None
     created: float
     changed: float
     deadline: float | None = None

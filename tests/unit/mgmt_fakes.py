@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from catenary import wire
-from catenary.chain import PairState
+from catenary.chain import ChainState, PairState
 from catenary.config import NetworkConfig, ServiceConfig
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
 from catenary.tags import TagPair
@@ -22,6 +22,7 @@ from mgmt_system.engine import Engine
 from mgmt_system.journal import Retention
 from mgmt_system.manager import Manager
 from mgmt_system.peers import Peers
+from mgmt_system.records import ChainRecord
 from mgmt_system.service import Running
 from mgmt_system.sessions import Sessions
 from mgmt_system.status import StatusPage
@@ -429,6 +430,11 @@ class Site:
 
     def add(self, *nfs: str, **options: object) -> wire.OperationView:
         return self.manager.add(wire.ChainRequest(nfs=list(nfs), **options))
+
+    def records(self) -> list[ChainRecord]:
+        """All chains that are not removed."""
+        chains = self.ledger.snapshot().chains
+        return [record for record in chains if record.state is not ChainState.REMOVED]
 
     def states(self) -> dict[str, str]:
         return {stored.record.name: stored.record.state.value for stored in self.ledger.chains()}

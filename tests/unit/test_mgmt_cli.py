@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,7 +14,10 @@ from catenary import client
 from catenary.chain import PairState
 from catenary.tags import TagPair
 from mgmt_system import progress
+from mgmt_system.journal import Retention
+from mgmt_system.peers import Secrets
 from mgmt_system.rest import create
+from mgmt_system.service import Running
 from tests.serving import serving
 from tests.unit.mgmt_commands import run_command
 from tests.unit.mgmt_fakes import Site, network_text
@@ -84,6 +88,18 @@ def test_cordon_and_uncordon(run: Run, site: Site) -> None:
     assert (code, json.loads(out)["weight"], json.loads(out)["cordoned"]) == (0, 70, False)
     assert site.master.weights[TagPair(2, 3)] == 70
     assert run("chain cordon chain-2 --force")[0] == 0
+
+
+def test_a_chain_that_has_changed_is_left_alone(run: Run) -> None:
+    for nf in ("n1", "n2"):
+        run(f"chain add --nf {nf}")
+    words = ("cordon", "uncordon", "remove --no-wait")
+    for word in words:
+        read = json.loads(run("chain show chain-1 --json")[1])["revision"]
+        code, _, err = run(f"chain {word} chain-1 --if-match {read}0")
+        assert (code, "chain 'chain-1' has changed since it was read" in err) == (2, True)
+        assert run(f"chain {word} chain-1 --if-match {read}")[0] == 0
+    assert "has changed" in run("chain cancel chain-1 --if-match 1")[2]
 
 
 def test_without_waiting_the_operation_is_printed(run: Run, site: Site) -> None:
@@ -208,6 +224,25 @@ def test_a_service_that_cannot_start_says_why(
     Path("empty.yaml").write_text("{}")
     assert run_command(monkeypatch, "ms", "run", *options.split()) == 2
     assert text in capsys.readouterr().err
+
+
+def test_a_network_file_that_is_not_in_force_is_told(tmp_path: Path) -> None:
+    def told(text: str) -> list[MutableMapping[str, Any]]:
+        file.write_text(text)
+        with capture_logs() as lines:
+            running = Running.from_files(file, database, Secrets(), Retention())
+            running.status.close()
+            running.ledger.close()
+        return [line for line in lines if "network file is not in force" in line["event"]]
+
+    file, database = tmp_path / "network.yaml", tmp_path / "ms.db"
+    assert told(network_text()) == []
+    assert told(network_text()) == []
+    chains = "chains:\n  one: {nfs: [n1]}\n"
+    for text in (network_text(l1="http://127.0.0.1:9999"), network_text() + chains):
+        (line,) = told(text)
+        assert (line["network"], line["database"]) == (str(file), str(database))
+        assert "catenary apply" in line["fix"]
 
 
 @pytest.mark.parametrize("value", ["1", "-1", "soon", ""])

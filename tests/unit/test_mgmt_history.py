@@ -193,6 +193,8 @@ def test_a_change_of_what_is_not_as_it_was_read_is_refused(client: TestClient) -
     add(client, 2)
     read = client.get("/v1/chains/c1").headers["etag"]
     assert client.get("/v1/chains/c1").headers["etag"] == read
+    assert f'"{get(client, "/v1/chains/c1")["revision"]}"' == read
+    assert f'"{get(client, "/v1/chains")[0]["revision"]}"' == read
     assert client.delete("/v1/chains/c1", headers={"If-Match": '"0", ' + read}).status_code == 202
     changed = client.get("/v1/chains/c1").headers["etag"]
     assert changed != read
@@ -232,7 +234,8 @@ def test_the_chains_of_a_moment(client: TestClient) -> None:
     between = time.time()
     add(client, 2)
     assert [item["name"] for item in get(client, f"/v1/chains?at={between!r}")] == ["c1"]
-    assert get(client, f"/v1/chains?at={time.time()!r}") == get(client, "/v1/chains")
+    present = [item | {"revision": None} for item in get(client, "/v1/chains")]
+    assert get(client, f"/v1/chains?at={time.time()!r}") == present
     answer = client.get("/v1/chains?at=1000")
     assert (answer.status_code, "chains of 1970-01-01T00:16:40Z are not known" in answer.text) == (404, True)
     assert client.get(f"/v1/chains?at={time.time() + 60!r}").status_code == 422

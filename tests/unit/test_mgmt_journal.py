@@ -54,7 +54,7 @@ def replayed(ledger: Ledger) -> dict[str, dict[str, Any]]:
 
 def act(site: Site, chance: random.Random, *, restarts: bool = True) -> None:
     """Something that an operator may ask for, whether it is refused or not."""
-    names = [record.name for record in site.manager.records()] or ["chain-1"]
+    names = [record.name for record in site.records()] or ["chain-1"]
     name, force = chance.choice(names), chance.random() < 0.5
     pairs = list(site.master.states) or [TagPair(2, 3)]
     weights = [wire.PairAdd(forward=p.forward, reverse=p.reverse, weight=chance.randrange(9)) for p in pairs]
@@ -97,7 +97,7 @@ def test_the_chains_of_every_past_moment_are_told(seed: int) -> None:
         act(site, chance)
         if chance.random() < 0.7:
             site.step()
-        moments.append((site.now, [*map(without_operation, site.manager.records())]))
+        moments.append((site.now, [*map(without_operation, site.records())]))
         site.now += 1.0
     history = History(site.ledger, site.clock)
     for at, records in moments:
@@ -201,7 +201,7 @@ def test_the_oldest_entries_go_by_size_and_what_is_left_still_holds() -> None:
     for _ in range(80):
         act(site, chance, restarts=False)
         site.step()
-        moments.append((site.now, [*map(without_operation, site.manager.records())]))
+        moments.append((site.now, [*map(without_operation, site.records())]))
         site.now += 1.0
     head, history = site.ledger.snapshot().head, History(site.ledger, site.clock)
     entries = journal(site.ledger)
@@ -229,7 +229,7 @@ def test_the_oldest_entries_go_by_age_even_if_nothing_happens() -> None:
     site.step()
     assert journal(site.ledger) == []
     history = History(site.ledger, site.clock)
-    assert history.chains(site.now) == site.manager.records()
+    assert history.chains(site.now) == site.records()
     site.add("n2")
     assert [entry.seq for entry in journal(site.ledger)] == [5]
     site.close()
