@@ -18,6 +18,8 @@ from pydantic import (
     Field,
     IPvAnyNetwork,
     PlainSerializer,
+    Strict,
+    StrictBool,
     WithJsonSchema,
     field_serializer,
     field_validator,
@@ -26,11 +28,11 @@ from pydantic import (
 
 from catenary import chain as _chain
 from catenary import durations
-from catenary.chain import WEIGHT_DEFAULT, WEIGHT_MAX, TagMode
+from catenary.chain import WEIGHT_DEFAULT, TagMode
 from catenary.config_faults import network_faults, service_faults
 from catenary.document import Fault, load, refuse
 from catenary.errors import CatenaryError
-from catenary.wire import Affinity, Model, Name, PortRef, Tags, TimeoutsModel, VlanId
+from catenary.wire import Affinity, Model, Name, PortRef, Tags, TimeoutsModel, VlanId, Weight
 
 _DURATION_SCHEMA = {
     "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": durations.PATTERN}],
@@ -50,6 +52,7 @@ def _seconds(value: Any) -> Any:
 
 Duration = Annotated[
     float,
+    Strict(),
     Field(ge=0, le=1e7),
     BeforeValidator(_seconds),
     PlainSerializer(durations.text, when_used="json"),
@@ -61,11 +64,39 @@ Duration = Annotated[
 def _mac(value: Any) -> Any:
     if not isinstance(value, str) or not re.fullmatch(_MAC, value):
         raise ValueError(f"{value!r} is no Ethernet address: write it like 00:00:00:00:00:0a, in quotes")
+    if int(value[:2], 16) & 1 or not int(value.replace(":", ""), 16):
+        raise ValueError(f"{value} is the address of a group or of nobody: write the host's own")
     return value
 
 
 _MAC = "([0-9a-f]{2}:){5}[0-9a-f]{2}"
 Mac = Annotated[str, BeforeValidator(_mac), WithJsonSchema({"type": "string", "pattern": f"^{_MAC}$"})]
+
+
+def _port(value: Any) -> Any:
+    """A number is left to pydantic."""
+    if isinstance(value, str) and not re.fullmatch(_PORT, value):
+        raise ValueError(f"{value!r} is no port of a switch: use 1 to 15 characters without spaces and /")
+    return value
+
+
+_PORT = "[!-.0-~]{1,15}"
+"""As Linux and OpenFlow name them."""
+Port = Annotated[str, BeforeValidator(_port), WithJsonSchema({"type": "string", "pattern": f"^{_PORT}$"})]
+
+
+def _url(value: Any) -> Any:
+    if isinstance(value, str) and "@" in value:
+        raise ValueError("no user and no password belong here: tokens lie in files (--balancer-token-file)")
+    match = re.fullmatch(_URL, value) if isinstance(value, str) else None
+    if match is None or not 0 < int(match["port"] or 1) < 1 << 16:
+        raise ValueError(f"{value!r} is no address of a service: write it like https://10.255.0.11:8082")
+    return value
+
+
+_URL = r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?/?"
+_URL_SCHEMA = {"type": "string", "pattern": f"^{_URL.replace('?P<port>', '')}$"}
+Url = Annotated[str, BeforeValidator(_url), WithJsonSchema(_URL_SCHEMA)]
 
 
 def _prefix(value: Any) -> Any:
@@ -87,6 +118,7 @@ class Section(Model):
 class HostAttachment(Section, PortRef):
     """A host outside the segment. It hangs on the switch of the LB whose outer side it is on."""
 
+    port: Port
     mac: Mac
 
 
@@ -94,9 +126,9 @@ class NfAttachment(Section):
     """Where a network function hangs."""
 
     switch: Name
-    ingress: str
+    ingress: Port
     """the port by which forward traffic enters it"""
-    egress: str
+    egress: Port
     """the port by which forward traffic leaves it; an NF with one port has the same twice"""
     tags: TagMode = TagMode.STRIPPED
     """does the NF see the tag?"""
@@ -111,11 +143,11 @@ class BalancerAttachment(Section):
     """Where an LB's two ports hang."""
 
     switch: Name
-    outer: str
+    outer: Port
     """the switch's port to its outer one: clients or servers"""
-    inner: str
+    inner: Port
     """the switch's port to its inner one: the chains"""
-    url: str
+    url: Url
     """where its REST service listens"""
 
 
@@ -156,11 +188,11 @@ class SegmentConfig(Section):
     """fixed NFs that everything crosses before the master, in forward order, on its switch"""
     after: list[Name] = []
     """fixed NFs that everything crosses after the slave, in forward order, on its switch"""
-    inserted: bool = True
+    inserted: StrictBool = True
     """`false`: the pair is not in the way yet, and the segment's one chain carries everything"""
     timeouts: TimeoutsConfig = TimeoutsConfig()
     """what is promised to sessions"""
-    rewrites: bool = False
+    rewrites: StrictBool = False
     """do chains change addresses or ports?"""
     affinity: Affinity = "session"
     """what keeps to one chain: a session, all between two addresses, or all of a client"""
@@ -175,7 +207,7 @@ class SegmentConfig(Section):
 class NetworkConfig(Section):
     """The network: read by the controller."""
 
-    switches: dict[Name, Annotated[int, Field(gt=0, lt=1 << 64)]]
+    switches: dict[Name, Annotated[int, Strict(), Field(gt=0, lt=1 << 64)]]
     """their datapath IDs"""
     hosts: dict[Name, HostAttachment] = {}
     """clients, servers and gateways, by name"""
@@ -185,7 +217,7 @@ class NetworkConfig(Section):
     """load balancers, by name"""
     segments: dict[Name, SegmentConfig]
     """pairs of load balancers, by name"""
-    controller_url: str = "http://127.0.0.1:8081"
+    controller_url: Url = "http://127.0.0.1:8081"
     """where the controller's REST service listens"""
 
     @model_validator(mode="after")
@@ -272,9 +304,9 @@ class ChainConfig(Section):
     """needed if there are several"""
     tags: Tags | None = None
     """chosen unless given"""
-    weight: Annotated[int, Field(ge=0, le=WEIGHT_MAX)] = WEIGHT_DEFAULT
+    weight: Weight = WEIGHT_DEFAULT
     """share of new sessions among the chains of its segment"""
-    cordoned: bool = False
+    cordoned: StrictBool = False
     """does it get no new session?"""
 
 

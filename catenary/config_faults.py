@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def network_faults(config: NetworkConfig) -> list[Fault]:
     """Faults of what discovery can't know."""
-    checks = (_datapaths, _attachments, _edges, _pools, _segments)
+    checks = (_datapaths, _attachments, _macs, _urls, _edges, _pools, _segments)
     return [fault for check in checks for fault in check(config)]
 
 
@@ -32,6 +32,27 @@ def _datapaths(config: NetworkConfig) -> Iterator[Fault]:
             text = f"switches {owners[dpid]!r} and {name!r} share datapath ID {dpid}: give each its own"
             yield Fault(("switches", name), text)
         owners[dpid] = name
+
+
+def _urls(config: NetworkConfig) -> Iterator[Fault]:
+    owners = {config.controller_url.rstrip("/"): "the controller"}
+    for name, lb in config.balancers.items():
+        url = lb.url.rstrip("/")
+        if url in owners:
+            text = f"{url} is the address of {owners[url]} and of load balancer {name!r}: give each its own"
+            yield Fault(("balancers", name, "url"), text)
+        owners[url] = f"load balancer {name!r}"
+
+
+def _macs(config: NetworkConfig) -> Iterator[Fault]:
+    """A switch tells by them which host a frame is for."""
+    owners: dict[tuple[str, str], str] = {}
+    for name, host in config.hosts.items():
+        at = host.switch, host.mac
+        if at in owners:
+            text = f"hosts {owners[at]!r} and {name!r} share the address {host.mac}: write each one's own"
+            yield Fault(("hosts", name, "mac"), text)
+        owners[at] = name
 
 
 def _ports(config: NetworkConfig) -> Iterator[tuple[tuple[str, ...], str, tuple[str, str]]]:

@@ -17,6 +17,9 @@ from catenary.errors import InvalidValue
 M = TypeVar("M", bound=BaseModel)
 Key = tuple[str | int, ...]
 """Where something stands in a document: `("segments", "main", "before", 0)`."""
+_KEYS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+SHOWN = 100
+"""Characters of a value that a fault shows."""
 REFUSED = "refused"
 """The type of the faults that models find beyond the shape of the document."""
 
@@ -73,6 +76,8 @@ class Document:
             for key, value in node.value:
                 line = key.start_mark.line + 1
                 name = key.value if isinstance(key.value, str) else str(line)
+                if key.tag not in _KEYS:
+                    raise InvalidValue(f"{self._where}:{line}: key {name} is not a text: put it in quotes")
                 if name in lines:
                     raise InvalidValue(
                         f"{self._where}:{line}: key {name!r} is there twice, first on line {lines[name]}: "
@@ -172,7 +177,15 @@ _TEXTS = {
 
 
 def _shown(value: Any) -> str:
-    return {dict: "keys and values", list: "a list", type(None): "nothing"}.get(type(value), repr(value))
+    match value:
+        case None:
+            return "nothing"
+        case dict():  # never in full: aliases may make it huge
+            return "keys and values"
+        case list():
+            return "a list"
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _list(words: Sequence[str]) -> str:

@@ -145,9 +145,9 @@ def test_places_of_a_segment_are_not_those_of_fixed_nfs_and_of_other_segments() 
     )
     assert {place.nf for place in places_of(ServiceConfig.load(text))} == {"", "n1"}
     assert {place.nf for place in places_of(ServiceConfig.load(text), named=["n2"])} == {"", "n1", "n2"}
-    text = NETWORK.replace("  l1: {", "  l3: {switch: s1, outer: c, inner: d, url: x}\n  l1: {").replace(
-        "  l2: {", "  l4: {switch: s2, outer: c, inner: d, url: y}\n  l2: {"
-    )
+    text = NETWORK.replace(
+        "  l1: {", '  l3: {switch: s1, outer: c, inner: d, url: "http://x"}\n  l1: {'
+    ).replace("  l2: {", '  l4: {switch: s2, outer: c, inner: d, url: "http://y"}\n  l2: {')
     text += "  other: {master: l3, slave: l4, ask_id: 4093}\n"
     assert {place.nf for place in places_of(ServiceConfig.load(text), "main", ["n2"])} == {"", "n2"}
 
