@@ -15,12 +15,13 @@ from catenary.plans import ConfigView, PlanFault, PlanView, ServiceView
 from mgmt_system import costs, planning
 from mgmt_system.admission import Deadline, both_or_none
 from mgmt_system.costs import Costs
+from mgmt_system.crash import CrashPoint
 from mgmt_system.current import Current
 from mgmt_system.engine import Engine
 from mgmt_system.etags import Match, unchanged
 from mgmt_system.journal import Event
 from mgmt_system.manager import ATTEMPTS, Manager
-from mgmt_system.peers import Peers
+from mgmt_system.peers import CONTROLLER, Peers
 from mgmt_system.planning import Decision, Terms
 from mgmt_system.reconcile import REFUSALS
 from mgmt_system.records import SELF, Author, ChainRecord, Goal, OperationRecord, Then
@@ -63,6 +64,7 @@ class Applying:
         status: StatusPage,
         peers: Peers,
         network: Current,
+        crash_point: CrashPoint,
     ) -> None:
         self._ledger = ledger
         self._engine = engine
@@ -70,6 +72,7 @@ class Applying:
         self._status = status
         self._peers = peers
         self._network = network
+        self._crash_point = crash_point
 
     def view(self) -> ConfigView:
         """The document that says what is, tags included."""
@@ -170,7 +173,7 @@ class Applying:
         faults = []
         try:
             if decision.network:
-                self._peers.controller.put_network(wanted.network, check=True)
+                self._check_network(wanted)
                 return []  # it can't judge chains on a network that it does not have yet
             for record in decision.records:
                 if record.state is ChainState.REQUESTED and record.goal is Goal.PRESENT:
@@ -181,11 +184,19 @@ class Applying:
             return faults
         return faults
 
+    def _check_network(self, wanted: ServiceConfig) -> None:
+        try:
+            self._peers.controller.put_network(wanted.network, check=True)
+        finally:
+            self._crash_point(f"call to {CONTROLLER}: check network")
+
     def _pathless(self, record: ChainRecord) -> list[Fault]:
         try:
             self._peers.controller.check(record.name, steer_request(record))
         except REFUSALS as error:
             return [Fault(("chains", record.name), error.detail)]
+        finally:
+            self._crash_point(f"call to {CONTROLLER}: check {record.name}")
         return []
 
     def _taken_over(self, snapshot: Snapshot, after: Sequence[ChainRecord]) -> list[OperationRecord]:

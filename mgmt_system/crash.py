@@ -4,7 +4,8 @@ There is a crash point after every store write ("store write: NAME is active") a
 another service ("call to l1: add pair NAME"). With the environment variable CATENARY_CRASH_AT set to one of
 these texts the process kills itself (SIGKILL) the first time that it passes it; a test does so for each of
 them and then expects a restarted process to finish the work. Named, not counted: how often a cool-down is
-polled depends on the machine. Without the variable nothing happens.
+polled depends on the machine. With " +N" behind the text it dies N crash points later, so that all that
+follow one of them can be had without knowing their names. Without the variable nothing happens.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping
 
 from catenary.errors import InvalidValue
@@ -35,13 +37,21 @@ def from_environment(environment: Mapping[str, str]) -> CrashPoint:
             f"{VARIABLE}={text!r} is not valid: use the text of a crash point, "
             'like "store write: NAME is active", or unset it'
         )
-    return _killer(text)
+    at, plus, later = text.rpartition(" +")
+    return _killer(at, int(later)) if plus and later.isdecimal() else _killer(text, 0)
 
 
-def _killer(at: str) -> CrashPoint:
+def _killer(at: str, later: int) -> CrashPoint:
+    """Dies at the crash point that comes `later` ones after the first with the name `at`."""
+    lock = threading.Lock()  # the engine and requests pass crash points, each in a thread of its own
+    left: int | None = None
+
     def crash_point(what: str) -> None:
-        if what == at:
-            print(f"crash point: {what}", file=sys.stderr, flush=True)
-            os.kill(os.getpid(), signal.SIGKILL)
+        nonlocal left
+        with lock:
+            left = left - 1 if left is not None else later if what == at else None
+            if left == 0:
+                print(f"crash point: {what}", file=sys.stderr, flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
 
     return crash_point

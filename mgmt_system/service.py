@@ -73,7 +73,7 @@ class Running:
         manager = Manager(ledger, engine, for_requests, network, crash_point)
         sessions = Sessions(for_requests, network, ledger)
         status = StatusPage(peers(network, STATUS_TIMEOUT), network)
-        applying = Applying(ledger, engine, manager, status, for_requests, network)
+        applying = Applying(ledger, engine, manager, status, for_requests, network, crash_point)
         return cls(ledger, engine, manager, status, sessions, applying, History(ledger))
 
     @classmethod

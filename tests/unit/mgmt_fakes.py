@@ -401,7 +401,7 @@ class Site:
         )
         self.status = StatusPage(self.peers, self.network)
         self.applying = Applying(
-            self.ledger, self.engine, self.manager, self.status, self.peers, self.network
+            self.ledger, self.engine, self.manager, self.status, self.peers, self.network, crash_point
         )
         self.sessions = Sessions(self.peers, self.network, self.ledger)
 
