@@ -106,7 +106,8 @@ def _edges(config: NetworkConfig) -> Iterator[Fault]:
 
 def _pools(config: NetworkConfig) -> Iterator[Fault]:
     """A server's answer to an address of two pools could belong to either NF."""
-    for (one, a), (other, b) in combinations(config.nfs.items(), 2):
+    translating = [(name, nf) for name, nf in config.nfs.items() if nf.pool]  # few of a thousand, if any
+    for (one, a), (other, b) in combinations(translating, 2):
         for x, y in product(a.pool, b.pool):
             if x.version == y.version and x.overlaps(y):
                 both = x if x.prefixlen > y.prefixlen else y

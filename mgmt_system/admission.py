@@ -63,20 +63,96 @@ def admit(
 
     Raises `InvalidValue` (unknown NF or segment, tag out of range) or `Conflict` (name, NF or tag in use).
     """
-    segment = choose_segment(wanted.segment, network)
-    for nf in wanted.nfs:
-        if nf not in network.nfs:
-            raise InvalidValue(f"unknown NF {nf!r}: this network has {_list(network.nfs)}")
-    live = [record for record in records if record.live]
-    name = wanted.name or _make_name(records)
-    if any(record.name == name for record in live):
-        raise Conflict(f"chain {name!r} exists: choose another name, or remove that chain first")
-    _check_nfs(wanted.nfs, live, network)
-    tags = _choose_tags(wanted.tags, records, network, now)
-    chain = Chain(name, wanted.nfs, tags, wanted.weight)
-    return ChainRecord(
-        operation, chain, segment.name, ChainState.REQUESTED, Goal.PRESENT, now, now, operation=operation
-    )
+    return Register(records, network, now).admit(wanted, operation)
+
+
+class Register:
+    """What chains on record hold: names, NFs, VLAN IDs. Many are admitted in the time of one look at all.
+
+    `note` adds a chain, or what became of one.
+    """
+
+    def __init__(self, records: Collection[ChainRecord], network: Network, now: float) -> None:
+        self._network = network
+        self._now = now
+        self._named: dict[str, ChainRecord] = {}
+        self._crossed: dict[str, ChainRecord] = {}
+        self._tagged: dict[int, ChainRecord] = {}
+        self._resting: dict[int, float] = {}
+        self._asks = {segment.ask_id: segment for segment in network.segments.values()}
+        self._made_up = 0
+        for record in records:
+            self.note(record)
+
+    def note(self, record: ChainRecord) -> None:
+        match = _MADE_UP.fullmatch(record.name)
+        self._made_up = max(self._made_up, int(match[1]) if match else 0)
+        tags = record.chain.tags.ids
+        if record.live:
+            self._named[record.name] = record
+            self._crossed |= dict.fromkeys(record.chain.nfs, record)
+            self._tagged |= dict.fromkeys(tags, record)
+        elif record.state is ChainState.REMOVED and (over := self._rests_until(record)) > self._now:
+            # Affinity rule 6: no late packet may meet a new chain.
+            self._resting |= dict.fromkeys(tags, over)
+
+    def _rests_until(self, record: ChainRecord) -> float:
+        segment = self._network.segments.get(record.segment)
+        return record.changed + (segment.rest if segment else 0)
+
+    def admit(self, wanted: Wanted, operation: str) -> ChainRecord:
+        """As the function `admit`; the new chain is noted."""
+        segment = choose_segment(wanted.segment, self._network)
+        for nf in wanted.nfs:
+            if nf not in self._network.nfs:
+                raise InvalidValue(f"unknown NF {nf!r}: this network has {_list(self._network.nfs)}")
+        # A name does not come back at once: what is made up is above all that are on record.
+        name = wanted.name or f"chain-{1 + self._made_up}"
+        if name in self._named:
+            raise Conflict(f"chain {name!r} exists: choose another name, or remove that chain first")
+        self._check_nfs(wanted.nfs)
+        chain = Chain(name, wanted.nfs, self._choose_tags(wanted.tags), wanted.weight)
+        state, now = ChainState.REQUESTED, self._now
+        record = ChainRecord(
+            operation, chain, segment.name, state, Goal.PRESENT, now, now, operation=operation
+        )
+        self.note(record)
+        return record
+
+    def _check_nfs(self, nfs: tuple[str, ...]) -> None:
+        """Without the tag a switch can't tell two chains apart behind an NF: such an NF serves one."""
+        for nf in nfs:
+            if nf in self._network.fixed:
+                raise Conflict(
+                    f"NF {nf!r} stands fixed at segment {self._network.fixed[nf]!r}: it can't be part of a "
+                    "chain too"
+                )
+            record = self._crossed.get(nf)
+            if record and self._network.nfs[nf].tags is TagMode.STRIPPED:
+                raise Conflict(
+                    f"NF {nf!r} is used by chain {record.name!r} ({record.state}): an NF with tags "
+                    "stripped serves one chain; use another NF or remove that chain first"
+                )
+
+    def _choose_tags(self, wanted: TagPair | None) -> TagPair:
+        """Tags are unique over all segments: two segments may share a switch."""
+        if wanted is None:
+            return allocate(self._tagged.keys() | self._asks.keys() | self._resting.keys())
+        for vid in wanted.ids:
+            if user := self._user(vid):
+                raise Conflict(f"VLAN ID {vid} of tag pair {wanted} is in use by {user}: choose another")
+            if vid in self._resting:
+                raise Conflict(
+                    f"VLAN ID {vid} of tag pair {wanted} was in use until just now and rests for another "
+                    f"{self._resting[vid] - self._now:.1f} s: wait, or choose another"
+                )
+        return wanted
+
+    def _user(self, vid: int) -> str | None:
+        if record := self._tagged.get(vid):
+            return f"chain {record.name!r} of segment {record.segment!r}"
+        segment = self._asks.get(vid)
+        return f"segment {segment.name!r} (its ask ID)" if segment else None
 
 
 @dataclass(frozen=True)
@@ -236,64 +312,6 @@ def choose_segment(name: str | None, network: Network) -> Segment:
     if name not in network.segments:
         raise InvalidValue(f"unknown segment {name!r}: this network has {_list(network.segments)}")
     return network.segments[name]
-
-
-def _check_nfs(nfs: tuple[str, ...], live: Collection[ChainRecord], network: Network) -> None:
-    """Without the tag the switch can't tell two chains apart behind an NF: such an NF serves one chain."""
-    for nf in nfs:
-        if nf in network.fixed:
-            raise Conflict(
-                f"NF {nf!r} stands fixed at segment {network.fixed[nf]!r}: it can't be part of a chain too"
-            )
-        for record in live:
-            if nf in record.chain.nfs and network.nfs[nf].tags is TagMode.STRIPPED:
-                raise Conflict(
-                    f"NF {nf!r} is used by chain {record.name!r} ({record.state}): an NF with tags "
-                    "stripped serves one chain; use another NF or remove that chain first"
-                )
-
-
-def _choose_tags(
-    wanted: TagPair | None, records: Collection[ChainRecord], network: Network, now: float
-) -> TagPair:
-    """Tags are unique over all segments: two segments may share a switch.
-
-    The IDs of a removed chain rest for 2 D, so that no late packet meets a new chain (affinity rule 6).
-    """
-    live = {vid: record for record in records if record.live for vid in record.chain.tags.ids}
-    asks = {segment.ask_id: segment for segment in network.segments.values()}
-    resting: dict[int, float] = {}
-    for record in records:
-        if record.state is ChainState.REMOVED:
-            over = record.changed + (network.segments[record.segment].rest if _known(record, network) else 0)
-            if over > now:
-                resting |= dict.fromkeys(record.chain.tags.ids, over)
-    if wanted is None:
-        return allocate(live.keys() | asks.keys() | resting.keys())
-    for vid in wanted.ids:
-        if vid in live or vid in asks:
-            user = (
-                f"chain {live[vid].name!r} of segment {live[vid].segment!r}"
-                if vid in live
-                else f"segment {asks[vid].name!r} (its ask ID)"
-            )
-            raise Conflict(f"VLAN ID {vid} of tag pair {wanted} is in use by {user}: choose another")
-        if vid in resting:
-            raise Conflict(
-                f"VLAN ID {vid} of tag pair {wanted} was in use until just now and rests for another "
-                f"{resting[vid] - now:.1f} s: wait, or choose another"
-            )
-    return wanted
-
-
-def _known(record: ChainRecord, network: Network) -> bool:
-    return record.segment in network.segments
-
-
-def _make_name(records: Collection[ChainRecord]) -> str:
-    """`chain-N`, above all that are on record: a removed chain's name does not come back at once."""
-    matches = (_MADE_UP.fullmatch(record.name) for record in records)
-    return f"chain-{1 + max((int(match[1]) for match in matches if match), default=0)}"
 
 
 def _list(names: Collection[str]) -> str:

@@ -16,7 +16,7 @@ from catenary.errors import CatenaryError
 from catenary.plans import Kind, PlanChange, Verb
 from catenary.wire import Tags
 from mgmt_system import admission, live
-from mgmt_system.admission import Deadline, Wanted, facts
+from mgmt_system.admission import Deadline, Register, Wanted, facts
 from mgmt_system.records import ChainRecord, Goal
 
 _KINDS: Mapping[str, Kind] = {
@@ -130,7 +130,7 @@ class _Chains:
         self._records = {record.id: record for record in records}
         self._terms = terms
         self._decision = decision
-        self._network = facts(wanted)
+        self._register = Register(records, facts(wanted), terms.now)
 
     def decide(self) -> None:
         """Those that leave first: a segment may be left to others."""
@@ -150,6 +150,7 @@ class _Chains:
 
     def _write(self, record: ChainRecord, change: PlanChange) -> None:
         self._records[record.id] = record
+        self._register.note(record)
         self._decision.records.append(record)
         self._decision.changes.append(change)
 
@@ -176,9 +177,7 @@ class _Chains:
             self._wanted.segment_of(chain),
         )
         # Chains of one request are told apart by their names: the operation's ID alone is not enough.
-        record = admission.admit(
-            request, list(self._records.values()), self._network, f"{terms.operation}-{name}", terms.now
-        )
+        record = self._register.admit(request, f"{terms.operation}-{name}")
         record = _weighed(replace(record, operation=terms.operation), chain)
         self._write(record, PlanChange(kind="chain", name=name, verb="add", after=_said(_entry(record))))
 

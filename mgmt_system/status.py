@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from catenary import wire
 from catenary.chain import ChainState
@@ -58,6 +58,7 @@ class StatusPage:
         services += [self._balancer_status(name, look) for name, look in looks.items()]
         stats = {name: look.stats for name, look in looks.items() if isinstance(look, _Look)}
         masters = {name: stats.get(segment.master) for name, segment in self._network.segments.items()}
+        loads = {name: _Loads.of(master) for name, master in masters.items() if master}
         inserted = _answer(views)
         return wire.StatusView(
             services=services,
@@ -65,7 +66,7 @@ class StatusPage:
                 self._segment(name, masters[name], {} if isinstance(inserted, CatenaryError) else inserted)
                 for name in self._network.segments
             ],
-            chains=[_load(chain, masters.get(chain.segment)) for chain in chains],
+            chains=[_load(chain, loads.get(chain.segment)) for chain in chains],
             counters={name: dict(balancer.counters) for name, balancer in stats.items()},
         )
 
@@ -135,22 +136,32 @@ def _controller_status(url: str, health: wire.ControllerHealth | CatenaryError) 
     )
 
 
-def _load(chain: wire.ChainView, master: wire.BalancerStats | None) -> wire.ChainStatus:
+@dataclass(frozen=True)
+class _Loads:
+    """What a master tells of its pairs; `total` are the live sessions of all."""
+
+    pairs: Mapping[TagPair, wire.PairStats]
+    total: int
+
+    @classmethod
+    def of(cls, master: wire.BalancerStats) -> Self:
+        pairs = {TagPair(pair.forward, pair.reverse): pair for pair in master.pairs}
+        return cls(pairs, sum(pair.sessions for pair in master.pairs))
+
+
+def _load(chain: wire.ChainView, loads: _Loads | None) -> wire.ChainStatus:
     """A chain with its load at the master; without one the load is unknown.
 
     The tags of a chain that failed may be another one's.
     """
-    if chain.state is ChainState.FAILED:
+    known = loads if chain.state is not ChainState.FAILED else None
+    pair = known.pairs.get(chain.tags.pair()) if known else None
+    if known is None or pair is None:
         return wire.ChainStatus(**chain.model_dump())
-    pairs = {TagPair(pair.forward, pair.reverse): pair for pair in master.pairs} if master else {}
-    pair = pairs.get(chain.tags.pair())
-    if pair is None:
-        return wire.ChainStatus(**chain.model_dump())
-    total = sum(other.sessions for other in pairs.values())
     return wire.ChainStatus(
         **chain.model_dump(),
         sessions=pair.sessions,
         new_sessions=pair.new_sessions,
         bytes=pair.forward_bytes + pair.reverse_bytes,
-        share=pair.sessions / total if total else None,
+        share=pair.sessions / known.total if known.total else None,
     )
