@@ -10,9 +10,9 @@ from rich.console import Console
 
 from catenary.errors import InvalidValue
 from experiments.chaos import model
-from experiments.chaos.part import Part
 from experiments.chaos.rules import ALL_ON, BASELINE, CALM, RULES, Rule
 from experiments.chaos.world import Outcome
+from experiments.part import Part
 from experiments.summary import Claim, Figure
 
 SHORT = 100_000

@@ -20,7 +20,7 @@ from experiments.chaos.field.scene import Probes, Scene
 from experiments.chaos.field.schedule import SERVICES, STAGES, Kind, Stage, Strike, rounds, schedule
 from experiments.chaos.field.timeline import Note, Row
 from experiments.chaos.field.traffic import Traffic
-from experiments.chaos.part import Part
+from experiments.part import Part
 from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 from topologies.testbed import FIG4, Testbed
