@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from catenary.config import SegmentConfig
 
@@ -12,8 +12,9 @@ from catenary.config import SegmentConfig
 class Blueprint:
     """One network. `switches` are datapath IDs, `trunks` the links between them.
 
-    `hosts` are (switch, number): host number 7 has the addresses 10.0.0.7 and fd00:ca7e::7. Every NF is a
-    firewall on two ports of its switch, every load balancer (`l1`, `l2`, ...) a bump on two ports of its own.
+    `hosts` are (switch, number): host number 7 has the addresses 10.0.0.7 and fd00:ca7e::7. Each of
+    `nfs` is a firewall on two ports of its switch, every load balancer (`l1`, `l2`, ...) a bump on two ports
+    of its own. `wires` are NFs that do nothing, each a wire between two ports: hundreds of them cost little.
     """
 
     switches: Mapping[str, int]
@@ -22,6 +23,7 @@ class Blueprint:
     nfs: Mapping[str, str]
     balancers: Mapping[str, str]
     segments: Mapping[str, SegmentConfig]
+    wires: Mapping[str, str] = field(default_factory=dict)
 
     def segment_of(self, balancer: str) -> str:
         """The segment that a load balancer belongs to."""

@@ -347,7 +347,7 @@ class Testbed:
         probe = SteerRequest(
             segment=next(iter(self.blueprint.segments)),
             tags=Tags(forward=4090, reverse=4091),
-            nfs=[next(iter(self.blueprint.nfs))],
+            nfs=[next(iter(self.network.nfs))],
         )
         with suppress(Conflict):  # the NF serves a chain already: as good an answer
             self.controller.check("probe", probe)

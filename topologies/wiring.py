@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 from mininet.cli import CLI
@@ -112,6 +113,7 @@ class Wiring:
         self._net.build()
         self._make_control_network()
         self._net.start()
+        self._add_wires()
         for name in self._blueprint.hosts:
             self._finish_host(name)
 
@@ -156,6 +158,9 @@ class Wiring:
             )
             for name, switch in self._blueprint.nfs.items()
         }
+        for name, switch in self._blueprint.wires.items():
+            ingress, egress = _wire_ports(name)
+            nfs[name] = NfAttachment(switch=switch, ingress=ingress, egress=egress)
         return ServiceConfig(
             switches=dict(self._blueprint.switches),
             hosts=hosts,
@@ -202,6 +207,16 @@ class Wiring:
         for port in ports:
             self._net.addLink(node, self._nodes[switch], intfName1=f"{name}-{port}")
 
+    def _add_wires(self) -> None:
+        """Patch ports, all in one transaction: each one of its own would take as long as all."""
+        words = []
+        for name, switch in self._blueprint.wires.items():
+            for port, peer in permutations(_wire_ports(name)):
+                words.append(f"-- add-port {switch} {port}")
+                words.append(f"-- set interface {port} type=patch options:peer={peer}")
+        if words:
+            _shell(f"ovs-vsctl {' '.join(words)}")
+
     def _take_ports(self, attached: Attachment, switch: str) -> None:
         for name in (attached.outer, attached.inner):
             _shell(f"ip link set {name} up promisc on")
@@ -235,6 +250,11 @@ class Wiring:
             )
             lines.append(f"nsenter --net=/proc/{pid}/ns/net ip link set {name}-ctl up")
         _shell("\n".join(lines))
+
+
+def _wire_ports(name: str) -> tuple[str, str]:
+    """Ingress and egress."""
+    return f"{name}-in", f"{name}-out"
 
 
 def _shell(script: str) -> None:
