@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help install build demo test lint format docs bench chaos clean
+.PHONY: help install build demo test lint format docs bench bench-mgmt chaos clean
 
 BIN := .venv/bin
 export MAKE_GOAL := $(or $(firstword $(MAKECMDGOALS)),demo)
@@ -21,7 +21,7 @@ NATIVE_WORKER := $(addprefix $(NATIVE)/,worker.c af_packet.c pf_ring.c)
 NATIVE_HEADERS := $(wildcard $(NATIVE)/*.h lb_adapter/core/*.h)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 .venv/installed: setup.cfg setup.py pyproject.toml constraints.txt tools/install.sh
 	@tools/install.sh python
@@ -74,6 +74,9 @@ chaos: install ## attack the promise: a simulator of the pair, real traffic unde
 bench: install ## measure the parts (no benchmark is part of `make test`)
 	@$(BIN)/python -m experiments.bench.run $(BENCH_ARGS)
 	@CATENARY_CONFORMANCE_FRAMES=100000 $(BIN)/python -m pytest -q tests/vectors/test_conformance.py
+
+bench-mgmt: install ## measure the management system: 1,000 chains, mixed load, kills, cool-downs
+	@$(BIN)/python -m experiments.management.run $(BENCH_ARGS)
 
 clean: ## remove what was built (the virtual environment too); Debian packages stay
 	rm -rf .venv build dist results *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

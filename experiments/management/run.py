@@ -1,0 +1,115 @@
+"""What the management system takes, and whether it keeps its word when it is killed (README.md).
+
+python -m experiments.management.run [--only PARTS] [--quick] [--results DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from catenary.errors import CatenaryError, InvalidValue
+from experiments import summary
+from experiments.management import cooldowns, crashes, scale, wide
+from experiments.management.plan import FULL, QUICK, Measure, Plan
+from experiments.outcome import conclude, execute
+from experiments.part import Part
+from experiments.summary import Claim, Figure
+from topologies.namespaces import isolate
+
+RESULTS = Path("results/management")
+PARTS: dict[str, tuple[Measure, Sequence[Claim]]] = {
+    "scale": (scale.measure, scale.CLAIMS),
+    "wide": (wide.measure, wide.CLAIMS),
+    "cooldowns": (cooldowns.measure, cooldowns.CLAIMS),
+    "crashes": (crashes.measure, crashes.CLAIMS),
+}
+_EXAMPLES = f"""\
+examples:
+  python -m experiments.management.run                       all of it
+  python -m experiments.management.run --only scale          some parts ({", ".join(PARTS)})
+  python -m experiments.management.run --quick               tiny runs: does the machinery work?
+"""
+
+
+def main() -> None:
+    arguments = _arguments()
+    console = Console(highlight=False)
+
+    def work() -> bool:
+        names = _names(arguments.only)
+        # A part of it, or a tiny run, never replaces the figures of a whole one.
+        part = Path("quick" if arguments.quick else "") / ("-".join(names) if arguments.only else "")
+        results: Path = (arguments.results or RESULTS / part).resolve()
+        isolate()
+        return bench(names, QUICK if arguments.quick else FULL, results, console)
+
+    execute("bench-mgmt", console, work)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="experiments.management.run",
+        description=__doc__,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--only", metavar="PARTS", help=f"comma-separated, of {', '.join(PARTS)}")
+    parser.add_argument("--quick", action="store_true", help="tiny runs: a test of the experiment itself")
+    parser.add_argument("--results", type=Path, metavar="DIR")
+    return parser.parse_args()
+
+
+def _names(only: str | None) -> list[str]:
+    names = list(PARTS) if only is None else only.split(",")
+    for name in names:
+        if name not in PARTS:
+            raise InvalidValue(f"--only {name!r}: there are {', '.join(PARTS)}")
+    return names
+
+
+def bench(names: Sequence[str], plan: Plan, results: Path, console: Console) -> bool:
+    """Run the parts and write `summary.json`; True when every claim holds.
+
+    A part that fails leaves its figures without values: what the others take minutes to find is not lost.
+    """
+    begun = time.monotonic()
+    parts = []
+    for name in names:
+        measure, claims = PARTS[name]
+        console.print(f"[bold]{name}[/]")
+        try:
+            parts.append(measure(plan, partial(_say, console)))
+        except CatenaryError as error:
+            _say(console, error.detail)
+            missing = {claim.key: Figure(None, "not measured") for claim in claims}
+            parts.append(Part(missing, claims, [f"{name} was not measured: {error.detail}"]))
+    facts = summary.environment(
+        **{key: value for part in parts for key, value in part.facts.items()},
+        seconds=round(time.monotonic() - begun),
+        time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+    ok = conclude(
+        "management",
+        results,
+        console,
+        {key: figure for part in parts for key, figure in part.figures.items()},
+        [claim for part in parts for claim in part.claims],
+        facts,
+        [line for part in parts for line in part.details],
+    )
+    console.print(f"written: {results}/summary.json", soft_wrap=True)
+    return ok
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(f"  {text}", markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Stand-ins for a controller and for all load balancers of a configuration: one process, REST, no packets.
+
+    python -m experiments.management.stand_ins CONFIG PORT
+
+They answer as the real ones do and as fast as Python can: what is measured is the management system, not
+forty daemons on the same cores. Everything they know ends with the process. The controller is at
+/controller, a load balancer at /NAME; GET /held counts what they hold.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from catenary import wire
+from catenary.config import NetworkConfig, ServiceConfig
+from catenary.problems import problem
+
+SESSIONS, NEW_SESSIONS = 20, 2000
+"""Of every chain, as its master tells."""
+Json = dict[str, Any]
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _unknown(request: Request, what: str) -> Response:
+    return problem(404, f"unknown {what}", request.url.path)
+
+
+class StandInController:
+    """Steers whatever it is told to."""
+
+    def __init__(self) -> None:
+        self.chains: dict[str, Json] = {}
+        self._revision = ""
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/v1/health", self._health),
+            Route("/v1/network", self._network, methods=["GET", "PUT"]),
+            Route("/v1/chains", self._list),
+            Route("/v1/chains/{name}", self._steer, methods=["PUT"]),
+            Route("/v1/chains/{name}", self._unsteer, methods=["DELETE"]),
+            Route("/v1/chains/{name}/check", self._check, methods=["POST"]),
+        ]
+
+    async def _health(self, _request: Request) -> Response:
+        return JSONResponse({"status": "ok", "switches_connected": 1, "switches_expected": 1})
+
+    async def _network(self, request: Request) -> Response:
+        if request.method == "PUT":
+            network = NetworkConfig.model_validate_json(await request.body())
+            if request.query_params.get("check") != "true":
+                self._revision = network.revision
+        return JSONResponse({"revision": self._revision})
+
+    async def _list(self, _request: Request) -> Response:
+        return JSONResponse(list(self.chains.values()))
+
+    async def _steer(self, request: Request) -> Response:
+        name, asked = request.path_params["name"], await request.json()
+        steered = {"name": name, "cookie": 1, "path": [*asked["nfs"]], "rules": 12, "installed": True}
+        self.chains[name] = asked | steered
+        return JSONResponse(self.chains[name])
+
+    async def _check(self, _request: Request) -> Response:
+        return Response(status_code=204)
+
+    async def _unsteer(self, request: Request) -> Response:
+        if self.chains.pop(request.path_params["name"], None) is None:
+            return _unknown(request, "chain")
+        return Response(status_code=204)
+
+
+class StandInBalancer:
+    """A load balancer without packets: a pair that is removed is drained after two polls.
+
+    As a slave it knows no pair, and so says that none is active.
+    """
+
+    def __init__(self, role: wire.Role, name: str, segment: str, config: ServiceConfig) -> None:
+        self._common = {"role": role, "segment": segment}
+        about = config.segments[segment]
+        self._health_said = {
+            **self._common,
+            "status": "ok",
+            "data_plane": "none",
+            "instance": name,
+            "ask_id": about.ask_id,
+            "timeouts": wire.TimeoutsModel(**dict(about.timeouts)).model_dump(),
+            "rewrites": about.rewrites,
+            "peer": {"url": None, "connected": True},
+        }
+        self.pairs: dict[tuple[int, int], Json] = {}
+        self._epoch = 1
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/v1/health", self._health),
+            Route("/v1/stats", self._stats),
+            Route("/v1/pairs", self._pairs),
+            Route("/v1/pairs/{tags}/active", self._active),
+            Route("/v1/changes", self._change, methods=["POST"]),
+            Route("/v1/rebalance", self._rebalance, methods=["POST"]),
+        ]
+
+    async def _health(self, _request: Request) -> Response:
+        return JSONResponse({**self._health_said, "epoch": self._epoch})
+
+    def _chain_set(self) -> Json:
+        pairs = list(self.pairs.values())
+        designated = pairs[0]["slot"] if pairs else None
+        segment = self._common["segment"]
+        return {"segment": segment, "epoch": self._epoch, "designated": designated, "pairs": pairs}
+
+    async def _pairs(self, _request: Request) -> Response:
+        return JSONResponse(self._chain_set())
+
+    async def _stats(self, _request: Request) -> Response:
+        traffic = dict.fromkeys(
+            ("forward_packets", "forward_bytes", "reverse_packets", "reverse_bytes"), NEW_SESSIONS
+        )
+        shown = ("forward", "reverse", "slot", "state")
+        load = {"sessions": SESSIONS, "new_sessions": NEW_SESSIONS, **traffic}
+        pairs = [{**{key: pair[key] for key in shown}, **load} for pair in self.pairs.values()]
+        table = {"pins": SESSIONS * len(pairs), "capacity": 1 << 20, "overflow": False, "counters": {}}
+        return JSONResponse({**self._common, "epoch": self._epoch, "pairs": pairs, **table})
+
+    async def _active(self, request: Request) -> Response:
+        forward, _, reverse = request.path_params["tags"].partition("-")
+        pair = self.pairs.get((int(forward), int(reverse)))
+        if pair is None:
+            return _unknown(request, "tag pair")
+        pair["state"] = {"cooling": "closed", "closed": "drained"}.get(pair["state"], pair["state"])
+        tags = {"forward": pair["forward"], "reverse": pair["reverse"], "state": pair["state"]}
+        return JSONResponse({**tags, "active": pair["state"] != "drained", "sessions": 0})
+
+    async def _change(self, request: Request) -> Response:
+        change = await request.json()
+        for added in change["add"]:
+            key = added["forward"], added["reverse"]
+            slots = {pair["slot"] for pair in self.pairs.values()}
+            slot = next(slot for slot in range(len(slots) + 1) if slot not in slots)
+            self.pairs.setdefault(key, {**added, "slot": slot, "generation": 1})["state"] = "active"
+        for state in ("remove", "cancel"):
+            for tags in change[state]:
+                pair = self.pairs[tags["forward"], tags["reverse"]]
+                pair["state"] = "cooling" if state == "remove" else "active"
+        for tags in change["forget"]:
+            self.pairs.pop((tags["forward"], tags["reverse"]), None)
+        self._epoch += 1
+        return JSONResponse(self._chain_set())
+
+    async def _rebalance(self, request: Request) -> Response:
+        for tags in (await request.json())["weights"]:
+            self.pairs[tags["forward"], tags["reverse"]]["weight"] = tags["weight"]
+        self._epoch += 1
+        return JSONResponse(self._chain_set())
+
+
+def build(config: ServiceConfig) -> Starlette:
+    """The app."""
+    controller, balancers = StandInController(), dict[str, StandInBalancer]()
+    for name, segment in config.segments.items():
+        balancers[segment.master] = StandInBalancer("master", segment.master, name, config)
+        balancers[segment.slave] = StandInBalancer("slave", segment.slave, name, config)
+
+    async def held(_request: Request) -> Response:
+        pairs = [pair for balancer in balancers.values() for pair in balancer.pairs.values()]
+        active = sum(pair["state"] == "active" for pair in pairs)
+        return JSONResponse({"steered": len(controller.chains), "pairs": len(pairs), "active": active})
+
+    parts = {"controller": controller.routes()} | {name: lb.routes() for name, lb in balancers.items()}
+    mounts = [Mount(f"/{name}", routes=routes) for name, routes in parts.items()]
+    return Starlette(routes=[Route("/held", held), *mounts])
+
+
+def main() -> None:
+    config = ServiceConfig.load(Path(sys.argv[1]).read_text(), sys.argv[1])
+    uvicorn.run(build(config), host="127.0.0.1", port=int(sys.argv[2]), log_level="warning", access_log=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""The pure parts of `make bench-mgmt`: its documents, its load, and how it judges kills and cool-downs."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from catenary.config import NetworkConfig, ServiceConfig
+from catenary.errors import InvalidValue
+from catenary.tags import TagPair
+from catenary.wire import HistoryEntry, Tags
+from experiments.management import load
+from experiments.management.cooldowns import CoolDown, took
+from experiments.management.crashes import Held, files, judge, says_the_same
+from experiments.management.documents import many, turned
+from experiments.management.run import PARTS
+from experiments.management.sessions import MEAN_S, WORD_S, lifetime, pauses
+from tests.unit.mgmt_fakes import network_text
+
+KEYS = {
+    "list_ms",
+    "plan_ms",
+    "reconcile_s",
+    "memory_mb",
+    "apply_200_s",
+    "p99_ms",
+    "errors",
+    "crash_points_ok",
+    "cooldown_prediction_ratio",
+}
+
+
+def test_every_figure_that_is_asked_for_has_a_claim() -> None:
+    assert {claim.key for _, claims in PARTS.values() for claim in claims} == KEYS
+
+
+def test_chains_are_spread_evenly_and_are_a_valid_file() -> None:
+    config = many(12, 3, spare=2)
+    assert ServiceConfig.load(config.model_dump_json()) == config
+    segments = [config.segment_of(chain) for chain in config.chains.values()]
+    assert {segment: segments.count(segment) for segment in config.segments} == dict.fromkeys(segments, 4)
+    assert len(config.nfs) == 12 + 3 * 2
+    assert len({segment.ask_id for segment in config.segments.values()}) == 3
+    with pytest.raises(InvalidValue, match="7 chains can't be spread evenly over 3"):
+        many(7, 3)
+
+
+def test_a_turned_file_changes_every_segment_and_nothing_else() -> None:
+    before = many(12, 3, spare=1)
+    after = turned(before)
+    assert NetworkConfig.model_validate(after.network) == before.network
+    gone, come = before.chains.keys() - after.chains.keys(), after.chains.keys() - before.chains.keys()
+    assert {
+        config.segment_of(config.chains[name])
+        for config, names in ((before, gone), (after, come))
+        for name in names
+    } == set(before.segments)
+    changed = [name for name, chain in after.chains.items() if before.chains.get(name, chain) != chain]
+    assert len(gone) == len(come) == len(changed) == 3
+    assert ServiceConfig.load(after.model_dump_json()) == after
+    with pytest.raises(InvalidValue, match="no NF for another"):
+        turned(many(12, 3))
+
+
+def test_requests_come_evenly_and_in_their_mix() -> None:
+    due = load.arrivals(50.0, 60.0, random.Random(1))
+    assert [moment for moment, _ in due[:3]] == [0.0, 0.02, 0.04]
+    kinds = [kind for _, kind in due]
+    assert len(kinds) == 3000
+    for kind, share in load.MIX.items():
+        assert kinds.count(kind) / 3000 == pytest.approx(share / sum(load.MIX.values()), abs=0.03)
+    writes = sum(share for kind, share in load.MIX.items() if kind in list(load.MIX)[-4:])
+    assert writes / sum(load.MIX.values()) > 0.25
+
+
+def test_no_two_writes_are_about_the_same_thing() -> None:
+    config = many(12, 3, spare=2)
+    calls = load.Calls(config, "op-1", random.Random(1))
+    cordons = [calls.call("cordon or uncordon") for _ in range(4)]
+    assert [call.method for call in cordons] == ["POST", "POST", "POST", "GET"], (
+        "one chain a segment, then none"
+    )
+    assert len({call.path for call in cordons[:3]}) == 3
+    cordons[0].done("")
+    again = calls.call("cordon or uncordon")
+    assert again.path == cordons[0].path.replace("/cordon", "/uncordon")
+    assert calls.call("remove chain").method == "GET", "nothing was added yet"
+    adds = [calls.call("add chain") for _ in range(7)]
+    assert len({call.body for call in adds[:6]}) == 6
+    assert adds[6].method == "GET", "no NF is used twice"
+    adds[2].done("")
+    assert calls.call("remove chain").path == "/v1/chains/added-3"
+
+
+@pytest.mark.parametrize(("count", "rank"), [(1, 1), (99, 99), (100, 99), (3000, 2970)])
+def test_p99_is_the_smallest_that_99_of_100_do_not_exceed(count: int, rank: int) -> None:
+    values = [float(value) for value in range(1, count + 1)]
+    random.Random(1).shuffle(values)
+    assert load.p99(values) == rank
+
+
+def test_what_went_wrong_is_told_by_kind() -> None:
+    answers = [load.Answer("health", 5.0), load.Answer("health", 9.0, "503: no"), load.Answer("plan", 700.0)]
+    assert list(load.told(answers)) == [
+        "health: 2 requests, p99 9 ms, 1 errors: 503: no",
+        "plan: 1 requests, p99 700 ms",
+    ]
+
+
+# --- kills
+
+NETWORK = ServiceConfig.load(network_text().replace("lonely", "spare-2"))
+RED, GREEN = files(NETWORK)
+PAIRS = {"green": TagPair(2, 3), "blue": TagPair(4, 5)}
+
+
+def held(config: ServiceConfig, tags: dict[str, TagPair]) -> Held:
+    """All is well with these chains."""
+    tagged = {
+        name: chain.model_copy(update={"tags": Tags.of(tags[name])}) for name, chain in config.chains.items()
+    }
+    pairs, cookies = frozenset(tags.values()), {name: number for number, name in enumerate(tags)}
+    return Held(
+        config=config.model_copy(update={"chains": tagged}),
+        tags=tags,
+        pairs={"l1": pairs, "l2": pairs},
+        steered=tags,
+        cookies=cookies,
+        rules=frozenset(cookies.values()),
+    )
+
+
+def test_a_change_that_is_there_or_not_there_is_well() -> None:
+    assert says_the_same(held(GREEN, PAIRS).config, GREEN)
+    assert judge(held(GREEN, PAIRS), RED, GREEN, accepted=True) == (True, [])
+    assert judge(held(GREEN, PAIRS), RED, GREEN, accepted=False) == (True, [])
+    assert judge(held(RED, {"red": TagPair(6, 7)}), RED, GREEN, accepted=False) == (False, [])
+
+
+def test_an_accepted_change_must_be_there() -> None:
+    assert judge(held(RED, {"red": TagPair(6, 7)}), RED, GREEN, accepted=True) == (
+        False,
+        ["an accepted change is lost"],
+    )
+
+
+def test_half_a_change_is_seen() -> None:
+    half = GREEN.model_copy(update={"chains": {"green": GREEN.chains["green"]}})
+    there, faults = judge(held(half, {"green": PAIRS["green"]}), RED, GREEN, accepted=False)
+    assert (there, faults) == (False, ["what is in force is neither the old file nor the new one"])
+
+
+@pytest.mark.parametrize(
+    ("part", "fault"),
+    [
+        (
+            {"pairs": {"l1": frozenset(PAIRS.values()), "l2": frozenset({TagPair(2, 3)})}},
+            "l2 has other tag pairs",
+        ),
+        ({"steered": {"green": TagPair(2, 3)}}, "the controller steers other chains"),
+        ({"rules": frozenset({0, 1, 2})}, "the switches have rules of other chains"),
+    ],
+)
+def test_parts_that_differ_are_seen(part: dict[str, object], fault: str) -> None:
+    different = replace(held(GREEN, PAIRS), **part)  # type: ignore[arg-type]
+    assert judge(different, RED, GREEN, accepted=True) == (True, [fault])
+
+
+# --- cool-downs
+
+
+def entry(at: float, chain: str, state: str, operation: str = "op-1") -> HistoryEntry:
+    changes = {"state": ("before", state)}
+    return HistoryEntry(
+        seq=1, at=at, kind="state", who="x", chain=chain, operation=operation, changes=changes
+    )
+
+
+def test_a_cool_down_is_from_cooling_to_drained() -> None:
+    entries = [
+        entry(10.0, "a", "cooling", "op-0"),
+        entry(11.0, "a", "drained", "op-0"),
+        entry(20.0, "a", "cooling"),
+        entry(20.5, "b", "cooling"),
+        entry(25.0, "b", "drained"),
+        entry(28.0, "a", "drained"),
+        entry(29.0, "a", "removed"),
+    ]
+    assert took(entries, "op-1") == {"b": 4.5, "a": 8.0}
+    assert CoolDown("a", 5, predicted=4.0, real=8.0).ratio == 2
+
+
+def test_sessions_live_as_long_as_they_should_and_never_pause_for_long() -> None:
+    source = random.Random(1)
+    lives = [lifetime(source) for _ in range(20_000)]
+    assert sum(lives) / len(lives) == pytest.approx(MEAN_S, rel=0.03)
+    assert sum(sorted(lives)[-2000:]) > 0.3 * sum(lives)
+    for seconds in (0.1, 1.0, 7.3):
+        said = pauses(seconds)
+        assert sum(said) == pytest.approx(seconds)
+        assert max(said) <= WORD_S
