@@ -20,7 +20,7 @@ from catenary.errors import CatenaryError, Conflict, NotFound, Unavailable
 from controller import rewiring, statefile
 from controller.config import network_of
 from controller.edge import Way, edge_rules
-from controller.fabric import Fabric
+from controller.fabric import Fabric, Standing
 from controller.insertion import check_alone, ends, outers, plain_rules
 from controller.network import Port
 from controller.pipeline import BASE_COOKIE, CountedFlow, Flow, Rule, resolve
@@ -122,11 +122,11 @@ class Conductor:
             plan = self._present(name, request)
             if plan is not None:
                 self.fabric.install(self._all_rules(plan))
-                return self._view(plan)
+                return self._view(plan, self.fabric.standing())
             plan, ask = self._plan(name, request)
             self._add(plan, ask)
             log.info("chain steered", chain=name, path=route(self._network, plan))
-            return self._view(plan)
+            return self._view(plan, self.fabric.standing())
 
     def check(self, name: str, request: wire.SteerRequest) -> None:
         """Raise what `steer` would raise, as far as can be told without sending; change nothing."""
@@ -234,11 +234,10 @@ class Conductor:
             if waiting:
                 raise Unavailable(f"{conflict.detail} ({waiting})") from conflict
             raise
-        unsettled = self.fabric.unsettled()
-        if unsettled:
+        if unsettled := self.fabric.unsettled():
             raise Unavailable(f"chain {name!r} can't be steered yet: {unsettled}")
-        waits = self.fabric.waiting_for([*chain_rules(self._network, plan), *ask_rules(self._network, ask)])
-        if waits:
+        rules = [*chain_rules(self._network, plan), *ask_rules(self._network, ask)]
+        if waits := self.fabric.standing().waiting_for(rules):
             raise Unavailable(f"chain {name!r} can't be steered yet: waiting for {', '.join(waits)}")
         return plan, None if plan.segment in self._asks else ask
 
@@ -306,9 +305,9 @@ class Conductor:
         tags = wire.Tags.of(plan.chain.tags)
         return wire.SteerRequest(segment=plan.segment, tags=tags, nfs=list(plan.chain.nfs))
 
-    def _view(self, plan: Plan) -> wire.SteeredChain:
+    def _view(self, plan: Plan, standing: Standing) -> wire.SteeredChain:
         name, rules = plan.chain.name, self._rules_of(plan)
-        waits = ["its removal"] if name in self._removing else self.fabric.waiting_for(rules)
+        waits = ["its removal"] if name in self._removing else standing.waiting_for(rules)
         return wire.SteeredChain(
             **self._request(plan).model_dump(),
             name=name,
@@ -322,7 +321,8 @@ class Conductor:
     def chains(self) -> list[wire.SteeredChain]:
         with self._data:
             plans = sorted(self._plans.values(), key=lambda plan: plan.chain.name)
-        return [self._view(plan) for plan in plans]
+        standing = self.fabric.standing()
+        return [self._view(plan, standing) for plan in plans]
 
     def segments(self) -> list[wire.SegmentView]:
         return [self._segment_view(name) for name in self._network.segments]
@@ -383,12 +383,12 @@ class Conductor:
         expected = self._network.switches
         connected = [name for name in expected if self.fabric.is_connected(name)]
         faults = [f"switch {name} is not connected" for name in expected if name not in connected]
-        links = self.fabric.topology().links
+        links, standing = self.fabric.topology().links, self.fabric.standing()
         with self._data:
             plans = list(self._plans.values())
         # A missing switch explains its lost links and rules; they are told once all switches are there.
         for plan in plans if not faults else []:
-            waits = self.fabric.waiting_for(self._rules_of(plan))
+            waits = standing.waiting_for(self._rules_of(plan))
             waits += [f"link {link}" for link in sorted(plan.links() - links)]
             if waits:
                 faults.append(f"chain {plan.chain.name} waits for {', '.join(waits)}")

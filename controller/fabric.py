@@ -76,6 +76,25 @@ class Member:
         self.gone = False
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Of each switch: why no rule can be there, or else its ports."""
+
+    missing: Mapping[str, str]
+    ports: Mapping[str, frozenset[str]]
+
+    def waiting_for(self, rules: Iterable[Rule]) -> list[str]:
+        """What keeps these rules from being installed: switches, and ports they don't have."""
+        waits: set[str] = set()
+        for rule in rules:
+            if rule.switch in self.missing:
+                waits.add(self.missing[rule.switch])
+            else:
+                absent = rule.ports() - self.ports[rule.switch]
+                waits |= {f"port {name} of switch {rule.switch}" for name in absent}
+        return sorted(waits)
+
+
 class Fabric:
     """All switches of a network; `desired` gives the rules of chains and segments for one of them."""
 
@@ -218,19 +237,18 @@ class Fabric:
         channel = self._members[switch].channel
         return dict(channel.ports()) if channel else {}
 
-    def waiting_for(self, rules: Iterable[Rule]) -> list[str]:
-        """What keeps these rules from being installed: switches, and ports they don't have."""
-        waits: set[str] = set()
-        for rule in rules:
-            member = self._members[rule.switch]
-            if member.channel is None:
-                waits.add(f"switch {rule.switch}")
+    def standing(self) -> Standing:
+        """What every switch has at this moment: to be asked about many rules."""
+        missing, ports = {}, {}
+        for name, member in self._members.items():
+            channel = member.channel
+            if channel is None:
+                missing[name] = f"switch {name}"
             elif not member.synced:
-                waits.add(f"rules of switch {rule.switch}")
+                missing[name] = f"rules of switch {name}"
             else:
-                absent = rule.ports() - member.channel.ports().keys()
-                waits |= {f"port {name} of switch {rule.switch}" for name in absent}
-        return sorted(waits)
+                ports[name] = frozenset(channel.ports())
+        return Standing(missing, ports)
 
     def flows(self, switch: str) -> list[CountedFlow]:
         """Every flow that the switch has now; raises `Unavailable`."""

@@ -11,7 +11,7 @@ What a table has no rule for meets its `miss`: a rule of priority 0 without acti
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from catenary.errors import InvalidValue
 
@@ -43,8 +43,7 @@ class Match:
 
     def given(self) -> dict[str, str | int]:
         """The fields that are not left open, by name."""
-        pairs = ((item.name, getattr(self, item.name)) for item in fields(self))
-        return {name: value for name, value in pairs if value is not None}
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)

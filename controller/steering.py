@@ -11,7 +11,7 @@ other paths are tried, shortest first; when none is left the chain is refused an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
@@ -100,10 +100,7 @@ def chain_rules(network: Network, plan: Plan) -> list[Rule]:
     """All rules of a chain: forward, reverse, hint and answer."""
     segment = _segment(network, plan.segment)
     places = _places(network, segment, plan.chain.nfs)
-    rules: list[Rule] = []
-    for index, leg in enumerate(plan.legs):
-        rules += _leg_rules(places[index], places[index + 1], leg, plan.chain)
-    return rules + _bypass_rules(network, segment, plan.bypass, plan.chain)
+    return [rule for way in _ways(places, plan) for rule in _leg_rules(*way, plan.chain)]
 
 
 def ask_rules(network: Network, plan: AskPlan) -> list[Rule]:
@@ -127,13 +124,13 @@ def plan_chain(
     _check_nfs(network, chain, others)
     graph = _graph(topology)
     slave, master = network.balancers[pair.slave].inner, network.balancers[pair.master].inner
-    taken = {key: plan.chain.name for plan in others for key in keys(chain_rules(network, plan))}
+    taken = {key: plan.chain.name for plan in others for key in keys(network, plan)}
     stages = [
         _Stage(f"{start.port.switch} to {end.port.switch}", start.port.switch, end.port.switch, start, end)
         for start, end in pairwise(places)
     ]
-    stages.append(_Stage("the bypass path", slave.switch, master.switch, None, None))
-    search = _Search(network, pair, graph, chain, stages, taken)
+    stages.append(_Stage("the bypass path", slave.switch, master.switch, places[-1], places[0]))
+    search = _Search(graph, chain, stages, taken)
     paths = search.run()
     return Plan(chain, segment, tuple(paths[:-1]), paths[-1])
 
@@ -145,13 +142,11 @@ def plan_asks(network: Network, topology: Topology, segment: str) -> AskPlan:
     return AskPlan(segment, next(_paths(_graph(topology), start, end)))
 
 
-def keys(rules: Iterable[Rule]) -> list[Key]:
-    """The keys of rules of the chains table; a key that stands here twice is ambiguous."""
-    return [
-        (rule.switch, rule.match.in_port, rule.match.vlan)
-        for rule in rules
-        if rule.match.in_port is not None and rule.match.vlan is not None
-    ]
+def keys(network: Network, plan: Plan) -> Iterator[Key]:
+    """Those of all rules of a chain, told without making the rules: each new chain is held against all."""
+    places = _places(network, _segment(network, plan.segment), plan.chain.nfs)
+    for way in _ways(places, plan):
+        yield from _leg_keys(*way, plan.chain)
 
 
 def route(network: Network, plan: Plan) -> list[str]:
@@ -215,23 +210,31 @@ def _places(network: Network, segment: Segment, nfs: Iterable[str]) -> list[_Pla
     return [_Place(ends[0], ends[0]), *middle, _Place(ends[1], ends[1])]
 
 
+def _ways(places: Sequence[_Place], plan: Plan) -> list[tuple[_Place, _Place, Path]]:
+    """The legs, and the bypass path, which is one from the slave to the master: hints there, answers back."""
+    legs = [(*ends, leg) for ends, leg in zip(pairwise(places), plan.legs, strict=True)]
+    return [*legs, (places[-1], places[0], plan.bypass)]
+
+
+def _leg_keys(start: _Place, end: _Place, leg: Path, chain: Chain) -> list[Key]:
+    """Those of the leg's rules; one that stands here twice is ambiguous."""
+    found = []
+    back = tuple(hop.back() for hop in reversed(leg))
+    for side, path, vid in (
+        (start.exit, leg, chain.tags.forward),
+        (end.entry, back, chain.tags.reverse),
+    ):
+        found.append((side.port.switch, side.port.name, UNTAGGED if side.stripped else vid))
+        found += [(hop.into.switch, hop.into.name, vid) for hop in path]
+    return found
+
+
 def _leg_rules(start: _Place, end: _Place, leg: Path, chain: Chain) -> list[Rule]:
     cookie = chain_cookie(chain.name)
     back = tuple(hop.back() for hop in reversed(leg))
     return [
         *_carry(start.exit, leg, end.entry, chain.tags.forward, cookie),
         *_carry(end.entry, back, start.exit, chain.tags.reverse, cookie),
-    ]
-
-
-def _bypass_rules(network: Network, segment: Segment, bypass: Path, chain: Chain) -> list[Rule]:
-    slave = _Side(network.balancers[segment.slave].inner)
-    master = _Side(network.balancers[segment.master].inner)
-    cookie = chain_cookie(chain.name)
-    back = tuple(hop.back() for hop in reversed(bypass))
-    return [
-        *_carry(slave, bypass, master, chain.tags.forward, cookie),
-        *_carry(master, back, slave, chain.tags.reverse, cookie),
     ]
 
 
@@ -318,13 +321,13 @@ def _hops(nodes: list[str | Link]) -> Iterator[Hop]:
 
 @dataclass(frozen=True)
 class _Stage:
-    """One path to be found: a leg between two places, or the bypass (which has none)."""
+    """One path to be found: a leg between two places, or the bypass."""
 
     what: str
     start: str
     end: str
-    before: _Place | None
-    after: _Place | None
+    before: _Place
+    after: _Place
 
 
 class _Search:
@@ -332,15 +335,12 @@ class _Search:
 
     def __init__(
         self,
-        network: Network,
-        segment: Segment,
         graph: nx.Graph[str | Link],
         chain: Chain,
         stages: list[_Stage],
         taken: Mapping[Key, str],
     ) -> None:
-        self._network, self._segment, self._chain = network, segment, chain
-        self._stages, self._taken = stages, taken
+        self._chain, self._stages, self._taken = chain, stages, taken
         self._choices = [list(_paths(graph, stage.start, stage.end)) for stage in stages]
         self._steps = 0
         self._clash = ""
@@ -361,7 +361,8 @@ class _Search:
             self._steps += 1
             if self._steps > STEPS_TRIED:
                 return None
-            fresh = keys(self._rules(self._stages[len(chosen)], path))
+            stage = self._stages[len(chosen)]
+            fresh = _leg_keys(stage.before, stage.after, path, self._chain)
             clash = next((key for key in fresh if key in used or key in self._taken), None)
             if clash is not None:
                 self._note(clash)
@@ -370,11 +371,6 @@ class _Search:
             if found is not None:
                 return found
         return None
-
-    def _rules(self, stage: _Stage, path: Path) -> list[Rule]:
-        if stage.before is None or stage.after is None:
-            return _bypass_rules(self._network, self._segment, path, self._chain)
-        return _leg_rules(stage.before, stage.after, path, self._chain)
 
     def _note(self, clash: Key) -> None:
         switch, port, vid = clash

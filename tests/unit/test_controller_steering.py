@@ -13,7 +13,7 @@ from catenary.chain import Chain
 from catenary.errors import CatenaryError, Conflict, InvalidValue
 from controller.edge import base_rules
 from controller.network import Balancer, Network, Port, Topology
-from controller.pipeline import LLDP, UNTAGGED
+from controller.pipeline import LLDP, UNTAGGED, Rule
 from controller.steering import (
     NoPath,
     Plan,
@@ -59,9 +59,15 @@ def check(network: Network, topology: Topology, plans: list[Plan]) -> None:
         assert walk.go(l2, tags.forward) == [(l1, tags.forward)]
         assert walk.go(l1, tags.reverse) == [(l2, tags.reverse)]
     assert walk.go(l2, ASK) == [(l1, ASK)]
+    for plan in plans:
+        assert Counter(keys(network, plan)) == Counter(map(key_of, chain_rules(network, plan)))
     rules = [rule for plan in plans for rule in chain_rules(network, plan)]
     rules += ask_rules(network, plan_asks(network, topology, "main"))
-    assert [key for key, count in Counter(keys(rules)).items() if count > 1] == []
+    assert [key for key, count in Counter(map(key_of, rules)).items() if count > 1] == []
+
+
+def key_of(rule: Rule) -> tuple[str, str | None, int | None]:
+    return rule.switch, rule.match.in_port, rule.match.vlan
 
 
 @st.composite
