@@ -18,6 +18,7 @@ from catenary.http import Client
 from catenary.plans import PlanView, ServiceView
 from catenary.tags import TagPair
 from catenary.token import read_token
+from catenary.traffic import TrafficSample
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 _PLAIN = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~"
@@ -64,13 +65,17 @@ class ManagementClient(Client):
     def status(self) -> wire.StatusView:
         return self.call("GET", "/v1/status", wire.StatusView)
 
+    def traffic(self, since: float | None = None, limit: int | None = None) -> list[TrafficSample]:
+        """Samples later than a moment (s since the epoch), oldest first; without one, the last."""
+        return self.call("GET", "/v1/traffic", list[TrafficSample], since=since, limit=limit)
+
     def chains(self, at: float | None = None) -> list[wire.ChainView]:
         """Those of today, or of a past moment: seconds since the epoch."""
         return self.call("GET", "/v1/chains", list[wire.ChainView], at=at)
 
     def history(self, **wanted: Any) -> Iterator[wire.HistoryEntry]:
         """Entries of the journal, oldest first. `wanted` may have `since` and `until` (seconds since the
-        epoch), `after` (a number), `chain`, `segment`, `kind` and `who`."""
+        epoch), `after` (a number), `last` (the last so many), `chain`, `segment`, `kind` and `who`."""
         for entries in self.pages("/v1/history", list[wire.HistoryEntry], **wanted):
             yield from entries
 

@@ -20,6 +20,7 @@ from mgmt_system import config_cli, progress, tables
 from mgmt_system.history_cli import history
 from mgmt_system.options import IfMatch, Json, NoWait, Timeout, Why
 from mgmt_system.session_cli import session_app
+from mgmt_system.top_cli import top
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -34,6 +35,7 @@ app.add_typer(session_app, name="session")
 config_cli.register(app)
 
 app.command("history")(history)
+app.command("top")(top)
 
 
 @chain_app.command("add")

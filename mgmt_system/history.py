@@ -57,6 +57,17 @@ class History:
                     break
         return found
 
+    def last(self, wanted: Filter, count: int) -> list[JournalEntry]:
+        """The last `count` entries that match, oldest first."""
+        found: list[JournalEntry] = []
+        since = float("-inf") if wanted.since is None else wanted.since
+        for entry in self._backward_to(since, self._ledger.snapshot().head.next):
+            if len(found) == count:
+                break
+            if wanted.matches(entry) and (wanted.until is None or entry.at <= wanted.until):
+                found.append(entry)
+        return found[::-1]
+
     def chains(self, at: float) -> list[ChainRecord]:
         """The chains that were not removed at that moment, oldest first.
 

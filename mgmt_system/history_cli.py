@@ -29,6 +29,7 @@ def history(
         str | None, typer.Option(help="Only of this kind: add, remove, weight, state, epoch, ...")
     ] = None,
     who: Annotated[str | None, typer.Option(help="Only what was asked for by this user: user@host.")] = None,
+    last: Annotated[int | None, typer.Option(help="Begin with the last so many.", min=1, max=10000)] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what happens, until Ctrl-C.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print each entry as one line of JSON.")] = False,
 ) -> None:
@@ -37,6 +38,8 @@ def history(
     Examples:
 
         catenary history --since 1h
+
+        catenary history --last 20
 
         catenary history --chain chain-2 --follow
 
@@ -54,10 +57,10 @@ def history(
     if follow and until is not None:
         raise InvalidValue("--follow goes on for ever and --until ends: use one of them")
     with ManagementClient.from_environment() as client, suppress(KeyboardInterrupt):
-        last = 0
+        place: dict[str, int | None] = {"last": last}
         while True:
-            for entry in client.history(**wanted, after=last):
-                last = entry.seq
+            for entry in client.history(**wanted, **place):
+                place = {"after": entry.seq}
                 _print(entry, json)
             if not follow:
                 return

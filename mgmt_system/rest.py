@@ -31,6 +31,7 @@ from mgmt_system.history import Filter
 from mgmt_system.manager import Manager
 from mgmt_system.service import Running
 from mgmt_system.store.snapshot import Stored
+from mgmt_system.traffic_rest import add_traffic_routes
 from mgmt_system.views import ChainViews, entry_view
 
 TAGS = {
@@ -64,6 +65,7 @@ def create(running: Running, token: str | None) -> FastAPI:
     _add_chain_routes(app, running.manager)
     _add_other_changes(app, running)
     add_config_routes(app, running.applying)
+    add_traffic_routes(app, running.sampling)
     return app
 
 
@@ -147,12 +149,18 @@ def _add_reading_routes(app: FastAPI, running: Running) -> None:
         who: str | None = None,
         limit: Annotated[int, Query(ge=1, le=10000)] = 1000,
         after: Annotated[int, Query(ge=0, le=10**15, description="A number: later entries only.")] = 0,
+        last: Annotated[
+            int | None, Query(ge=1, le=10000, description="The last so many, instead of pages.")
+        ] = None,
     ) -> list[wire.HistoryEntry]:
         """What happened, oldest first: who changed what, when, why and from where.
 
         There may be more if there is a Link to the next page.
         """
-        entries = history.entries(Filter(since, until, chain, segment, kind, who), after, limit)
+        wanted = Filter(since, until, chain, segment, kind, who)
+        if last is not None:
+            return [entry_view(entry) for entry in history.last(wanted, last)]
+        entries = history.entries(wanted, after, limit)
         if len(entries) == limit:
             link(request, response, str(entries[-1].seq))
         return [entry_view(entry) for entry in entries]

@@ -22,6 +22,7 @@ from mgmt_system.history import History
 from mgmt_system.journal import Retention
 from mgmt_system.manager import Manager
 from mgmt_system.peers import Peers, Secrets, connect
+from mgmt_system.sampling import Sampling
 from mgmt_system.sessions import Sessions
 from mgmt_system.status import StatusPage
 from mgmt_system.store.ledger import Ledger
@@ -33,14 +34,14 @@ ENGINE_TIMEOUT = 5.0
 REQUEST_TIMEOUT = 2.0
 """Seconds that a request of an operator waits for another part."""
 STATUS_TIMEOUT = 1.0
-"""Seconds that the status page waits for each part."""
+"""Seconds that the status page and a sample of the traffic wait for each part."""
 
 log = structlog.get_logger("mgmt_system")
 
 
 @dataclass
 class Running:
-    """What the REST service needs; `start` and `stop` the engine's thread.
+    """What the REST service needs; `start` and `stop` the threads of engine and sampling.
 
     `on_failure` is called when the engine dies of an unexpected error: the process had better end then,
     since whoever supervises it can start it again and it goes on from its store.
@@ -53,6 +54,7 @@ class Running:
     sessions: Sessions
     applying: Applying
     history: History
+    sampling: Sampling
     on_failure: Callable[[], None] = lambda: None
     failed: bool = False
     _thread: threading.Thread | None = None
@@ -72,9 +74,11 @@ class Running:
         for_requests = peers(network, REQUEST_TIMEOUT)
         manager = Manager(ledger, engine, for_requests, network, crash_point)
         sessions = Sessions(for_requests, network, ledger)
-        status = StatusPage(peers(network, STATUS_TIMEOUT), network)
+        for_looks = peers(network, STATUS_TIMEOUT)
+        status = StatusPage(for_looks, network)
+        sampling = Sampling(for_looks, network, manager.chains)
         applying = Applying(ledger, engine, manager, status, for_requests, network, crash_point)
-        return cls(ledger, engine, manager, status, sessions, applying, History(ledger))
+        return cls(ledger, engine, manager, status, sessions, applying, History(ledger), sampling)
 
     @classmethod
     def from_files(cls, network: Path, database: Path, secrets: Secrets, retention: Retention) -> Self:
@@ -97,6 +101,7 @@ class Running:
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="reconcile")
         self._thread.start()
+        self.sampling.start()
 
     def _run(self) -> None:
         try:
@@ -108,6 +113,7 @@ class Running:
 
     def stop(self) -> None:
         self.engine.stop()
+        self.sampling.stop()
         if self._thread is not None:
             self._thread.join()
         self.status.close()

@@ -162,6 +162,18 @@ def test_history_by_filter_and_in_pages(client: TestClient) -> None:
     assert get(client, "/v1/history?kind=remove") == []
 
 
+def test_the_last_entries_are_found_from_the_end(client: TestClient) -> None:
+    for number in range(1, 4):
+        add(client, number)
+    everything = get(client, "/v1/history")
+    assert [entry["chain"] for entry in everything] == ["c1", "c2", "c3"]
+    assert get(client, "/v1/history?last=2") == everything[1:]
+    assert get(client, "/v1/history?last=9") == everything
+    assert get(client, "/v1/history?last=1&chain=c2") == everything[1:2]
+    assert get(client, f"/v1/history?last=1&until={everything[1]['at']}") in ([everything[1]], everything[2:])
+    assert get(client, f"/v1/history?last=9&since={everything[2]['at'] + 1}") == []
+
+
 @pytest.mark.parametrize("path", ["/v1/chains", "/v1/operations"])
 def test_lists_come_in_pages(client: TestClient, path: str) -> None:
     for number in range(7):
