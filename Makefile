@@ -53,6 +53,7 @@ demo: install ## scale a chain out and in under real traffic (PAPER=1: the paper
 	@$(BIN)/python -m experiments.demo.run $(if $(PAPER),--paper) $(DEMO_ARGS)
 
 test: install ## run all tests (TESTS="tests/unit" or other pytest arguments narrow them)
+	@tools/install.sh test
 	@$(BIN)/python -m pytest $(TESTS)
 
 lint: .venv/installed ## ruff, mypy and the rules of imports

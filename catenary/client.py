@@ -48,14 +48,14 @@ class ManagementClient(Client):
         super().__init__(url, what="management system", headers=headers, **options)
 
     @classmethod
-    def from_environment(cls, why: str | None = None) -> Self:
+    def from_environment(cls, why: str | None = None, *, who: str | None = None) -> Self:
         """From CATENARY_URL, CATENARY_TOKEN_FILE and CATENARY_CA, each optional; `who` is user@host."""
         token_file, ca = os.environ.get("CATENARY_TOKEN_FILE"), os.environ.get("CATENARY_CA")
         return cls(
             os.environ.get("CATENARY_URL", DEFAULT_URL),
             token=read_token(Path(token_file) if token_file else None),
             ca=Path(ca) if ca else None,
-            who=_user(),
+            who=who or _user(),
             why=why,
         )
 

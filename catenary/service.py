@@ -96,7 +96,7 @@ def _refuse(
     return problem(status, detail, request.url.path, title)
 
 
-def server(app: FastAPI, listen: Listen) -> uvicorn.Server:
+def server(app: FastAPI, listen: Listen, *, websockets: bool = False) -> uvicorn.Server:
     """A uvicorn server for `app`; for `run`, or for a thread of its own."""
     return uvicorn.Server(
         uvicorn.Config(
@@ -107,6 +107,10 @@ def server(app: FastAPI, listen: Listen) -> uvicorn.Server:
             ssl_keyfile=listen.tls_key,
             log_config=None,
             access_log=False,
+            # Named, or whatever else happens to be installed would be taken.
+            loop="asyncio",
+            http="h11",
+            ws="websockets-sansio" if websockets else "none",
             proxy_headers=False,  # the caller's address is in the log: nobody may say another
             timeout_graceful_shutdown=2,
         )

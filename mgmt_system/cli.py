@@ -17,6 +17,7 @@ from catenary.errors import CatenaryError, InvalidValue
 from catenary.listen import Listen
 from catenary.options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
 from mgmt_system import config_cli, progress, tables
+from mgmt_system.dashboard_cli import dashboard
 from mgmt_system.history_cli import history
 from mgmt_system.options import IfMatch, Json, NoWait, Timeout, Why
 from mgmt_system.session_cli import session_app
@@ -36,6 +37,7 @@ config_cli.register(app)
 
 app.command("history")(history)
 app.command("top")(top)
+app.command("dashboard")(dashboard)
 
 
 @chain_app.command("add")

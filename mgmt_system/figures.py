@@ -40,7 +40,7 @@ def bits(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """`12 s`, `3 min 5 s`, `2 h 4 min`."""
+    """`12 s`, `3 min 5 s`, `2 h 4 min`, `3 d 1 h`."""
     if value is None:
         return UNKNOWN
     whole = round(value)
@@ -48,7 +48,9 @@ def seconds(value: float | None) -> str:
         return f"{whole} s"
     if whole < 7200:
         return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    if whole < 172800:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
 def state(row: ChainTraffic) -> str:

@@ -57,14 +57,18 @@ def line(text: str, console: Console) -> None:
 
 def entry(item: wire.HistoryEntry) -> str:
     """`2026-03-01T14:30:00Z 12 remove main chain-1, goal present -> absent, by ann@ops: worn out`."""
+    return f"{moments.iso(item.at)} {item.seq} {what(item)}"
+
+
+def what(item: wire.HistoryEntry) -> str:
+    """The same without moment and number."""
     subject = (name for name in (item.segment, item.chain) if name)
     changes = item.changes
     if "state" in changes and changes["state"][1] == ChainState.REMOVED:
         changes = {"state": changes["state"]}  # all the rest goes with it
     told = [f"{key} {_brief(*change)}" for key, change in changes.items() if key not in _UNTOLD]
-    what = " ".join([moments.iso(item.at), str(item.seq), item.kind, *subject])
     by = f"by {item.who}" + (f": {item.why}" if item.why else "")
-    return ", ".join([what, *told, *([item.text] if item.text else []), by])
+    return ", ".join([" ".join([item.kind, *subject]), *told, *([item.text] if item.text else []), by])
 
 
 _UNTOLD = ("id", "name", "segment", "created", "changed", "operation", "reset", "moved")

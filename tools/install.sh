@@ -3,8 +3,9 @@
 #
 #   tools/install.sh system   root, Linux, kernel features, Debian packages
 #   tools/install.sh python   the virtual environment .venv, from constraints.txt
+#   tools/install.sh test     Debian packages that only the tests need: a browser
 #
-# Both are idempotent; a machine that has everything is left alone in well under a second.
+# All are idempotent; a machine that has everything is left alone in well under a second.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,6 +14,7 @@ readonly PACKAGES=(
     bpftool clang ethtool gcc haproxy httperf iperf3 iproute2 libbpf-dev libbpf1 libc6-dev libclang-rt-14-dev llvm make mininet nftables nginx-light
     openssl openvswitch-switch procps python3-venv tcpdump
 )
+readonly TEST_PACKAGES=(chromium)
 # The command that stands for a package on distributions that have no dpkg.
 readonly COMMANDS=(bpftool clang ethtool gcc haproxy httperf iperf3 ip tc make mnexec nft nginx openssl ovs-vswitchd tcpdump)
 
@@ -43,21 +45,23 @@ check_kernel_features() {
 
 missing_packages() {
     local package
-    for package in "${PACKAGES[@]}"; do
+    for package in "$@"; do
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
     done
 }
 
+check_commands() {
+    command -v apt-get >/dev/null && return
+    local command
+    for command in "${COMMANDS[@]}"; do
+        command -v "$command" >/dev/null || die "no apt-get here and no \`$command\`: install it by hand"
+    done
+}
+
 install_packages() {
-    if ! command -v apt-get >/dev/null; then
-        local command
-        for command in "${COMMANDS[@]}"; do
-            command -v "$command" >/dev/null || die "no apt-get here and no \`$command\`: install it by hand"
-        done
-        return
-    fi
+    command -v apt-get >/dev/null || return 0
     local missing
-    mapfile -t missing < <(missing_packages)
+    mapfile -t missing < <(missing_packages "$@")
     [ ${#missing[@]} = 0 ] && return
     echo "installing ${missing[*]}"
     # The testbed runs its own private daemons: packages must not start theirs on this host.
@@ -95,13 +99,18 @@ install_python() {
 case "${1:-}" in
 system)
     check_host
-    install_packages
+    check_commands
+    install_packages "${PACKAGES[@]}"
     check_kernel_features
     ;;
 python)
     install_python
     ;;
+test)
+    # Without apt-get, tests that need a browser say so and are skipped.
+    install_packages "${TEST_PACKAGES[@]}"
+    ;;
 *)
-    die "usage: tools/install.sh system|python"
+    die "usage: tools/install.sh system|python|test"
     ;;
 esac

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from catenary.errors import CatenaryError
-from topologies import namespaces
+from topologies import dashboard, namespaces
 from topologies.wiring import Attachment
 
 
@@ -38,10 +38,13 @@ def command(bring_up: Callable[..., Any]) -> Callable[..., None]:
         try:
             attachments = [Attachment.parse(text) for text in attach or ()]
             ports = [port for item in attachments for port in (item.outer, item.inner)]
+            listening = dashboard.listen()
             namespaces.isolate([*ports, *([control] if control else [])])
             options: dict[str, Any] = {"run_dir": run_dir, "attach": attachments, "control_port": control}
             with bring_up(nf_rate_mbit=nf_rate or None, **options) as testbed:
                 typer.echo(testbed.describe())
+                url = dashboard.start(testbed.services, testbed.hosts["root"], listening)
+                typer.echo(f"dashboard          {url}  (in a browser on this host)")
                 if shell:
                     testbed.wiring.shell()
                 else:

@@ -46,13 +46,17 @@ def wait_until(
 
 @dataclass(frozen=True)
 class Service:
-    """`command` of the package `package` on `host`; `ready` tells whether it works."""
+    """`command` of the package `package` on `host`; `ready` tells whether it works.
+
+    `descriptors` of open files are handed on to it.
+    """
 
     name: str
     host: Host
     package: str
     command: tuple[str, ...]
     ready: Callable[[], bool]
+    descriptors: tuple[int, ...] = ()
 
     def argv(self) -> list[str]:
         """The command `catenary`, of this one package: it starts from the checkout, and sooner."""
@@ -75,10 +79,17 @@ class Services:
     def start(self, service: Service, through: Sequence[str] = ()) -> None:
         """Start it without waiting for it; `through` is a command that runs it, such as `nsenter ... --`."""
         path = os.pathsep.join(filter(None, (str(CHECKOUT), os.environ.get("PYTHONPATH"))))
-        environment = {**os.environ, "PYTHONPATH": path}
+        # Whom the user's own commands talk to is nothing to them.
+        theirs = ("CATENARY_URL", "CATENARY_TOKEN_FILE", "CATENARY_CA")
+        own = {key: value for key, value in os.environ.items() if key not in theirs}
+        environment = {**own, "PYTHONPATH": path}
         self._services[service.name] = service
         self._processes[service.name] = service.host.popen(
-            [*through, *service.argv()], log=service.name, env=environment, start_new_session=True
+            [*through, *service.argv()],
+            log=service.name,
+            env=environment,
+            start_new_session=True,
+            pass_fds=service.descriptors,
         )
 
     def wait_ready(self, names: Sequence[str] = (), timeout: float = PATIENCE_S) -> None:

@@ -10,6 +10,7 @@ import shutil
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from socket import socket
 
 from catenary.wire import TimeoutsModel
 from experiments import summary
@@ -21,6 +22,7 @@ from experiments.demo.screen import Screen
 from experiments.demo.story import BRIEF, FULL, NF_OF, NF_RATE_MBIT, PAPER, STORY, TIMEOUTS, Plan
 from experiments.demo.telling import Told, tell
 from experiments.outcome import conclude, execute
+from topologies import dashboard
 from topologies.namespaces import isolate
 from topologies.testbed import Testbed
 from witness.checker import judge
@@ -38,8 +40,9 @@ def main() -> None:
 
     def work() -> bool:
         plan = _plan(arguments)
+        listening = dashboard.listen()
         isolate()
-        return _demo(plan, arguments.results.resolve(), screen)
+        return _demo(plan, arguments.results.resolve(), screen, listening)
 
     execute("demo", screen.console, work)
 
@@ -64,7 +67,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     return plan
 
 
-def _demo(plan: Plan, results: Path, screen: Screen) -> bool:
+def _demo(plan: Plan, results: Path, screen: Screen, listening: socket) -> bool:
     """Run it all; True when every claim holds."""
     timeouts = TimeoutsModel(**asdict(TIMEOUTS))
     screen.say(f"timeouts of the segment, s: {', '.join(f'{k} {v:g}' for k, v in asdict(TIMEOUTS).items())}")
@@ -74,6 +77,8 @@ def _demo(plan: Plan, results: Path, screen: Screen) -> bool:
     try:
         with screen.doing("building the testbed: switches, hosts, firewalls, load balancers, services"):
             testbed.start()
+        url = dashboard.start(testbed.services, testbed.hosts["root"], listening)
+        screen.say(f"dashboard: {url} (in a browser on this host, while this runs)")
         with screen.doing("attaching the witness to every NF port and to both load balancers"):
             taps = Taps(places_of(testbed.network), Limits.of(TIMEOUTS))
         with taps:

@@ -41,6 +41,7 @@ def test_the_quick_start_has_the_commands_that_are_tested_here() -> None:
 def test_make_demo_reaches_its_figures(tmp_path: Path) -> None:
     status, output = run("make demo", tmp_path)
     assert status == 0, output
+    assert re.search(r"^dashboard: http://127.0.0.1:\d+ ", output, re.MULTILINE), output
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["name"], summary["ok"]) == ("demo", True)
     for key in ("violations", "bypassed", "witness_dropped", "failed_requests", "leftovers"):

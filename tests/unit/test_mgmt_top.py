@@ -101,7 +101,8 @@ def test_rates_are_told_in_bits(value: float | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(None, "-"), (119.4, "119 s"), (185, "3 min 5 s"), (7500, "2 h 5 min")]
+    ("value", "text"),
+    [(None, "-"), (119.4, "119 s"), (185, "3 min 5 s"), (7500, "2 h 5 min"), (263000, "3 d 1 h")],
 )
 def test_durations(value: float | None, text: str) -> None:
     assert figures.seconds(value) == text

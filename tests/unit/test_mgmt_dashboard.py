@@ -1,0 +1,165 @@
+"""The dashboard's pure parts, and its gate, without a browser."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from catenary.chain import ChainState
+from catenary.config import ServiceConfig
+from catenary.traffic import ChainTraffic, SegmentTraffic, TrafficSample
+from mgmt_system.dashboard import charts, panels
+from mgmt_system.dashboard.gate import COOKIE, Gate
+from tests.unit.mgmt_fakes import network_text
+
+TOKEN = "0123456789abcdef"
+HOME = "http://127.0.0.1:8090"
+LIVE = "ws://127.0.0.1:8090/live"
+
+
+def sample(at: float, *sessions: int, segment: str = "main") -> TrafficSample:
+    rows = [
+        ChainTraffic(
+            name=f"chain-{number}",
+            segment=segment,
+            state=ChainState.ACTIVE,
+            sessions=live,
+            share=0.1,
+            new=1.0,
+            forward=1e6 * live,
+            reverse=0.0,
+        )
+        for number, live in enumerate(sessions, 1)
+    ]
+    return TrafficSample(at=at, segments=[SegmentTraffic(name=segment)], chains=rows, cooling=[])
+
+
+def test_the_busiest_chains_have_lines_and_the_others_are_one() -> None:
+    samples = [sample(at, *range(1, 21)) for at in (100.0, 101.0)]
+    names = charts.shown(samples, None)
+    assert names == [f"chain-{number}" for number in range(13, 21)]
+    drawn = charts.options(samples, "throughput", names, None)["series"]
+    assert [line["name"] for line in drawn] == [*names, "others"]
+    assert drawn[0]["data"] == [(100000, 104.0), (101000, 104.0)]
+    assert drawn[-1]["data"][-1] == (101000, pytest.approx(8 * sum(range(1, 13))))
+    shares = charts.options(samples, "share", names, None)["series"]
+    assert sum(line["data"][-1][1] for line in shares) == pytest.approx(100.0, abs=0.1)
+
+
+def test_a_chart_shows_the_last_minutes_of_one_segment() -> None:
+    samples = [sample(0.0, 1), sample(500.0, 1), sample(501.0, 1, segment="other")]
+    assert charts.shown(samples, "main") == ["chain-1"]
+    [line] = charts.options(samples, "throughput", ["chain-1"], "main")["series"]
+    assert line["data"] == [(500000, 8.0), (501000, 0.0)]
+
+
+def test_many_chains_make_a_small_page() -> None:
+    config = ServiceConfig.load(network_text())
+    many = sample(100.0, *range(1000))
+    html = panels.topology(config, "main", many, {}, {})
+    assert html.count('class="lane"') == panels.LANES + 1
+    assert "988 more chains" in html
+    bundled = panels.topology(config, None, many, {}, {})
+    assert bundled.count('class="lane"') == panels.LANES + 1
+
+
+def test_what_others_wrote_is_text_and_not_markup() -> None:
+    config = ServiceConfig.load(network_text())
+    one = sample(100.0, 1)
+    row = one.chains[0].model_copy(update={"name": "<script>"})
+    html = panels.topology(config, "main", one.model_copy(update={"chains": [row]}), {}, {})
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+
+
+def app(token: str | None) -> TestClient:
+    async def home(_: object) -> PlainTextResponse:
+        return PlainTextResponse("home")
+
+    async def live(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.send_text("live")
+        await socket.close()
+
+    routes = [Route("/", home, methods=["GET", "POST"]), WebSocketRoute("/live", live)]
+    return TestClient(
+        Gate(Starlette(routes=routes), token, secure=False), base_url=HOME, follow_redirects=False
+    )
+
+
+REFUSED = [
+    {"host": "evil.example:8090"},
+    {"host": ""},
+    {"origin": "http://evil.example"},
+    {"origin": "null"},
+    {"origin": "http://127.0.0.1:9999"},
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site"},
+]
+
+
+@pytest.mark.parametrize("headers", REFUSED)
+def test_other_sites_are_refused(headers: dict[str, str]) -> None:
+    client = app(None)
+    assert client.post("/", headers=headers).status_code == 403
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect(LIVE, headers=headers) as socket:
+        socket.receive_text()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"origin": HOME, "sec-fetch-site": "same-origin"},
+        {"host": "localhost:8090"},
+        {"host": "[::1]:8090"},
+        {"sec-fetch-site": "none"},
+        {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"},  # somebody followed a link
+    ],
+)
+def test_its_own_page_is_served(headers: dict[str, str]) -> None:
+    answer = app(None).get("/", headers=headers)
+    assert answer.text == "home"
+    if "sec-fetch-mode" not in headers:
+        with app(None).websocket_connect(LIVE, headers=headers) as socket:
+            assert socket.receive_text() == "live"
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+
+
+def sign_in(client: TestClient, token: str) -> httpx.Response:
+    return client.post("/login", data={"token": token}, headers={"origin": HOME})
+
+
+def test_a_token_is_asked_for_once() -> None:
+    client = app(TOKEN)
+    assert client.get("/").headers["location"] == "/login"
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect(LIVE) as socket:
+        socket.receive_text()
+    assert re.search(r'type="password"', client.get("/login").text)
+    wrong = sign_in(client, "fedcba9876543210")
+    assert (wrong.status_code, COOKIE in wrong.cookies) == (401, False)
+    right = sign_in(client, TOKEN)
+    assert (right.status_code, right.headers["location"]) == (303, "/")
+    assert TOKEN not in str(right.headers)
+    assert client.get("/").text == "home"
+    with client.websocket_connect(LIVE) as socket:
+        assert socket.receive_text() == "live"
+    client.get("/logout")  # a link that somebody planted signs nobody out
+    client.cookies.set(COOKIE, right.cookies[COOKIE])
+    assert client.get("/").text == "home"
+    client.post("/logout")
+    client.cookies.set(COOKIE, right.cookies[COOKIE])
+    assert client.get("/").status_code == 303
+
+
+def test_a_sign_in_by_another_site_is_refused() -> None:
+    answer = app(TOKEN).post("/login", data={"token": TOKEN}, headers={"origin": "http://evil.example"})
+    assert answer.status_code == 403
