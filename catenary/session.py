@@ -72,23 +72,19 @@ class SessionKey:
 
     @classmethod
     def parse(cls, text: str) -> SessionKey:
-        """Read `tcp 10.0.0.1:4000 10.0.0.2:80`; raises `InvalidValue` that quotes the text.
+        """Read `10.0.0.1:4000 -> 10.0.0.2:80/tcp`, or `tcp 10.0.0.1:4000 10.0.0.2:80`.
 
         The ends may come in either order; IPv6 with a port is `[fd00::1]:4000`. VLAN IDs that the frames bear
         follow as `vlan=5` or `vlan=5,6`, outermost first. For an ICMP echo both ports are its identifier.
+        Raises `InvalidValue` that quotes the text, what is wrong with it, and the fix.
         """
-        words = text.split()
-        kinds = {name: kind for kind, name in KIND_NAMES.items()}
         try:
-            kind, a, b = words[:3]
-            number = kinds[kind.lower()] if kind.lower() in kinds else int(kind)
-            key = cls.of(_end(a), _end(b), number, _vlans(words[3:]))
+            kind, a, b, vlans = _words(text)
+            number = _kind(kind)
+            key = cls.of(_end(a, number), _end(b, number), number, _vlans(vlans))
             return cls.unpack(key.pack())  # IPv4 that was written as IPv6 is IPv4
-        except (ValueError, struct.error):
-            raise InvalidValue(
-                f"{text!r} is not a session: write PROTOCOL END END such as tcp 10.0.0.1:4000 10.0.0.2:80, "
-                "or udp [fd00::1]:53 [fd00::2]:4000 vlan=5"
-            ) from None
+        except ValueError as error:
+            raise InvalidValue(f"{text!r} is not a session: {error}") from None
 
     @property
     def text(self) -> str:
@@ -128,25 +124,70 @@ def _address(raw: bytes) -> Address:
     return ip_address(raw)
 
 
-def _end(text: str) -> End:
-    """An address, with or without a port; raises `ValueError`."""
-    address, port = text, "0"
+_ARROWS = ("->", "<->")
+_FORMS = (
+    "write '10.0.0.1:4000 -> 10.0.0.2:80/tcp', or PROTOCOL END END such as tcp 10.0.0.1:4000 10.0.0.2:80, "
+    "or udp [fd00::1]:53 [fd00::2]:4000 vlan=5"
+)
+_WITH_PORTS = (6, 17, 132)
+
+
+def _words(text: str) -> tuple[str, str, str, list[str]]:
+    """Protocol, both ends, and what follows, of either form; raises `ValueError`, as the next ones do."""
+    words = text.split()
+    if len(words) > 2 and words[1] in _ARROWS:
+        a, (b, _, kind) = words[0], words[2].partition("/")
+        if not kind:
+            raise ValueError(f"it lacks its protocol: append it, such as {b}/tcp")
+    elif len(words) > 2 and not set(_ARROWS) & set(words):
+        kind, a, b = words[:3]
+    else:
+        raise ValueError(_FORMS)
+    return kind, a, b, words[3:]
+
+
+def _kind(text: str) -> int:
+    kinds = {name: kind for kind, name in KIND_NAMES.items()}
+    if text.lower() in kinds:
+        return kinds[text.lower()]
+    if not (text.isdecimal() and text.isascii() and int(text) < 256):
+        raise ValueError(f"protocol {text!r} is not known: use {', '.join(kinds)}, or a number up to 255")
+    return int(text)
+
+
+def _end(text: str, kind: int) -> End:
+    """An address, with or without a port."""
+    address, port = text, ""
     if text.startswith("["):
         address, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":") or "0"
+        port = rest.removeprefix(":")
     elif text.count(":") == 1:
         address, port = text.split(":")
-    return End(ip_address(address), int(port))
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no end: write an address and a port, such as 10.0.0.1:4000 or [fd00::1]:4000"
+        ) from None
+    if ip.version == 6 and IPv6Address(ip).scope_id:
+        raise ValueError(f"{text!r} has a zone, which frames don't: leave %{IPv6Address(ip).scope_id} out")
+    if not port and kind in _WITH_PORTS:
+        raise ValueError(f"{text!r} lacks its port: {KIND_NAMES[kind]} has one, as in {_text(End(ip, 80))}")
+    if port and not (port.isdecimal() and port.isascii() and int(port) < 1 << 16):
+        raise ValueError(f"port {port!r} of {text!r} is none: use 0..65535")
+    return End(ip, int(port or 0))
 
 
 def _vlans(words: list[str]) -> tuple[int, int]:
     if not words:
         return (0, 0)
-    (word,) = words
-    ids = [int(vid) for vid in word.removeprefix("vlan=").split(",")]
-    if not word.startswith("vlan=") or len(ids) > 2 or not all(1 <= vid <= 4094 for vid in ids):
-        raise ValueError(word)
-    return (ids[0], ids[1] if len(ids) > 1 else 0)
+    ids = words[0].removeprefix("vlan=").split(",")
+    good = [vid for vid in ids if vid.isdecimal() and vid.isascii() and 1 <= int(vid) <= 4094]
+    if len(words) > 1 or not words[0].startswith("vlan=") or len(ids) > 2 or good != ids:
+        raise ValueError(
+            f"{' '.join(words)!r} is no tag: write vlan=5, or vlan=5,6 for two, each an ID of 1..4094"
+        )
+    return (int(ids[0]), int(ids[1]) if len(ids) > 1 else 0)
 
 
 def _text(end: End) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def run(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     monkeypatch.setattr(progress, "POLL", 0.005)
 
     def run(words: str) -> tuple[int, str, str]:
-        code = run_command(monkeypatch, *words.split())
+        code = run_command(monkeypatch, *shlex.split(words))
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 

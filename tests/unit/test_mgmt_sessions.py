@@ -48,7 +48,7 @@ def test_keys_are_read_and_written(text: str, again: str) -> None:
     ],
 )
 def test_what_is_no_key_is_refused(text: str) -> None:
-    with pytest.raises(InvalidValue, match="is not a session: write PROTOCOL END END"):
+    with pytest.raises(InvalidValue, match="is not a session: "):
         SessionKey.parse(text)
 
 
