@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from catenary.chain import PairState
@@ -125,6 +125,12 @@ class OraclePlane:
     def pin_of(self, key: SessionKey) -> abi.Pin | None:
         pin = self.splice.pins.get(key.pack()) if self.splice else None
         return abi.Pin.of(struct.pack("=Q", pin.word())) if pin else None
+
+    def entries(self) -> Sequence[int | None]:
+        return () if self.splice is None else self.splice.setup.entries
+
+    def live(self, slot: int) -> int:
+        return 0 if self.splice is None else self.splice.loads[slot]
 
     def overflow(self) -> bool:
         return self.splice is not None and self.splice.overflow

@@ -155,7 +155,7 @@ class Splice(SessionTable):
         slot = self._refresh(parsed, now, flags, side)
         if slot is None and parsed.key is not None:
             slot = self._choose(parsed.key)
-            if slot is None or self._open(slot) is None:
+            if slot is None:
                 raise Dropped("drop_no_chain")
             slot = self._assign(parsed, now, slot, "session_placed")
             self._count_orphan(parsed)

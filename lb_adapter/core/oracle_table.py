@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from catenary.session import SessionKey
 from lb_adapter.core.oracle import ARP, ND, TCP, Parsed, lanes, outer_lane
+from lb_adapter.core.oracle_choice import choose
 from lb_adapter.core.oracle_pin import (
     FOREIGN,
     FROM_CLIENT,
@@ -219,16 +220,10 @@ class SessionTable:
 
     def _choose(self, key: SessionKey) -> int | None:
         """A new session's slot. In overflow the plain hash answers, with a pin and without one (rule 7)."""
-        first, second = (self.setup.entries[lane] for lane in lanes(key, len(self.setup.entries)))
         if self.overflow:
             self.counts["placed_in_overflow"] += 1
-            return first
-        if self.setup.policy == "maglev" or first == second:
-            return first
-        a, b = self._open(first), self._open(second)
-        if a is None or b is None or first is None or second is None:
-            return first if b is None else second
-        return first if self.loads[first] * b.placed <= self.loads[second] * a.placed else second
+        setup, policy = self.setup, "maglev" if self.overflow else self.setup.policy
+        return choose(key, setup.entries, setup.slots, self.loads.__getitem__, policy).slot
 
     def _assign(self, parsed: Parsed, now: int, slot: int, reason: str) -> int:
         """Rule 1: write key -> slot, in the place of what is expired. Drops what finds no room (rule 7)."""

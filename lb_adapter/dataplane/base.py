@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal, Protocol, Self
@@ -121,7 +121,13 @@ class DataPlane(Protocol):
         """End sessions by order, at once."""
 
     def pin_of(self, key: SessionKey) -> Pin | None:
-        """What the table holds for a session, in force or not."""
+        """What the table holds for a session, in force or not. Any thread may call it, and the next two."""
+
+    def entries(self) -> Sequence[int | None]:
+        """The hash table of new sessions. A slot that is not in use stands for no chain, as None does."""
+
+    def live(self, slot: int) -> int:
+        """Live sessions of a slot at this moment, as p2c weighs them."""
 
     def overflow(self) -> bool:
         """Is it placing by the plain hash alone (affinity rule 7)? It enters it by itself when full."""

@@ -176,6 +176,9 @@ class EbpfDataPlane(SpliceTables):
         raw = self._object.map("pins4").get(small) if small else self._object.map("pins6").get(key.pack())
         return abi.Pin.of(raw) if raw else None
 
+    def live(self, slot: int) -> int:
+        return int(struct.unpack("=Q", self._loads.get(_key(slot)) or bytes(8))[0])
+
     def counters(self) -> dict[str, int]:
         raw = b"".join(values for _, values in self._reasons.batches(len(abi.REASONS)))
         rows: npt.NDArray[np.uint64] = np.frombuffer(raw, dtype=np.uint64).reshape(len(abi.REASONS), -1)

@@ -210,6 +210,9 @@ class NativeDataPlane(SpliceTables):
         word = self.segment.lib.pin_find(self.segment.pointer, packed)
         return abi.Pin.of(struct.pack("=Q", word)) if word else None
 
+    def live(self, slot: int) -> int:
+        return int(self.segment.lib.segment_live(self.segment.pointer, slot))
+
     def attach(self) -> None:
         if self._splice is None:
             raise InvalidValue("configure the data plane before it is attached")

@@ -32,7 +32,7 @@ uint64_t *segment_reasons(void *, uint32_t thread);
 struct chain_counters *segment_chains(void *, uint32_t thread);
 struct place_table *segment_spare(void *); int segment_switch(void *, uint32_t timeout_ms);
 int segment_walk(void *); int segment_sweep(void *); void segment_mend(void *);
-uint32_t segment_used(void *, int v6);
+uint32_t segment_used(void *, int v6); uint64_t segment_live(void *, uint32_t slot);
 struct staged *segment_staged(void *); uint32_t segment_insert(void *); uint32_t segment_now(void);
 uint32_t segment_export(void *, uint64_t *cursor, struct pin_record *, uint32_t most);
 uint64_t pin_find(void *, const struct session_key *);

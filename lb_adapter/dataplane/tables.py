@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -116,7 +116,10 @@ class SpliceTables(ABC):
                 state = states[row.state]
                 pairs.append(Pair(tags, slot, row.generation, row.weight, row.placed, state, since))
         self._applied = {pair.slot: pair for pair in pairs}
-        return ChainTable(self._read_epoch(), tuple(pairs), generations)
+        table = ChainTable(self._read_epoch(), tuple(pairs), generations)
+        if self._places():
+            self._fill(table.placement())
+        return table
 
     def apply(self, table: ChainTable) -> None:
         wanted = {pair.slot: pair for pair in table.pairs}
@@ -177,14 +180,20 @@ class SpliceTables(ABC):
 
     def place(self, placement: Mapping[int, tuple[str, int]], designated: int | None, epoch: int = 1) -> None:
         """Switch to the hash table of `{slot: (name, weight)}`; `designated` carries what is no session."""
-        if placement != self._placement:
-            self._entries, self._placement = (maglev.fill(placement, abi.TABLE_SIZE), placement)
+        self._fill(placement)
         raw = bytearray(abi.ffi.sizeof("struct place_table"))
         item: Any = abi.ffi.from_buffer("struct place_table *", raw)
         item.epoch = epoch
         item.designated = abi.NO_SLOT if designated is None else designated
         abi.ffi.buffer(item.entries)[:] = self._entries.tobytes()
         self._write_place_table(bytes(raw))
+
+    def _fill(self, placement: Mapping[int, tuple[str, int]]) -> None:
+        if placement != self._placement:
+            self._entries, self._placement = (maglev.fill(placement, abi.TABLE_SIZE), placement)
+
+    def entries(self) -> Sequence[int | None]:
+        return self._entries.data
 
     def traffic(self) -> dict[int, Traffic]:
         result: dict[int, Traffic] = {}
