@@ -76,9 +76,10 @@ class OpenFlowChannel:
 
         return wait
 
-    def flows(self, timeout: float) -> list[CountedFlow]:
+    def flows(self, timeout: float, cookie: int | None = None) -> list[CountedFlow]:
+        which = (0, 0) if cookie is None else (cookie, WHOLE_COOKIE)
         request = PARSER.OFPFlowStatsRequest(
-            self.datapath, 0, OFP.OFPTT_ALL, OFP.OFPP_ANY, OFP.OFPG_ANY, 0, 0, PARSER.OFPMatch()
+            self.datapath, 0, OFP.OFPTT_ALL, OFP.OFPP_ANY, OFP.OFPG_ANY, *which, PARSER.OFPMatch()
         )
         xid, replies = self._request(request)
         found: list[CountedFlow] = []

@@ -17,13 +17,16 @@ from catenary import wire
 from catenary.chain import Chain
 from catenary.config import NetworkConfig
 from catenary.errors import CatenaryError, Conflict, NotFound, Unavailable
+from catenary.explanations import ChainHops, HopView
 from controller import rewiring, statefile
 from controller.config import network_of
+from controller.counted import rule_views, switch_view
 from controller.edge import Way, edge_rules
 from controller.fabric import Fabric, Standing
+from controller.hops import way
 from controller.insertion import check_alone, ends, outers, plain_rules
 from controller.network import Port
-from controller.pipeline import BASE_COOKIE, CountedFlow, Flow, Rule, resolve
+from controller.pipeline import Rule
 from controller.steering import (
     AskPlan,
     NoPath,
@@ -36,7 +39,7 @@ from controller.steering import (
     route,
     segment_cookie,
 )
-from controller.views import attachments, link_view, rule_view
+from controller.views import attachments, hop_view, link_view
 
 log = structlog.get_logger("controller")
 
@@ -343,39 +346,30 @@ class Conductor:
         """The rules of a chain with the counters of the switches; a rule that is not there says so."""
         with self._data:
             plan = self._known(name)
-        views = []
-        rules = self._rules_of(plan)
-        for switch in sorted({rule.switch for rule in rules}):
-            there = self._counted(switch)
-            ports = {port: live.number for port, live in self.fabric.ports(switch).items()}
-            for rule in (rule for rule in rules if rule.switch == switch):
-                flow = resolve(rule, ports)
-                views.append(rule_view(rule, there.get(flow) if flow else None))
-        return views
+        return list(rule_views(self.fabric, self._rules_of(plan), chain_cookie(name)).values())
 
-    def _counted(self, switch: str) -> dict[Flow, CountedFlow]:
-        if not self.fabric.is_connected(switch):
-            return {}
-        return {counted.flow: counted for counted in self.fabric.flows(switch)}
+    def hops(self, name: str) -> ChainHops:
+        """The same in the order in which frames meet them; asks and answers are not among them."""
+        with self._data:
+            plan = self._known(name)
+        rules = self._rules_of(plan)
+        views = rule_views(self.fabric, rules, chain_cookie(name))
+
+        def seen(*, forward: bool) -> list[HopView]:
+            found = way(self._network, plan, rules, forward=forward)
+            return [hop_view(met, views[met.rule]) for met in found]
+
+        return ChainHops(
+            name=name, segment=plan.segment, forward=seen(forward=True), reverse=seen(forward=False)
+        )
 
     def topology(self) -> wire.TopologyView:
         """Switches with what their table misses dropped, links as discovered, and what is attached."""
         links = sorted(self.fabric.topology().links)
         return wire.TopologyView(
-            switches=[self._switch_view(name, dpid) for name, dpid in self._network.switches.items()],
+            switches=[switch_view(self.fabric, name, dpid) for name, dpid in self._network.switches.items()],
             links=[link_view(link) for link in links],
             attachments=attachments(self._network),
-        )
-
-    def _switch_view(self, name: str, dpid: int) -> wire.SwitchView:
-        there = self._counted(name).items()
-        misses = [counted.packets for flow, counted in there if flow.cookie == BASE_COOKIE and flow.is_miss]
-        return wire.SwitchView(
-            name=name,
-            dpid=dpid,
-            connected=self.fabric.is_connected(name),
-            ports=sorted(self.fabric.ports(name)),
-            dropped_packets=sum(misses),
         )
 
     def health(self) -> wire.ControllerHealth:

@@ -54,8 +54,8 @@ class Channel(Protocol):
         `add` also replaces, `delete` takes exactly these flows, `cookie` every flow that carries it.
         """
 
-    def flows(self, timeout: float) -> list[CountedFlow]:
-        """Every flow of the switch, with counters."""
+    def flows(self, timeout: float, cookie: int | None = None) -> list[CountedFlow]:
+        """Every flow of the switch, or those with this cookie, with counters."""
 
     def probe(self, port: LivePort) -> None:
         """Send one discovery frame out of a port."""
@@ -250,9 +250,9 @@ class Fabric:
                 ports[name] = frozenset(channel.ports())
         return Standing(missing, ports)
 
-    def flows(self, switch: str) -> list[CountedFlow]:
-        """Every flow that the switch has now; raises `Unavailable`."""
-        return self._channel(switch).flows(REPLY_TIMEOUT)
+    def flows(self, switch: str, cookie: int | None = None) -> list[CountedFlow]:
+        """Every flow that the switch has now, or those with this cookie; raises `Unavailable`."""
+        return self._channel(switch).flows(REPLY_TIMEOUT, cookie)
 
     def _channel(self, switch: str) -> Channel:
         channel = self._members[switch].channel

@@ -10,6 +10,7 @@ from fastapi import Path as PathParam
 from catenary import wire
 from catenary.config import NetworkConfig
 from catenary.errors import Conflict, NotFound, Unavailable
+from catenary.explanations import ChainHops
 from catenary.problems import problems
 from catenary.service import create_app
 from controller.conductor import Conductor
@@ -53,6 +54,26 @@ def build(conductor: Conductor, token: str | None) -> FastAPI:
         """
         return conductor.put_network(network, check=check)
 
+    _add_chains(app, conductor)
+
+    @app.get("/v1/segments", tags=["segments"])
+    def list_segments() -> list[wire.SegmentView]:
+        """Which pairs are in the way of the traffic, and since when."""
+        return conductor.segments()
+
+    @app.put("/v1/segments/{name}/inserted", tags=["segments"], responses=_CHANGES)
+    def insert_pair(name: SegmentName) -> wire.SegmentView:
+        """Lead a segment's traffic through its pair.
+
+        The pair must know the segment's chain before. Answered when the switches of both sides have
+        confirmed.
+        """
+        return conductor.insert(name)
+
+    return app
+
+
+def _add_chains(app: FastAPI, conductor: Conductor) -> None:
     @app.get("/v1/chains", tags=["chains"])
     def list_chains() -> list[wire.SteeredChain]:
         """All steered chains with their paths."""
@@ -87,18 +108,10 @@ def build(conductor: Conductor, token: str | None) -> FastAPI:
         """The rules of a chain with the switches' counters."""
         return conductor.rules(name)
 
-    @app.get("/v1/segments", tags=["segments"])
-    def list_segments() -> list[wire.SegmentView]:
-        """Which pairs are in the way of the traffic, and since when."""
-        return conductor.segments()
+    @app.get("/v1/chains/{name}/hops", tags=["chains"], responses=problems(NotFound, Unavailable))
+    def list_hops(name: ChainName) -> ChainHops:
+        """The way of a chain's frames, rule by rule, in both directions.
 
-    @app.put("/v1/segments/{name}/inserted", tags=["segments"], responses=_CHANGES)
-    def insert_pair(name: SegmentName) -> wire.SegmentView:
-        """Lead a segment's traffic through its pair.
-
-        The pair must know the segment's chain before. Answered when the switches of both sides have
-        confirmed.
+        With the switches' counters.
         """
-        return conductor.insert(name)
-
-    return app
+        return conductor.hops(name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from catenary import wire
+from catenary.explanations import HopView
+from controller.hops import Met
 from controller.network import Link, Network, Port
 from controller.pipeline import CountedFlow, Rule, describe
 
@@ -36,6 +38,10 @@ def rule_view(rule: Rule, counted: CountedFlow | None) -> wire.RuleView:
         bytes=counted.bytes if counted else 0,
         installed=counted is not None,
     )
+
+
+def hop_view(met: Met, rule: wire.RuleView) -> HopView:
+    return HopView(**rule.model_dump(), source=met.source, target=met.target)
 
 
 def _ref(port: Port) -> wire.PortRef:

@@ -71,8 +71,9 @@ class Switch:
     def _refuse(self, timeout: float) -> None:
         raise Unavailable(self.refuses)
 
-    def flows(self, timeout: float) -> list[CountedFlow]:
-        return [CountedFlow(flow, 1, 60) for flow in list(self.held.values())]
+    def flows(self, timeout: float, cookie: int | None = None) -> list[CountedFlow]:
+        held = list(self.held.values())
+        return [CountedFlow(flow, 1, 60) for flow in held if cookie in (None, flow.cookie)]
 
     def probe(self, port: LivePort) -> None:
         """Links are told by hand in these tests."""
