@@ -6,7 +6,7 @@ import getpass
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -14,6 +14,7 @@ from urllib.parse import quote
 from catenary import wire
 from catenary.config import NetworkConfig, ServiceConfig
 from catenary.errors import Unavailable
+from catenary.explanations import ChainHops, SessionForecast
 from catenary.http import Client
 from catenary.plans import PlanView, ServiceView
 from catenary.tags import TagPair
@@ -128,6 +129,13 @@ class ManagementClient(Client):
     def session(self, key: str, segment: str | None = None) -> wire.SessionStatus:
         return self.call("GET", "/v1/session", wire.SessionStatus, key=key, segment=segment)
 
+    def capture(
+        self, chain: str, *, at: str = "master", session: str | None = None, seconds: float, packets: int
+    ) -> Iterator[bytes]:
+        """A pcap of what a chain, or one session in it, gets and gives at one of its load balancers."""
+        query = {"chain": chain, "at": at, "session": session, "seconds": seconds, "packets": packets}
+        return self.stream("/v1/capture", silence=seconds, **query)
+
     def end_session(self, request: wire.SessionRequest) -> wire.SessionStatus:
         """Reset a TCP connection, or move a session to another chain."""
         return self.call("POST", "/v1/sessions/end", wire.SessionStatus, request)
@@ -237,6 +245,17 @@ class BalancerClient(Client):
         """One session, or `NotFound` (master only)."""
         return self.call("GET", "/v1/session", wire.SessionView, key=key)
 
+    def capture(
+        self, pair: TagPair, *, key: str | None, seconds: float, packets: int
+    ) -> AsyncIterator[bytes]:
+        """A pcap of what a pair, or one session in it, gets and gives."""
+        query = {"pair": pair.path, "key": key, "seconds": seconds, "packets": packets}
+        return self.follow("/v1/capture", silence=seconds, **query)
+
+    def forecast(self, key: str) -> SessionForecast:
+        """Where a session would go that began now (master only)."""
+        return self.call("GET", "/v1/session/forecast", SessionForecast, key=key)
+
     def end_session(self, request: wire.SessionOrder) -> wire.SessionView:
         """Reset or move one session (master only)."""
         return self.call("POST", "/v1/sessions/end", wire.SessionView, request)
@@ -303,6 +322,10 @@ class ControllerClient(Client):
     def put_network(self, network: NetworkConfig, *, check: bool = False) -> wire.NetworkView:
         """Have it know another one; `Conflict` if that changes what a chain uses. `check`: only ask."""
         return self.call("PUT", "/v1/network", wire.NetworkView, network, check=check)
+
+    def hops(self, name: str) -> ChainHops:
+        """The rules of a chain in the order in which frames meet them."""
+        return self.call("GET", f"/v1/chains/{name}/hops", ChainHops)
 
     def rules(self, name: str) -> list[wire.RuleView]:
         return self.call("GET", f"/v1/chains/{name}/rules", list[wire.RuleView])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -37,9 +37,14 @@ class Client:
         self._what = what
         headers = dict(headers or {}) | ({"Authorization": f"Bearer {token}"} if token else {})
         # trust_env off: a proxy variable of the shell must not carry control traffic elsewhere.
-        self._http = httpx.Client(
-            base_url=self.url, headers=headers, verify=_trust(self.url, ca), timeout=timeout, trust_env=False
-        )
+        self._options: dict[str, Any] = {
+            "base_url": self.url,
+            "headers": headers,
+            "verify": _trust(self.url, ca),
+            "trust_env": False,
+        }
+        self._timeout = timeout
+        self._http = httpx.Client(**self._options, timeout=timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -115,17 +120,40 @@ class Client:
             raise _error(response)
         return response
 
-    def stream(self, path: str, **query: Any) -> Iterator[bytes]:
-        """The body of a GET, piece by piece as it comes."""
+    def stream(self, path: str, *, silence: float | None = None, **query: Any) -> Iterator[bytes]:
+        """The body of a GET, piece by piece as it comes. There may be `silence` of so many s between two."""
         params = {key: value for key, value in query.items() if value is not None}
+        timeout = self._patience(silence)
         try:
-            with self._http.stream("GET", path, params=params, headers=_on_behalf()) as response:
+            with self._http.stream(
+                "GET", path, params=params, headers=_on_behalf(), timeout=timeout
+            ) as response:
                 if response.is_error:
                     response.read()
                     raise _error(response)
                 yield from response.iter_bytes()
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
+
+    async def follow(self, path: str, *, silence: float | None = None, **query: Any) -> AsyncIterator[bytes]:
+        """The same for a loop: on a connection of its own, which ends at once when nobody reads any more."""
+        params = {key: value for key, value in query.items() if value is not None}
+        timeout = self._patience(silence)
+        try:
+            async with (
+                httpx.AsyncClient(**self._options, timeout=timeout) as http,
+                http.stream("GET", path, params=params, headers=_on_behalf()) as response,
+            ):
+                if response.is_error:
+                    await response.aread()
+                    raise _error(response)
+                async for piece in response.aiter_bytes():
+                    yield piece
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _patience(self, silence: float | None) -> httpx.Timeout:
+        return httpx.Timeout(self._timeout, read=self._timeout + (silence or 0.0))
 
     def _unreachable(self, error: httpx.HTTPError) -> Unavailable:
         fault = str(error) or type(error).__name__

@@ -1,9 +1,9 @@
-"""Reads classic pcap files of Ethernet frames, as `tcpdump -w` writes them."""
+"""Reads and writes classic pcap files of Ethernet frames, as `tcpdump -w` writes them."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from catenary.errors import InvalidValue
@@ -15,9 +15,35 @@ _MAGIC = {
     b"\xa1\xb2\x3c\x4d": (">", 1),
 }
 """How a file begins -> its byte order, and the ns of a tick of its time stamps."""
+MEDIA_TYPE = "application/vnd.tcpdump.pcap"
 _PCAPNG = b"\x0a\x0d\x0d\x0a"
 _ETHERNET = 1
 FRAME_MAX = 262144
+HEADER = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, FRAME_MAX, _ETHERNET)
+"""How a file with time stamps in ns begins; what `record` makes follows."""
+_RECORD = struct.Struct("<IIII")
+
+
+def record(time_ns: int, frame: bytes, length: int) -> bytes:
+    """A frame that was seen at this Unix time, and had `length` bytes on the wire."""
+    seconds, ns = divmod(time_ns, 1_000_000_000)
+    return _RECORD.pack(seconds, ns, len(frame), length) + frame
+
+
+def whole_records(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """From what comes of such a file, in any pieces: its header, then record by record."""
+    left, begun = b"", False
+    for piece in pieces:
+        left += piece
+        while len(left) >= (size := _first(left) if begun else len(HEADER)):
+            yield left[:size]
+            left, begun = left[size:], True
+
+
+def _first(records: bytes) -> int:
+    """Bytes of the first record, or of what of it must be there to tell."""
+    kept = _RECORD.unpack_from(records)[2] if len(records) >= _RECORD.size else 0
+    return _RECORD.size + int(kept)
 
 
 class Pcap:

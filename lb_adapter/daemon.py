@@ -12,18 +12,24 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict
+from weakref import WeakSet
 
 import structlog
 
 from catenary import wire
-from catenary.errors import CatenaryError
+from catenary.errors import CatenaryError, Conflict, Unsupported
+from catenary.session import SessionKey
+from catenary.tags import TagPair
 from lb_adapter import overflow
 from lb_adapter.balancer import ChainTable, Pair
+from lb_adapter.capture import Capture, Limits, Wanted
 from lb_adapter.core.setup import Order
 from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, Swept, Traffic
 
 log = structlog.get_logger("lb_adapter")
 BUSY_TICK, IDLE_TICK = 0.1, 1.0
+CAPTURES = 4
+"""At a time: each takes frames as fast as they come."""
 
 
 def told(error: Exception) -> str:
@@ -89,6 +95,7 @@ class Daemon(ABC):
         self._load: dict[int, Load] = {}
         self._moving_until = 0.0
         self._trouble: str | None = None
+        self._captures: WeakSet[Capture] = WeakSet()
         self._thread = threading.Thread(target=self._run, name="tick", daemon=True)
         self.instance = secrets.token_hex(8)
         plane.configure(config)
@@ -165,6 +172,18 @@ class Daemon(ABC):
     def pairs(self) -> wire.ChainSet:
         with self._lock:
             return to_wire(self._segment, self.table)
+
+    def capture(self, tags: TagPair, key: SessionKey | None, limits: Limits) -> Capture:
+        """A pcap of what one pair gets and gives at the inner port. Raises `NotFound` for an unknown pair."""
+        self.table.find(tags)
+        if self._plane.name == "pf_ring":
+            raise Unsupported("pf_ring passes frames by the kernel: capture at the other load balancer")
+        if sum(not made.closed for made in self._captures) >= CAPTURES:
+            raise Conflict(f"{CAPTURES} captures are under way here: wait for one to end")
+        sent, received = tags.ids if self._config.role == "master" else reversed(tags.ids)
+        made = Capture(self._config.inner, Wanted(sent, received, key), limits)
+        self._captures.add(made)
+        return made
 
     def _stats(self, peer: wire.BalancerStats | None) -> wire.BalancerStats:
         with self._lock:

@@ -13,8 +13,9 @@ from typing import Protocol
 from catenary import wire
 from catenary.chain import PairState
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
+from catenary.explanations import SessionForecast
 from catenary.tags import TagPair
-from lb_adapter import balancer, overflow, peering, records
+from lb_adapter import balancer, forecasting, overflow, peering, records
 from lb_adapter.balancer import ChainTable
 from lb_adapter.daemon import from_wire, log, to_wire, told
 from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, TakeOver
@@ -330,6 +331,21 @@ class Master(Sessions):
                 self._propose(table, force=request.force)
             moved = 0 if request.move_idle is None else self._let_idle_go(request.move_idle)
             return wire.Rebalanced(**to_wire(self._segment, self.table).model_dump(), moved=moved)
+
+    def forecast(self, text: str) -> SessionForecast:
+        """Where a session would go that began now. It waits for nobody: no lock is taken, nothing walked."""
+        plane = self._plane
+        return forecasting.forecast(
+            self.single(text),
+            forecasting.Place(
+                self.table,
+                plane.entries(),
+                plane.live,
+                self._config.policy,
+                overflow=plane.overflow(),
+                copying=plane.take_over() is TakeOver.HOLD,
+            ),
+        )
 
     def activity(self, tags: TagPair) -> wire.PairActivity:
         with self._lock:

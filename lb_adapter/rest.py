@@ -8,11 +8,14 @@ from fastapi import FastAPI, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from catenary import wire
-from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
+from catenary import pcap, wire
+from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable, Unsupported
+from catenary.explanations import CapturePackets, CaptureSeconds, SessionForecast
 from catenary.problems import problems
 from catenary.service import create_app
+from catenary.session import SessionKey
 from catenary.tags import TagPair
+from lb_adapter.capture import Limits
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave
 
@@ -32,11 +35,20 @@ PairPath = Annotated[
         json_schema_extra={"pattern": "^[0-9]{1,4}-[0-9]{1,4}$"},  # who breaks it is told the fix
     ),
 ]
+PairQuery = Annotated[
+    str,
+    Query(
+        description="a tag pair, FORWARD-REVERSE",
+        examples=["2-3"],
+        json_schema_extra={"pattern": "^[0-9]{1,4}-[0-9]{1,4}$"},
+    ),
+]
 Moment = Annotated[
     int | None,
     Query(ge=0, lt=2**32, description="ms of the slave's clock, as in the last copy; all, if null"),
 ]
 _PINS: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_PCAP: dict[str, Any] = {pcap.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 _CHANGES = problems(NotFound, Conflict, Unavailable)
 
 
@@ -69,6 +81,27 @@ def build(daemon: Master | Slave, token: str | None) -> FastAPI:
         The management system polls it during a cool-down.
         """
         return daemon.activity(TagPair.parse(tags))
+
+    @app.get(
+        "/v1/capture",
+        tags=["sessions"],
+        responses={200: {"content": _PCAP}, **problems(NotFound, Conflict, Unsupported)},
+        response_class=StreamingResponse,
+    )
+    def capture(
+        pair: PairQuery,
+        seconds: CaptureSeconds = 10.0,
+        packets: CapturePackets = 10_000,
+        key: wire.SessionText | None = None,
+    ) -> StreamingResponse:
+        """What a pair gets and gives at the inner port, or one session of it, as a pcap.
+
+        It grows until the time is over, as many packets have come, or the caller goes away. The frames bear
+        the chain's tag.
+        """
+        wanted = None if key is None else SessionKey.parse(key)
+        made = daemon.capture(TagPair.parse(pair), wanted, Limits(seconds, packets))
+        return StreamingResponse(made.stream(), media_type=pcap.MEDIA_TYPE)
 
     if isinstance(daemon, Master):
         _add_master(app, daemon)
@@ -106,6 +139,14 @@ def _add_master(app: FastAPI, master: Master) -> None:
     def show_session(key: wire.SessionText) -> wire.SessionView:
         """Show one session and its chain."""
         return master.session(key)
+
+    @app.get("/v1/session/forecast", tags=["sessions"], responses=problems(Conflict))
+    def forecast_session(key: wire.SessionText) -> SessionForecast:
+        """Where would a session go that began now?
+
+        The chains that the policy weighs, with their live sessions at this moment.
+        """
+        return master.forecast(key)
 
     @app.post("/v1/sessions/end", tags=["sessions"], responses=_CHANGES)
     def end_session(request: wire.SessionOrder) -> wire.SessionView:

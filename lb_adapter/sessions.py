@@ -97,13 +97,14 @@ class Sessions(Daemon):
 
     def session(self, text: str) -> wire.SessionView:
         """A session and its chain; `NotFound` if there is no pin in force."""
+        key = self.single(text)
         self._walk()  # which takes away what has expired
-        return self._view(SessionKey.parse(text))
+        return self._view(key)
 
     def end_session(self, request: wire.SessionOrder) -> wire.SessionView:
         """Reset a TCP connection, or move a session to the least loaded other chain. May be repeated."""
         self._refuse_while_copying()
-        key = SessionKey.parse(request.key)
+        key = self.single(request.key)
         with self._turn:
             live = {slot: load.live for slot, load in self._walk().items()}
             view = self._view(key)
@@ -129,11 +130,15 @@ class Sessions(Daemon):
                 f"segment {self._segment!r} has chains that rewrite: a session can't go on in another: {fix}"
             )
 
-    def _view(self, key: SessionKey) -> wire.SessionView:
+    def single(self, text: str) -> SessionKey:
+        """The key of one session; `Conflict` in a segment that keeps several together."""
         if self._config.affinity != "session":
             raise Conflict(
                 f"this segment keeps sessions together by {self._config.affinity}: it has no single one"
             )
+        return SessionKey.parse(text)
+
+    def _view(self, key: SessionKey) -> wire.SessionView:
         with self._lock:
             pin = self._plane.pin_of(key)
         if pin is None or pin.dead:

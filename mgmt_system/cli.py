@@ -17,6 +17,7 @@ from catenary.errors import CatenaryError, InvalidValue
 from catenary.listen import Listen
 from catenary.options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
 from mgmt_system import config_cli, progress, tables
+from mgmt_system.capture_cli import capture
 from mgmt_system.dashboard_cli import dashboard
 from mgmt_system.history_cli import history
 from mgmt_system.options import IfMatch, Json, NoWait, Timeout, Why
@@ -36,6 +37,7 @@ app.add_typer(session_app, name="session")
 config_cli.register(app)
 
 app.command("history")(history)
+app.command("capture")(capture)
 app.command("top")(top)
 app.command("dashboard")(dashboard)
 

@@ -26,6 +26,7 @@ from mgmt_system.calls import (
     place,
     tag,
 )
+from mgmt_system.capture_rest import add_capture_route
 from mgmt_system.config_rest import add_config_routes
 from mgmt_system.history import Filter
 from mgmt_system.manager import Manager
@@ -66,6 +67,7 @@ def create(running: Running, token: str | None) -> FastAPI:
     _add_other_changes(app, running)
     add_config_routes(app, running.applying)
     add_traffic_routes(app, running.sampling)
+    add_capture_route(app, running.captures)
     return app
 
 

@@ -15,6 +15,7 @@ from catenary.config import ServiceConfig
 from catenary.errors import InvalidValue
 from mgmt_system import crash
 from mgmt_system.applying import Applying
+from mgmt_system.capture import Captures
 from mgmt_system.crash import CrashPoint
 from mgmt_system.current import Current
 from mgmt_system.engine import Engine
@@ -55,6 +56,7 @@ class Running:
     applying: Applying
     history: History
     sampling: Sampling
+    captures: Captures
     on_failure: Callable[[], None] = lambda: None
     failed: bool = False
     _thread: threading.Thread | None = None
@@ -78,7 +80,9 @@ class Running:
         status = StatusPage(for_looks, network)
         sampling = Sampling(for_looks, network, manager.chains)
         applying = Applying(ledger, engine, manager, status, for_requests, network, crash_point)
-        return cls(ledger, engine, manager, status, sessions, applying, History(ledger), sampling)
+        history = History(ledger)
+        captures = Captures(for_requests, network, ledger)
+        return cls(ledger, engine, manager, status, sessions, applying, history, sampling, captures)
 
     @classmethod
     def from_files(cls, network: Path, database: Path, secrets: Secrets, retention: Retention) -> Self:

@@ -10,11 +10,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from catenary import moments, wire
+from catenary import moments, sizes, wire
 from catenary.chain import ChainState
 
 T = TypeVar("T")
-_SI = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def show(value: T, json: bool, render: Callable[[T], RenderableType]) -> None:
@@ -150,7 +149,8 @@ def loads(items: Sequence[wire.ChainStatus]) -> RenderableType:
     rows = table(*columns)
     for item in items:
         share = None if item.share is None else f"{item.share:.0%}"
-        loads = (cell(item.sessions), cell(share), cell(item.new_sessions), _size(item.bytes))
+        carried = None if item.bytes is None else sizes.text(item.bytes)
+        loads = (cell(item.sessions), cell(share), cell(item.new_sessions), cell(carried))
         rows.add_row(*_chain_cells(item), *loads, cell(item.reason))
     return rows
 
@@ -181,12 +181,3 @@ def table(*columns: str) -> Table:
 def cell(value: object) -> Text:
     """Text and not markup: reasons may hold brackets."""
     return Text("-" if value is None else str(value))
-
-
-def _size(size: int | None) -> Text:
-    if size is None:
-        return cell(None)
-    value, unit = float(size), 0
-    while value >= 1000 and unit < len(_SI) - 1:
-        value, unit = value / 1000, unit + 1
-    return Text(f"{value:.0f} {_SI[unit]}" if unit == 0 else f"{value:.1f} {_SI[unit]}")

@@ -6,14 +6,15 @@ MS --> FakeController           refuses NFs without a path, forgets all when it 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from catenary import wire
+from catenary import pcap, wire
 from catenary.chain import ChainState, PairState
 from catenary.config import NetworkConfig, ServiceConfig
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
+from catenary.explanations import Candidate, ChainHops, HopView, SessionForecast
 from catenary.tags import TagPair
 from mgmt_system.applying import Applying
 from mgmt_system.crash import CrashPoint, never
@@ -135,6 +136,20 @@ class FakeController(Fake):
         self.inserted[segment] = 0.0
         self.leave("insert")
         return self.segments()[0]
+
+    def hops(self, name: str) -> ChainHops:
+        self.enter("hops")
+        if name not in self.steered:
+            raise NotFound(f"chain {name!r} is not steered")
+        chain = self.steered[name]
+        nf, ends = chain.nfs[0], {"switch": "s1", "table": 1, "priority": 10, "cookie": 1, "installed": True}
+        ways = (("l1.inner", f"{nf}.ingress"), (f"{nf}.egress", "l2.inner"))
+        hops = [
+            HopView(**ends, match={}, actions=[], packets=1, bytes=60, source=source, target=target)
+            for source, target in ways
+        ]
+        back = [hop.model_copy(update={"source": hop.target, "target": hop.source}) for hop in hops[::-1]]
+        return ChainHops(name=name, segment=chain.segment, forward=hops, reverse=back)
 
     def network(self) -> wire.NetworkView:
         self.enter("network")
@@ -258,6 +273,25 @@ class FakeBalancer(Fake):
 
     def session(self, key: str) -> wire.SessionView:
         raise NotFound(f"session {key} is not known here")
+
+    async def capture(
+        self, pair: TagPair, *, key: str | None, seconds: float, packets: int
+    ) -> AsyncIterator[bytes]:
+        self.enter("capture")
+        if pair not in self.states:
+            raise NotFound(f"unknown tag pair {pair}")
+        yield pcap.HEADER
+        yield pcap.record(0, f"{self.name} {pair} {key} {seconds:g} {packets}".encode(), 0)
+
+    def forecast(self, key: str) -> SessionForecast:
+        self.enter("forecast")
+        taker = next((pair for pair, state in self.states.items() if state is PairState.ACTIVE), None)
+        tags = wire.Tags.of(taker) if taker else None
+        rows = [Candidate(**tags.model_dump(), live=0, weight=100)] if tags else []
+        reason = None if tags else "no chain is active"
+        return SessionForecast(
+            key=key, epoch=self.epoch, policy="p2c", overflow=False, candidates=rows, tags=tags, reason=reason
+        )
 
     def end_session(self, request: wire.SessionOrder) -> wire.SessionView:
         raise InvalidValue(f"load balancer {self.name} is a slave: send changes to its master")

@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from schemathesis import engine
 from structlog.testing import capture_logs
 
+from catenary import pcap
 from tests.services import SERVICES
 
 TOKEN = "0123456789abcdef"
@@ -72,7 +73,7 @@ def test_a_page_is_complete(name: str) -> None:
             elif status == "204":
                 assert kinds == []
             else:
-                assert kinds in (["application/json"], ["application/octet-stream"])
+                assert kinds in (["application/json"], ["application/octet-stream"], [pcap.MEDIA_TYPE])
                 assert all(content["schema"] for content in answer["content"].values())
 
 
