@@ -1,4 +1,4 @@
-"""Attack the promise: a simulator of the pair, then the real pair under a schedule of faults (README.md).
+"""Attack the promise: a simulator of the pair, and the real pair under a schedule of faults (README.md).
 
 python -m experiments.chaos.run [--only PART] [--sessions N] [--each N] [--fault KIND] [--seed S]
 """
@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from experiments import summary
 from experiments.chaos import simulator
+from experiments.chaos.aside import aside
 from experiments.chaos.field.run import attacked
 from experiments.chaos.field.schedule import FAULTS, Kind
 from experiments.chaos.rules import RULES
 from experiments.chaos.simulator import SHORT
 from experiments.outcome import conclude, execute
+from experiments.part import Part
 from topologies.namespaces import isolate
 
 RESULTS = Path("results/chaos")
 EACH = 3
 _EXAMPLES = """\
 examples:
-  python -m experiments.chaos.run                                  all of it, nearly five minutes
+  python -m experiments.chaos.run                                  all of it, about four minutes
   python -m experiments.chaos.run --only real                      the real pair, every fault 3 times
   python -m experiments.chaos.run --fault kill-master --each 10    only this fault, 10 times
   python -m experiments.chaos.run --only simulator --sessions 5000 --seed 77
@@ -39,8 +42,6 @@ def main() -> None:
     def work() -> bool:
         if arguments.without is not None:
             return simulator.without(arguments.without, arguments.seed, console)
-        if arguments.only != "simulator":
-            isolate()
         return _chaos(arguments, arguments.results.resolve(), console)
 
     execute("chaos", console, work)
@@ -75,12 +76,7 @@ def _arguments() -> argparse.Namespace:
 
 def _chaos(arguments: argparse.Namespace, results: Path, console: Console) -> bool:
     begun = time.monotonic()
-    parts = []
-    if arguments.only != "real":
-        parts.append(simulator.simulated(arguments.sessions, arguments.seed, console))
-    if arguments.only != "simulator":
-        kinds = tuple(arguments.fault or FAULTS)
-        parts.append(attacked(kinds, arguments.each, arguments.seed, results, console))
+    parts = _parts(arguments, results, console)
     facts = summary.environment(
         **{key: value for part in parts for key, value in part.facts.items()},
         seconds=round(time.monotonic() - begun),
@@ -97,6 +93,21 @@ def _chaos(arguments: argparse.Namespace, results: Path, console: Console) -> bo
     )
     console.print(f"written: {results}/summary.json", soft_wrap=True)
     return ok
+
+
+def _parts(arguments: argparse.Namespace, results: Path, console: Console) -> list[Part]:
+    """The real part mostly waits: meanwhile the simulator has the processors."""
+    kinds = tuple(arguments.fault or FAULTS)
+    simulate = partial(simulator.simulated, arguments.sessions, arguments.seed)
+    if arguments.only == "simulator":
+        return [simulate(console)]
+    if arguments.only == "real":
+        isolate()
+        return [attacked(kinds, arguments.each, arguments.seed, results, console)]
+    with aside(partial(simulate, Console(highlight=False, force_terminal=False))) as simulated:
+        isolate()
+        real = attacked(kinds, arguments.each, arguments.seed, results, console)
+        return [simulated(), real]
 
 
 if __name__ == "__main__":
