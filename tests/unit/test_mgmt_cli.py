@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,11 @@ from structlog.testing import capture_logs
 from catenary import client
 from catenary.chain import PairState
 from catenary.tags import TagPair
-from mgmt_system import progress
 from mgmt_system.journal import Retention
 from mgmt_system.peers import Secrets
-from mgmt_system.rest import create
 from mgmt_system.service import Running
-from tests.serving import serving
-from tests.unit.mgmt_commands import run_command
+from tests.unit.mgmt_commands import Run, commands, run_command
 from tests.unit.mgmt_fakes import Site, network_text
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -33,16 +27,7 @@ def site() -> Site:
 
 @pytest.fixture
 def run(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
-    """`run("chain list")` -> exit code, stdout, stderr."""
-    monkeypatch.setattr(progress, "POLL", 0.005)
-
-    def run(words: str) -> tuple[int, str, str]:
-        code = run_command(monkeypatch, *shlex.split(words))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    with capture_logs(), serving(create(site.running(), None)) as url:  # the service logs in this process
-        monkeypatch.setenv("CATENARY_URL", url)
+    with commands(site, monkeypatch, capsys) as run:
         yield run
 
 

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from fastapi.testclient import TestClient
-from structlog.testing import capture_logs
 
 from catenary.config import ServiceConfig, schema
 from catenary.tags import TagPair
-from mgmt_system import progress
 from mgmt_system.rest import create
-from tests.serving import serving
-from tests.unit.mgmt_commands import run_command
+from tests.unit.mgmt_commands import Run, commands, run_command
 from tests.unit.mgmt_fakes import Site, network_text
 
-Run = Callable[..., tuple[int, str, str]]
 ONE = network_text() + "chains:\n  one: {nfs: [n1]}\n"
 TWO = network_text() + "chains:\n  two: {nfs: [n2]}\n  three: {nfs: [n3], weight: 50}\n"
 
@@ -34,19 +30,11 @@ def site() -> Site:
 def run(
     site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Iterator[Run]:
-    """`run("diff -f two.yaml")` -> exit code, stdout, stderr."""
-    monkeypatch.setattr(progress, "POLL", 0.005)
+    """In a folder with two files."""
     monkeypatch.chdir(tmp_path)
     Path("one.yaml").write_text(ONE)
     Path("two.yaml").write_text(TWO)
-
-    def run(words: str) -> tuple[int, str, str]:
-        code = run_command(monkeypatch, *words.split())
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    with capture_logs(), serving(create(site.running(), None)) as url:  # the service logs in this process
-        monkeypatch.setenv("CATENARY_URL", url)
+    with commands(site, monkeypatch, capsys) as run:
         yield run
 
 
