@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help install build demo test lint format docs bench bench-mgmt chaos clean
+.PHONY: help install build demo testbed test lint format docs bench bench-mgmt chaos clean
 
 BIN := .venv/bin
 export MAKE_GOAL := $(or $(firstword $(MAKECMDGOALS)),demo)
@@ -51,6 +51,9 @@ install: ## install all that is needed: Debian packages, .venv, BPF objects
 
 demo: install ## scale a chain out and in under real traffic (PAPER=1: the paper's 35 s phases)
 	@$(BIN)/python -m experiments.demo.run $(if $(PAPER),--paper) $(DEMO_ARGS)
+
+testbed: install ## bring up the testbed and hold it, for the tutorial (TESTBED_ARGS="--nf-rate 0")
+	@$(BIN)/python -m topologies.testbed $(TESTBED_ARGS)
 
 test: install ## run all tests (TESTS="tests/unit" or other pytest arguments narrow them)
 	@tools/install.sh test

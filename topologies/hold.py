@@ -12,8 +12,12 @@ from typing import Annotated, Any
 import typer
 
 from catenary.errors import CatenaryError
-from topologies import dashboard, namespaces
+from catenary.wire import TimeoutsModel
+from topologies import at, dashboard, namespaces
 from topologies.wiring import Attachment
+
+TIMEOUTS = TimeoutsModel(tcp_closing=2, udp=5, other=5, neighbour=2, lease=1.25, transit=1)
+"""Short, so that nobody waits long for a cool-down; a service on real networks keeps the defaults."""
 
 
 def command(bring_up: Callable[..., Any]) -> Callable[..., None]:
@@ -41,7 +45,8 @@ def command(bring_up: Callable[..., Any]) -> Callable[..., None]:
             listening = dashboard.listen()
             namespaces.isolate([*ports, *([control] if control else [])])
             options: dict[str, Any] = {"run_dir": run_dir, "attach": attachments, "control_port": control}
-            with bring_up(nf_rate_mbit=nf_rate or None, **options) as testbed:
+            options |= {"nf_rate_mbit": nf_rate or None, "timeouts": TIMEOUTS}
+            with bring_up(**options) as testbed, at.told({n: host.pid for n, host in testbed.hosts.items()}):
                 typer.echo(testbed.describe())
                 url = dashboard.start(testbed.services, testbed.hosts["root"], listening)
                 typer.echo(f"dashboard          {url}  (in a browser on this host)")

@@ -25,7 +25,7 @@ _CLONE_NEWNS, _CLONE_NEWPID, _CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
 _MS_REC, _MS_PRIVATE = 0x4000, 1 << 18
 _MNT_DETACH = 2
 _PR_SET_PDEATHSIG = 1
-_MARK, _INIT = "CATENARY_NAMESPACE", "CATENARY_NAMESPACE_PID"
+MARK, _INIT = "CATENARY_NAMESPACE", "CATENARY_NAMESPACE_PID"
 PRIVATE = Path("/run/catenary")
 """Inside, a file system in memory that ends with the namespace, for files that nobody needs afterwards."""
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -33,12 +33,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def isolated() -> bool:
     """Is this process inside a namespace that `isolate` made?"""
-    return os.environ.get(_MARK) == _network_namespace()
+    return inside(current())
 
 
-def enter() -> str:
-    """The shell command that enters these namespaces from the outside."""
-    return f"nsenter -t {os.environ.get(_INIT, os.getpid())} -n -m -p"
+def inside(network: str) -> bool:
+    """Does this process belong to what `isolate` made around this network namespace?"""
+    return os.environ.get(MARK) == network
+
+
+def init() -> int:
+    """PID 1 of these namespaces, as it is seen outside."""
+    return int(os.environ.get(_INIT, os.getpid()))
 
 
 def require_isolated() -> None:
@@ -68,7 +73,7 @@ def isolate(links: Sequence[str] = ()) -> None:
         _take(link, outside)
     os.close(outside)
     _check(_libc.unshare(_CLONE_NEWPID), "unshare")  # the next process that is forked becomes its PID 1
-    os.environ[_MARK] = _network_namespace()
+    os.environ[MARK] = current()
     told, tell = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -92,14 +97,15 @@ def isolate(links: Sequence[str] = ()) -> None:
 def popen(argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
     """Start a command in namespaces of its own; it ends when the calling process does."""
     root = str(Path(__file__).resolve().parent.parent)
-    environment = {key: value for key, value in os.environ.items() if key != _MARK}
+    environment = {key: value for key, value in os.environ.items() if key != MARK}
     environment |= options.pop("env", {})
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
     command = [sys.executable, "-m", "topologies.namespaces", *argv]
     return subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent, **options)
 
 
-def _network_namespace() -> str:
+def current() -> str:
+    """The network namespace of this process: a word that no other has."""
     return os.readlink("/proc/self/ns/net")
 
 

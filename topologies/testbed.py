@@ -65,6 +65,7 @@ from topologies.services import Service, Services, wait_until
 from topologies.wiring import Attachment, Wiring
 
 CONTROLLER_URL = f"http://127.0.0.1:{commands.CONTROLLER_PORT}"
+AT = "python -m topologies.at"
 MANAGEMENT_URL = f"http://127.0.0.1:{commands.MANAGEMENT_PORT}"
 FIG4 = Blueprint(
     switches={"s1": 1, "s2": 2, "s3": 3, "s4": 4, "s5": 5},
@@ -234,14 +235,12 @@ class Testbed:
 
     def describe(self) -> str:
         """Where everything is, for people."""
-        lines = [f"run directory      {self.run_dir}", f"get inside by      {namespaces.enter()}"]
+        lines = [f"run directory      {self.run_dir}", f"get inside by      {AT} root"]
         lines += [f"management system  {MANAGEMENT_URL}", f"controller         {CONTROLLER_URL}"]
         lines += [f"load balancer {name}   {config.url}" for name, config in self.network.balancers.items()]
         for name in self.blueprint.hosts:
             host = self.hosts[name]
-            lines.append(
-                f"host {name}            {host.ipv4}  {host.ipv6}  (inside: nsenter -t {host.pid} -n)"
-            )
+            lines.append(f"host {name}            {host.ipv4}  {host.ipv6}  ({AT} {name})")
         return "\n".join(lines)
 
     def leftovers(self) -> list[str]:
