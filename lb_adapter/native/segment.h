@@ -163,13 +163,15 @@ static inline void batch_begin(struct segment *s, struct thread_area *mine)
 
 static inline void batch_end(struct thread_area *mine) { __atomic_store_n(&mine->epoch, 0, __ATOMIC_RELEASE); }
 
+#define SHORT_NAPS 50 /* of 20 us, before those of 1 ms: most batches end within */
+
 /*
- * Wait until every thread has ended the batch that it is in now. 0, or -1 if one still has not after `timeout`
- * ms: then it is stuck or dead.
+ * Wait until every thread has ended the batch that it is in now. 0, or -1 if one still has not after naps of
+ * `timeout` ms: then it is stuck or dead. Naps are counted, not time: a machine that stalls stalls whoever waits, too.
  */
 static inline int quiesce(struct segment *s, __u32 timeout)
 {
-	__u32 epoch = __atomic_add_fetch(&s->epoch, 1, __ATOMIC_SEQ_CST), seen, begin = now_ms();
+	__u32 epoch = __atomic_add_fetch(&s->epoch, 1, __ATOMIC_SEQ_CST), seen, naps = 0;
 	struct timespec pause = { 0, 20000 };
 
 	for (__u32 i = 0; i < s->threads; i++) {
@@ -177,8 +179,9 @@ static inline int quiesce(struct segment *s, __u32 timeout)
 			seen = __atomic_load_n(&thread_area(s, i)->epoch, __ATOMIC_SEQ_CST);
 			if (!seen || (__s32)(seen - epoch) >= 0)
 				break;
-			if (now_ms() - begin > timeout)
+			if (naps++ >= SHORT_NAPS + timeout)
 				return -1;
+			pause.tv_nsec = naps <= SHORT_NAPS ? 20000 : 1000000;
 			nanosleep(&pause, NULL);
 		}
 	}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+import signal
 import struct
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +19,9 @@ from catenary.session import End, SessionKey
 from lb_adapter import abi
 from lb_adapter.core.setup import Order
 from lb_adapter.dataplane.segment import Segment, ffi
+from topologies.patience import PATIENCE_S
+
+Eventually = Callable[..., None]
 
 PINS, THREADS = 4096, 4
 HOUR_MS = 3600_000
@@ -221,3 +228,33 @@ def test_switch_waits_for_a_thread_that_is_in_a_batch(segment: Segment) -> None:
     epoch[0] = 0
     assert segment.switch(struct.pack("=I", 9) + bytes(size - 4), 50)
     assert segment.lib.segment_spare(segment.pointer).epoch == 0
+
+
+SWITCHER = """
+import sys
+from lb_adapter.dataplane.segment import Segment, ffi
+print(Segment(int(sys.argv[1])).switch(bytes(ffi.sizeof("struct place_table")), 1000))
+"""
+
+
+def test_a_stall_of_the_machine_is_no_stuck_thread(segment: Segment, eventually: Eventually) -> None:
+    """Stopped for longer than its patience, it waits on when it goes on, as the threads only do then, too."""
+    epoch = ffi.cast("uint32_t *", segment.lib.segment_reasons(segment.pointer, 1)) - 16
+    epoch[0] = 1
+    spare = segment.lib.segment_spare(segment.pointer)
+    argv = [sys.executable, "-c", SWITCHER, str(segment.fd)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, pass_fds=[segment.fd]) as waiting:
+        eventually(lambda: segment.lib.segment_spare(segment.pointer) != spare)
+        waiting.send_signal(signal.SIGSTOP)
+        time.sleep(1.5)
+        before = switches(waiting)
+        waiting.send_signal(signal.SIGCONT)
+        eventually(lambda: waiting.poll() is not None or switches(waiting) > before + 2)
+        epoch[0] = 0
+        assert waiting.communicate(timeout=PATIENCE_S)[0] == "True\n"
+
+
+def switches(process: subprocess.Popen[str]) -> int:
+    """How often it has gone to sleep by itself."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
