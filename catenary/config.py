@@ -44,6 +44,8 @@ def _seconds(value: Any) -> Any:
     """Seconds of a duration; what is no text is left to pydantic."""
     if not isinstance(value, str):
         return value
+    if not re.match(durations.PATTERN, value):  # people may write it more freely where no schema reads it
+        raise ValueError(f"{value!r} is not a duration: {durations.HINT}")
     try:
         return durations.parse(value)
     except CatenaryError as error:
@@ -248,7 +250,7 @@ def _ports_text(value: Any) -> Any:
     """A range of ports; a single one may be a number in YAML."""
     text = str(value)
     low, _, high = text.partition("-")
-    if not all(part.isdecimal() and len(part) < 6 for part in (low, high or low)):
+    if not re.fullmatch(r"[0-9]{1,5}(-[0-9]{1,5})?", text):
         raise ValueError(f"{text!r} is no range of ports: write 80 or 8000-8099")
     if not 0 < int(low) <= int(high or low) <= 65535:
         raise ValueError(f"{text!r} is no range of ports: the first comes first, and the last is 65535")

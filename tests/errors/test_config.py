@@ -6,14 +6,21 @@ take the place of `docs/service.yaml` while that is in force. `text`: what is no
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from functools import reduce
+from itertools import product
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from catenary.chain import ChainState
 from catenary.config import ServiceConfig, schema
@@ -67,6 +74,54 @@ def live_refusal(text: str, where: str) -> str:
 def test_a_change_of_what_is_live_is_refused_with_its_text(path: Path) -> None:
     assert fits(path)
     assert live_refusal(path.read_text(), path.name) + "\n" == path.with_suffix(".txt").read_text()
+
+
+ODD = (
+    None,
+    True,
+    1,
+    -1,
+    2.5,
+    "",
+    "1",
+    "true",
+    "60s",
+    "60S",
+    " 5m",
+    "80-",
+    "a b",
+    "10.0.0.0/8",
+    [],
+    {},
+    ["a"],
+)
+
+
+def keys(node: Any, key: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """All places in a document."""
+    parts = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for part, item in parts:
+        yield (*key, part)
+        yield from keys(item, (*key, part))
+
+
+def test_what_is_accepted_fits_the_schema() -> None:
+    """With something odd in the place of each value, one at a time."""
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
+    example = plain(GOOD)
+    example["segments"]["ids"] |= {"rewrites": False, "on_full": "hash"}
+    example["chains"]["fw-b"]["cordoned"] = False
+    example["nfs"]["fw1"]["pool"] = ["10.9.0.0/24"]
+    example["services"]["web"]["classifier"] = [{"protocol": "tcp", "ports": [80], "client": ["10.0.0.0/8"]}]
+    accepted = 0
+    for (*path, last), value in product(keys(example), ODD):
+        document = copy.deepcopy(example)
+        reduce(getitem, path, document)[last] = value
+        with suppress(ValidationError):
+            ServiceConfig.model_validate(document)
+            accepted += 1
+            assert validator.is_valid(document), (path, last, value)
+    assert accepted > 50
 
 
 def test_the_example_is_good() -> None:
