@@ -6,7 +6,7 @@ import getpass
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -303,6 +303,15 @@ class ControllerClient(Client):
     def check(self, name: str, request: wire.SteerRequest) -> None:
         """Would `steer` succeed? Raises what it would raise, and changes nothing."""
         self.send("POST", f"/v1/chains/{name}/check", request)
+
+    def steer_all(self, requests: Mapping[str, wire.SteerRequest]) -> list[wire.SteeredChain]:
+        """Several chains, all of them or none. Idempotent."""
+        body = wire.SteerRequests(chains=dict(requests))
+        return self.call("PUT", "/v1/chains", list[wire.SteeredChain], body)
+
+    def check_all(self, requests: Mapping[str, wire.SteerRequest]) -> None:
+        """Would `steer_all` succeed? Raises what it would raise, and changes nothing."""
+        self.send("PUT", "/v1/chains", wire.SteerRequests(chains=dict(requests)), check=True)
 
     def unsteer(self, name: str) -> None:
         """Remove every rule of a chain; a chain that is not steered is `NotFound`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import structlog
@@ -39,7 +39,7 @@ from controller.steering import (
     route,
     segment_cookie,
 )
-from controller.views import attachments, hop_view, link_view
+from controller.views import attachments, health_view, hop_view, link_view
 
 log = structlog.get_logger("controller")
 
@@ -108,34 +108,38 @@ class Conductor:
         switches = sorted({outer.switch for outer in outers(self._network, segment)})
         return [rule for switch in switches for rule in edge_rules(self._network, switch, found)]
 
-    def _all_rules(self, plan: Plan) -> list[Rule]:
-        """What must be there for a chain to carry traffic. The edges come first: a frame that meets a new
-        rule of the chain finds them."""
-        return [*self._edge_rules(plan.segment), *self._rules_of(plan), *self._ask_rules(plan.segment)]
+    def _all_rules(self, plans: Iterable[Plan]) -> list[Rule]:
+        """What must be there for chains to carry traffic. The edges come first: a frame that meets a new
+        rule of a chain finds them."""
+        segments = dict.fromkeys(plan.segment for plan in plans)
+        edges = [rule for segment in segments for rule in self._edge_rules(segment)]
+        rules = [rule for plan in plans for rule in self._rules_of(plan)]
+        return [*edges, *rules, *(rule for segment in segments for rule in self._ask_rules(segment))]
 
     # --- changes -------------------------------------------------------------------------------------
 
     def steer(self, name: str, request: wire.SteerRequest) -> wire.SteeredChain:
-        """Install a chain's rules and wait for every barrier. The same request again is answered alike.
+        """`steer_all` of one."""
+        return self.steer_all({name: request})[0]
 
-        Raises what `plan_chain` raises, `Conflict` for another chain under this name, and `Unavailable`
-        when a switch is missing or does not answer; then nothing of the chain is left.
+    def steer_all(self, requests: Mapping[str, wire.SteerRequest]) -> list[wire.SteeredChain]:
+        """Install the rules of chains, of all or none, and wait for every barrier. Again is answered alike.
+
+        Raises what `plan_chain` raises, `Conflict` for another chain under one of these names, and
+        `Unavailable` when a switch is missing or does not answer; then nothing of new chains is left.
         """
         with self._one_change:
-            plan = self._present(name, request)
-            if plan is not None:
-                self.fabric.install(self._all_rules(plan))
-                return self._view(plan, self.fabric.standing())
-            plan, ask = self._plan(name, request)
-            self._add(plan, ask)
-            log.info("chain steered", chain=name, path=route(self._network, plan))
-            return self._view(plan, self.fabric.standing())
+            new, asks = self._plan(requests)
+            self._add(requests, new, asks)
+            for plan in new.values():
+                log.info("chain steered", chain=plan.chain.name, path=route(self._network, plan))
+            standing = self.fabric.standing()
+            return [self._view(self._plans[name], standing) for name in requests]
 
-    def check(self, name: str, request: wire.SteerRequest) -> None:
-        """Raise what `steer` would raise, as far as can be told without sending; change nothing."""
+    def check_all(self, requests: Mapping[str, wire.SteerRequest]) -> None:
+        """Raise what `steer_all` would raise, as far as can be told without sending; change nothing."""
         with self._one_change:
-            if self._present(name, request) is None:
-                self._plan(name, request)
+            self._plan(requests)
 
     def unsteer(self, name: str) -> None:
         """Delete every rule of a chain and wait for every barrier; `NotFound` if it is not steered.
@@ -191,7 +195,7 @@ class Conductor:
             self._inserting = plan.segment
             self._inserted[plan.segment] = self._wall()
         try:
-            self.fabric.install(self._all_rules(plan))
+            self.fabric.install(self._all_rules([plan]))
             with self._data:  # only now nothing goes past the pair any more
                 self._inserted[plan.segment] = self._wall()
                 self._timed[plan.segment] = self._clock()
@@ -221,48 +225,59 @@ class Conductor:
             raise Conflict(f"chain {name!r} is steered already, with {held}: use another name")
         return plan
 
-    def _plan(self, name: str, request: wire.SteerRequest) -> tuple[Plan, AskPlan | None]:
+    def _plan(self, requests: Mapping[str, wire.SteerRequest]) -> tuple[dict[str, Plan], dict[str, AskPlan]]:
+        """Paths for the chains that are new, each beside those before it, and for asks of new segments."""
+        plans, asks = dict[str, Plan](), dict[str, AskPlan]()
+        for name, request in requests.items():
+            if self._present(name, request) is None:
+                plans[name], ask = self._plan_one(name, request, [*self._plans.values(), *plans.values()])
+                asks |= {ask.segment: ask} if ask.segment not in self._asks else {}
+        if plans:
+            what = f"chain {', '.join(map(repr, plans))} can't be steered yet"
+            if unsettled := self.fabric.unsettled():
+                raise Unavailable(f"{what}: {unsettled}")
+            rules = [rule for plan in plans.values() for rule in chain_rules(self._network, plan)]
+            for segment in {plan.segment for plan in plans.values()}:
+                rules += ask_rules(self._network, (self._asks | asks)[segment])
+            if waits := self.fabric.standing().waiting_for(rules):
+                raise Unavailable(f"{what}: waiting for {', '.join(waits)}")
+        return plans, asks
+
+    def _plan_one(self, name: str, request: wire.SteerRequest, others: list[Plan]) -> tuple[Plan, AskPlan]:
         chain = Chain(name, tuple(request.nfs), request.tags.pair())
         topology = self.fabric.topology()
         absent = sorted(self._network.switches.keys() - topology.switches)
         waiting = f"switches not connected: {', '.join(absent)}" if absent else self.fabric.unsettled()
         try:
-            others = list(self._plans.values())
             plan = plan_chain(self._network, topology, chain, request.segment, others)
             if self._plain(plan.segment):
                 check_alone(self._network, plan, [other for other in others if self._plain(other.segment)])
-            ask = self._asks.get(plan.segment) or plan_asks(self._network, topology, plan.segment)
+            return plan, self._asks.get(plan.segment) or plan_asks(self._network, topology, plan.segment)
         except NoPath as conflict:
             # The missing path may lead over a switch or a link that is not there yet.
             if waiting:
                 raise Unavailable(f"{conflict.detail} ({waiting})") from conflict
             raise
-        if unsettled := self.fabric.unsettled():
-            raise Unavailable(f"chain {name!r} can't be steered yet: {unsettled}")
-        rules = [*chain_rules(self._network, plan), *ask_rules(self._network, ask)]
-        if waits := self.fabric.standing().waiting_for(rules):
-            raise Unavailable(f"chain {name!r} can't be steered yet: waiting for {', '.join(waits)}")
-        return plan, None if plan.segment in self._asks else ask
 
-    def _add(self, plan: Plan, ask: AskPlan | None) -> None:
-        rules = chain_rules(self._network, plan)
+    def _add(self, names: Iterable[str], new: Mapping[str, Plan], asks: Mapping[str, AskPlan]) -> None:
         with self._data:
-            self._plans[plan.chain.name] = plan
-            if ask is not None:
-                self._asks[ask.segment] = ask
+            self._plans |= new
+            self._asks |= asks
         try:
-            self.fabric.install(self._all_rules(plan))
-            self._save()
+            self.fabric.install(self._all_rules([self._plans[name] for name in names]))
+            if new:
+                self._save()
         except CatenaryError:
-            self._take_back(plan, ask, rules)
+            self._take_back(new, asks)
             raise
 
-    def _take_back(self, plan: Plan, ask: AskPlan | None, rules: list[Rule]) -> None:
+    def _take_back(self, new: Mapping[str, Plan], asks: Iterable[str]) -> None:
         with self._data:
-            del self._plans[plan.chain.name]
-            if ask is not None:
-                del self._asks[ask.segment]
-        for switch in {rule.switch for rule in rules}:
+            for name in new:
+                del self._plans[name]
+            for segment in asks:
+                del self._asks[segment]
+        for switch in {rule.switch for plan in new.values() for rule in chain_rules(self._network, plan)}:
             self.fabric.refresh(switch)
 
     def _ask_rules(self, segment: str) -> list[Rule]:
@@ -337,9 +352,7 @@ class Conductor:
             since, timed = self._inserted.get(name), self._timed.get(name)
         if plain or since is None:
             return wire.SegmentView(name=name, inserted=not plain)
-        ago = self._wall() - since
-        if timed is not None:
-            ago = min(ago, self._clock() - timed)
+        ago = min(self._wall() - since, float("inf") if timed is None else self._clock() - timed)
         return wire.SegmentView(name=name, inserted=True, ago=max(0.0, ago))
 
     def rules(self, name: str) -> list[wire.RuleView]:
@@ -375,20 +388,13 @@ class Conductor:
     def health(self) -> wire.ControllerHealth:
         """`degraded` while a switch is missing, or a chain waits for rules, a port or a link."""
         expected = self._network.switches
-        connected = [name for name in expected if self.fabric.is_connected(name)]
-        faults = [f"switch {name} is not connected" for name in expected if name not in connected]
+        missing = [name for name in expected if not self.fabric.is_connected(name)]
         links, standing = self.fabric.topology().links, self.fabric.standing()
         with self._data:
             plans = list(self._plans.values())
+        waits = {}
         # A missing switch explains its lost links and rules; they are told once all switches are there.
-        for plan in plans if not faults else []:
-            waits = standing.waiting_for(self._rules_of(plan))
-            waits += [f"link {link}" for link in sorted(plan.links() - links)]
-            if waits:
-                faults.append(f"chain {plan.chain.name} waits for {', '.join(waits)}")
-        return wire.ControllerHealth(
-            status="degraded" if faults else "ok",
-            switches_connected=len(connected),
-            switches_expected=len(expected),
-            reason="; ".join(faults) or None,
-        )
+        for plan in plans if not missing else []:
+            lost = [f"link {link}" for link in sorted(plan.links() - links)]
+            waits[plan.chain.name] = standing.waiting_for(self._rules_of(plan)) + lost
+        return health_view(expected, missing, waits)

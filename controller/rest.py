@@ -30,7 +30,12 @@ _CHANGES = problems(NotFound, Conflict, Unavailable)
 def build(conductor: Conductor, token: str | None) -> FastAPI:
     """The app; its OpenAPI page is at /docs."""
     app = create_app("Catenary controller", token, tags=TAGS)
+    _add_others(app, conductor)
+    _add_chains(app, conductor)
+    return app
 
+
+def _add_others(app: FastAPI, conductor: Conductor) -> None:
     @app.get("/v1/health", tags=["status"])
     def health() -> wire.ControllerHealth:
         """How many switches are connected."""
@@ -54,8 +59,6 @@ def build(conductor: Conductor, token: str | None) -> FastAPI:
         """
         return conductor.put_network(network, check=check)
 
-    _add_chains(app, conductor)
-
     @app.get("/v1/segments", tags=["segments"])
     def list_segments() -> list[wire.SegmentView]:
         """Which pairs are in the way of the traffic, and since when."""
@@ -70,14 +73,23 @@ def build(conductor: Conductor, token: str | None) -> FastAPI:
         """
         return conductor.insert(name)
 
-    return app
-
 
 def _add_chains(app: FastAPI, conductor: Conductor) -> None:
     @app.get("/v1/chains", tags=["chains"])
     def list_chains() -> list[wire.SteeredChain]:
         """All steered chains with their paths."""
         return conductor.chains()
+
+    @app.put("/v1/chains", tags=["chains"], responses=_CHANGES)
+    def steer_chains(requests: wire.SteerRequests, check: Check = False) -> list[wire.SteeredChain]:
+        """Steer several chains, all of them or none.
+
+        Answered when every switch has confirmed. The same call again changes nothing.
+        """
+        if not check:
+            return conductor.steer_all(requests.chains)
+        conductor.check_all(requests.chains)
+        return []
 
     @app.put("/v1/chains/{name}", tags=["chains"], responses=_CHANGES)
     def steer_chain(name: ChainName, request: wire.SteerRequest) -> wire.SteeredChain:
@@ -93,7 +105,7 @@ def _add_chains(app: FastAPI, conductor: Conductor) -> None:
 
         Fails as steering would, and changes nothing.
         """
-        conductor.check(name, request)
+        conductor.check_all({name: request})
 
     @app.delete("/v1/chains/{name}", status_code=204, tags=["chains"], responses=_CHANGES)
     def unsteer_chain(name: ChainName) -> None:

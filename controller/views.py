@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+
 from catenary import wire
 from catenary.explanations import HopView
 from controller.hops import Met
@@ -46,3 +48,17 @@ def hop_view(met: Met, rule: wire.RuleView) -> HopView:
 
 def _ref(port: Port) -> wire.PortRef:
     return wire.PortRef(switch=port.switch, port=port.name)
+
+
+def health_view(
+    expected: Collection[str], missing: Collection[str], waits: Mapping[str, Sequence[str]]
+) -> wire.ControllerHealth:
+    """`missing` switches, and what each chain waits for."""
+    faults = [f"switch {name} is not connected" for name in missing]
+    faults += [f"chain {name} waits for {', '.join(what)}" for name, what in waits.items() if what]
+    return wire.ControllerHealth(
+        status="degraded" if faults else "ok",
+        switches_connected=len(expected) - len(missing),
+        switches_expected=len(expected),
+        reason="; ".join(faults) or None,
+    )

@@ -29,7 +29,7 @@ from mgmt_system.status import StatusPage
 from mgmt_system.store import rows
 from mgmt_system.store.ledger import Ledger
 from mgmt_system.store.snapshot import Snapshot
-from mgmt_system.tasks import steer_request
+from mgmt_system.tasks import STEERED_AT_ONCE, steer_requests
 from mgmt_system.views import operation_view
 
 
@@ -170,14 +170,15 @@ class Applying:
 
     def _unreachable(self, wanted: ServiceConfig, decision: Decision) -> list[Fault]:
         """What the controller would refuse. If it can't say now, what changes will wait for it."""
-        faults = []
+        records = [record for record in decision.records if record.goal is Goal.PRESENT]
+        new = [record for record in records if record.state is ChainState.REQUESTED]
+        faults: list[Fault] = []
         try:
             if decision.network:
                 self._check_network(wanted)
                 return []  # it can't judge chains on a network that it does not have yet
-            for record in decision.records:
-                if record.state is ChainState.REQUESTED and record.goal is Goal.PRESENT:
-                    faults += self._pathless(record)
+            for first in range(0, len(new), STEERED_AT_ONCE):
+                faults += self._pathless(new[first : first + STEERED_AT_ONCE])
         except REFUSALS as error:
             return [Fault((), error.detail)]
         except CatenaryError:
@@ -190,13 +191,17 @@ class Applying:
         finally:
             self._crash_point(f"call to {CONTROLLER}: check network")
 
-    def _pathless(self, record: ChainRecord) -> list[Fault]:
+    def _pathless(self, records: Sequence[ChainRecord]) -> list[Fault]:
+        """One call for all; if that is refused, one for each, to know which."""
+        requests = steer_requests(records)
         try:
-            self._peers.controller.check(record.name, steer_request(record))
+            self._peers.controller.check_all(requests)
         except REFUSALS as error:
-            return [Fault(("chains", record.name), error.detail)]
+            if len(records) > 1:
+                return [fault for record in records for fault in self._pathless([record])]
+            return [Fault(("chains", *requests), error.detail)]
         finally:
-            self._crash_point(f"call to {CONTROLLER}: check {record.name}")
+            self._crash_point(f"call to {CONTROLLER}: check {', '.join(requests)}")
         return []
 
     def _taken_over(self, snapshot: Snapshot, after: Sequence[ChainRecord]) -> list[OperationRecord]:

@@ -308,7 +308,7 @@ class Engine:
         record = batch[0].record
         match batch[0].action:
             case Action.STEER:
-                self._steer(record)
+                self._steer([item.record for item in batch])
             case Action.UNSTEER:
                 self._unsteer(record)
             case Action.POLL | Action.END:
@@ -318,11 +318,12 @@ class Engine:
             case _:
                 self._change(batch)
 
-    def _steer(self, record: ChainRecord) -> None:
-        request = tasks.steer_request(record)
-        call = self._peers.controller.steer
-        steered = self._world.call(CONTROLLER, f"steer {record.name}", lambda: call(record.name, request))
-        self._world.learn_steered(record.name, steered)
+    def _steer(self, records: list[ChainRecord]) -> None:
+        requests = tasks.steer_requests(records)
+        call = self._peers.controller.steer_all
+        steered = self._world.call(CONTROLLER, f"steer {', '.join(requests)}", lambda: call(requests))
+        for chain in steered:
+            self._world.learn_steered(chain.name, chain)
 
     def _unsteer(self, record: ChainRecord) -> None:
         call = self._peers.controller.unsteer

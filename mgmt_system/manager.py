@@ -29,7 +29,7 @@ from mgmt_system.peers import CONTROLLER, Peers
 from mgmt_system.records import SELF, Author, ChainRecord, OperationRecord, Then
 from mgmt_system.store.ledger import Ledger
 from mgmt_system.store.snapshot import Snapshot, Stored, StoredChain
-from mgmt_system.tasks import steer_request
+from mgmt_system.tasks import steer_requests
 from mgmt_system.views import ChainViews, Shown, chain_view, operation_view
 
 ATTEMPTS = 20
@@ -241,7 +241,7 @@ class Manager:
     def _check_path(self, record: ChainRecord) -> None:
         """Ask the controller whether there is a path. If it can't say now, the chain will wait for it."""
         try:
-            self._peers.controller.check(record.name, steer_request(record))
+            self._peers.controller.check_all(steer_requests([record]))
         except (InvalidValue, Conflict, NotFound):
             raise
         except CatenaryError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from catenary import wire
@@ -31,13 +31,19 @@ class Task:
         return self.step.action
 
 
+STEERED_AT_ONCE = 50
+"""Chains in one call to the controller: far more would keep it busy for longer than anybody waits."""
 _GROUPS = {
+    Action.STEER: "steer",
     Action.ADD_PAIR: "change",
     Action.CANCEL: "change",
     Action.REMOVE_PAIR: "change",
     Action.WEIGH: "weights",
 }
-"""Steps that go together in one call: a change is one epoch, one atomic switch of the table (rule 4)."""
+"""Steps that go together in one call: a change is one epoch, one atomic switch of the table (rule 4).
+
+The controller steers many chains in little more time than one.
+"""
 
 
 def batches(tasks: Sequence[Task]) -> list[list[Task]]:
@@ -49,8 +55,9 @@ def batches(tasks: Sequence[Task]) -> list[list[Task]]:
         if group is None:
             found.append([task])
             continue
-        batch = groups.setdefault((group, task.record.segment), [])
-        if not batch:
+        batch = groups.get((group, task.record.segment), [])
+        if not batch or (task.step == Do(Action.STEER) and len(batch) == STEERED_AT_ONCE):
+            batch = groups[group, task.record.segment] = []
             found.append(batch)
         batch.append(task)
     return found
@@ -84,10 +91,14 @@ def pair_add(record: ChainRecord) -> wire.PairAdd:
     return wire.PairAdd(forward=tags.forward, reverse=tags.reverse, weight=record.chain.weight)
 
 
-def steer_request(record: ChainRecord) -> wire.SteerRequest:
-    """What the controller must know of a chain."""
-    tags = wire.Tags.of(record.chain.tags)
-    return wire.SteerRequest(segment=record.segment, tags=tags, nfs=list(record.chain.nfs))
+def steer_requests(records: Iterable[ChainRecord]) -> dict[str, wire.SteerRequest]:
+    """What the controller must know of chains, by name."""
+    return {
+        record.name: wire.SteerRequest(
+            segment=record.segment, tags=wire.Tags.of(record.chain.tags), nfs=list(record.chain.nfs)
+        )
+        for record in records
+    }
 
 
 def services(segment: SegmentConfig, action: Action) -> list[str]:

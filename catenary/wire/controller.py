@@ -19,6 +19,16 @@ class SteerRequest(Model):
     nfs: list[Name] = Field(min_length=1)
 
 
+class SteerRequests(Model):
+    """Several chains, by name."""
+
+    model_config = examples(
+        {"chains": {"chain-1": {"segment": "main", "tags": {"forward": 2, "reverse": 3}, "nfs": ["n1"]}}}
+    )
+
+    chains: dict[Name, SteerRequest] = Field(min_length=1)
+
+
 class SteeredChain(SteerRequest):
     """A chain as steered: `path` names every switch and NF in forward order from master to slave LB."""
 

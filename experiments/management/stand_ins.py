@@ -10,7 +10,7 @@ forty daemons on the same cores. Everything they know ends with the process. The
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,8 @@ class StandInController:
             Route("/v1/health", self._health),
             Route("/v1/network", self._network, methods=["GET", "PUT"]),
             Route("/v1/chains", self._list),
-            Route("/v1/chains/{name}", self._steer, methods=["PUT"]),
+            Route("/v1/chains", self._steer, methods=["PUT"]),
             Route("/v1/chains/{name}", self._unsteer, methods=["DELETE"]),
-            Route("/v1/chains/{name}/check", self._check, methods=["POST"]),
         ]
 
     async def _health(self, _request: Request) -> Response:
@@ -65,13 +64,13 @@ class StandInController:
         return JSONResponse(list(self.chains.values()))
 
     async def _steer(self, request: Request) -> Response:
-        name, asked = request.path_params["name"], await request.json()
-        steered = {"name": name, "cookie": 1, "path": [*asked["nfs"]], "rules": 12, "installed": True}
-        self.chains[name] = asked | steered
-        return JSONResponse(self.chains[name])
-
-    async def _check(self, _request: Request) -> Response:
-        return Response(status_code=204)
+        asked: Mapping[str, Json] = (await request.json())["chains"]
+        if request.query_params.get("check") == "true":
+            return JSONResponse([])
+        for name, chain in asked.items():
+            said = {"name": name, "cookie": 1, "path": chain["nfs"], "rules": 12, "installed": True}
+            self.chains[name] = chain | said
+        return JSONResponse([self.chains[name] for name in asked])
 
     async def _unsteer(self, request: Request) -> Response:
         if self.chains.pop(request.path_params["name"], None) is None:

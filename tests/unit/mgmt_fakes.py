@@ -6,7 +6,7 @@ MS --> FakeController           refuses NFs without a path, forgets all when it 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,6 +116,15 @@ class FakeController(Fake):
         )
         self.leave("steer")
         return self.steered[name]
+
+    def check_all(self, requests: Mapping[str, wire.SteerRequest]) -> None:
+        for name, request in requests.items():
+            self.check(name, request)
+
+    def steer_all(self, requests: Mapping[str, wire.SteerRequest]) -> list[wire.SteeredChain]:
+        for name, request in requests.items():
+            self._check(name, request)
+        return [self.steer(name, request) for name, request in requests.items()]
 
     def unsteer(self, name: str) -> None:
         self.enter("unsteer")

@@ -160,9 +160,9 @@ def test_nothing_is_remembered_when_a_switch_is_missing_or_refuses() -> None:
 def test_a_topology_that_still_changes_is_waited_for(world: World) -> None:
     world.now -= SETTLE / 2
     with pytest.raises(Unavailable, match="discovery is not finished"):
-        world.conductor.check("one", ONE)
+        world.conductor.check_all({"one": ONE})
     world.now += SETTLE
-    world.conductor.check("one", ONE)
+    world.conductor.check_all({"one": ONE})
     assert world.conductor.chains() == []
 
 
@@ -172,6 +172,26 @@ def test_a_missing_port_is_named(world: World) -> None:
     world.now += SETTLE
     with pytest.raises(Unavailable, match="port n1b of switch s3"):
         world.conductor.steer("one", ONE)
+
+
+def test_several_chains_are_steered_or_none(world: World) -> None:
+    before = world.cookies()
+    clash = TWO.model_copy(update={"tags": ONE.tags})
+    with pytest.raises(Conflict, match=r"VLAN ID 2 of tag pair \(2, 3\) is in use by chain 'one'"):
+        world.conductor.check_all({"one": ONE, "two": clash})
+    with pytest.raises(Conflict, match=r"VLAN ID 2 of tag pair \(2, 3\) is in use by chain 'one'"):
+        world.conductor.steer_all({"one": ONE, "two": clash})
+    assert (world.conductor.chains(), world.cookies()) == ([], before)
+    world.switches[3].refuses = "table full"
+    with pytest.raises(CatenaryError, match="table full"):
+        world.conductor.steer_all({"one": ONE, "two": TWO})
+    assert world.conductor.chains() == []
+    world.switches[3].refuses = ""
+    world.conductor.steer("two", TWO)
+    both = world.conductor.steer_all({"one": ONE, "two": TWO})
+    assert [(chain.name, chain.installed) for chain in both] == [("one", True), ("two", True)]
+    assert world.conductor.steer_all({"one": ONE, "two": TWO}) == both
+    assert world.cookies() >= {chain_cookie("one"), chain_cookie("two")}
 
 
 def test_the_name_of_a_chain_has_one_meaning(world: World) -> None:

@@ -98,9 +98,9 @@ def test_one_change_is_in_the_logs_of_all(management: httpx.Client, log: Log, ev
     eventually(lambda: ["steered", "active"] in [line["changes"]["state"] for line in states()])
     followed = [line for line in log.lines(request="change-1") if line["event"] == "answered"]
     assert [(line["method"], line["path"]) for line in followed] == [
-        ("POST", "/v1/chains/chain-1/check"),  # at the controller
+        ("PUT", "/v1/chains"),  # a check, at the controller
         ("POST", "/v1/chains"),  # at the management system, before anything is done
-        ("PUT", "/v1/chains/chain-1"),
+        ("PUT", "/v1/chains"),
         ("PUT", "/v1/chain-set"),  # at the slave, which the master tells first
         ("POST", "/v1/changes"),
     ]
