@@ -10,32 +10,31 @@ from typing import Any
 from catenary.config import ChainConfig, ServiceConfig
 from catenary.errors import InvalidValue
 
+CONTROLLER = "127.0.0.1"
 ASK_IDS = 4094
 """The ask IDs of segments, from here downwards; the tags of chains come from the other end."""
 
 
-def many(
-    chains: int, segments: int, *, spare: int = 0, balancers: str = "http://127.0.0.1:1", controller: str = ""
-) -> ServiceConfig:
+def many(chains: int, segments: int, *, spare: int = 0, port: int = 8090) -> ServiceConfig:
     """So many chains, spread evenly, and `spare` NFs without one in each segment.
 
-    `balancers` is where all load balancers listen, each under its own name; `controller` the controller.
+    The controller listens on `port` of 127.0.0.1, master n on 127.0.1.n, slave n on 127.0.2.n.
     """
     each, left = divmod(chains, segments)
     if left or not each:
         raise InvalidValue(f"{chains} chains can't be spread evenly over {segments} segments")
     said: dict[str, Any] = {"switches": {}, "nfs": {}, "balancers": {}, "segments": {}, "chains": {}}
-    said |= {"controller_url": controller or f"{balancers}/controller"}
+    said |= {"controller_url": f"http://{CONTROLLER}:{port}"}
     for number in range(1, segments + 1):
         name, left_side, right_side = segment_name(number), f"a{number}", f"b{number}"
         said["switches"] |= {left_side: 2 * number - 1, right_side: 2 * number}
-        for role, switch in (("master", left_side), ("slave", right_side)):
+        for side, (role, switch) in enumerate((("master", left_side), ("slave", right_side)), 1):
             balancer = f"{role}-{number}"
             said["balancers"][balancer] = {
                 "switch": switch,
                 "outer": f"{balancer}-outer",
                 "inner": f"{balancer}-inner",
-                "url": f"{balancers}/{balancer}",
+                "url": f"http://127.0.{side}.{number}:{port}",
             }
         said["segments"][name] = {
             "master": f"master-{number}",

@@ -15,7 +15,7 @@ from experiments.management import load
 from experiments.management.documents import many, turned
 from experiments.management.load import Answer
 from experiments.management.plan import Plan, Say
-from experiments.management.site import MANAGEMENT_URL, STAND_INS_URL, Site, site
+from experiments.management.site import MANAGEMENT_URL, STAND_INS_PORT, Site, site
 from experiments.part import Part
 from experiments.summary import Claim, Figure
 from topologies.services import wait_until
@@ -35,7 +35,7 @@ CLAIMS = (
 
 def measure(plan: Plan, say: Say) -> Part:
     """`list_ms plan_ms p99_ms errors reconcile_s memory_mb`, and what it took to apply them all at first."""
-    config = many(plan.chains, plan.segments, spare=_SPARE, balancers=STAND_INS_URL)
+    config = many(plan.chains, plan.segments, spare=_SPARE, port=STAND_INS_PORT)
     with site(config) as made:
         begun = time.monotonic()
         operation = made.apply(config)

@@ -17,6 +17,7 @@ from catenary import wire
 from catenary.client import ManagementClient
 from catenary.config import ServiceConfig
 from catenary.errors import Unavailable
+from experiments.management.documents import CONTROLLER
 from topologies import namespaces
 from topologies.hosts import Host
 from topologies.patience import PATIENCE_S
@@ -24,7 +25,7 @@ from topologies.services import Service, Services, wait_until
 
 MANAGEMENT_PORT, STAND_INS_PORT = 8080, 8090
 MANAGEMENT_URL = f"http://127.0.0.1:{MANAGEMENT_PORT}"
-STAND_INS_URL = f"http://127.0.0.1:{STAND_INS_PORT}"
+STAND_INS_URL = f"http://{CONTROLLER}:{STAND_INS_PORT}"
 
 
 class Site:

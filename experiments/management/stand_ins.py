@@ -3,8 +3,8 @@
     python -m experiments.management.stand_ins CONFIG PORT
 
 They answer as the real ones do and as fast as Python can: what is measured is the management system, not
-forty daemons on the same cores. Everything they know ends with the process. The controller is at
-/controller, a load balancer at /NAME; GET /held counts what they hold.
+forty daemons on the same cores. Everything they know ends with the process. Each has an address of its own in
+127.0.0.0/8, as the configuration says; GET /held at the controller's counts what all hold.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Host, Route, Router
 
 from catenary import wire
 from catenary.config import NetworkConfig, ServiceConfig
@@ -176,14 +177,15 @@ def build(config: ServiceConfig) -> Starlette:
         active = sum(pair["state"] == "active" for pair in pairs)
         return JSONResponse({"steered": len(controller.chains), "pairs": len(pairs), "active": active})
 
-    parts = {"controller": controller.routes()} | {name: lb.routes() for name, lb in balancers.items()}
-    mounts = [Mount(f"/{name}", routes=routes) for name, routes in parts.items()]
-    return Starlette(routes=[Route("/held", held), *mounts])
+    parts = {config.controller_url: [Route("/held", held), *controller.routes()]}
+    parts |= {config.balancers[name].url: balancer.routes() for name, balancer in balancers.items()}
+    hosts = [Host(urlsplit(url).hostname or "", Router(routes)) for url, routes in parts.items()]
+    return Starlette(routes=hosts)
 
 
 def main() -> None:
     config = ServiceConfig.load(Path(sys.argv[1]).read_text(), sys.argv[1])
-    uvicorn.run(build(config), host="127.0.0.1", port=int(sys.argv[2]), log_level="warning", access_log=False)
+    uvicorn.run(build(config), host="0.0.0.0", port=int(sys.argv[2]), log_level="warning", access_log=False)
 
 
 if __name__ == "__main__":
