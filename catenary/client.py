@@ -14,12 +14,13 @@ from urllib.parse import quote
 from catenary import wire
 from catenary.config import NetworkConfig, ServiceConfig
 from catenary.errors import Unavailable
-from catenary.explanations import ChainHops, SessionForecast
+from catenary.explanations import ChainHops, Explanation, SessionForecast
 from catenary.http import Client
 from catenary.plans import PlanView, ServiceView
 from catenary.tags import TagPair
 from catenary.token import read_token
 from catenary.traffic import TrafficSample
+from catenary.wire_sessions import SessionEntry
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 _PLAIN = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~"
@@ -136,6 +137,10 @@ class ManagementClient(Client):
         query = {"chain": chain, "at": at, "session": session, "seconds": seconds, "packets": packets}
         return self.stream("/v1/capture", silence=seconds, **query)
 
+    def explain(self, session: str, segment: str | None = None) -> Explanation:
+        """Where a session goes and why; one that is over, or did not begin yet, too."""
+        return self.call("GET", "/v1/explain", Explanation, session=session, segment=segment)
+
     def end_session(self, request: wire.SessionRequest) -> wire.SessionStatus:
         """Reset a TCP connection, or move a session to another chain."""
         return self.call("POST", "/v1/sessions/end", wire.SessionStatus, request)
@@ -241,9 +246,9 @@ class BalancerClient(Client):
         """End what is left of a pair that is being removed (master only). Repeat it until nothing is left."""
         return self.call("POST", f"/v1/pairs/{pair.path}/sessions/end", wire.PairEnded, request)
 
-    def session(self, key: str) -> wire.SessionView:
-        """One session, or `NotFound` (master only)."""
-        return self.call("GET", "/v1/session", wire.SessionView, key=key)
+    def session(self, key: str) -> SessionEntry:
+        """One session, the last of its key if it ended, or `NotFound`."""
+        return self.call("GET", "/v1/session", SessionEntry, key=key)
 
     def capture(
         self, pair: TagPair, *, key: str | None, seconds: float, packets: int

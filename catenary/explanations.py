@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from catenary.chain import ChainState
 from catenary.wire import Epoch, Model, Name, RuleView, SessionText, Tags
+from catenary.wire_sessions import SessionEntry
+
+SessionStatus = Literal["live", "closing", "reset", "ended", "new", "refused", "beside", "unknown"]
+"""What a session is to a segment.
+
+`live`: it has a chain. `closing`: it was closed both ways, and its pin rests for late packets. `reset`: ended
+by order. `ended`: it is over. `new`: it would go to a chain. `refused`: it would go to none. `beside`: the
+segment's pair does not see it. `unknown`: no part that knows can be reached.
+"""
+
 
 CaptureSeconds = Annotated[
     float, Field(gt=0, le=3600, allow_inf_nan=False, description="for so many seconds at most")
@@ -54,3 +65,35 @@ class ChainHops(Model):
     segment: Name
     forward: list[HopView]
     reverse: list[HopView]
+
+
+class SegmentExplanation(Model):
+    """Where a session goes in one segment, and why.
+
+    `path` is what it crosses in forward order: fixed NFs, load balancers, the chain's NFs. `because` are the
+    reasons in words, most important first; `faults` what could not be asked. `master` and `slave` are what
+    they know of it. `forecast` is for a session that is not known, or over. The hops are those of the chain.
+    """
+
+    segment: Name
+    status: SessionStatus
+    chain: Name | None = None
+    chain_state: ChainState | None = None
+    tags: Tags | None = None
+    nfs: list[Name] = []
+    path: list[Name] = []
+    because: list[str] = []
+    faults: list[str] = []
+    master: SessionEntry | None = None
+    slave: SessionEntry | None = None
+    forecast: SessionForecast | None = None
+    forward: list[HopView] = []
+    reverse: list[HopView] = []
+
+
+class Explanation(Model):
+    """Where a session goes and why: in one sentence, and for each segment in the order of the services."""
+
+    key: SessionText
+    summary: str
+    segments: list[SegmentExplanation]

@@ -19,6 +19,7 @@ from catenary.options import LogFormat, LogFormatOption, LogLevel, LogLevelOptio
 from mgmt_system import config_cli, progress, tables
 from mgmt_system.capture_cli import capture
 from mgmt_system.dashboard_cli import dashboard
+from mgmt_system.explain_cli import explain
 from mgmt_system.history_cli import history
 from mgmt_system.options import IfMatch, Json, NoWait, Timeout, Why
 from mgmt_system.session_cli import session_app
@@ -37,6 +38,7 @@ app.add_typer(session_app, name="session")
 config_cli.register(app)
 
 app.command("history")(history)
+app.command("explain")(explain)
 app.command("capture")(capture)
 app.command("top")(top)
 app.command("dashboard")(dashboard)

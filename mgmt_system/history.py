@@ -68,6 +68,11 @@ class History:
                 found.append(entry)
         return found[::-1]
 
+    def near(self, at: float, *, before: int = 100, after: int = 20) -> list[JournalEntry]:
+        """So many entries before and after a moment, oldest first."""
+        first = self._first_since(at)
+        return list(self._ledger.entries(max(0, first - before), first + after))
+
     def chains(self, at: float) -> list[ChainRecord]:
         """The chains that were not removed at that moment, oldest first.
 

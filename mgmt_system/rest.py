@@ -28,6 +28,7 @@ from mgmt_system.calls import (
 )
 from mgmt_system.capture_rest import add_capture_route
 from mgmt_system.config_rest import add_config_routes
+from mgmt_system.explain_rest import add_explain_route
 from mgmt_system.history import Filter
 from mgmt_system.manager import Manager
 from mgmt_system.service import Running
@@ -68,6 +69,7 @@ def create(running: Running, token: str | None) -> FastAPI:
     add_config_routes(app, running.applying)
     add_traffic_routes(app, running.sampling)
     add_capture_route(app, running.captures)
+    add_explain_route(app, running.explainer)
     return app
 
 

@@ -19,6 +19,7 @@ from mgmt_system.capture import Captures
 from mgmt_system.crash import CrashPoint
 from mgmt_system.current import Current
 from mgmt_system.engine import Engine
+from mgmt_system.explain import Explainer
 from mgmt_system.history import History
 from mgmt_system.journal import Retention
 from mgmt_system.manager import Manager
@@ -57,6 +58,7 @@ class Running:
     history: History
     sampling: Sampling
     captures: Captures
+    explainer: Explainer
     on_failure: Callable[[], None] = lambda: None
     failed: bool = False
     _thread: threading.Thread | None = None
@@ -82,7 +84,10 @@ class Running:
         applying = Applying(ledger, engine, manager, status, for_requests, network, crash_point)
         history = History(ledger)
         captures = Captures(for_requests, network, ledger)
-        return cls(ledger, engine, manager, status, sessions, applying, history, sampling, captures)
+        explainer = Explainer(for_requests, network, ledger, history)
+        return cls(
+            ledger, engine, manager, status, sessions, applying, history, sampling, captures, explainer
+        )
 
     @classmethod
     def from_files(cls, network: Path, database: Path, secrets: Secrets, retention: Retention) -> Self:
@@ -121,6 +126,7 @@ class Running:
         if self._thread is not None:
             self._thread.join()
         self.status.close()
+        self.explainer.close()
         self.ledger.close()
 
 

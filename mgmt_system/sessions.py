@@ -63,4 +63,7 @@ class Sessions:
             and view.tags
             and (record.segment, record.chain.tags) == (segment, view.tags.pair())
         ]
-        return wire.SessionStatus(**view.model_dump(), segment=segment, chain=named[0] if named else None)
+        chain = named[0] if named else None
+        return wire.SessionStatus(
+            key=view.key, state=view.state, tags=view.tags, segment=segment, chain=chain
+        )

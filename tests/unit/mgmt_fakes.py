@@ -16,6 +16,7 @@ from catenary.config import NetworkConfig, ServiceConfig
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
 from catenary.explanations import Candidate, ChainHops, HopView, SessionForecast
 from catenary.tags import TagPair
+from catenary.wire_sessions import SessionEntry, SessionOrigin
 from mgmt_system.applying import Applying
 from mgmt_system.crash import CrashPoint, never
 from mgmt_system.current import Current
@@ -280,7 +281,7 @@ class FakeBalancer(Fake):
     def end_sessions(self, pair: TagPair, request: wire.Ending) -> wire.PairEnded:
         raise InvalidValue(f"load balancer {self.name} is a slave: send changes to its master")
 
-    def session(self, key: str) -> wire.SessionView:
+    def session(self, key: str) -> SessionEntry:
         raise NotFound(f"session {key} is not known here")
 
     async def capture(
@@ -395,13 +396,22 @@ class FakeMaster(FakeBalancer):
             **counted,
         )
 
-    def session(self, key: str) -> wire.SessionView:
+    def session(self, key: str) -> SessionEntry:
         self.enter("session")
         if key not in self.keys:
             raise NotFound(f"session {key} is not known here")
         pair = self.keys[key]
-        return wire.SessionView(
-            key=key, state="established" if pair else "reset", tags=wire.Tags.of(pair) if pair else None
+        return SessionEntry(
+            key=key,
+            state="established" if pair else "reset",
+            tags=wire.Tags.of(pair) if pair else None,
+            age=60.0,
+            idle=1.0,
+            seen=1000.0,
+            packets=7,
+            bytes=700,
+            rate=11.7,
+            origin=SessionOrigin(placed=940.0, epoch=1, cause="placed", policy="p2c", load=0),
         )
 
     def end_session(self, request: wire.SessionOrder) -> wire.SessionView:
