@@ -80,7 +80,8 @@ class NetworkFunction:
 class Chain:
     """One whole copy of the NF sequence: the unit that is added and removed.
 
-    `nfs` are NF names in forward order (client to server); reverse traffic crosses them backwards.
+    `nfs` are NF names in forward order (client to server); reverse traffic crosses them backwards. A bypass
+    crosses none: it carries what the classifier of its segment does not match.
     """
 
     name: str
@@ -91,8 +92,10 @@ class Chain:
     def __post_init__(self) -> None:
         check_name(self.name, "chain")
         check_weight(self.weight)
-        if not self.nfs:
-            raise InvalidValue(f"chain {self.name!r} has no NF: name at least one")
         for nf in self.nfs:
             if self.nfs.count(nf) > 1:
                 raise InvalidValue(f"chain {self.name!r} names NF {nf!r} twice")
+
+    @property
+    def bypass(self) -> bool:
+        return not self.nfs

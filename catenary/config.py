@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from ipaddress import IPv4Network, IPv6Network
+from itertools import product
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    IPvAnyNetwork,
     PlainSerializer,
     Strict,
     StrictBool,
@@ -29,10 +28,11 @@ from pydantic import (
 from catenary import chain as _chain
 from catenary import durations
 from catenary.chain import WEIGHT_DEFAULT, TagMode
+from catenary.classifier import PROTOCOLS, Ports, Rule
 from catenary.config_faults import network_faults, service_faults
 from catenary.document import Fault, load, refuse
 from catenary.errors import CatenaryError
-from catenary.wire import Affinity, Model, Name, PortRef, Tags, TimeoutsModel, VlanId, Weight
+from catenary.wire import Affinity, Model, Name, PortRef, Prefix, Tags, TimeoutsModel, VlanId, Weight
 
 _DURATION_SCHEMA = {
     "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": durations.PATTERN}],
@@ -99,16 +99,6 @@ def _url(value: Any) -> Any:
 _URL = r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?/?"
 _URL_SCHEMA = {"type": "string", "pattern": f"^{_URL.replace('?P<port>', '')}$"}
 Url = Annotated[str, BeforeValidator(_url), WithJsonSchema(_URL_SCHEMA)]
-
-
-def _prefix(value: Any) -> Any:
-    """Text, for a number would be an address by itself."""
-    if not isinstance(value, str | IPv4Network | IPv6Network):
-        raise ValueError(f"{value!r} is no prefix: write it like 10.0.0.0/24")
-    return value
-
-
-Prefix = Annotated[IPvAnyNetwork, BeforeValidator(_prefix)]
 
 
 class Section(Model):
@@ -263,7 +253,7 @@ _PORTS_SCHEMA = {
         {"type": "string", "pattern": r"^\d{1,5}(-\d{1,5})?$"},
     ]
 }
-Ports = Annotated[str, BeforeValidator(_ports_text), WithJsonSchema(_PORTS_SCHEMA)]
+PortsText = Annotated[str, BeforeValidator(_ports_text), WithJsonSchema(_PORTS_SCHEMA)]
 """`80`, or `8000-8099`."""
 
 
@@ -275,7 +265,7 @@ class TrafficConfig(Section):
     server: list[Prefix] = []
     """prefixes of the servers' side"""
     protocol: Literal["tcp", "udp", "sctp", "icmp"] | None = None
-    ports: list[Ports] = []
+    ports: list[PortsText] = []
     """the server's: `80`, `8000-8099`"""
     vlan: VlanId | None = None
     """a tag that the user's own frames bear"""
@@ -285,7 +275,32 @@ class TrafficConfig(Section):
         if self.ports and self.protocol not in ("tcp", "udp", "sctp"):
             text = f"{self.protocol} has no ports" if self.protocol else "not every protocol has ports"
             refuse([Fault(("ports",), f"{text}: say protocol tcp, udp or sctp, or leave them out")])
+        if not self.rules(0):
+            text = "these clients and servers never meet: give both of one IP version"
+            refuse([Fault(("server",), text)])
         return self
+
+    def rules(self, entry: int) -> list[Rule]:
+        """As load balancers know it: a rule for each combination of what is given, as far as it can be."""
+        numbers = PROTOCOLS[self.protocol] if self.protocol else (None,)
+        ranges = [_range(text) for text in self.ports]
+        given = product(self.client or (None,), self.server or (None,), numbers, ranges or (None,))
+        return [
+            Rule(entry, client, server, number, ports, self.vlan)
+            for client, server, number, ports in given
+            if len(_versions(client, server, number)) < 2
+        ]
+
+
+def _range(text: str) -> Ports:
+    first, _, last = text.partition("-")
+    return int(first), int(last or first)
+
+
+def _versions(client: Prefix | None, server: Prefix | None, protocol: int | None) -> set[int]:
+    """The IP versions that traffic would have to be of."""
+    of_protocol = {1: {4}, 58: {6}}.get(protocol or 0, set())
+    return of_protocol | {prefix.version for prefix in (client, server) if prefix is not None}
 
 
 class ServiceEntry(Section):
@@ -294,14 +309,18 @@ class ServiceEntry(Section):
     segments: list[Name] = Field(min_length=1)
     """client side first"""
     classifier: list[TrafficConfig] = []
-    """which traffic that is; all, unless given"""
+    """which traffic that is, at least one entry of these; all, unless given"""
+
+    def rules(self) -> tuple[Rule, ...]:
+        """Its classifier as load balancers know it."""
+        return tuple(rule for entry, traffic in enumerate(self.classifier) for rule in traffic.rules(entry))
 
 
 class ChainConfig(Section):
     """A chain that shall be there."""
 
-    nfs: list[Name] = Field(min_length=1)
-    """in forward order"""
+    nfs: list[Name]
+    """in forward order; none: what the classifier does not match passes by here"""
     segment: Name | None = None
     """needed if there are several"""
     tags: Tags | None = None
@@ -312,10 +331,16 @@ class ChainConfig(Section):
     """does it get no new session?"""
 
 
+def bypass_name(segment: str) -> str:
+    """The name of the chain for what passes by a segment, unless the document gives one."""
+    return f"{segment}-bypass"
+
+
 class ServiceConfig(NetworkConfig):
     """`service.yaml`: the network, and the services and chains on it.
 
-    A segment that no service names is a service of its own name.
+    A segment that no service names is a service of its own name. Each segment of a service with a classifier
+    has a chain without NFs; it need not be written down.
     """
 
     services: dict[Name, ServiceEntry] = {}
@@ -331,6 +356,22 @@ class ServiceConfig(NetworkConfig):
     def segment_of(self, chain: ChainConfig) -> str:
         """The segment of a chain: the one that it names, or the only one."""
         return chain.segment or next(iter(self.segments))
+
+    def rules(self, segment: str) -> tuple[Rule, ...]:
+        """The classifier of a segment; empty: all traffic enters."""
+        services = (service for service in self.services.values() if segment in service.segments)
+        return next((service.rules() for service in services), ())
+
+    @property
+    def bypasses(self) -> dict[str, ChainConfig]:
+        """The chains without NFs that classifiers need, by name, beside those that the document has."""
+        known = {self.segment_of(chain) for chain in self.chains.values() if not chain.nfs and self.segments}
+        segments = [
+            name for service in self.services.values() if service.classifier for name in service.segments
+        ]
+        return {
+            bypass_name(name): ChainConfig(nfs=[], segment=name) for name in segments if name not in known
+        }
 
     @classmethod
     def load(cls, text: str, where: str = "service.yaml") -> Self:

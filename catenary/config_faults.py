@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from itertools import combinations, product
 from typing import TYPE_CHECKING
 
-from catenary.chain import TagMode
-from catenary.document import Fault
+from catenary.chain import WEIGHT_DEFAULT, TagMode, check_name
+from catenary.classifier import RULES_MAX
+from catenary.document import Fault, Key
 from catenary.errors import CatenaryError
 
 if TYPE_CHECKING:
-    from catenary.config import NetworkConfig, ServiceConfig
+    from catenary.config import NetworkConfig, ServiceConfig, TrafficConfig
 
 
 def network_faults(config: NetworkConfig) -> list[Fault]:
@@ -22,7 +23,9 @@ def network_faults(config: NetworkConfig) -> list[Fault]:
 
 def service_faults(config: ServiceConfig) -> list[Fault]:
     """Faults of services and chains, on a network without any."""
-    return [fault for check in (_services, _chains, _tags) for fault in check(config)]
+    return [
+        fault for check in (_services, _classifiers, _bypasses, _chains, _tags) for fault in check(config)
+    ]
 
 
 def _datapaths(config: NetworkConfig) -> Iterator[Fault]:
@@ -176,6 +179,73 @@ def _services(config: ServiceConfig) -> Iterator[Fault]:
         if name in config.segments and name not in service.segments:
             text = f"service {name!r} bears the name of a segment that is not in it: choose another"
             yield Fault(("services", name), text)
+
+
+def _classifiers(config: ServiceConfig) -> Iterator[Fault]:
+    for name, service in config.services.items():
+        at = ("services", name, "classifier")
+        rules = len(service.rules())
+        if rules > RULES_MAX:
+            text = (
+                f"{rules} combinations of prefixes and ports are too many: a load balancer has room for "
+                f"{RULES_MAX}; use wider prefixes, or ranges of ports"
+            )
+            yield Fault(at, text)
+        for segment in service.segments:
+            affinity = config.segments[segment].affinity if segment in config.segments else "session"
+            for index, traffic in enumerate(service.classifier):
+                for key in _unseen(traffic, affinity):
+                    text = (
+                        f"segment {segment!r} keeps to one chain what this would part, by its affinity "
+                        f"{affinity!r}: leave it out, or give the segment affinity: session"
+                    )
+                    yield Fault((*at, index, key), text)
+
+
+def _unseen(traffic: TrafficConfig, affinity: str) -> Iterator[str]:
+    """The keys of a classifier that sessions of so coarse an affinity do not tell apart."""
+    coarse = {"addresses": ("protocol", "ports"), "client": ("server", "protocol", "ports")}
+    return (key for key in coarse.get(affinity, ()) if getattr(traffic, key))
+
+
+def _bypasses(config: ServiceConfig) -> Iterator[Fault]:
+    """Chains without NFs: one in each segment that classifies, none elsewhere."""
+    classified = {
+        name for service in config.services.values() if service.classifier for name in service.segments
+    }
+    owners: dict[str, str] = {}
+    for name, chain in config.chains.items():
+        at: Key = ("chains", name)
+        if chain.nfs or not config.segments:
+            continue
+        segment = config.segment_of(chain)
+        if segment not in classified:
+            text = (
+                f"chain {name!r} has no NFs, and no classifier lets anything pass by segment {segment!r}: "
+                "name its NFs, or give the service a classifier"
+            )
+            yield Fault((*at, "nfs"), text)
+        elif segment in owners:
+            text = f"chain {owners[segment]!r} is there for what passes by segment {segment!r}: one is all"
+            yield Fault((*at, "nfs"), text)
+        elif chain.cordoned or chain.weight != WEIGHT_DEFAULT:
+            text = f"chain {name!r} has no NFs: it takes all that passes by, so leave out weight and cordoned"
+            yield Fault((*at, "weight" if chain.weight != WEIGHT_DEFAULT else "cordoned"), text)
+        owners[segment] = name
+    for name, chain in config.bypasses.items():
+        if name in config.chains or not _is_name(name):
+            text = (
+                f"what passes by segment {chain.segment!r} needs a chain, which can't be called {name!r}: "
+                f"add one under a name of your own, NAME: {{segment: {chain.segment}, nfs: []}}"
+            )
+            yield Fault(("chains",), text)
+
+
+def _is_name(name: str) -> bool:
+    try:
+        return bool(check_name(name))
+    except CatenaryError:
+        return False
 
 
 def _chains(config: ServiceConfig) -> Iterator[Fault]:

@@ -129,7 +129,7 @@ def attached(ifindex: int, map_name: str, *, handle: int = 1, priority: int = 1)
         ids = ffi.new("uint32_t[64]")
         info = ffi.new("struct prog_info *", {"maps": 64, "map_ids": int(ffi.cast("uintptr_t", ids))})
         _info(program, info)
-        found = (_map_by_id(ids[i]) for i in range(min(info.maps, 64)))
+        found = (map_by_id(ids[i]) for i in range(min(info.maps, 64)))
         return Attached(Program(ffi.string(info.name).decode(), program), _first_named(found, map_name))
     except BpfError:
         close_fd(program)
@@ -147,7 +147,7 @@ def _first_named(maps: Iterator[Map], name: str) -> Map | None:
     return result
 
 
-def _map_by_id(number: int) -> Map:
+def map_by_id(number: int) -> Map:
     return _map_of(check(library()[1].bpf_map_get_fd_by_id(number), f"map {number}"))
 
 

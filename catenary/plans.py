@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from catenary.config import ServiceConfig
+from catenary.config import ServiceConfig, TrafficConfig
 from catenary.wire import ChainStatus, Model, Name, SegmentStatus
 
 Kind = Literal["url", "switch", "host", "nf", "balancer", "segment", "service", "chain"]
@@ -88,9 +88,14 @@ class PlanView(Model):
 
 
 class ServiceView(Model):
-    """A service: its segments in a row, and their chains with their load."""
+    """A service: its segments in a row, their chains with their load, and the traffic that enters them.
+
+    `sessions` are those that entered, as its first master knows them. Without a `classifier` all traffic
+    enters; how much agreed with each entry, each segment tells. The chain without NFs carries the rest.
+    """
 
     name: Name
     segments: list[SegmentStatus]
     chains: list[ChainStatus]
     sessions: int | None
+    classifier: list[TrafficConfig] = []

@@ -54,6 +54,11 @@ def check_alone(network: Network, plan: Plan, others: Collection[Plan]) -> None:
     """Raise `Conflict` when a plain chain is not the only one of its segment, or comes to an edge by the port
     of another one: without its tag, what comes in there could not be told apart.
     """
+    if plan.chain.bypass:
+        raise Conflict(
+            f"the pair of segment {plan.segment!r} is not in the way of its traffic, so nothing tells what "
+            "passes by: insert it first (catenary segment insert)"
+        )
     for other in others:
         if other.segment == plan.segment:
             raise Conflict(

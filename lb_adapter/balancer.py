@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from catenary.chain import PairState, check_weight
-from catenary.errors import Conflict, NotFound, Unavailable
+from catenary.classifier import Rule
+from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
 from catenary.policy import rebalanced
 from catenary.tags import TagPair, check_free
 
@@ -24,7 +25,7 @@ class Pair:
     """A tag pair with its place in the data plane.
 
     `weight` is the operator's; `placed` is the one that the hash table was filled with. `since` is the
-    moment at which `state` began.
+    moment at which `state` began. A `bypass` is not placed on: it takes what the classifier does not match.
     """
 
     tags: TagPair
@@ -34,6 +35,12 @@ class Pair:
     placed: int
     state: PairState
     since: float
+    bypass: bool = False
+
+    @property
+    def takes(self) -> bool:
+        """Is it one of those that new sessions are shared among?"""
+        return self.state is PairState.ACTIVE and not self.bypass
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class ChainTable:
 
     `generations` remembers the last generation of every slot ever used; `resting` the moment until which
     an ID of a forgotten pair may not be used again. `skewed`: a rebalance made `placed` differ from `weight`.
+    `rules` say which traffic enters; what agrees with none goes by the `bypass`. Without rules all enters.
     """
 
     epoch: int = 0
@@ -49,6 +57,7 @@ class ChainTable:
     generations: Mapping[int, int] = field(default_factory=dict)
     resting: Mapping[int, float] = field(default_factory=dict)
     skewed: bool = False
+    rules: tuple[Rule, ...] = ()
 
     def find(self, tags: TagPair) -> Pair:
         """The pair with these tags, or `NotFound`."""
@@ -59,18 +68,36 @@ class ChainTable:
 
     @property
     def designated(self) -> int | None:
-        """The slot that carries what is no session: the lowest that takes new sessions."""
-        return min((p.slot for p in self.pairs if p.state is PairState.ACTIVE), default=None)
+        """The slot that carries what is no session: the lowest that takes new ones, or else the bypass."""
+        return min((p.slot for p in self.pairs if p.takes), default=self.bypass)
+
+    @property
+    def bypass(self) -> int | None:
+        """The slot of what passes by; None while all traffic enters."""
+        return next((p.slot for p in self._bypasses()), None) if self.rules else None
+
+    def _bypasses(self) -> list[Pair]:
+        return [p for p in self.pairs if p.bypass and p.state is PairState.ACTIVE]
+
+    def checked(self) -> ChainTable:
+        """The table itself, or `Conflict` if what passes by has no way, or more than one."""
+        bypasses = self._bypasses()
+        if self.rules and not bypasses:
+            raise Conflict(
+                "what the classifier does not match has no way: add a pair that is a bypass with it"
+            )
+        if len(bypasses) > 1:
+            tags = " and ".join(str(pair.tags) for pair in bypasses)
+            raise Conflict(f"tag pairs {tags} are both a bypass: one is all")
+        return self
 
     def placement(self) -> dict[int, tuple[str, int]]:
         """What the hash table is filled from: `{slot: (name, weight)}`."""
-        return {p.slot: (p.tags.path, p.placed) for p in self.pairs if p.state is PairState.ACTIVE}
+        return {p.slot: (p.tags.path, p.placed) for p in self.pairs if p.takes}
 
     def warming(self) -> bool:
         """Has slow start held a chain back that still has to get its whole weight?"""
-        return not self.skewed and any(
-            p.state is PairState.ACTIVE and p.placed < p.weight for p in self.pairs
-        )
+        return not self.skewed and any(p.takes and p.placed < p.weight for p in self.pairs)
 
     def cooling_down(self) -> bool:
         return any(p.state in (PairState.COOLING, PairState.CLOSED) for p in self.pairs)
@@ -80,14 +107,18 @@ def change(
     table: ChainTable,
     *,
     add: Sequence[tuple[TagPair, int]] = (),
+    bypass: Sequence[TagPair] = (),
     remove: Sequence[TagPair] = (),
     cancel: Sequence[TagPair] = (),
     forget: Sequence[TagPair] = (),
+    rules: Sequence[Rule] | None = None,
     ask_id: int,
     now: float,
     transit: float,
 ) -> ChainTable:
     """Apply several adds, removes, cancels and forgets as one epoch, or raise and change nothing.
+
+    `bypass` are pairs to add for what passes by; `rules`, if not None, are the classifier from then on.
 
     Adding a pair that is active with the same weight is no change, nor is a cancel for an active one, so
     that a request may be repeated.
@@ -102,13 +133,21 @@ def change(
         result = _cancel(result, tags, now)
     for tags, weight in add:
         result = _add(result, tags, weight, ask_id, now)
-    return table if result == table else replace(result, epoch=table.epoch + 1)
+    for tags in bypass:
+        result = _add(result, tags, 0, ask_id, now, bypass=True)
+    if rules is not None:
+        result = replace(result, rules=tuple(rules))
+    return table if result == table else replace(result.checked(), epoch=table.epoch + 1)
 
 
-def _add(table: ChainTable, tags: TagPair, weight: int, ask_id: int, now: float) -> ChainTable:
+def _add(
+    table: ChainTable, tags: TagPair, weight: int, ask_id: int, now: float, *, bypass: bool = False
+) -> ChainTable:
     check_weight(weight)
     for pair in table.pairs:
         if pair.tags == tags and pair.state is PairState.ACTIVE:
+            if pair.bypass != bypass:
+                raise Conflict(f"tag pair {tags} is {'a' if pair.bypass else 'no'} bypass: remove it first")
             if pair.weight == weight:
                 return table
             raise Conflict(
@@ -124,7 +163,7 @@ def _add(table: ChainTable, tags: TagPair, weight: int, ask_id: int, now: float)
     if slot is None:
         raise Conflict(f"all {MAX_PAIRS} slots are in use: remove a chain first")
     generation = (table.generations.get(slot, 0) + 1) % GENERATIONS
-    pair = Pair(tags, slot, generation, weight, weight, PairState.ACTIVE, now)
+    pair = Pair(tags, slot, generation, weight, weight, PairState.ACTIVE, now, bypass)
     return _levelled(table, (*table.pairs, pair), {**table.generations, slot: generation})
 
 
@@ -205,7 +244,7 @@ def closed(table: ChainTable, tags: TagPair, now: float) -> ChainTable:
 
 def refuge(table: ChainTable, slot: int, live: Mapping[int, int]) -> Pair:
     """The pair for a session that shall leave `slot`: of those that take sessions, the least loaded."""
-    takers = [p for p in table.pairs if p.state is PairState.ACTIVE and p.placed and p.slot != slot]
+    takers = [p for p in table.pairs if p.takes and p.placed and p.slot != slot]
     if not takers:
         raise Conflict("no other chain takes sessions: add one first")
     return min(takers, key=lambda pair: (live.get(pair.slot, 0) / pair.placed, pair.slot))
@@ -221,7 +260,9 @@ def reweigh(table: ChainTable, weights: Iterable[tuple[TagPair, int]], live: Map
         check_weight(weight)
         if table.find(tags).state is not PairState.ACTIVE:
             raise Conflict(f"tag pair {tags} is {table.find(tags).state}: only active pairs have weights")
-    active = [p for p in table.pairs if p.state is PairState.ACTIVE]
+        if table.find(tags).bypass:
+            raise InvalidValue(f"tag pair {tags} is a bypass: it takes all that passes by, and has no weight")
+    active = [p for p in table.pairs if p.takes]
     if given:
         placed = {p.slot: given.get(p.tags, p.weight) for p in active}
     else:

@@ -49,6 +49,7 @@ def to_wire(segment: str, table: ChainTable) -> wire.ChainSet:
             slot=p.slot,
             generation=p.generation,
             state=p.state,
+            bypass=p.bypass,
         )
         for p in table.pairs
     ]
@@ -63,15 +64,18 @@ def to_wire(segment: str, table: ChainTable) -> wire.ChainSet:
             for slot, last in table.generations.items()
             if slot not in used
         ],
+        classifier=[wire.TrafficRule.of(rule) for rule in table.rules],
     )
 
 
 def from_wire(chain_set: wire.ChainSet, now: float) -> ChainTable:
     pairs = tuple(
-        Pair(p.pair(), p.slot, p.generation, p.weight, p.weight, p.state, now) for p in chain_set.pairs
+        Pair(p.pair(), p.slot, p.generation, p.weight, p.weight, p.state, now, p.bypass)
+        for p in chain_set.pairs
     )
-    free = {row.slot: row.generation for row in chain_set.free}
-    return ChainTable(chain_set.epoch, pairs, free | {p.slot: p.generation for p in pairs})
+    generations = {row.slot: row.generation for row in chain_set.free} | {p.slot: p.generation for p in pairs}
+    rules = tuple(item.rule() for item in chain_set.classifier)
+    return ChainTable(chain_set.epoch, pairs, generations, rules=rules)
 
 
 class Daemon(ABC):
@@ -194,6 +198,7 @@ class Daemon(ABC):
                     forward=p.tags.forward,
                     reverse=p.tags.reverse,
                     slot=p.slot,
+                    bypass=p.bypass,
                     state=p.state,
                     sessions=self._load.get(p.slot, Load()).live,
                     **asdict(traffic.get(p.slot, Traffic())),
@@ -209,6 +214,7 @@ class Daemon(ABC):
                 overflow=self._plane.overflow(),
                 pairs=rows,
                 counters=self._plane.counters() | self._own_counters(),
+                entered=self._plane.entered(),
                 peer=peer,
             )
 

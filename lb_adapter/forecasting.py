@@ -10,7 +10,8 @@ from catenary.explanations import Candidate, SessionForecast
 from catenary.session import SessionKey
 from catenary.wire import Tags
 from lb_adapter.balancer import ChainTable, Pair
-from lb_adapter.core.oracle_choice import choose
+from lb_adapter.core.oracle_choice import Chosen, choose
+from lb_adapter.core.oracle_classify import Ends, entry_of
 from lb_adapter.core.setup import Slot
 from lb_adapter.dataplane.base import Policy
 
@@ -29,10 +30,17 @@ class Place:
 
 
 def forecast(key: SessionKey, place: Place) -> SessionForecast:
-    """What `choose` says in the data plane at this moment: every session that comes or goes may change it."""
+    """What `choose` says in the data plane at this moment: every session that comes or goes may change it.
+
+    A key does not tell which end is the client's: for a classifier, the one with the lower port is the
+    server's.
+    """
     pairs = {pair.slot: pair for pair in place.table.pairs}
     slots = {slot: _slot(pair) for slot, pair in pairs.items()}
-    chosen = choose(key, place.entries, slots, place.live, "maglev" if place.overflow else place.policy)
+    if _passes(key, place.table):
+        chosen = Chosen(place.table.bypass, ())
+    else:
+        chosen = choose(key, place.entries, slots, place.live, "maglev" if place.overflow else place.policy)
     taker = None if chosen.slot is None or place.copying else pairs[chosen.slot]
     return SessionForecast(
         key=key.text,
@@ -43,6 +51,11 @@ def forecast(key: SessionKey, place: Place) -> SessionForecast:
         tags=None if taker is None else Tags.of(taker.tags),
         reason=_reason(place) if taker is None else None,
     )
+
+
+def _passes(key: SessionKey, table: ChainTable) -> bool:
+    server, client = sorted((key.low, key.high), key=lambda end: end.port)
+    return table.bypass is not None and entry_of(table.rules, key, Ends(client, server)) is None
 
 
 def _slot(pair: Pair) -> Slot:

@@ -288,10 +288,12 @@ class Master(Sessions):
                 )
             table = balancer.change(
                 self.table,
-                add=[(item.pair(), item.weight) for item in request.add],
+                add=[(item.pair(), item.weight) for item in request.add if not item.bypass],
+                bypass=[item.pair() for item in request.add if item.bypass],
                 remove=[item.pair() for item in request.remove],
                 cancel=[item.pair() for item in request.cancel],
                 forget=[item.pair() for item in request.forget],
+                rules=None if request.classifier is None else [item.rule() for item in request.classifier],
                 ask_id=self._ask_id,
                 now=self._clock(),
                 transit=self._config.timeouts.transit,
@@ -312,7 +314,8 @@ class Master(Sessions):
             )
 
     def _check_overflow(self, table: ChainTable, *, forced: bool) -> None:
-        moves = table.placement() != self.table.placement()
+        old, new = self.table, table
+        moves = (old.placement(), old.bypass, old.rules) != (new.placement(), new.bypass, new.rules)
         if moves and not forced and self._plane.overflow():
             raise Conflict(
                 f"the session table of {self._plane.capacity} is full: sessions without a pin live by the "

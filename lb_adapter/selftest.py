@@ -1,7 +1,8 @@
 """The self-test: what is to carry packets shows first, on tables of its own, that it decides as the oracle.
 
 Each frame of `core/probes.py` goes through the program and through the oracle, set up alike as master and as
-slave and with every affinity. After each one verdict, frame out, pin and all counters must be equal.
+slave, with every affinity and with a classifier. After each one verdict, frame out, pin and all counters must
+be equal.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from lb_adapter.balancer import ChainTable
 from lb_adapter.core.oracle import coarsen, parse
 from lb_adapter.core.oracle_pin import FOREIGN, State
 from lb_adapter.core.oracle_splice import Splice
-from lb_adapter.core.probes import ASK, MASTER, PAIRS, SLAVE, STATES, TIMEOUTS, Probe
+from lb_adapter.core.probes import ASK, MASTER, PAIRS, PASSING, RULES, SLAVE, STATES, TIMEOUTS, Probe
 from lb_adapter.core.setup import Verdict
 from lb_adapter.core.splices import BpfSplice, Choice, WorkerSplice, shown, tagged
 from lb_adapter.dataplane.base import Affinity, Policy, Role, TakeOver
@@ -36,6 +37,7 @@ _ROLES: tuple[Role, ...] = ("master", "slave")
 CHOICES = (
     *(Choice(role, PAIRS, STATES, TIMEOUTS, ASK, *way) for role in _ROLES for way in _WAYS),
     Choice("master", PAIRS, STATES, TIMEOUTS, ASK, rewrites=True),
+    *(Choice("master", PAIRS, PASSING, TIMEOUTS, ASK, *way, rules=RULES) for way in _WAYS[:2]),
 )
 
 
@@ -64,15 +66,16 @@ def check_bpf(program: Path = OBJECT) -> Passed:
     """Load a BPF object over tables of its own and test it; `InvalidValue` names the first difference."""
     began, frames = time.monotonic(), 0
     with closing(BpfSplice(CHOICES[0], capacity=_PINS, program=program)) as splice:
-        role = CHOICES[0].role
+        last = CHOICES[0]
         for choice in CHOICES:
             splice.set_overflow(False)
             splice.set_take_over(TakeOver.NONE)
             splice.configure(choice)
-            if choice.role != role:  # it reads tags the other way round: all are written anew
+            # The other role reads tags the other way round: all are written anew.
+            if (choice.role, choice.table()) != (last.role, last.table()):
                 splice.plane.apply(ChainTable(1, (), {}))
                 splice.plane.apply(choice.table())
-                role = choice.role
+            last = choice
             oracle = _compare(str(program), choice, splice, shown_inner=True)
             splice.forget(list(oracle.pins), list(oracle.fragments))
             frames += len(_probes(choice.role))

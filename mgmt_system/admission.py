@@ -203,6 +203,8 @@ def dismiss(
         return replace(record, deadline=deadline.at, then=deadline.then)
     if record.goal is not Goal.PRESENT and record.state is not ChainState.FAILED:
         raise Conflict(f"chain {name!r} is already being removed: it is {record.state}")
+    if record.live:
+        check_entered(record)
     if record.serving and record.chain.weight and not _others(record, records) and not force:
         raise Conflict(
             f"chain {name!r} is the last active one of segment {record.segment!r}: without it traffic is "
@@ -255,7 +257,9 @@ def reweigh(weights: Mapping[TagPair, int], records: Collection[ChainRecord]) ->
     """The chains of these tag pairs with their new weights; raises `NotFound` if no active one has a pair."""
     serving = {record.chain.tags: record for record in records if record.serving}
     for tags in weights:
-        if tags not in serving:
+        if tags in serving:
+            check_entered(serving[tags])
+        else:
             known = ", ".join(str(pair) for pair in serving) or "none"
             raise NotFound(f"no active chain has tag pair {tags}: active pairs are {known}")
     return [
@@ -286,8 +290,18 @@ def _others(record: ChainRecord, records: Collection[ChainRecord]) -> list[Chain
     return [other for other in serving if other.segment == record.segment and other.id != record.id]
 
 
+def check_entered(record: ChainRecord) -> ChainRecord:
+    """Return the record, or raise `Conflict` if it is of a bypass: that follows the configuration alone."""
+    if record.chain.bypass:
+        raise Conflict(
+            f"chain {record.name!r} carries what passes by segment {record.segment!r}: it comes and goes "
+            "with the classifier of its service, by catenary apply"
+        )
+    return record
+
+
 def _serving(name: str, records: Collection[ChainRecord]) -> ChainRecord:
-    record = find(name, records)
+    record = check_entered(find(name, records))
     if not record.serving:
         state = "being removed" if record.goal is Goal.ABSENT else record.state
         raise Conflict(f"chain {name!r} is {state}: only an active chain can be cordoned or uncordoned")

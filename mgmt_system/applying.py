@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from catenary import wire
 from catenary.chain import ChainState
-from catenary.config import ServiceConfig
+from catenary.config import ServiceConfig, ServiceEntry
 from catenary.document import Fault, told
 from catenary.errors import CatenaryError, Conflict, Unavailable
 from catenary.plans import ConfigView, PlanFault, PlanView, ServiceView
@@ -221,22 +221,22 @@ class Applying:
         status = self.status()
         config = self._network.config
         named = {segment for service in config.services.values() for segment in service.segments}
-        known = {name: service.segments for name, service in config.services.items()}
-        known |= {name: [name] for name in config.segments if name not in named}
-        return [_service(name, segments, status) for name, segments in known.items()]
+        alone = {name: ServiceEntry(segments=[name]) for name in config.segments if name not in named}
+        return [_service(name, entry, status) for name, entry in (config.services | alone).items()]
 
 
-def _service(name: str, segments: Sequence[str], status: wire.StatusView) -> ServiceView:
+def _service(name: str, entry: ServiceEntry, status: wire.StatusView) -> ServiceView:
     by_name: Mapping[str, wire.SegmentStatus] = {segment.name: segment for segment in status.segments}
-    chains = [chain for segment in segments for chain in status.chains if chain.segment == segment]
+    chains = [chain for segment in entry.segments for chain in status.chains if chain.segment == segment]
     # A session crosses every segment of its service: the first sees them all.
-    first = [chain.sessions for chain in chains if chain.segment == segments[0]]
+    first = [chain.sessions for chain in chains if chain.segment == entry.segments[0] and chain.nfs]
     known = [sessions for sessions in first if sessions is not None]
     return ServiceView(
         name=name,
-        segments=[by_name[segment] for segment in segments if segment in by_name],
+        segments=[by_name[segment] for segment in entry.segments if segment in by_name],
         chains=chains,
         sessions=sum(known) if len(known) == len(first) else None,
+        classifier=entry.classifier,
     )
 
 

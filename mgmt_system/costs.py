@@ -68,8 +68,8 @@ class Costs:
 
 
 def _shares(records: Sequence[ChainRecord]) -> dict[str, float]:
-    """Each chain's share of new sessions, by weight."""
-    present = [record for record in records if record.goal is Goal.PRESENT]
+    """Each chain's share of new sessions that enter, by weight."""
+    present = [record for record in records if record.goal is Goal.PRESENT and not record.chain.bypass]
     total = sum(record.chain.weight for record in present)
     return {record.name: record.chain.weight / total if total else 0.0 for record in present}
 

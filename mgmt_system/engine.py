@@ -335,7 +335,7 @@ class Engine:
     def _change(self, batch: list[Task]) -> None:
         record = batch[0].record
         master = self._segment(record).master
-        change, what = tasks.change(batch), tasks.told(batch)
+        change, what = tasks.change(batch, self._network.config.rules(record.segment)), tasks.told(batch)
         try:
             chain_set = self._world.call(master, what, lambda: self._peers.balancers[master].change(change))
         except NotFound as error:
@@ -349,7 +349,7 @@ class Engine:
 
     def _weigh(self, records: list[ChainRecord]) -> None:
         master = self._segment(records[0]).master
-        weights = [tasks.pair_add(record) for record in records]
+        weights = [tasks.pair_weight(record) for record in records]
         what = f"{Action.WEIGH} {', '.join(record.name for record in records)}"
         call = self._peers.balancers[master].rebalance
         chain_set = self._world.call(master, what, lambda: call(wire.Rebalance(weights=weights)))

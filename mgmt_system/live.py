@@ -23,10 +23,6 @@ def _fixed(config: ServiceConfig, wanted: ServiceConfig) -> Iterator[Fault]:
     if config.controller_url != wanted.controller_url:
         text = "can't be changed while the management system runs: start one with a database of its own"
         yield Fault(("controller_url",), text)
-    for name, service in wanted.services.items():
-        if service.classifier:
-            text = "no load balancer classifies traffic yet, so all of it would enter: leave this out"
-            yield Fault(("services", name, "classifier"), text)
 
 
 def _ask_ids(wanted: ServiceConfig, live: Collection[ChainRecord]) -> Iterator[Fault]:

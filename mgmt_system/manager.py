@@ -29,7 +29,7 @@ from mgmt_system.peers import CONTROLLER, Peers
 from mgmt_system.records import SELF, Author, ChainRecord, OperationRecord, Then
 from mgmt_system.store.ledger import Ledger
 from mgmt_system.store.snapshot import Snapshot, Stored, StoredChain
-from mgmt_system.tasks import steer_requests
+from mgmt_system.tasks import pair_weight, steer_requests
 from mgmt_system.views import ChainViews, Shown, chain_view, operation_view
 
 ATTEMPTS = 20
@@ -135,7 +135,7 @@ class Manager:
 
         def accept(snapshot: Snapshot) -> tuple[list[ChainRecord], list[OperationRecord]]:
             now = self.now()
-            before = _find(name, snapshot, match)
+            before = admission.check_entered(_find(name, snapshot, match))
             record = admission.recall(name, snapshot.chains, operation_id, now)
             cancel = OperationRecord(operation_id, "cancel", name, "running", now, author)
             removal = snapshot.operation(before.operation)
@@ -175,9 +175,7 @@ class Manager:
             snapshot = self._ledger.snapshot()
             _find(name, snapshot, match)
             after = decide(snapshot.chains)
-            tags = after.chain.tags
-            weight = wire.PairAdd(forward=tags.forward, reverse=tags.reverse, weight=after.chain.weight)
-            self._rebalance(after.segment, wire.Rebalance(weights=[weight], force=force), author)
+            self._rebalance(after.segment, wire.Rebalance(weights=[pair_weight(after)], force=force), author)
             self._weigh(kind, [after], author)
         return self.chain(name)
 

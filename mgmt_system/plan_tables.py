@@ -86,4 +86,24 @@ def services(items: Sequence[ServiceView]) -> RenderableType:
 
 
 def service(item: ServiceView) -> RenderableType:
-    return Group(services([item]), Text(), segments(item.segments), Text(), loads(item.chains))
+    parts = [services([item]), Text(), segments(item.segments), Text(), loads(item.chains)]
+    return Group(*parts, *([Text(), classifier(item)] if item.classifier else []))
+
+
+def classifier(item: ServiceView) -> RenderableType:
+    """What enters and what passes by, with the new sessions of each since it does."""
+    rows = table("traffic", *(f"new in {segment.name}" for segment in item.segments))
+    for entry, traffic in enumerate(item.classifier):
+        counts = [_at(segment.entered, entry) for segment in item.segments]
+        rows.add_row(_said(traffic.model_dump(mode="json"), whole=False), *map(_count, counts))
+    past = {
+        chain.segment: chain.new_sessions
+        for chain in item.chains
+        if not chain.nfs and chain.state == "active"
+    }
+    rows.add_row("passes by", *(_count(past.get(segment.name)) for segment in item.segments))
+    return rows
+
+
+def _at(counts: Sequence[int] | None, entry: int) -> int | None:
+    return counts[entry] if counts and entry < len(counts) else None

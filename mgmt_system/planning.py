@@ -73,9 +73,13 @@ def _entry(record: ChainRecord) -> ChainConfig:
         nfs=list(record.chain.nfs),
         segment=record.segment,
         tags=Tags.of(record.chain.tags),
-        weight=record.chain.weight if record.uncordoned is None else record.uncordoned,
         cordoned=record.uncordoned is not None,
+        **({} if record.chain.bypass else {"weight": _weight(record)}),
     )
+
+
+def _weight(record: ChainRecord) -> int:
+    return record.chain.weight if record.uncordoned is None else record.uncordoned
 
 
 def decide(
@@ -85,7 +89,7 @@ def decide(
     decision = Decision()
     decision.changes.extend(_network_changes(config, wanted))
     decision.faults.extend(live.faults(config, wanted, records))
-    _Chains(wanted, records, terms, decision).decide()
+    _Chains(config, wanted, records, terms, decision).decide()
     return decision
 
 
@@ -123,9 +127,16 @@ class _Chains:
     """The chains of one decision: each is decided on what those before it left."""
 
     def __init__(
-        self, wanted: ServiceConfig, records: Sequence[ChainRecord], terms: Terms, decision: Decision
+        self,
+        config: ServiceConfig,
+        wanted: ServiceConfig,
+        records: Sequence[ChainRecord],
+        terms: Terms,
+        decision: Decision,
     ) -> None:
+        self._config = config
         self._wanted = wanted
+        self._chains = wanted.chains | wanted.bypasses
         self._before = records
         self._records = {record.id: record for record in records}
         self._terms = terms
@@ -136,9 +147,9 @@ class _Chains:
         """Those that leave first: a segment may be left to others."""
         held = {record.name: record for record in self._before if record.live}
         for record in held.values():
-            if _stays(record) and record.name not in self._wanted.chains:
+            if _stays(record) and record.name not in self._chains:
                 self._remove(record)
-        for name, chain in self._wanted.chains.items():
+        for name, chain in self._chains.items():
             try:
                 if name in held:
                     self._keep(held[name], chain)
@@ -198,9 +209,16 @@ class _Chains:
             self._write(_weighed(back, chain), change)
             return
         weighed = _weighed(record, chain)
+        after = replace(weighed, operation=record.operation or self._terms.operation)
         if weighed != record:
-            after = replace(weighed, operation=record.operation or self._terms.operation)
             self._write(after, _change("chain", record.name, said, wanted))
+        elif record.chain.bypass and self._reclassified(record.segment):
+            # The change is the service's; it is done when the master of this chain's segment has it.
+            self._records[record.id] = after
+            self._decision.records.append(after)
+
+    def _reclassified(self, segment: str) -> bool:
+        return self._config.rules(segment) != self._wanted.rules(segment)
 
     def _check_served(self) -> None:
         """A segment that takes sessions must go on doing so."""
@@ -219,5 +237,8 @@ class _Chains:
 
 
 def _weighed(record: ChainRecord, chain: ChainConfig) -> ChainRecord:
+    """With the weight of the document. A bypass has none: new sessions are not shared with it."""
+    if not chain.nfs:
+        return replace(record, chain=replace(record.chain, weight=0), uncordoned=None)
     weight, uncordoned = (0, chain.weight) if chain.cordoned else (chain.weight, None)
     return replace(record, chain=replace(record.chain, weight=weight), uncordoned=uncordoned)

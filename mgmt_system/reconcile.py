@@ -37,6 +37,7 @@ class Action(StrEnum):
     FORGET_PAIR = "forget pair"
     UNSTEER = "unsteer"
     WEIGH = "set weight"
+    CLASSIFY = "classify"
 
 
 class Sight(StrEnum):
@@ -52,7 +53,8 @@ class Seen:
 
     `waiting_for` are the switches that the controller still waits for. `plain`: the pair of its segment is
     not in the way of the traffic, which the chain carries as soon as it is steered; None: nobody knows.
-    `weight` is the one that the master has for the pair.
+    `weight` is the one that the master has for the pair. `classified`, of a bypass: does the master let pass
+    by what it should?
     """
 
     steered: bool | None = None
@@ -60,6 +62,7 @@ class Seen:
     waiting_for: tuple[str, ...] = ()
     plain: bool | None = None
     weight: int | None = None
+    classified: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,8 @@ def _keep(seen: Seen) -> Step:
         return Do(Action.ADD_PAIR) if seen.plain is False else Wait(NOT_SAID)
     if seen.pair not in (PairState.ACTIVE, Sight.UNKNOWN, Sight.ABSENT):
         return Wait(f"the master load balancer says {seen.pair}: remove the chain and add it again")
+    if seen.pair is PairState.ACTIVE and seen.classified is False:
+        return Do(Action.CLASSIFY)
     if seen.waiting_for:
         return Wait(f"the controller waits for switch {', '.join(seen.waiting_for)}")
     return Wait()

@@ -93,6 +93,7 @@ class StatusPage:
             inserted=view.inserted if view else None,
             adopting=adoption.left(config, view) if view else 0.0,
             epoch=master.epoch if master else None,
+            entered=master.entered if master else None,
         )
 
     def _looker(self, name: str) -> Callable[[], _Look]:
@@ -138,7 +139,7 @@ def _controller_status(url: str, health: wire.ControllerHealth | CatenaryError) 
 
 @dataclass(frozen=True)
 class _Loads:
-    """What a master tells of its pairs; `total` are the live sessions of all."""
+    """What a master tells of its pairs; `total` are the live sessions that entered."""
 
     pairs: Mapping[TagPair, wire.PairStats]
     total: int
@@ -146,7 +147,7 @@ class _Loads:
     @classmethod
     def of(cls, master: wire.BalancerStats) -> Self:
         pairs = {TagPair(pair.forward, pair.reverse): pair for pair in master.pairs}
-        return cls(pairs, sum(pair.sessions for pair in master.pairs))
+        return cls(pairs, sum(pair.sessions for pair in master.pairs if not pair.bypass))
 
 
 def _load(chain: wire.ChainView, loads: _Loads | None) -> wire.ChainStatus:
@@ -163,5 +164,5 @@ def _load(chain: wire.ChainView, loads: _Loads | None) -> wire.ChainStatus:
         sessions=pair.sessions,
         new_sessions=pair.new_sessions,
         bytes=pair.forward_bytes + pair.reverse_bytes,
-        share=pair.sessions / known.total if known.total else None,
+        share=pair.sessions / known.total if known.total and not pair.bypass else None,
     )

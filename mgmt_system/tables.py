@@ -168,7 +168,8 @@ def _counters(view: wire.StatusView) -> RenderableType:
 
 def _chain_cells(item: wire.ChainView) -> tuple[str, ...]:
     state = f"{item.state}, cordoned" if item.cordoned else item.state
-    return item.name, item.segment, state, " ".join(item.nfs), f"{item.tags.forward},{item.tags.reverse}"
+    nfs = " ".join(item.nfs) or "(passes by)"
+    return item.name, item.segment, state, nfs, f"{item.tags.forward},{item.tags.reverse}"
 
 
 def table(*columns: str) -> Table:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from catenary import wire
+from catenary.classifier import Rule
 from catenary.config import SegmentConfig
 from mgmt_system.peers import CONTROLLER
 from mgmt_system.reconcile import Action, Become, Do
@@ -38,6 +39,7 @@ _GROUPS = {
     Action.ADD_PAIR: "change",
     Action.CANCEL: "change",
     Action.REMOVE_PAIR: "change",
+    Action.CLASSIFY: "change",
     Action.WEIGH: "weights",
 }
 """Steps that go together in one call: a change is one epoch, one atomic switch of the table (rule 4).
@@ -63,8 +65,11 @@ def batches(tasks: Sequence[Task]) -> list[list[Task]]:
     return found
 
 
-def change(batch: Sequence[Task]) -> wire.Change:
-    """Steps of one segment as one change of its master's chain set."""
+def change(batch: Sequence[Task], rules: Sequence[Rule]) -> wire.Change:
+    """Steps of one segment as one change of its master's chain set.
+
+    The `rules` of its classifier go with the chain for what passes by: they come, change and go with it.
+    """
 
     def tags(action: Action) -> list[wire.Tags]:
         return [wire.Tags.of(task.record.chain.tags) for task in batch if task.action is action]
@@ -74,7 +79,18 @@ def change(batch: Sequence[Task]) -> wire.Change:
         remove=tags(Action.REMOVE_PAIR),
         cancel=tags(Action.CANCEL),
         forget=tags(Action.FORGET_PAIR),
+        classifier=_classifier(batch, rules),
     )
+
+
+def _classifier(batch: Sequence[Task], rules: Sequence[Rule]) -> list[wire.TrafficRule] | None:
+    """The classifier from this change on; None: it stays as it is."""
+    actions = {task.action for task in batch if task.record.chain.bypass} - {Action.FORGET_PAIR}
+    if not actions:
+        return None
+    # Where one bypass takes the place of another, the new one's come.
+    gone = actions == {Action.REMOVE_PAIR}
+    return [] if gone else [wire.TrafficRule.of(rule) for rule in rules]
 
 
 def told(batch: Sequence[Task]) -> str:
@@ -88,7 +104,14 @@ def told(batch: Sequence[Task]) -> str:
 def pair_add(record: ChainRecord) -> wire.PairAdd:
     """A chain's tag pair with its weight."""
     tags = record.chain.tags
-    return wire.PairAdd(forward=tags.forward, reverse=tags.reverse, weight=record.chain.weight)
+    chain = record.chain
+    return wire.PairAdd(forward=tags.forward, reverse=tags.reverse, weight=chain.weight, bypass=chain.bypass)
+
+
+def pair_weight(record: ChainRecord) -> wire.PairWeight:
+    """The same for a chain that is there."""
+    tags = record.chain.tags
+    return wire.PairWeight(forward=tags.forward, reverse=tags.reverse, weight=record.chain.weight)
 
 
 def steer_requests(records: Iterable[ChainRecord]) -> dict[str, wire.SteerRequest]:

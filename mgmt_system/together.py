@@ -54,12 +54,13 @@ def stays(record: ChainRecord, others: Collection[ChainRecord]) -> ChainRecord |
 
 
 def done(record: ChainRecord, seen: Seen) -> bool:
-    """Is a chain what an apply wants of it, its weight at the master included?"""
+    """Is a chain what an apply wants of it, its weight and what passes by at the master included?"""
     if not record.settled:
         return False
     if record.goal is not Goal.PRESENT or seen.plain:
         return True
-    return seen.pair is PairState.ACTIVE and seen.weight in (None, record.chain.weight)
+    known = seen.pair is PairState.ACTIVE and seen.classified is not False
+    return known and seen.weight in (None, record.chain.weight)
 
 
 def end(

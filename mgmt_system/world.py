@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from catenary import wire
 from catenary.chain import PairState
+from catenary.classifier import Rule
 from catenary.errors import CatenaryError
 from catenary.tags import TagPair
 from mgmt_system.crash import CrashPoint
@@ -51,6 +52,7 @@ class World:
         self._steered_all = False
         self._segments: dict[str, wire.SegmentView] = {}
         self._pairs: dict[str, dict[TagPair, wire.PairView]] = {}
+        self._rules: dict[str, tuple[Rule, ...]] = {}
         self._faults: dict[str, tuple[str, float]] = {}
         self.told: str | None = None
         """The revision of the network that the controller has; None: it has not said."""
@@ -137,8 +139,9 @@ class World:
         self._pairs.pop(service, None)
 
     def learn(self, master: str, chain_set: wire.ChainSet) -> None:
-        """A master's pairs, from its own answer."""
+        """A master's pairs and classifier, from its own answer."""
         self._pairs[master] = {pair.pair(): pair for pair in chain_set.pairs}
+        self._rules[master] = tuple(item.rule() for item in chain_set.classifier)
 
     def learn_state(self, master: str, pair: TagPair, state: PairState | None) -> None:
         """One pair's state from a poll; None: the master does not know it."""
@@ -169,9 +172,13 @@ class World:
         """What is known of a chain."""
         segment = self.segment(record.segment)
         seen = replace(self._steering(record), plain=None if segment is None else not segment.inserted)
-        pairs = self._pairs.get(self._network.segments[record.segment].master)
+        master = self._network.segments[record.segment].master
+        pairs = self._pairs.get(master)
         if pairs is None:
             return seen
+        if record.chain.bypass:
+            wanted = self._network.config.rules(record.segment)
+            seen = replace(seen, classified=self._rules[master] == wanted)
         pair = pairs.get(record.chain.tags)
         return (
             replace(seen, pair=pair.state, weight=pair.weight) if pair else replace(seen, pair=Sight.ABSENT)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from ipaddress import ip_network
 
 from catenary.chain import PairState
+from catenary.classifier import Rule
 from catenary.session import SessionKey, Timeouts
 from catenary.tags import TagPair
 from lb_adapter.core.check import Core, CSplice
 from lb_adapter.core.oracle_splice import Splice
+from lb_adapter.core.probes import PASSING
 from lb_adapter.core.setup import Order, Setup, Verdict
 from lb_adapter.core.splices import BpfSplice, Choice, runnable, shown, tagged
 from lb_adapter.dataplane.base import Affinity, Policy, Role
@@ -17,17 +20,30 @@ from lb_adapter.dataplane.base import Affinity, Policy, Role
 ASK = 4094
 PAIRS = (TagPair(3001, 3002), TagPair(3003, 3004), TagPair(3005, 3006), TagPair(3007, 3008))
 STATES = (PairState.ACTIVE, PairState.ACTIVE, PairState.COOLING, PairState.CLOSED)
+RULES = (
+    Rule(0, ip_network("10.0.0.0/25"), protocol=6, ports=(80, 999)),
+    Rule(1, server=ip_network("fd00::c8/128")),
+    Rule(2, client=ip_network("::/0"), protocol=17),
+    Rule(3, vlan=100),
+    Rule(5, ip_network("192.0.2.0/24"), ip_network("10.0.0.0/8"), 132, (0x100, 0x100)),
+)
+"""A classifier that parts the frames of tests/frames.py."""
 GENERATION = 1
 LONG = Timeouts(lease=3600, tcp_established=7440)
 
 
-def choose(role: Role, affinity: Affinity = "session", policy: Policy = "maglev") -> Choice:
-    """Two chains that are active, one that cools down and one that is closed."""
-    return Choice(role, PAIRS, STATES, LONG, ASK, affinity, policy)
+def choose(
+    role: Role, affinity: Affinity = "session", policy: Policy = "maglev", *, passing: bool = False
+) -> Choice:
+    """Two chains that are active, one that cools down, and one that is closed, or the bypass of `RULES`."""
+    states, rules = (PASSING, RULES) if passing else (STATES, ())
+    return Choice(role, PAIRS, states, LONG, ASK, affinity, policy, rules=rules)
 
 
-def setup(role: Role, affinity: Affinity = "session", policy: Policy = "maglev") -> Setup:
-    return choose(role, affinity, policy).setup()
+def setup(
+    role: Role, affinity: Affinity = "session", policy: Policy = "maglev", *, passing: bool = False
+) -> Setup:
+    return choose(role, affinity, policy, passing=passing).setup()
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,7 @@ class Pairing:
         assert noted == {key: pin.word() for key, pin in oracle.fragments.items()}
         assert c.counts == {name: count for name, count in oracle.counts.items() if count}
         assert c.overflow == oracle.overflow
+        assert c.entered == {entry: count for entry, count in oracle.entered.items() if count}
         assert {slot: c.load(slot) for slot in oracle.setup.slots} == {
             slot: oracle.loads[slot] for slot in oracle.setup.slots
         }

@@ -47,7 +47,7 @@ def judge(
     pins: Sequence[Pin] = (),
 ) -> Verdict:
     """Judge a run. `chains` (name -> NFs in forward order) and `rewrites` (chains or NFs) default to those of
-    the recording; `pins` are told with the counter-example.
+    the recording; `pins` are told with the counter-example. A chain without NFs is for what may pass by.
 
     Raises `InvalidValue` when there is no chain, or a chain's NF has no taps.
     """
@@ -56,9 +56,6 @@ def judge(
         raise InvalidValue(
             "the recording names no chains: say which NFs each has, by --chain NAME=NF[,NF...]"
         )
-    for name, nfs in table.items():
-        if not nfs:
-            raise InvalidValue(f"chain {name!r} has no NF: name at least one")
     rewriting = rewriting_nfs(recording.rewrites if rewrites is None else rewrites, table)
     court = _Court(per_side(recording, table, rewriting), table, in_flight_s)
     return court.verdict(thresholds or Thresholds(), pins)
@@ -169,6 +166,9 @@ class _Court:
         chain = np.full(self.size, NO_CHAIN)
         covered = np.full(self.size, -1.0)
         for number, name in enumerate(self.names):
+            if not self.chains[name]:
+                chain[~self.seen.any(axis=1)] = number
+                continue
             inside = np.array([nf in self.chains[name] for nf in self.nfs])
             share = (self.seen & inside).sum(axis=1) / inside.sum()
             better = ~(self.seen & ~inside).any(axis=1) & (share > np.maximum(covered, 0))

@@ -124,9 +124,9 @@ def verify(
 
 
 def parse_chain(text: str) -> tuple[str, tuple[str, ...]]:
-    """Read `NAME=NF[,NF...]`; raises `InvalidValue` that quotes the text."""
+    """Read `NAME=NF[,NF...]`, or `NAME=` for what passes by; raises `InvalidValue` that quotes the text."""
     name, equals, nfs = text.partition("=")
-    names = tuple(part.strip() for part in nfs.split(","))
+    names = tuple(part.strip() for part in nfs.split(",")) if nfs.strip() else ()
     if not name or not equals or not all(names):
         raise InvalidValue(f"{text!r} is not a chain: write NAME=NF[,NF...] such as chain-1=n1")
     return name.strip(), names

@@ -6,9 +6,21 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, Strict, StrictBool, model_validator
 
+from catenary import classifier as _classifier
 from catenary import session as _session
 from catenary.chain import WEIGHT_DEFAULT, PairState
-from catenary.wire.common import Affinity, Model, Name, SessionText, Tags, VlanId, Weight, checked, examples
+from catenary.wire.common import (
+    Affinity,
+    Model,
+    Name,
+    Prefix,
+    SessionText,
+    Tags,
+    VlanId,
+    Weight,
+    checked,
+    examples,
+)
 
 PROTOCOL = 2
 """Version of what master and slave say to each other; both refuse another one."""
@@ -23,10 +35,47 @@ Then = Literal["reset", "rebalance"]
 """What becomes of the sessions that are left when a removal's deadline has come."""
 
 
-class PairAdd(Tags):
-    """A tag pair to add, with the weight of its chain (0 = cordoned)."""
+class PairWeight(Tags):
+    """A tag pair with the weight of its chain (0 = cordoned)."""
 
     weight: Weight = WEIGHT_DEFAULT
+
+
+class PairAdd(PairWeight):
+    """A tag pair to add. A `bypass` is of no chain: it takes what the classifier does not match."""
+
+    bypass: StrictBool = False
+
+
+class TrafficRule(Model):
+    """Traffic that enters the chains: what agrees with all that is given, in both directions alike.
+
+    `entry` is the entry of the classifier that it belongs to, by which it is counted. `client` and `server`
+    are prefixes of the two sides, `protocol` an IP protocol number, `ports` the first and the last of the
+    servers' side, `vlan` the ID of a tag that the user's frames bear.
+    """
+
+    entry: Annotated[int, Strict()]
+    client: Prefix | None = None
+    server: Prefix | None = None
+    protocol: Annotated[int, Strict()] | None = None
+    ports: tuple[Annotated[int, Strict()], Annotated[int, Strict()]] | None = None
+    vlan: VlanId | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        checked(self.rule)
+        return self
+
+    def rule(self) -> _classifier.Rule:
+        return _classifier.Rule(**{name: getattr(self, name) for name in type(self).model_fields})
+
+    @classmethod
+    def of(cls, rule: _classifier.Rule) -> Self:
+        return cls.model_construct(**vars(rule))
+
+
+Classifier = Annotated[list[TrafficRule], Field(max_length=_classifier.RULES_MAX)]
 
 
 class Change(Model):
@@ -34,7 +83,8 @@ class Change(Model):
 
     `cancel` takes back pairs that cool down, `forget` frees pairs that are drained; `expect_epoch`, when
     given, must be the present one. While the session table overflows the chain set may not change, unless
-    `force`.
+    `force`. A `classifier` takes the place of the one before; what agrees with none of its rules goes by the
+    pair that is a bypass. An empty one ends classifying: all enters.
     """
 
     model_config = examples({"add": [{"forward": 6, "reverse": 7}], "remove": [{"forward": 2, "reverse": 3}]})
@@ -43,6 +93,7 @@ class Change(Model):
     remove: list[Tags] = []
     cancel: list[Tags] = []
     forget: list[Tags] = []
+    classifier: Classifier | None = None
     expect_epoch: Epoch | None = None
     force: StrictBool = False
 
@@ -66,7 +117,8 @@ class ChainSet(Model):
     """The chain set of a segment at one epoch: the answer to a change, and what a master sends its slave.
 
     `designated` is the slot that carries what is no session; None while there is no chain. `free` are slots
-    that were used: who begins anew by this must not give their generations twice.
+    that were used: who begins anew by this must not give their generations twice. Without a `classifier` all
+    traffic enters.
     """
 
     segment: Name
@@ -74,6 +126,7 @@ class ChainSet(Model):
     designated: Slot | None
     pairs: list[PairView]
     free: list[FreeSlot] = []
+    classifier: Classifier = []
 
 
 class ChainSetUpdate(Model):
@@ -144,10 +197,11 @@ class PairActivity(Tags):
 class PairStats(Tags):
     """Counters of one pair at one LB since its generation began; forward = client to server.
 
-    `reset` and `moved` count sessions that an order ended.
+    `reset` and `moved` count sessions that an order ended. A `bypass` carries what passes by the chains.
     """
 
     slot: int
+    bypass: bool = False
     state: PairState
     sessions: int
     new_sessions: int
@@ -160,7 +214,10 @@ class PairStats(Tags):
 
 
 class BalancerStats(Model):
-    """Statistics of an LB; a master's include its slave's as `peer` (null when it can't be reached)."""
+    """Statistics of an LB; a master's include its slave's as `peer` (null when it can't be reached).
+
+    `entered` counts new sessions by the entry of the classifier that they agreed with, since it is in force.
+    """
 
     role: Role
     segment: Name
@@ -170,6 +227,7 @@ class BalancerStats(Model):
     overflow: bool
     pairs: list[PairStats]
     counters: dict[str, int]
+    entered: list[int] = []
     peer: BalancerStats | None = None
 
 
@@ -182,7 +240,7 @@ class Rebalance(Model):
 
     model_config = examples({}, {"weights": [{"forward": 2, "reverse": 3, "weight": 50}], "move_idle": 300})
 
-    weights: list[PairAdd] = []
+    weights: list[PairWeight] = []
     force: StrictBool = False
     move_idle: Idle | None = None
 

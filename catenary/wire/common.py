@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    IPvAnyNetwork,
     Strict,
     WithJsonSchema,
     model_validator,
@@ -44,6 +47,16 @@ SessionText = Annotated[
     ),
 ]
 """A session, written as `SessionKey.parse` reads it."""
+
+
+def _prefix(value: Any) -> Any:
+    """Text, for a number would be an address by itself."""
+    if not isinstance(value, str | IPv4Network | IPv6Network):
+        raise ValueError(f"{value!r} is no prefix: write it like 10.0.0.0/24")
+    return value
+
+
+Prefix = Annotated[IPvAnyNetwork, BeforeValidator(_prefix)]
 Weight = Annotated[int, Strict(), Field(ge=0, le=WEIGHT_MAX)]
 Affinity = Literal["session", "addresses", "client"]
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
 from catenary.wire.common import Model, Name, Tags, examples
 
 
 class SteerRequest(Model):
-    """Carry this tag pair through these NFs, in forward order."""
+    """Carry this tag pair through these NFs, in forward order; through none: past all of them."""
 
     model_config = examples({"segment": "main", "tags": {"forward": 2, "reverse": 3}, "nfs": ["n1"]})
 
     segment: Name
     tags: Tags
-    nfs: list[Name] = Field(min_length=1)
+    nfs: list[Name]
 
 
 class SteerRequests(Model):

@@ -146,7 +146,10 @@ class ServiceStatus(Model):
 
 
 class ChainStatus(ChainView):
-    """A chain with its load: sessions at the master, bytes since it began, share of live sessions."""
+    """A chain with its load: sessions at the master, bytes since it began, share of live sessions.
+
+    One without NFs carries what passes by the others: it has no share of what enters.
+    """
 
     sessions: int | None = None
     new_sessions: int | None = None
@@ -157,7 +160,8 @@ class ChainStatus(ChainView):
 class SegmentStatus(Model):
     """A segment: its pair, whether that is in the way of the traffic, and its epoch.
 
-    `inserted` is None while the controller says nothing, `epoch` while the master does.
+    `inserted` is None while the controller says nothing, `epoch` and `entered` while the master does.
+    `entered` counts new sessions by the entry of the classifier; it is empty while all traffic enters.
     `adopting` are the seconds for which no other chain may come, since it was inserted.
     """
 
@@ -167,6 +171,7 @@ class SegmentStatus(Model):
     inserted: bool | None = True
     adopting: float = 0.0
     epoch: int | None = None
+    entered: list[int] | None = None
 
 
 class StatusView(Model):

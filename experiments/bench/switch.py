@@ -154,6 +154,7 @@ def _tables() -> Iterator[list[libbpf.Map]]:
         raw = bytearray(abi.ffi.sizeof("struct place_table"))
         item = abi.ffi.from_buffer("struct place_table *", raw)
         item.epoch = number
+        item.bypass = abi.NO_SLOT
         entries = np.arange(abi.TABLE_SIZE, dtype=np.uint16) % 2 + 2 * number
         abi.ffi.buffer(item.entries)[:] = entries.astype(np.uint16).tobytes()
         table = libbpf.create_array("place_table", len(raw), 1)

@@ -80,7 +80,9 @@ class ChainChanges:
 
     def _add(self, tags: TagPair) -> Task:
         self._world.steer(tags)
-        done = yield from self._change(wire.Change(add=[wire.PairAdd(**_ids(tags))]), patience=200)
+        done = yield from self._change(
+            wire.Change(add=[wire.PairAdd(forward=tags.forward, reverse=tags.reverse)]), patience=200
+        )
         if not done:
             self._world.unsteer(tags)
 
@@ -126,7 +128,8 @@ class ChainChanges:
         if drawn and not any(drawn):
             drawn[:1] = [100]
         weights = [
-            wire.PairAdd(**_ids(tags), weight=weight) for tags, weight in zip(pairs, drawn, strict=True)
+            wire.PairWeight(forward=tags.forward, reverse=tags.reverse, weight=weight)
+            for tags, weight in zip(pairs, drawn, strict=True)
         ]
         try:
             request = wire.Rebalance(weights=weights, force=self._forced, move_idle=idle)

@@ -173,6 +173,9 @@ class OraclePlane:
     def traffic(self) -> dict[int, Traffic]:
         return {}
 
+    def entered(self) -> list[int]:
+        return []
+
     def counters(self) -> dict[str, int]:
         counts = Counter(self.splice.counts) if self.splice else Counter()
         return {name: counts[name] for name in ("pin_table_full", "evicted", "affinity_mismatch")}

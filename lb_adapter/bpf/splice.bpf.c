@@ -25,6 +25,11 @@ struct source {
 				     (source)->skb->len - (offset), 0, 0, f))
 int parse_ip_at(struct __sk_buff *skb, struct frame *f, __u32 offset, __u32 how);
 
+struct session_key;
+struct advice;
+#define CONSULT(e, key, client_low, a) consult_now(key, client_low, a)
+int consult_now(const struct session_key *key, int client_low, struct advice *a);
+
 #include "parse.h"
 #include "pin.h"
 #include "reset.h"
@@ -131,6 +136,14 @@ struct {
 	__type(value, struct chain_counters);
 } chains SEC(".maps");
 
+/* New sessions by what the classifier said of them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, TRAFFICS);
+	__type(key, __u32);
+	__type(value, __u64);
+} traffic SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, MAX_SLOTS);
@@ -184,6 +197,7 @@ struct env {
 	__u32 no_slot; /* the reason to drop for, if there turns out to be no slot */
 	__u32 outer;   /* endpoint of the outer side that the frame came from, or goes to */
 	__u32 from_inner;
+	__u32 traffic; /* what the classifier said */
 };
 
 INLINE void leaf_count(struct env *e, __u32 reason)
@@ -256,16 +270,22 @@ INLINE __u32 leaf_live(struct env *e, __u32 slot)
 
 INLINE void leaf_overflow(struct env *e) { e->c->overflow = OVERFLOW_FULL; }
 
-INLINE void leaf_new_session(struct env *e, __u32 slot)
+/* Global, so that its branches are nobody else's: the verifier would walk them wherever a session may begin. */
+__noinline int count_session(__u32 slot, __u32 kind)
 {
 	struct chain_counters *chain = bpf_map_lookup_elem(&chains, &slot);
-	__u64 *load = bpf_map_lookup_elem(&loads, &slot);
+	__u64 *load = bpf_map_lookup_elem(&loads, &slot), *counter = bpf_map_lookup_elem(&traffic, &kind);
 
 	if (chain)
 		chain->new_sessions++;
+	if (counter)
+		(*counter)++;
 	if (load)
 		__sync_fetch_and_add(load, 1);
+	return 0;
 }
+
+INLINE void leaf_new_session(struct env *e, __u32 slot) { count_session(slot, e->traffic); }
 
 INLINE void leaf_ended(struct env *e, __u32 slot)
 {
@@ -289,6 +309,14 @@ INLINE void leaf_swept(struct env *e, __u32 slot, int reset)
 }
 
 #include "splice.h"
+
+/* Global, too: the verifier walks through the rules once, and not wherever a chain is chosen. */
+__noinline int consult_now(const struct session_key *key, int client_low, struct advice *a)
+{
+	if (key && a)
+		consult(leaf_table(NULL), key, client_low, a);
+	return 0;
+}
 
 /*
  * Global, so that the verifier checks it once and on its own. It finds the packet again from the skb: a global
@@ -507,7 +535,9 @@ static long walk4(void *map, struct ipv4_key *small, struct pin *pin, struct env
 
 static long walk6(void *map, struct session_key *key, struct pin *pin, struct env *e)
 {
-	if (walk_one(pin, key, e))
+	struct session_key copy = *key; /* no global function takes a key in its map */
+
+	if (walk_one(pin, &copy, e))
 		bpf_map_delete_elem(map, key);
 	return 0;
 }

@@ -13,6 +13,10 @@
 #define OUTER_TABLE 6421       /* Maglev entries of the outer side: a prime */
 #define TABLE_SIZE 65537       /* Maglev entries: a prime */
 #define NO_SLOT 65535          /* "no chain", in the table and as the designated slot */
+#define MAX_RULES 64           /* of a segment's classifier */
+#define TRAFFIC_ANY 0          /* what no classifier judged */
+#define TRAFFIC_PASSING 65     /* what no rule matches: it passes by. Between the two: 1 + the rule's entry */
+#define TRAFFICS 66
 #define FOREIGN 63             /* outer endpoint of a segment's pin that belongs to the other load balancer (rule 2) */
 
 /* What becomes of an unknown key: the master, and any cross-connection, places it; the slave asks its master. */
@@ -109,6 +113,7 @@ struct slot {
 	__u16 state;
 	__u16 weight;      /* as the operator asked */
 	__u16 placed;      /* as last filled into the table: a rebalance may differ */
+	__u32 bypass;      /* a chain without NFs, for what passes by; the table never places on it */
 	__u32 since_ms;    /* when the state began, in the data plane's clock */
 };
 
@@ -155,11 +160,36 @@ struct outer_table {
 	__u8 pad[3];
 };
 
+/*
+ * Traffic that enters the chains: what agrees with all of it. Addresses, protocol and VLAN ID are as in a key, each
+ * under a mask. Ports are the server's end's, in host order. A prefix of IPv6 does not hold the IPv4 addresses, which
+ * are mapped into it: it says so (1).
+ */
+struct rule {
+	__u64 client[2];
+	__u64 client_mask[2];
+	__u64 server[2];
+	__u64 server_mask[2];
+	__u16 client_ipv6;
+	__u16 server_ipv6;
+	__u16 protocol;
+	__u16 protocol_mask;
+	__u16 vlan;
+	__u16 vlan_mask;
+	__u16 first_port;
+	__u16 last_port;
+	__u16 traffic;     /* what it is counted as */
+	__u16 zero[3];
+};
+
 /* Swapped as a whole through a map of maps: a packet sees one epoch, never a mixture of two. */
 struct place_table {
 	__u32 epoch;
 	__u16 designated;
-	__u16 zero;
+	__u16 bypass;      /* the slot of what no rule matches; NO_SLOT: there is no classifier, all enters */
+	__u32 rules;       /* how many */
+	__u32 zero;
+	struct rule rule[64];
 	__u16 entries[65537];
 	__u16 pad[3];
 };
@@ -246,7 +276,7 @@ enum reason {
 	drop_fragment_short = 29,   /* a first fragment without its whole header (RFC 7112) */
 	drop_header_chain = 30, /* IPv6 headers beyond the bound (RFC 7112, section 5) */
 	drop_error_unknown = 31,/* an ICMP error about a session that is not known */
-	placed_in_overflow = 32,/* rule 7: placed by the plain hash, whatever the policy */
+	placed_in_overflow = 32,/* rule 7: placed by the plain hash, or past the chains, whatever the policy */
 	hint_ignored = 33,      /* rule 7: no hint counts in overflow */
 	drop_table_full = 34,   /* a new session without room for its pin, in a segment that refuses these */
 	evicted = 35,           /* rule 7: the walk took away a half-open session that the hash places alike */

@@ -40,6 +40,7 @@ struct check {
 	struct outer_table outers;
 	__u64 loads[MAX_SLOTS];
 	__u64 reasons[64];
+	__u64 traffic[TRAFFICS];
 	struct store stores[3];
 };
 
@@ -49,6 +50,7 @@ struct env {
 	__u32 no_slot;
 	__u32 outer;
 	__u32 from_inner;
+	__u32 traffic;
 	struct check *check;
 };
 
@@ -157,7 +159,11 @@ INLINE __u32 leaf_live(struct env *e, __u32 slot) { return e->check->loads[slot]
 
 INLINE void leaf_overflow(struct env *e) { e->c->overflow = OVERFLOW_FULL; }
 
-INLINE void leaf_new_session(struct env *e, __u32 slot) { e->check->loads[slot]++; }
+INLINE void leaf_new_session(struct env *e, __u32 slot)
+{
+	e->check->loads[slot]++;
+	e->check->traffic[e->traffic]++;
+}
 
 INLINE void leaf_ended(struct env *e, __u32 slot)
 {
@@ -205,6 +211,7 @@ EXPORT void check_clear(struct check *check)
 	}
 	memset(check->loads, 0, sizeof(check->loads));
 	memset(check->reasons, 0, sizeof(check->reasons));
+	memset(check->traffic, 0, sizeof(check->traffic));
 	check->config.overflow = check->config.take_over = 0;
 }
 

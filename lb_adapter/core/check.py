@@ -18,6 +18,7 @@ from catenary.errors import Unsupported
 from lb_adapter import abi
 from lb_adapter.core.oracle_pin import State
 from lb_adapter.core.setup import Order, Setup, Verdict
+from lb_adapter.dataplane import rules
 from lb_adapter.dataplane.base import TakeOver
 
 CORE = Path(__file__).parent
@@ -29,7 +30,7 @@ RIVALS = ("nobody", "swaps", "inserts", "takes_away")
 _REASONS = {number: name for name, number in abi.REASONS.items()}
 _CDEF = """
 struct check { struct config config; struct slot slots[1024]; struct vid vids[4096]; struct place_table table;
-  struct outer_table outers; uint64_t loads[1024]; uint64_t reasons[64]; ...; };
+  struct outer_table outers; uint64_t loads[1024]; uint64_t reasons[64]; uint64_t traffic[66]; ...; };
 struct frame { struct session_key key; struct session_key fragment; uint8_t tcp_flags, upper, error, from_low;
   uint16_t reason; };
 struct verdict { uint16_t port, vid, reason, slot, reverse, outer; uint32_t ifindex; };
@@ -153,6 +154,7 @@ class CSplice:
             self._mean(row.reverse, "VID_CHAIN" if master else "VID_ANSWER", number)
         if setup.ask_id is not None:
             self._mean(setup.ask_id, "VID_ASK" if master else "VID_OWN", 0)
+        rules.write(check.table, setup.rules, setup.bypass)
         check.table.designated = abi.NO_SLOT if setup.designated is None else setup.designated
         entries = [abi.NO_SLOT if entry is None else entry for entry in setup.entries]
         check.table.entries[0 : abi.TABLE_SIZE] = entries
@@ -230,6 +232,12 @@ class CSplice:
         """By reason, those that are not 0."""
         counted = {name: int(self._check.reasons[number]) for name, number in abi.REASONS.items()}
         return Counter({name: number for name, number in counted.items() if number})
+
+    @property
+    def entered(self) -> Counter[int]:
+        """New sessions by the entry of the classifier, those that are not 0."""
+        counted = {entry: int(self._check.traffic[1 + entry]) for entry in range(abi.MAX_RULES)}
+        return Counter({entry: number for entry, number in counted.items() if number})
 
     @property
     def overflow(self) -> bool:

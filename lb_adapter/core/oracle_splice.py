@@ -154,7 +154,7 @@ class Splice(SessionTable):
             return pin.slot
         slot = self._refresh(parsed, now, flags, side)
         if slot is None and parsed.key is not None:
-            slot = self._choose(parsed.key)
+            slot = self._choose(parsed)
             if slot is None:
                 raise Dropped("drop_no_chain")
             slot = self._assign(parsed, now, slot, "session_placed")

@@ -12,6 +12,7 @@ from dataclasses import replace
 from catenary.session import SessionKey
 from lb_adapter.core.oracle import ARP, ND, TCP, Parsed, lanes, outer_lane
 from lb_adapter.core.oracle_choice import choose
+from lb_adapter.core.oracle_classify import Ends, entry_of
 from lb_adapter.core.oracle_pin import (
     FOREIGN,
     FROM_CLIENT,
@@ -60,6 +61,8 @@ class SessionTable:
         self.fragments: dict[bytes, Pin] = {}
         self.loads: Counter[int] = Counter()
         self.counts: Counter[str] = Counter()
+        self.entered: Counter[int] = Counter()
+        """New sessions by the entry of the classifier."""
         self.overflow = False
         self.take_over = TakeOver.NONE
         self.roomy = False
@@ -171,8 +174,34 @@ class SessionTable:
             return False
         if pin.state is not State.OPENING or self.setup.outers != 1 or self.is_foreign(pin):
             return False
-        plain, _ = lanes(SessionKey.unpack(raw), len(self.setup.entries))
-        return pin.slot == self.setup.entries[plain]
+        # A pin does not tell which end is the client's: the answer must be the same either way.
+        key = SessionKey.unpack(raw)
+        return all(
+            pin.slot == self._plain(key, ends) for ends in (Ends(key.low, key.high), Ends(key.high, key.low))
+        )
+
+    def _plain(self, key: SessionKey, ends: Ends) -> int | None:
+        """What a key gets by itself, with a pin and without one: the bypass, or the plain hash's answer."""
+        if self._passes(key, ends):
+            return self.setup.bypass
+        return self.setup.entries[lanes(key, len(self.setup.entries))[0]]
+
+    def _passes(self, key: SessionKey, ends: Ends) -> bool:
+        """Does it go past the chains? ARP and ND do so if what is no session does."""
+        setup = self.setup
+        if setup.bypass is None:
+            return False
+        if key.kind in (ARP, ND):
+            return setup.designated == setup.bypass
+        return entry_of(setup.rules, key, ends) is None
+
+    def _ends(self, parsed: Parsed) -> Ends:
+        """The client's end and the server's: what comes from inside, asks too, is the server's."""
+        assert parsed.sender is not None
+        assert parsed.receiver is not None
+        assert parsed.key is not None
+        both = (parsed.receiver, parsed.sender) if self._from_inner else (parsed.sender, parsed.receiver)
+        return Ends.of(parsed.key, *both)
 
     def _may_move(self, pin: Pin, flags: int) -> bool:
         """A SYN for a chain that takes no new sessions."""
@@ -218,11 +247,15 @@ class SessionTable:
         most = self.setup.capacity
         return len(self.pins) >= most and sum(_small(key) == _small(raw) for key in self.pins) >= most
 
-    def _choose(self, key: SessionKey) -> int | None:
+    def _choose(self, parsed: Parsed) -> int | None:
         """A new session's slot. In overflow the plain hash answers, with a pin and without one (rule 7)."""
+        assert parsed.key is not None
+        key = parsed.key
         if self.overflow:
             self.counts["placed_in_overflow"] += 1
         setup, policy = self.setup, "maglev" if self.overflow else self.setup.policy
+        if self._passes(key, self._ends(parsed)):
+            return setup.bypass
         return choose(key, setup.entries, setup.slots, self.loads.__getitem__, policy).slot
 
     def _assign(self, parsed: Parsed, now: int, slot: int, reason: str) -> int:
@@ -241,7 +274,7 @@ class SessionTable:
             self.counts["pin_table_full"] += 1
             if self.setup.refuse_full:
                 raise Dropped("drop_table_full")
-            plain = self.setup.entries[lanes(parsed.key, len(self.setup.entries))[0]]
+            plain = self._plain(parsed.key, self._ends(parsed))
             if reason == "session_learned":
                 return slot
             if plain is None:
@@ -250,6 +283,9 @@ class SessionTable:
         self.pins[raw] = self._fresh(slot, parsed, now)
         self.counts[reason] += 1
         self.loads[slot] += 1
+        if reason == "session_placed" and self.setup.bypass is not None and not is_neighbour(parsed):
+            entry = entry_of(self.setup.rules, parsed.key, self._ends(parsed))
+            self.entered.update(() if entry is None else (entry,))
         return slot
 
     def _count_orphan(self, parsed: Parsed) -> None:

@@ -3,13 +3,13 @@
  * place: from a key to an endpoint of each side, by its pin or by choosing one.
  *
  * The session table as the rules of affinity see it. Where the tables lie is the leaf's business: before this page
- * is included it defines `struct env` (with at least `c`, `now`, `no_slot`, `outer` and `from_inner`) and the
- * functions named below with the prefix `leaf_`.
+ * is included it defines `struct env` (with at least `c`, `now`, `no_slot`, `outer`, `from_inner` and `traffic`) and
+ * the functions named below with the prefix `leaf_`.
  */
 #ifndef CATENARY_PLACE_H
 #define CATENARY_PLACE_H
 
-#include "key.h"
+#include "classify.h"
 #include "pin.h"
 
 #define CAS_TRIES 4
@@ -29,7 +29,8 @@ enum from { FROM_OUTER = 0, FROM_CHAIN = 1, FROM_BYPASS = 2 };
  *   const struct place_table *leaf_table(env)    the present one, or NULL. Read it once for each choice: two
  *                                                look-ups may see two epochs
  *   __u32 leaf_outer(env, hash)                  the outer side's table, for a key that came in by the inner side
- *   void leaf_count(env, reason); void leaf_new_session(env, slot); void leaf_ended(env, slot)
+ *   void leaf_count(env, reason); void leaf_ended(env, slot)
+ *   void leaf_new_session(env, slot)             also counts `traffic`
  *   void leaf_swept(env, slot, reset)            an order reset a session of this slot, or moved it
  *   void leaf_overflow(env)                      enter overflow (rule 7)
  *   __u32 leaf_live(env, slot)                   sessions of a slot, as p2c weighs them
@@ -118,10 +119,16 @@ INLINE int is_stranded(struct env *e, __u64 word)
 	return e->from_inner == FROM_BYPASS && is_foreign(e, word) && s && s->state == SLOT_CLOSED;
 }
 
-/* The table's answer for a hash. */
-INLINE __u32 entry_of(const struct place_table *t, __u64 hash)
+/* Is the key's low end the client's? What comes from inside comes from the server, or is its packet that asks. */
+INLINE int client_is_low(const struct env *e, const struct frame *f) { return f->from_low ^ !!e->from_inner; }
+
+/* What a key gets by itself, with a pin and without one. */
+INLINE __u32 plain_slot(struct env *e, const struct session_key *key, int client_low)
 {
-	return t ? t->entries[table_index(hash)] : NO_SLOT;
+	struct advice a = {};
+
+	CONSULT(e, key, client_low, &a);
+	return a.slot;
 }
 
 /* Of two slots of the table, the one with fewer live sessions for its weight (power of two choices). */
@@ -137,22 +144,20 @@ INLINE __u32 better_of(struct env *e, __u32 a, __u32 b)
 }
 
 /*
- * The chain of a new session, or NO_SLOT. In overflow the plain hash alone may answer, whatever the policy: a
- * key must get one answer with and without a pin (rule 7).
+ * The chain of a new session, or NO_SLOT; the bypass for what the classifier does not match. In overflow the plain
+ * hash alone may answer, whatever the policy: a key must get one answer with and without a pin (rule 7).
  */
-INLINE __u32 choose(struct env *e, const struct session_key *key)
+INLINE __u32 choose(struct env *e, const struct frame *f)
 {
-	__u64 hash = hash_key(key);
-	const struct place_table *t = leaf_table(e);
-	__u32 slot = entry_of(t, hash);
+	struct advice a = {};
 
+	CONSULT(e, &f->key, client_is_low(e, f), &a);
+	e->traffic = a.traffic;
 	if (e->c->overflow) {
 		leaf_count(e, placed_in_overflow);
-		return slot;
+		return a.slot;
 	}
-	if (e->c->policy == POLICY_P2C)
-		return better_of(e, slot, entry_of(t, second_lane(hash)));
-	return slot;
+	return e->c->policy == POLICY_P2C ? better_of(e, a.slot, a.other) : a.slot;
 }
 
 /* The word of a key's first packet. Where chains rewrite, an ask alone makes no key this side's own (rule 2). */
@@ -189,7 +194,7 @@ INLINE __u32 assign(struct env *e, struct frame *f, __u32 slot, __u32 reason)
 	}
 	if (!pin) {
 		/*
-		 * No room. Only the plain hash agrees with a later packet that finds no pin either, and only as long
+		 * No room. Only the plain answer agrees with a later packet that finds no pin either, and only as long
 		 * as no policy chooses otherwise: so this is overflow, from now on and for every CPU.
 		 */
 		leaf_overflow(e);
@@ -198,7 +203,7 @@ INLINE __u32 assign(struct env *e, struct frame *f, __u32 slot, __u32 reason)
 			e->no_slot = drop_table_full;
 			return NO_SLOT;
 		}
-		return reason == session_learned ? slot : entry_of(leaf_table(e), hash_key(&f->key));
+		return reason == session_learned ? slot : plain_slot(e, &f->key, client_is_low(e, f));
 	}
 	UNROLL
 	for (int i = 0; i < CAS_TRIES; i++) {
@@ -365,7 +370,7 @@ INLINE __u32 place(struct env *e, struct frame *f, int class, __u8 flags, __u32 
 		return slot;
 	}
 	if (slot == NO_SLOT && may_place(e)) {
-		slot = choose(e, &f->key);
+		slot = choose(e, f);
 		if (slot != NO_SLOT)
 			slot = assign(e, f, slot, session_placed);
 		if (slot != NO_SLOT)
@@ -378,13 +383,14 @@ INLINE __u32 place(struct env *e, struct frame *f, int class, __u8 flags, __u32 
 /*
  * May the walk take away this pin, in overflow and while room is short? Only one that the hash would place where it
  * is, so that its key gets the same answer without it, and only a half-open one (a SYN flood). With several outer
- * endpoints none is: the one that it came from would be lost.
+ * endpoints none is: the one that it came from would be lost. A pin does not tell which end is the client's, so the
+ * classifier must judge the key alike whichever it is.
  */
 INLINE int evictable(struct env *e, const struct session_key *key, __u64 word)
 {
 	return e->c->overflow == OVERFLOW_FULL && e->c->miss == MISS_PLACE && e->c->outers < 2 &&
 	       pin_state(word) == PIN_OPENING && !is_foreign(e, word) &&
-	       entry_of(leaf_table(e), hash_key(key)) == pin_slot(word);
+	       plain_slot(e, key, 0) == pin_slot(word) && plain_slot(e, key, 1) == pin_slot(word);
 }
 
 /* What a pin is to the walk; from WALK_EVICTED on it goes. */

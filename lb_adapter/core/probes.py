@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from catenary.chain import PairState
+from catenary.classifier import Rule
 from catenary.session import Timeouts
 from catenary.tags import TagPair
 from lb_adapter.core.oracle import (
@@ -31,6 +32,17 @@ from lb_adapter.dataplane.base import TakeOver
 ASK = 4094
 PAIRS = (TagPair(3001, 3002), TagPair(3003, 3004), TagPair(3005, 3006), TagPair(3007, 3008))
 STATES = (PairState.ACTIVE, PairState.ACTIVE, PairState.COOLING, PairState.CLOSED)
+PASSING = (PairState.ACTIVE, PairState.ACTIVE, PairState.COOLING, PairState.ACTIVE)
+"""With a classifier, the last pair is the bypass."""
+RULES = (
+    Rule(0, ip_network("192.0.2.0/24"), ip_network("198.51.100.0/25"), TCP, (80, 80)),
+    Rule(1, server=ip_network("2001:db8::2/128"), protocol=TCP),
+    Rule(2, protocol=SCTP, ports=(1, 80)),
+    Rule(3, protocol=UDP, vlan=200),
+    Rule(4, client=ip_network("::/0"), protocol=UDP),
+    Rule(5, ip_network("192.0.2.1/32"), ip_network("192.0.2.1/32")),
+    Rule(6, protocol=ICMPV6),
+)
 TIMEOUTS = Timeouts(tcp_closing=600, lease=600, transit=60)
 """So long that the time which the test takes plays no part; what is older is made so by `Probe.age`."""
 LAPSED, GONE = 700, 9000
@@ -99,8 +111,15 @@ def tcp6(flags: int, *, back: bool = False) -> bytes:
     return _ethernet(IPV6, _v6(TCP, _tcp(flags, _PORT, back), back=back))
 
 
-def udp4(port: int = _PORT, *, back: bool = False, fragment: int = 0) -> bytes:
-    return _ethernet(IPV4, _v4(UDP, _udp(port, back), back=back, fragment=fragment))
+def udp4(
+    port: int = _PORT, *, back: bool = False, fragment: int = 0, tags: tuple[tuple[int, int], ...] = ()
+) -> bytes:
+    return _ethernet(IPV4, _v4(UDP, _udp(port, back), back=back, fragment=fragment), *tags)
+
+
+def _from_80(flags: int) -> bytes:
+    """From a client's port 80: it is the servers' side's that a classifier asks for."""
+    return _ethernet(IPV4, _v4(TCP, struct.pack("!HH", 80, _PORT) + _tcp(flags, _PORT)[4:]))
 
 
 def _rest4(back: bool = False, offset: int = 2) -> bytes:
@@ -265,6 +284,10 @@ MASTER = (
     Probe("TCP data of what the peer had", tcp4(ACK, 9200)),
     Probe("TCP of what the peer had, out of chain 1", tcp4(ACK, 9200, back=True), 3002, foreign=True),
     Probe("an ask about what nobody knows", tcp4(SYN | ACK, 9201, back=True), ASK),
+    Probe("TCP SYN from port 80 of a client", _from_80(SYN)),
+    Probe("UDP with tags of the user", udp4(9300, tags=USER)),
+    Probe("UDP with a tag of the user", udp4(9300, tags=USER[:1])),
+    Probe("TCP SYN of what passes by, in overflow", _from_80(ACK), age=GONE, overflow=True),
 )
 
 SLAVE = (

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from catenary.classifier import Rule
 from catenary.session import SessionKey
 from lb_adapter.core.oracle import Affinity
 from lb_adapter.core.oracle_pin import Times
@@ -44,6 +45,10 @@ class Setup:
     refuse_full: bool = False
     rewrites: bool = False
     """Chains change keys."""
+    rules: Sequence[Rule] = ()
+    """Which traffic enters the chains."""
+    bypass: int | None = None
+    """The slot of what agrees with no rule; None: all enters."""
     outers: int = 1
     """Endpoints of the outer side."""
     outer_entries: Sequence[int] = (0,) * OUTER_SIZE

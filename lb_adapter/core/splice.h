@@ -334,6 +334,7 @@ INLINE struct verdict decide_outer(struct env *e, struct frame *f, int class, in
 {
 	int slave = e->c->miss == MISS_ASK;
 
+	e->traffic = TRAFFIC_ANY;
 	if (own_tag)
 		return drop_for(drop_own_tag);
 	class = coarsen(f, class, e->c->affinity, !slave);
@@ -352,6 +353,7 @@ INLINE struct verdict decide_inner(struct env *e, struct frame *f, int class, __
 	int slave = e->c->miss == MISS_ASK;
 
 	e->from_inner = kind == VID_CHAIN ? FROM_CHAIN : FROM_BYPASS;
+	e->traffic = TRAFFIC_ANY;
 	if (kind != VID_CHAIN && kind != VID_HINT && kind != VID_ASK && kind != VID_ANSWER)
 		return drop_for(drop_unknown_tag);
 	class = coarsen(f, class, e->c->affinity, slave && kind == VID_CHAIN);

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from catenary import maglev
 from catenary.chain import PairState
+from catenary.classifier import Rule
 from catenary.session import SessionKey, Timeouts
 from catenary.tags import TagPair
 from lb_adapter import abi
@@ -37,7 +38,10 @@ _REASONS = {value: name for name, value in abi.REASONS.items()}
 
 @dataclass(frozen=True)
 class Choice:
-    """A splice with `pairs` in slots 0, 1, ...; all of generation 1 and weight 100."""
+    """A splice with `pairs` in slots 0, 1, ...; all of generation 1 and weight 100.
+
+    With `rules` the last pair is the bypass.
+    """
 
     role: Role
     pairs: tuple[TagPair, ...]
@@ -47,6 +51,7 @@ class Choice:
     affinity: Affinity = "session"
     policy: Policy = "maglev"
     rewrites: bool = False
+    rules: tuple[Rule, ...] = ()
 
     def config(self) -> SpliceConfig:
         """The same for a data plane without interfaces."""
@@ -62,11 +67,12 @@ class Choice:
         )
 
     def table(self) -> ChainTable:
+        bypass = len(self.pairs) - 1 if self.rules else None
         rows = tuple(
-            Pair(tags, slot, 1, 100, 100, state, 0.0)
+            Pair(tags, slot, 1, 100, 100, state, 0.0, slot == bypass)
             for slot, (tags, state) in enumerate(zip(self.pairs, self.states, strict=True))
         )
-        return ChainTable(1, rows, {row.slot: 1 for row in rows})
+        return ChainTable(1, rows, {row.slot: 1 for row in rows}, rules=self.rules)
 
     def setup(self, *, capacity: int = 4096) -> Setup:
         """The same for the oracle and the C core."""
@@ -84,6 +90,8 @@ class Choice:
             self.policy,
             capacity,
             rewrites=self.rewrites,
+            rules=self.rules,
+            bypass=table.bypass,
         )
 
 

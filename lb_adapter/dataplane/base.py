@@ -156,6 +156,9 @@ class DataPlane(Protocol):
     def traffic(self) -> dict[int, Traffic]:
         """Counters of all slots in use."""
 
+    def entered(self) -> list[int]:
+        """New sessions by the entry of the classifier in force; empty without one."""
+
     def counters(self) -> dict[str, int]:
         """Packets by reason (enum reason in core/abi.h)."""
 

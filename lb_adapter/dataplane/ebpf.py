@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +52,7 @@ class EbpfDataPlane(SpliceTables):
         self._tables = self._object.map("table")
         self._reasons = self._object.map("reasons", per_cpu=True)
         self._chains = self._object.map("chains", per_cpu=True)
+        self._traffic = self._object.map("traffic", per_cpu=True)
         self._walked = self._object.map("walked")
         self._loads = self._object.map("loads")
         self._order = self._object.map("order")
@@ -90,6 +91,20 @@ class EbpfDataPlane(SpliceTables):
             self._tables.set(_ZERO, _key(fresh.fd))
         finally:
             libbpf.close_fd(fresh.fd)  # the map of maps holds it
+
+    def _read_place_table(self) -> bytes:
+        inner = libbpf.map_by_id(struct.unpack("=I", self._tables.get(_ZERO) or _ZERO)[0])
+        try:
+            return inner.get(_ZERO) or b""
+        finally:
+            libbpf.close_fd(inner.fd)
+
+    def _zero_traffic(self) -> None:
+        for kind in range(abi.TRAFFICS):
+            self._traffic.set(_key(kind), bytes(self._traffic.row_size))
+
+    def _read_traffic(self) -> Sequence[int]:
+        return [int(total) for total in _summed(self._traffic)]
 
     def _zero_counters(self, slot: int) -> None:
         self._chains.set(_key(slot), bytes(self._chains.row_size))
@@ -180,9 +195,7 @@ class EbpfDataPlane(SpliceTables):
         return int(struct.unpack("=Q", self._loads.get(_key(slot)) or bytes(8))[0])
 
     def counters(self) -> dict[str, int]:
-        raw = b"".join(values for _, values in self._reasons.batches(len(abi.REASONS)))
-        rows: npt.NDArray[np.uint64] = np.frombuffer(raw, dtype=np.uint64).reshape(len(abi.REASONS), -1)
-        total = rows.sum(axis=1)
+        total = _summed(self._reasons)
         return {name: int(total[number]) for name, number in abi.REASONS.items()}
 
     def attach(self) -> None:
@@ -256,6 +269,13 @@ class EbpfDataPlane(SpliceTables):
     def close(self) -> None:
         """Close the descriptors; what is attached or pinned works on."""
         self._object.close()
+
+
+def _summed(counters: libbpf.Map) -> npt.NDArray[np.uint64]:
+    """Each of these numbers, of all CPUs together."""
+    raw = b"".join(values for _, values in counters.batches(counters.max_entries))
+    rows: npt.NDArray[np.uint64] = np.frombuffer(raw, dtype=np.uint64).reshape(counters.max_entries, -1)
+    return np.asarray(rows.sum(axis=1))
 
 
 def _make_bpffs(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,7 +126,7 @@ class NativeDataPlane(SpliceTables):
         new, target = abi.unpack("slot", row), self.segment.slots[slot]
         if target.generation != new.generation:
             target.state = FREE
-        for field in ("ifindex", "tx", "rx", "generation", "weight", "placed", "since_ms", "state"):
+        for field in ("ifindex", "tx", "rx", "generation", "weight", "placed", "bypass", "since_ms", "state"):
             setattr(target, field, getattr(new, field))
 
     def _write_vid(self, vid: int, row: bytes) -> None:
@@ -137,6 +137,15 @@ class NativeDataPlane(SpliceTables):
             return  # nobody is left in the old table
         pid = self._worker.pid
         raise Unavailable(f"a thread of worker {pid} is stuck: `kill {pid}`, and it is started again")
+
+    def _read_place_table(self) -> bytes:
+        return self.segment.placed()
+
+    def _zero_traffic(self) -> None:
+        self.segment.zero_traffic()
+
+    def _read_traffic(self) -> Sequence[int]:
+        return self.segment.traffic()
 
     def _zero_counters(self, slot: int) -> None:
         self.segment.zero_chain(slot)

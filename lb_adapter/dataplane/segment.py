@@ -30,7 +30,8 @@ struct config *segment_config(void *); struct slot *segment_slots(void *); struc
 struct walk_result *segment_walked(void *); struct sweep *segment_order(void *);
 uint64_t *segment_reasons(void *, uint32_t thread);
 struct chain_counters *segment_chains(void *, uint32_t thread);
-struct place_table *segment_spare(void *); int segment_switch(void *, uint32_t timeout_ms);
+struct place_table *segment_placed(void *); struct place_table *segment_spare(void *);
+uint64_t *segment_traffic(void *, uint32_t thread); int segment_switch(void *, uint32_t timeout_ms);
 int segment_walk(void *); int segment_sweep(void *); void segment_mend(void *);
 uint32_t segment_used(void *, int v6); uint64_t segment_live(void *, uint32_t slot);
 struct staged *segment_staged(void *); uint32_t segment_insert(void *); uint32_t segment_now(void);
@@ -128,6 +129,21 @@ class Segment:
         spare = self.lib.segment_spare(self.pointer)
         ffi.memmove(spare, row, len(row))
         return bool(self.lib.segment_switch(self.pointer, timeout_ms) == 0)
+
+    def placed(self) -> bytes:
+        """The place table that is in force."""
+        return bytes(ffi.buffer(self.lib.segment_placed(self.pointer), ffi.sizeof("struct place_table")))
+
+    def traffic(self) -> list[int]:
+        """New sessions by what the classifier said of them, of all threads together."""
+        rows = [self.lib.segment_traffic(self.pointer, thread) for thread in range(self.threads)]
+        return [sum(row[kind] for row in rows) for kind in range(abi.TRAFFICS)]
+
+    def zero_traffic(self) -> None:
+        for thread in range(self.threads):
+            ffi.buffer(self.lib.segment_traffic(self.pointer, thread), 8 * abi.TRAFFICS)[:] = bytes(
+                8 * abi.TRAFFICS
+            )
 
     def reasons(self) -> dict[str, int]:
         """Packets by reason, of all threads together."""

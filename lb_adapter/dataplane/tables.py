@@ -11,11 +11,13 @@ import numpy as np
 
 from catenary import maglev
 from catenary.chain import PairState
+from catenary.classifier import Rule
 from catenary.errors import InvalidValue
 from catenary.session import Timeouts
 from catenary.tags import TagPair
 from lb_adapter import abi
 from lb_adapter.balancer import ChainTable, Pair
+from lb_adapter.dataplane import rules as classifier
 from lb_adapter.dataplane.base import (
     PINS_MAX,
     PINS_MIN,
@@ -47,6 +49,7 @@ class SpliceTables(ABC):
 
     def __init__(self) -> None:
         self._applied: dict[int, Pair] = {}
+        self._rules: tuple[Rule, ...] = ()
         self._placement: Mapping[int, tuple[str, int]] | None = None
         self._entries = np.full(abi.TABLE_SIZE, abi.NO_SLOT, dtype=np.uint16)
         self._splice: SpliceConfig | None = None
@@ -66,6 +69,16 @@ class SpliceTables(ABC):
     @abstractmethod
     def _write_place_table(self, row: bytes) -> None:
         """Switch to this table at once and as a whole."""
+
+    @abstractmethod
+    def _read_place_table(self) -> bytes:
+        """The one in force."""
+
+    @abstractmethod
+    def _zero_traffic(self) -> None: ...
+    @abstractmethod
+    def _read_traffic(self) -> Sequence[int]:
+        """New sessions by what the classifier said of them, of all CPUs or threads together."""
 
     @abstractmethod
     def _zero_counters(self, slot: int) -> None: ...
@@ -114,9 +127,11 @@ class SpliceTables(ABC):
                 tags = TagPair(row.tx, row.rx) if self._places() else TagPair(row.rx, row.tx)
                 since = row.since_ms / 1000
                 state = states[row.state]
-                pairs.append(Pair(tags, slot, row.generation, row.weight, row.placed, state, since))
+                weights = row.weight, row.placed
+                pairs.append(Pair(tags, slot, row.generation, *weights, state, since, bool(row.bypass)))
         self._applied = {pair.slot: pair for pair in pairs}
-        table = ChainTable(self._read_epoch(), tuple(pairs), generations)
+        self._rules = classifier.read(abi.unpack("place_table", self._read_place_table()))
+        table = ChainTable(self._read_epoch(), tuple(pairs), generations, rules=self._rules)
         if self._places():
             self._fill(table.placement())
         return table
@@ -152,6 +167,7 @@ class SpliceTables(ABC):
                 state=_STATES[pair.state],
                 weight=pair.weight,
                 placed=pair.placed,
+                bypass=pair.bypass,
                 since_ms=round(pair.since * 1000) & 0xFFFFFFFF,
             ),
         )
@@ -176,15 +192,29 @@ class SpliceTables(ABC):
         placement = table.placement()
         if self._splice is not None and self._splice.role == "slave":
             placement = {}  # it places nothing; only the designated slot matters
-        self.place(placement, table.designated, table.epoch)
+        if table.rules != self._rules:
+            self._zero_traffic()
+        self.place(placement, table.designated, table.epoch, table.rules, table.bypass)
+        self._rules = table.rules
 
-    def place(self, placement: Mapping[int, tuple[str, int]], designated: int | None, epoch: int = 1) -> None:
-        """Switch to the hash table of `{slot: (name, weight)}`; `designated` carries what is no session."""
+    def place(
+        self,
+        placement: Mapping[int, tuple[str, int]],
+        designated: int | None,
+        epoch: int = 1,
+        rules: Sequence[Rule] = (),
+        bypass: int | None = None,
+    ) -> None:
+        """Switch to the hash table of `{slot: (name, weight)}`; `designated` carries what is no session.
+
+        What agrees with none of the `rules` goes by `bypass`, unless that is None.
+        """
         self._fill(placement)
         raw = bytearray(abi.ffi.sizeof("struct place_table"))
         item: Any = abi.ffi.from_buffer("struct place_table *", raw)
         item.epoch = epoch
         item.designated = abi.NO_SLOT if designated is None else designated
+        classifier.write(item, rules, bypass)
         abi.ffi.buffer(item.entries)[:] = self._entries.tobytes()
         self._write_place_table(bytes(raw))
 
@@ -194,6 +224,11 @@ class SpliceTables(ABC):
 
     def entries(self) -> Sequence[int | None]:
         return self._entries.data
+
+    def entered(self) -> list[int]:
+        counts = self._read_traffic()
+        entries = 1 + max((rule.entry for rule in self._rules), default=-1)
+        return [int(counts[1 + entry]) for entry in range(entries)]
 
     def traffic(self) -> dict[int, Traffic]:
         result: dict[int, Traffic] = {}

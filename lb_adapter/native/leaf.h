@@ -27,6 +27,7 @@ struct env {
 	__u32 no_slot; /* the reason to drop for, if there turns out to be no slot */
 	__u32 outer;   /* endpoint of the outer side: these data planes have one */
 	__u32 from_inner;
+	__u32 traffic; /* what the classifier said */
 	struct segment *s;
 	struct thread_area *mine;
 	const struct place_table *table; /* one for a whole batch: a packet sees no mixture */
@@ -325,6 +326,7 @@ INLINE void leaf_overflow(struct env *e) { e->c->overflow = OVERFLOW_FULL; }
 INLINE void leaf_new_session(struct env *e, __u32 slot)
 {
 	e->mine->chains[slot].new_sessions++;
+	e->mine->traffic[e->traffic % TRAFFICS]++;
 	__atomic_add_fetch(&e->s->loads[slot], 1, __ATOMIC_RELAXED);
 }
 

@@ -38,7 +38,10 @@ EXPORT struct slot *segment_slots(struct segment *s) { return s->slots; }
 EXPORT struct vid *segment_vids(struct segment *s) { return s->vids; }
 EXPORT struct walk_result *segment_walked(struct segment *s) { return s->walked; }
 EXPORT __u64 *segment_reasons(struct segment *s, __u32 thread) { return thread_area(s, thread)->reasons; }
+EXPORT __u64 *segment_traffic(struct segment *s, __u32 thread) { return thread_area(s, thread)->traffic; }
 EXPORT struct chain_counters *segment_chains(struct segment *s, __u32 thread) { return thread_area(s, thread)->chains; }
+
+EXPORT struct place_table *segment_placed(struct segment *s) { return &s->placed[s->present & 1]; }
 
 /* The place table that is not in force. */
 EXPORT struct place_table *segment_spare(struct segment *s) { return &s->placed[!(s->present & 1)]; }

@@ -63,6 +63,7 @@ struct thread_area {
 	__u32 epoch; /* of the batch that it is working on; 0 between batches */
 	__u32 zero[15];
 	__u64 reasons[REASONS];
+	__u64 traffic[TRAFFICS];
 	struct chain_counters chains[MAX_SLOTS];
 } __attribute__((aligned(LINE)));
 
@@ -147,7 +148,7 @@ static inline void segment_plan(struct segment *s, __u32 pins, __u32 threads)
 	s->abi = SEGMENT_ABI;
 	s->epoch = 1;
 	for (int i = 0; i < 2; i++) {
-		s->placed[i].designated = NO_SLOT;
+		s->placed[i].designated = s->placed[i].bypass = NO_SLOT;
 		memset(s->placed[i].entries, 0xff, sizeof(s->placed[i].entries));
 	}
 	s->magic = SEGMENT_MAGIC;

@@ -163,7 +163,7 @@ class Actions:
 
             async def confirmed() -> object:
                 changed = [
-                    wire.PairAdd(**view.chains[name].tags.model_dump(), weight=int(number.value or 0))
+                    wire.PairWeight(**view.chains[name].tags.model_dump(), weight=int(number.value or 0))
                     for name, number in weights.items()
                     if int(number.value or 0) != view.chains[name].weight
                 ]

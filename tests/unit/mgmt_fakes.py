@@ -189,6 +189,8 @@ class FakeBalancer(Fake):
     states: dict[TagPair, PairState] = field(default_factory=dict)
     weights: dict[TagPair, int] = field(default_factory=dict)
     sessions: dict[TagPair, int] = field(default_factory=dict)
+    bypasses: set[TagPair] = field(default_factory=set)
+    classifier: list[wire.TrafficRule] = field(default_factory=list)
     epoch: int = 0
 
     def health(self) -> wire.BalancerHealth:
@@ -219,11 +221,16 @@ class FakeBalancer(Fake):
                 slot=slot,
                 generation=1,
                 state=state,
+                bypass=pair in self.bypasses,
             )
             for slot, (pair, state) in enumerate(self.states.items())
         ]
         return wire.ChainSet(
-            segment="main", epoch=self.epoch, designated=0 if self.states else None, pairs=pairs
+            segment="main",
+            epoch=self.epoch,
+            designated=0 if self.states else None,
+            pairs=pairs,
+            classifier=self.classifier,
         )
 
     def activity(self, pair: TagPair) -> wire.PairActivity:
@@ -251,6 +258,7 @@ class FakeBalancer(Fake):
                 forward=pair.forward,
                 reverse=pair.reverse,
                 slot=slot,
+                bypass=pair in self.bypasses,
                 state=state,
                 sessions=self.sessions.get(pair, 0),
                 new_sessions=self.sessions.get(pair, 0),
@@ -270,6 +278,7 @@ class FakeBalancer(Fake):
             overflow=False,
             pairs=pairs,
             counters={"passed": 7},
+            entered=[3 + rule.entry for rule in self.classifier],
         )
 
     def change(self, change: wire.Change) -> wire.ChainSet:
@@ -309,6 +318,8 @@ class FakeBalancer(Fake):
     def restart_empty(self) -> None:
         for table in (self.states, self.weights, self.sessions):
             table.clear()
+        self.bypasses.clear()
+        self.classifier = []
 
 
 _ALLOWED = {
@@ -332,6 +343,8 @@ class FakeMaster(FakeBalancer):
         for pair in change.add:
             self.states[pair.pair()] = PairState.ACTIVE
             self.weights[pair.pair()] = pair.weight
+            if pair.bypass:
+                self.bypasses.add(pair.pair())
         for tags in change.remove:
             self.states[tags.pair()] = PairState.COOLING
         for tags in change.cancel:
@@ -339,6 +352,11 @@ class FakeMaster(FakeBalancer):
         for tags in change.forget:
             for table in (self.states, self.weights, self.sessions):
                 table.pop(tags.pair(), None)
+            self.bypasses.discard(tags.pair())
+        if change.classifier is not None:
+            self.classifier = change.classifier
+        ways = [pair for pair in self.bypasses if self.states[pair] is PairState.ACTIVE]
+        assert len(ways) == 1 or not self.classifier, "what passes by has one way"
         self._tell_slave()
         self.leave("change")
         return self.chain_set()

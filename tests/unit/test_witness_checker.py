@@ -118,6 +118,30 @@ def test_the_shortest_counter_example_comes_first() -> None:
     assert [finding.session for finding in judge(run.recording()).violations] == [2, 3, 1]
 
 
+def test_what_may_pass_by_has_a_chain_without_nfs() -> None:
+    run = Run({**THREE, "past": ()})
+    run.talk("chain-1", client(4000))
+    run.talk("past", client(4001))
+    run.talk("past", client(4002), opener="server")
+    verdict = judge(run.recording())
+    assert verdict.ok
+    assert verdict.new_sessions() == {"chain-1": 1, "chain-2": 0, "chain-3": 0, "past": 2}
+
+
+@pytest.mark.parametrize("entering", [True, False])
+def test_a_session_that_crosses_a_chain_and_passes_by_is_found(entering: bool) -> None:
+    run = Run({**THREE, "past": ()})
+    run.talk("past", client(4000))
+    session = run.begin(client(4001))
+    run.cross(session, client(4001), "chain-1", forward=entering)
+    run.cross(session, client(4001), "past", forward=entering, payload=7)
+    assert [finding.session for finding in judge(run.recording()).bypassed] == [session]
+    session = run.begin(client(4002))
+    run.cross(session, client(4002), "chain-1", forward=True)
+    run.cross(session, SERVER, "past", forward=False)
+    assert session in [finding.session for finding in judge(run.recording()).bypassed]
+
+
 def test_delivered_past_all_chains_is_a_bypass() -> None:
     run = Run(THREE)
     session = run.begin(client(4000))
@@ -352,7 +376,6 @@ def test_where_nothing_was_seen_nothing_is_right() -> None:
     ("chains", "message"),
     [
         ({}, "names no chains"),
-        ({"chain-1": ()}, "chain 'chain-1' has no NF"),
         ({"chain-1": ("n7",)}, "NF 'n7' of chain 'chain-1' has no tap at its ingress port"),
     ],
 )

@@ -22,7 +22,11 @@ def bpf() -> Iterator[dict[str, BpfSplice]]:
     reason = missing("bpf")
     if reason is not None:
         pytest.skip(reason)
-    planes = {"master": BpfSplice(choose("master")), "slave": BpfSplice(choose("slave"))}
+    planes = {
+        "master": BpfSplice(choose("master")),
+        "slave": BpfSplice(choose("slave")),
+        "passing": BpfSplice(choose("master", passing=True)),
+    }
     yield planes
     for plane in planes.values():
         plane.close()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from tests.vectors import (
+    scenarios_passing,
     scenarios_places,
     scenarios_resets,
     scenarios_rewrites,
@@ -23,6 +24,7 @@ def _of(module: ModuleType) -> list[Callable[[Make], None]]:
 
 SCENARIOS = [
     *_of(scenarios_places),
+    *_of(scenarios_passing),
     *_of(scenarios_rewrites),
     *_of(scenarios_sessions),
     *_of(scenarios_sides),

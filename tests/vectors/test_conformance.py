@@ -75,7 +75,7 @@ def plain_steps_of(size: int) -> st.SearchStrategy[list[Step]]:
 
 @settings(PROFILE, max_examples=max(1, FRAMES // PER_SEQUENCE))
 @given(
-    role=st.sampled_from(("master", "slave")),
+    role=st.sampled_from(("master", "slave", "passing")),
     affinity=AFFINITIES,
     policy=POLICIES,
     orders=ORDERS,
@@ -86,7 +86,9 @@ def _compare_three(
 ) -> None:
     plain = [replace(step, wait=0, beside=None) for step in steps]
     ever = [replace(order, idle=0) for order in orders]
-    trios[role].run(choose(role, affinity, policy), plain, ever)  # type: ignore[arg-type]
+    passing = role == "passing"
+    choice = choose("master" if passing else role, affinity, policy, passing=passing)  # type: ignore[arg-type]
+    trios[role].run(choice, plain, ever)
 
 
 def test_three_planes_agree(trios: dict[str, Trio]) -> None:
@@ -106,6 +108,7 @@ def test_three_planes_agree(trios: dict[str, Trio]) -> None:
     designated=st.sampled_from((0, 0, None, 3)),
     walks=st.booleans(),
     weight=st.sampled_from((0, 100, 300)),
+    passing=st.booleans(),
     orders=ORDERS,
     steps=steps_of(2 * PER_SEQUENCE),
 )
@@ -122,10 +125,11 @@ def compare_over_time(
     designated: int | None,
     walks: bool,
     weight: int,
+    passing: bool,
     orders: list[Order],
     steps: list[Step],
 ) -> None:
-    made = setup(role, affinity, policy)  # type: ignore[arg-type]
+    made = setup(role, affinity, policy, passing=passing)  # type: ignore[arg-type]
     slots = {**made.slots, 0: replace(made.slots[0], weight=weight, placed=max(1, weight))}
     pairing = Pairing(
         core,

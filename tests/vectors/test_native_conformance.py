@@ -95,12 +95,19 @@ def compare(natives: dict[Choice, NativeSplice], choice: Choice, steps: list[Ste
     role=st.sampled_from(("master", "slave")),
     affinity=AFFINITIES,
     policy=POLICIES,
+    passing=st.booleans(),
     steps=steps_of(PER_SEQUENCE),
 )
 def _compare(
-    natives: dict[Choice, NativeSplice], role: str, affinity: str, policy: str, steps: list[Step]
+    natives: dict[Choice, NativeSplice],
+    role: str,
+    affinity: str,
+    policy: str,
+    passing: bool,
+    steps: list[Step],
 ) -> None:
-    compare(natives, choose(role, affinity, policy), [replace(step, wait=0) for step in steps])  # type: ignore[arg-type]
+    choice = choose(role, affinity, policy, passing=passing)  # type: ignore[arg-type]
+    compare(natives, choice, [replace(step, wait=0) for step in steps])
 
 
 def test_native_loop_agrees_with_the_oracle(natives: dict[Choice, NativeSplice]) -> None:
