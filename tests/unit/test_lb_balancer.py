@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from catenary import wire
 from catenary.chain import PairState
+from catenary.classifier import Rule
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
 from catenary.tags import TagPair
 from lb_adapter import balancer
@@ -209,3 +210,50 @@ def test_an_adopted_slow_start_of_a_clock_that_was_ahead_goes_on() -> None:
     warming = balancer.warmed(change(three(), now=5000.0, add=[(TagPair(8, 9), 100)]), 5000.0, 30.0)
     found = balancer.adopted(warming, 100.0, 30.0)
     assert balancer.warmed(found, 131.0, 30.0).find(TagPair(8, 9)).placed == 100
+
+
+PAST, RULES = TagPair(8, 9), (Rule(0, protocol=6, ports=(80, 80)),)
+
+
+def passing() -> ChainTable:
+    return change(three(), bypass=[PAST], rules=RULES)
+
+
+def test_a_bypass_comes_with_its_rules_and_is_not_placed_on() -> None:
+    table = passing()
+    assert (table.epoch, table.bypass, table.designated) == (2, 3, 0)
+    assert table.placement().keys() == {0, 1, 2}
+    assert change(table, bypass=[PAST], rules=RULES) is table
+    assert balancer.reweigh(table, [], {0: 5, 3: 500}).placement().keys() == {0, 1, 2}
+    assert balancer.refuge(table, 0, {}).slot != 3
+    assert from_wire(to_wire("main", table), 0.0) == replace(
+        table, pairs=tuple(replace(pair, since=0.0) for pair in table.pairs)
+    )
+
+
+def test_what_passes_by_has_one_way_always() -> None:
+    with pytest.raises(Conflict, match="has no way"):
+        change(three(), rules=RULES)
+    with pytest.raises(Conflict, match="has no way"):
+        change(passing(), remove=[PAST])
+    with pytest.raises(Conflict, match="both a bypass"):
+        change(passing(), bypass=[TagPair(10, 11)])
+    with pytest.raises(InvalidValue, match="has no weight"):
+        balancer.reweigh(passing(), [(PAST, 7)], {})
+    for request in ({"add": [(PAST, 0)]}, {"bypass": [FIRST]}):
+        with pytest.raises(Conflict, match="remove it first"):
+            change(passing(), **request)
+
+
+def test_without_rules_all_enters_and_the_bypass_cools_down() -> None:
+    table = change(passing(), remove=[PAST], rules=())
+    assert (table.bypass, state(table, PAST)) == (None, PairState.COOLING)
+    back = change(table, cancel=[PAST], rules=RULES)
+    assert (back.bypass, back.epoch) == (3, 4)
+    swapped = change(passing(), remove=[PAST], bypass=[TagPair(10, 11)])
+    assert (swapped.bypass, swapped.rules) == (4, RULES)
+
+
+def test_without_any_chain_what_is_no_session_passes_by() -> None:
+    table = change(passing(), remove=[FIRST, SECOND, THIRD])
+    assert (table.designated, table.placement()) == (3, {})
