@@ -80,6 +80,8 @@ class OraclePlane:
             capacity=self.capacity,
             refuse_full=config.refuse_full,
             rewrites=config.rewrites,
+            rules=table.rules,
+            bypass=table.bypass,
         )
         if self.splice is None:
             self.splice = self._make(setup)
@@ -174,7 +176,10 @@ class OraclePlane:
         return {}
 
     def entered(self) -> list[int]:
-        return []
+        counts = self.splice.entered if self.splice else Counter[int]()
+        return [
+            counts[entry] for entry in range(1 + max((rule.entry for rule in self._table.rules), default=-1))
+        ]
 
     def counters(self) -> dict[str, int]:
         counts = Counter(self.splice.counts) if self.splice else Counter()

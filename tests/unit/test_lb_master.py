@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from scapy.layers.inet import UDP
+from scapy.layers.inet import TCP, UDP
 
 from catenary import wire
 from catenary.errors import Conflict, Unavailable
@@ -101,6 +101,40 @@ def test_a_slow_start_rests_during_overflow() -> None:
     pair.master.tick()
     assert pair.master.pairs().epoch > epoch
     assert set(pair.plane.adopt().placement().values()) == {("2-3", 100), ("4-5", 100)}
+
+
+PAST = {"forward": 8, "reverse": 9, "weight": 0, "bypass": True}
+WEB = wire.TrafficRule(entry=0, protocol=6, ports=(80, 80))
+
+
+def test_rules_and_what_passes_by_outlive_a_master_that_lost_all() -> None:
+    pair = Pair()
+    pair.master.change(wire.Change(add=[wire.PairAdd(**PAST)], classifier=[WEB]))
+    first, mail = pair.plane.splice, to_server(TCP(sport=1000, dport=25, flags="S"))
+    assert first is not None
+    verdict, frame = first.outer(mail, pair.now)
+    assert (verdict.vid, first.outer(tcp("S"), pair.now)[0].vid) == (8, 2)
+    assert pair.master.stats().entered == [1]
+    assert pair.slave._plane.splice is not None  # type: ignore[attr-defined]
+    pair.slave._plane.splice.inner(frame, pair.now)  # type: ignore[attr-defined]
+    pair.start_master()
+    pair.now += 5000
+    pair.master.tick()
+    second = pair.plane.splice
+    assert second is not None
+    assert pair.master.pairs().classifier == [WEB]
+    pair.master.change(wire.Change(classifier=[WEB.model_copy(update={"ports": (25, 25)})]))
+    assert second.outer(to_server(TCP(sport=1000, dport=25, flags="A")), pair.now)[0].vid == 8, "it lives"
+    assert second.outer(to_server(TCP(sport=1001, dport=25, flags="S")), pair.now)[0].vid == 2
+
+
+def test_a_full_table_refuses_new_rules_as_other_chains() -> None:
+    pair = Pair()
+    pair.master.change(wire.Change(add=[wire.PairAdd(**PAST)], classifier=[WEB]))
+    pair.plane.set_overflow(True)
+    with pytest.raises(Conflict, match="live by the hash"):
+        pair.master.change(wire.Change(classifier=[WEB.model_copy(update={"ports": (25, 25)})]))
+    assert pair.master.change(wire.Change(classifier=[WEB])).classifier == [WEB], "no change"
 
 
 def test_a_copy_that_is_cut_changes_nothing(
