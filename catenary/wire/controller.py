@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from catenary.wire.common import Model, Name, Tags, examples
 
 

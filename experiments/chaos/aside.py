@@ -1,4 +1,4 @@
-"""One part of an experiment beside another, in a process of its own: it gets the time that nobody else wants."""
+"""One part of an experiment beside another, in a process of its own: it gets the time that nobody wants."""
 
 from __future__ import annotations
 
