@@ -178,7 +178,7 @@ MUTANTS = (
     Mutant(
         "in overflow p2c goes on",
         "place.h",
-        "leaf_count(e, placed_in_overflow);\n\t\treturn slot;",
+        "leaf_count(e, placed_in_overflow);\n\t\treturn a.slot;",
         "leaf_count(e, placed_in_overflow);",
     ),
 )

@@ -14,6 +14,7 @@ from catenary.classifier import Rule
 from lb_adapter.core.setup import Order, Setup, Slot
 from tests.vectors.acting import (
     CHAIN0,
+    CHAIN1,
     SLOTS,
     A,
     B,
@@ -136,6 +137,7 @@ def without_room_the_answer_is_the_same(make: Make) -> None:
     assert splice.overflow
     assert said(splice.outer(_mail("A"), 2)) == PASSES
     assert said(splice.inner(_mail_back("A", 4), 3)) == ANSWERED, "no hint counts"
+    assert said(splice.outer(tcp("S", port=1001), 4)) == CHAIN1
     full = make(_passing(capacity=1))
     full.outer(tcp("S"), 0)
     assert said(full.inner(_mail_back("A", 4), 1)) == ANSWERED, "nor does one that found no room"
