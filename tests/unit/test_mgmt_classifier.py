@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from io import StringIO
+
 import pytest
+from rich.console import Console
 
 from catenary.chain import PairState
 from catenary.config import ServiceConfig
 from catenary.errors import Conflict
 from catenary.tags import TagPair
 from catenary.wire import PairWeight, Rebalance
+from mgmt_system import plan_tables
 from mgmt_system.applying import Condition, Options
 from tests.unit.mgmt_fakes import Site, network_text
 
@@ -166,5 +170,11 @@ def test_a_service_shows_what_enters_and_what_passes_by(site: Site) -> None:
     shares = {chain.name: chain.share for chain in service.chains}
     assert shares == {"one": 1.0, BYPASS: None}
     assert service.segments[0].entered == [3, 3, 4]
+    console = Console(width=200, file=StringIO())
+    console.print(plan_tables.service(service))
+    told = [line.split() for line in console.file.getvalue().splitlines()]
+    assert ["traffic", "new", "in", "main"] in told
+    assert ["protocol:", "tcp,", "ports:", "80", "8000-8099", "3"] in told
+    assert ["passes", "by", "1"] in told
     plan = site.applying.plan(file(WEB, chains="two: {nfs: [n2]}"), Options())
     assert {share.chain for share in plan.segments[0].shares} == {"one", "two"}
