@@ -15,7 +15,7 @@ from rich.console import Console
 
 from catenary.errors import CatenaryError, InvalidValue
 from experiments import summary
-from experiments.management import cooldowns, crashes, scale, wide
+from experiments.management import cooldowns, crashes, explained, scale, wide
 from experiments.management.plan import FULL, QUICK, Measure, Plan
 from experiments.outcome import conclude, execute
 from experiments.part import Part
@@ -26,6 +26,7 @@ RESULTS = Path("results/management")
 PARTS: dict[str, tuple[Measure, Sequence[Claim]]] = {
     "scale": (scale.measure, scale.CLAIMS),
     "wide": (wide.measure, wide.CLAIMS),
+    "explained": (explained.measure, explained.CLAIMS),
     "cooldowns": (cooldowns.measure, cooldowns.CLAIMS),
     "crashes": (crashes.measure, crashes.CLAIMS),
 }

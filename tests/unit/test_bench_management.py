@@ -25,6 +25,7 @@ KEYS = {
     "reconcile_s",
     "memory_mb",
     "apply_200_s",
+    "explain_ms",
     "p99_ms",
     "errors",
     "crash_points_ok",
