@@ -164,7 +164,9 @@ class Reasons:
             yield f"{again} would go nowhere: {told.reason}"
             return
         name = self._name(told.tags, None)
-        if told.overflow:
+        if not told.candidates:
+            yield f"{again} would go past the chains, by {name}: no rule of the classifier agrees with it"
+        elif told.overflow:
             yield f"{again} would go to {name}: the session table is full, so the plain hash decides"
         elif told.policy == "maglev":
             yield f"{again} would go to {name}: the hash of its key names it (maglev)"

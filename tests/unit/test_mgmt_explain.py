@@ -153,6 +153,7 @@ def test_one_that_is_not_known_would_go_where_the_policy_says() -> None:
         ({"overflow": True}, "the session table is full, so the plain hash decides"),
         ({"policy": "maglev"}, "the hash of its key names it (maglev)"),
         ({"candidates": FORECAST.candidates[1:]}, "both hashes of its key name it (p2c)"),
+        ({"candidates": []}, "it would go past the chains, by two: no rule of the classifier agrees with it"),
     ):
         assert text in words(Heard(forecast=FORECAST.model_copy(update=change)))
     nowhere = FORECAST.model_copy(update={"tags": None, "candidates": [], "reason": "no chain is active"})
