@@ -26,7 +26,7 @@ class ChainTraffic(Model):
 
 
 class SegmentTraffic(Model):
-    """A segment's session table: `pins` of `capacity`, and live sessions by state.
+    """A segment's session table: `pins` of `capacity`, and sessions by state, closing ones too.
 
     `states` is empty while the master is silent.
     """

@@ -20,13 +20,14 @@ from catenary import wire
 from catenary.errors import CatenaryError, Conflict, Unsupported
 from catenary.session import SessionKey
 from catenary.tags import TagPair
-from lb_adapter import overflow
+from lb_adapter import abi, overflow
 from lb_adapter.balancer import ChainTable, Pair
 from lb_adapter.capture import Capture, Limits, Wanted
 from lb_adapter.core.setup import Order
 from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, Swept, Traffic
 
 log = structlog.get_logger("lb_adapter")
+STATES = {number: name.removeprefix("PIN_").lower() for name, number in abi.enum("pin_state").items()}
 BUSY_TICK, IDLE_TICK = 0.1, 1.0
 CAPTURES = 4
 """At a time: each takes frames as fast as they come."""
@@ -210,6 +211,7 @@ class Daemon(ABC):
                 segment=self._segment,
                 epoch=self.table.epoch,
                 pins=sum(load.entries for load in self._load.values()),
+                states=self._states(),
                 capacity=self._plane.capacity,
                 overflow=self._plane.overflow(),
                 pairs=rows,
@@ -217,6 +219,11 @@ class Daemon(ABC):
                 entered=self._plane.entered(),
                 peer=peer,
             )
+
+    def _states(self) -> dict[str, int]:
+        """Sessions of all chains by state; a reset one is nobody's."""
+        rows = [load.states for load in self._load.values() if load.states]
+        return {name: sum(row[number] for row in rows) for number, name in STATES.items() if name != "reset"}
 
     def _own_counters(self) -> dict[str, int]:
         """What is counted here, and not by the data plane."""

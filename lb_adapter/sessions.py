@@ -15,14 +15,13 @@ from catenary.chain import PairState
 from catenary.errors import Conflict, NotFound
 from catenary.session import SessionKey
 from catenary.tags import TagPair
-from lb_adapter import abi, balancer
+from lb_adapter import balancer
 from lb_adapter.balancer import ChainTable
 from lb_adapter.core.setup import Order
-from lb_adapter.daemon import Daemon, log
+from lb_adapter.daemon import STATES, Daemon, log
 from lb_adapter.dataplane.base import Load, Swept, Traffic
 
 TCP = 6
-_STATES = {number: name.removeprefix("PIN_").lower() for name, number in abi.enum("pin_state").items()}
 
 
 def order_of(request: wire.SweepOrder) -> Order:
@@ -143,7 +142,7 @@ class Sessions(Daemon):
             pin = self._plane.pin_of(key)
         if pin is None or pin.dead:
             raise NotFound(f"session {key.text} is not known here: it is over, or never came by")
-        state = _STATES[pin.state]
+        state = STATES[pin.state]
         place = (pin.slot, pin.generation)
         tags = [wire.Tags.of(p.tags) for p in self.table.pairs if (p.slot, p.generation) == place]
         return wire.SessionView(

@@ -116,7 +116,11 @@ def _segment(name: str, heard: Heard | None) -> SegmentTraffic:
         return SegmentTraffic(name=name)
     stats = heard.stats
     return SegmentTraffic(
-        name=name, states={}, pins=stats.pins, capacity=stats.capacity, overflow=stats.overflow
+        name=name,
+        states=stats.states,
+        pins=stats.pins,
+        capacity=stats.capacity,
+        overflow=stats.overflow,
     )
 
 

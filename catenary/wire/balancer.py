@@ -217,6 +217,7 @@ class BalancerStats(Model):
     """Statistics of an LB; a master's include its slave's as `peer` (null when it can't be reached).
 
     `entered` counts new sessions by the entry of the classifier that they agreed with, since it is in force.
+    `states` counts the sessions of all chains by state; `pairs` leaves those that are closing out.
     """
 
     role: Role
@@ -226,6 +227,7 @@ class BalancerStats(Model):
     capacity: int
     overflow: bool
     pairs: list[PairStats]
+    states: dict[str, int] = {}
     counters: dict[str, int]
     entered: list[int] = []
     peer: BalancerStats | None = None

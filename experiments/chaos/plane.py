@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -97,6 +97,7 @@ class OraclePlane:
         pins: Counter[int] = Counter()
         live: Counter[int] = Counter()
         foreign: Counter[int] = Counter()
+        states: dict[int, Counter[int]] = defaultdict(Counter)
         tombstones = 0
         for pin in self.splice.pins.values():
             if pin.state is State.RESET:
@@ -106,9 +107,15 @@ class OraclePlane:
                 foreign[pin.slot] += 1
                 continue
             pins[pin.slot] += 1
+            states[pin.slot][pin.state] += 1
             live[pin.slot] += pin.state is not State.CLOSING if master else leased(pin, now, times)
         slots = {0, *pins, *foreign}
-        return {s: Load(pins[s], live[s], foreign[s], 0 if s else tombstones) for s in slots}
+        return {
+            s: Load(
+                pins[s], live[s], foreign[s], 0 if s else tombstones, tuple(states[s][it] for it in State)
+            )
+            for s in slots
+        }
 
     def sweep(self, order: Order) -> Swept:
         if self.splice is None:

@@ -239,6 +239,7 @@ struct walk_result {
 	__u32 expired;
 	__u32 foreign;      /* not among `pins`, as the next */
 	__u32 tombstones;   /* of all slots, in the first row: theirs may be free */
+	__u32 states[PIN_STATES]; /* of `pins`, by enum pin_state */
 	__u32 zero;
 };
 

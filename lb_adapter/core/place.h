@@ -423,6 +423,7 @@ INLINE int walk_pin(struct env *e, struct pin *pin, __u64 word, const struct ses
 	switch (as) {
 	case WALK_OWN:
 		r->pins++;
+		r->states[pin_state(word)]++;
 		if (e->c->miss == MISS_PLACE ? pin_state(word) != PIN_CLOSING : lease_valid(word, e->now, e->c))
 			r->live++;
 		return 0;

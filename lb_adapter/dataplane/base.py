@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal, Protocol, Self
 
@@ -56,17 +56,20 @@ class Load:
     `pins`: in force, and the chain can't be drained. `live`: at the master those of sessions that are not
     closing, at the slave valid leases. `foreign`: pins that belong to the other load balancer (affinity rule
     2), which are in neither. The tombstones of all slots are counted for slot 0: theirs may be gone.
+    `states` counts `pins` by `enum pin_state`.
     """
 
     pins: int = 0
     live: int = 0
     foreign: int = 0
     tombstones: int = 0
+    states: tuple[int, ...] = field(default=(), compare=False)
 
     @classmethod
     def of(cls, row: Any) -> Self:
         """From a `struct walk_result`."""
-        return cls(int(row.pins), int(row.live), int(row.foreign), int(row.tombstones))
+        counted = (int(row.pins), int(row.live), int(row.foreign), int(row.tombstones))
+        return cls(*counted, tuple(map(int, row.states)))
 
     @property
     def entries(self) -> int:

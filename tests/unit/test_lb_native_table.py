@@ -131,6 +131,9 @@ def test_walk_counts_by_slot_and_reclaims_what_expired(segment: Segment) -> None
     walk(segment)
     assert [segment.walked[slot].pins for slot in range(4)] == [100, 50, 0, 0]
     assert [segment.walked[slot].expired for slot in range(4)] == [0, 0, 60, 40]
+    states = [list(segment.walked[slot].states) for slot in range(4)]
+    assert [sum(row) for row in states] == [100, 50, 0, 0]
+    assert states[0][abi.PIN_STATES["PIN_ESTABLISHED"]] == 100
     assert used(segment) == (100, 50)
     assert find(segment, key(210)) == 0
     assert insert(segment, keys(range(200, 260)), word(2)) == 60, "their place is free again"

@@ -48,7 +48,15 @@ def heard(at: float, *pairs: tuple[int, int, int, int]) -> dict[str, Heard]:
         for tag, sessions, new, size in pairs
     ]
     stats = wire.BalancerStats(
-        role="master", segment="main", epoch=1, pins=9, capacity=99, overflow=False, pairs=rows, counters={}
+        role="master",
+        segment="main",
+        epoch=1,
+        pins=9,
+        capacity=99,
+        overflow=False,
+        pairs=rows,
+        counters={},
+        states={"established": 8, "closing": 1},
     )
     return {"main": Heard(at, stats)}
 
@@ -87,6 +95,7 @@ def test_what_a_silent_master_carries_is_unknown_and_what_follows_is_a_mean() ->
     sample = sampler.sample(104.0, [chain()], heard(9.0, (2, 1, 8, 40)), TIMEOUTS)
     assert rates(sample.chains[0]) == (2.0, 10.0, 100.0)
     assert (sample.segments[0].pins, sample.segments[0].capacity) == (9, 99)
+    assert sample.segments[0].states == {"established": 8, "closing": 1}
 
 
 def test_a_failed_chain_has_no_traffic_though_another_has_its_tags() -> None:
