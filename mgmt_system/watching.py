@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from catenary import wire
 from catenary.client import ManagementClient
 from catenary.errors import CatenaryError
 from catenary.traffic import TrafficSample
 
-HISTORY = 300
-"""Samples that are kept for charts."""
-PORTION = 60
+HISTORY = 180
+"""Points of the past that are kept for charts."""
+PORTION = 20
 """Samples asked for at a time."""
 EVENTS = 100
 STATUS_EVERY = 5
@@ -20,24 +22,44 @@ STATUS_EVERY = 5
 
 
 @dataclass(frozen=True)
-class Scene:
-    """All that a view shows. `fault` says why it is not up to date; `samples` end with the newest."""
+class Point:
+    """What a chart needs of a sample: by chain its segment, bytes a second both ways, and live sessions.
 
-    samples: tuple[TrafficSample, ...] = ()
+    `totals` has rate and sessions of each segment, and under None of all.
+    """
+
+    at: float
+    chains: Mapping[str, tuple[str, float, int]]
+    totals: Mapping[str | None, tuple[float, int]]
+
+    @classmethod
+    def of(cls, sample: TrafficSample) -> Self:
+        chains, totals = {}, dict[str | None, tuple[float, int]]()
+        for row in sample.chains:
+            rate, sessions = (row.forward or 0.0) + (row.reverse or 0.0), row.sessions or 0
+            chains[row.name] = (row.segment, rate, sessions)
+            for name in (row.segment, None):
+                before = totals.get(name, (0.0, 0))
+                totals[name] = (before[0] + rate, before[1] + sessions)
+        return cls(sample.at, chains, totals)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that a view shows. `fault` says why it is not up to date; `past` ends with `now`."""
+
+    now: TrafficSample | None = None
+    past: tuple[Point, ...] = ()
     events: tuple[wire.HistoryEntry, ...] = ()
     services: tuple[wire.ServiceStatus, ...] = ()
     fault: str | None = None
-
-    @property
-    def now(self) -> TrafficSample | None:
-        return self.samples[-1] if self.samples else None
 
 
 @dataclass
 class Watch:
     """`poll` asks for what is new, and never raises what a service says. One thread at a time.
 
-    `history`: samples of the past that are wanted; 1 is the last alone.
+    `history`: points of the past that are wanted; 1 is the last alone.
     """
 
     client: ManagementClient
@@ -48,26 +70,27 @@ class Watch:
 
     def poll(self) -> Scene:
         try:
-            samples = self._samples()
+            now, past = self._samples()
             events = self._events()
             services = self.scene.services
             if self._polls % STATUS_EVERY == 0:
                 services = tuple(self.client.status().services)
             self._polls += 1
-            self.scene = Scene(samples, events, services)
+            self.scene = Scene(now, past, events, services)
         except CatenaryError as error:
             self._polls = 0
-            self.scene = Scene(self.scene.samples, self.scene.events, self.scene.services, error.detail)
+            self.scene = replace(self.scene, fault=error.detail)
         return self.scene
 
-    def _samples(self) -> tuple[TrafficSample, ...]:
-        kept = deque(self.scene.samples, maxlen=self.history)
-        since = kept[-1].at if kept else None if self.history == 1 else 0.0
+    def _samples(self) -> tuple[TrafficSample | None, tuple[Point, ...]]:
+        now, past = self.scene.now, deque(self.scene.past, maxlen=self.history)
+        since = now.at if now else None if self.history == 1 else 0.0
         while True:
             found = self.client.traffic(since, PORTION)
-            kept.extend(found)
+            past.extend(map(Point.of, found))
+            now = found[-1] if found else now
             if len(found) < PORTION or since is None:
-                return tuple(kept)
+                return now, tuple(past)
             since = found[-1].at
 
     def _events(self) -> tuple[wire.HistoryEntry, ...]:

@@ -1,30 +1,33 @@
-"""From samples to the options of the charts: the busiest chains one by one, the others as one. Pure."""
+"""From points to the options of the charts: the busiest chains one by one, the others as one. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from catenary.traffic import ChainTraffic, TrafficSample
+from mgmt_system.watching import Point
 
 Measure = Literal["throughput", "share"]
 LINES = 8
 """Chains with a line of their own."""
 SPAN = 180.0
 """Seconds of the past that a chart shows."""
+LAST = 10
+"""Points that tell which chains are the busiest."""
 COLOURS = ("#4878a8", "#d0743c", "#3f9a7a", "#a6609a", "#b8942a", "#7468b8", "#4aa0bc", "#a8644a")
 OTHERS, OTHERS_COLOUR = "others", "#8b9099"
 
 
-def shown(samples: Sequence[TrafficSample], segment: str | None) -> list[str]:
+def shown(past: Sequence[Point], segment: str | None) -> list[str]:
     """The names of the chains that get a line, in the order in which they came to be.
 
-    Those that carried most in the time that is shown; `segment` None means all segments.
+    Those that carry most, by the last moments; `segment` None means all segments.
     """
     carried: dict[str, float] = {}
-    for sample in _recent(samples):
-        for row in _rows(sample, segment):
-            carried[row.name] = carried.get(row.name, 0.0) + _bytes(row) + 1e-3 * (row.sessions or 0)
+    for point in past[-LAST:]:
+        for name, (where, rate, sessions) in point.chains.items():
+            if segment in (None, where):
+                carried[name] = carried.get(name, 0.0) + rate + 1e-3 * sessions
     busiest = set(sorted(carried, key=lambda name: -carried[name])[:LINES])
     return [name for name in carried if name in busiest]
 
@@ -34,19 +37,22 @@ def colours(names: Sequence[str]) -> dict[str, str]:
 
 
 def options(
-    samples: Sequence[TrafficSample], measure: Measure, names: Sequence[str], segment: str | None
+    past: Sequence[Point], measure: Measure, names: Sequence[str], segment: str | None
 ) -> dict[str, Any]:
     """What ECharts draws: stacked areas over time, Mbit/s or % of live sessions."""
-    recent = _recent(samples)
-    value = _throughput if measure == "throughput" else _share
     lines: dict[str, list[tuple[int, float]]] = {name: [] for name in names}
     others: list[tuple[int, float]] = []
-    for sample in recent:
-        found = _values(sample, segment, value)
-        moment = round(sample.at * 1000)
+    value = _throughput if measure == "throughput" else _share
+    for point in past:
+        if point.at < past[-1].at - SPAN:
+            continue
+        moment, total = round(point.at * 1000), point.totals.get(segment, (0.0, 0))
+        rate, sessions = total
         for name in names:
-            lines[name].append((moment, found.pop(name, 0.0)))
-        others.append((moment, sum(found.values())))
+            _, one_rate, one_sessions = point.chains.get(name, ("", 0.0, 0))
+            lines[name].append((moment, value(one_rate, one_sessions, total)))
+            rate, sessions = rate - one_rate, sessions - one_sessions
+        others.append((moment, max(0.0, value(rate, sessions, total))))
     if any(rest for _, rest in others):
         lines[OTHERS] = others
     painted = {**colours(names), OTHERS: OTHERS_COLOUR}
@@ -81,37 +87,11 @@ def options(
     }
 
 
-def _recent(samples: Sequence[TrafficSample]) -> list[TrafficSample]:
-    return [sample for sample in samples if sample.at >= samples[-1].at - SPAN]
+def _throughput(rate: float, _sessions: int, _total: tuple[float, int]) -> float:
+    """Mbit/s of bytes a second."""
+    return round(rate * 8e-6, 3)
 
 
-def _rows(sample: TrafficSample, segment: str | None) -> list[ChainTraffic]:
-    return [row for row in sample.chains if segment in (None, row.segment)]
-
-
-def _bytes(row: ChainTraffic) -> float:
-    return (row.forward or 0.0) + (row.reverse or 0.0)
-
-
-def _values(
-    sample: TrafficSample, segment: str | None, value: Callable[[ChainTraffic], float]
-) -> dict[str, float]:
-    rows = _rows(sample, segment)
-    found = {row.name: value(row) for row in rows}
-    if value is _share:
-        return _percent(found)
-    return {name: round(rate, 3) for name, rate in found.items()}
-
-
-def _throughput(row: ChainTraffic) -> float:
-    """Mbit/s, both ways together."""
-    return _bytes(row) * 8e-6
-
-
-def _share(row: ChainTraffic) -> float:
-    return float(row.sessions or 0)
-
-
-def _percent(sessions: Mapping[str, float]) -> dict[str, float]:
-    total = sum(sessions.values())
-    return {name: round(100 * number / total, 2) if total else 0.0 for name, number in sessions.items()}
+def _share(_rate: float, sessions: int, total: tuple[float, int]) -> float:
+    """% of all live sessions."""
+    return round(100 * sessions / total[1], 2) if total[1] else 0.0

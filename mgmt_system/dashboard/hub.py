@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from catenary import wire
 from catenary.client import ManagementClient
@@ -67,7 +67,7 @@ class Hub:
                 if config is None or last != self._seen:  # whatever changes it is told in the journal
                     config, self._seen = self._watch.client.config(), last
             except CatenaryError as error:
-                scene = Scene(scene.samples, scene.events, scene.services, error.detail)
+                scene = replace(scene, fault=error.detail)
         return View(before.number + 1, scene, chains, config)
 
     def close(self) -> None:

@@ -175,7 +175,7 @@ class Page:
             return
         self._offer(list(view.config.segments))
         rows = [row for row in sample.chains if self._segment in (None, row.segment)]
-        names = charts.shown(view.scene.samples, self._segment)
+        names = charts.shown(view.scene.past, self._segment)
         self._totals.content = panels.totals(rows)
         painted = charts.colours(names)
         segment = self._segment or (
@@ -185,7 +185,7 @@ class Page:
         for chart, measure in ((self._throughput, "throughput"), (self._share, "share")):
             chart.options.clear()
             chart.options.update(
-                charts.options(view.scene.samples, measure, names, self._segment)  # type: ignore[arg-type]
+                charts.options(view.scene.past, measure, names, self._segment)  # type: ignore[arg-type]
             )
             chart.update()
         self._fill(rows, view)

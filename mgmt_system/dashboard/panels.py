@@ -208,7 +208,11 @@ def events(entries: Sequence[wire.HistoryEntry]) -> str:
         f"<span>{escape(tables.what(entry))}</span></li>"
         for entry in reversed(entries[-EVENTS:])
     )
-    return f'<ol class="events">{rows}</ol>' if rows else '<p class="note">nothing has happened yet</p>'
+    return (
+        f'<ol class="events" tabindex="0" aria-label="events">{rows}</ol>'
+        if rows
+        else '<p class="note">nothing has happened yet</p>'
+    )
 
 
 def _iso(at: float) -> str:

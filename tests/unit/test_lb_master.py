@@ -284,6 +284,7 @@ def test_sessions_that_a_smaller_table_has_no_room_for_are_told_of(
         assert splice is not None
         _, frame = splice.outer(to_server(layer), pair.now)
         pair.slave._plane.splice.inner(frame, pair.now)  # type: ignore[attr-defined]
+    assert pair.slave.stats().states["udp"] == 7
     pair.capacity = 5
     pair.now += 1000
     capsys.readouterr()

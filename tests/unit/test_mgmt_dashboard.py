@@ -17,6 +17,7 @@ from catenary.config import ServiceConfig
 from catenary.traffic import ChainTraffic, SegmentTraffic, TrafficSample
 from mgmt_system.dashboard import charts, panels
 from mgmt_system.dashboard.gate import COOKIE, Gate
+from mgmt_system.watching import Point
 from tests.unit.mgmt_fakes import network_text
 
 TOKEN = "0123456789abcdef"
@@ -42,7 +43,7 @@ def sample(at: float, *sessions: int, segment: str = "main") -> TrafficSample:
 
 
 def test_the_busiest_chains_have_lines_and_the_others_are_one() -> None:
-    samples = [sample(at, *range(1, 21)) for at in (100.0, 101.0)]
+    samples = [Point.of(sample(at, *range(1, 21))) for at in (100.0, 101.0)]
     names = charts.shown(samples, None)
     assert names == [f"chain-{number}" for number in range(13, 21)]
     drawn = charts.options(samples, "throughput", names, None)["series"]
@@ -54,10 +55,11 @@ def test_the_busiest_chains_have_lines_and_the_others_are_one() -> None:
 
 
 def test_a_chart_shows_the_last_minutes_of_one_segment() -> None:
-    samples = [sample(0.0, 1), sample(500.0, 1), sample(501.0, 1, segment="other")]
+    told = (sample(0.0, 1), sample(500.0, 1), sample(501.0, 1, 9, segment="other"))
+    samples = [Point.of(one) for one in told]
     assert charts.shown(samples, "main") == ["chain-1"]
-    [line] = charts.options(samples, "throughput", ["chain-1"], "main")["series"]
-    assert line["data"] == [(500000, 8.0), (501000, 0.0)]
+    [line] = charts.options(samples[:2], "throughput", ["chain-1"], "main")["series"]
+    assert line["data"] == [(500000, 8.0)]
 
 
 def test_many_chains_make_a_small_page() -> None:
