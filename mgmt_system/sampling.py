@@ -51,21 +51,29 @@ class Sampling:
         self._last = 0.0
         self._looked = float("-inf")
         self._asked: dict[str, Future[Heard | None]] = {}
-        self._pool = ThreadPoolExecutor(self.WORKERS, thread_name_prefix="sampling")
+        self._pool = self._workers()
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 
+    def _workers(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.WORKERS, thread_name_prefix="sampling")
+
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="sampling")
-        self._thread.start()
+        """It may be started and stopped more than once."""
+        if self._thread is None:
+            self._stop.clear()
+            self._thread = threading.Thread(target=self._run, name="sampling")
+            self._thread.start()
 
     def stop(self) -> None:
         self._stop.set()
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
+            self._thread = None
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool, self._asked = self._workers(), {}
 
     def read(self, since: float | None, limit: int) -> list[bytes]:
         """Samples later than the moment `since`, as JSON, oldest first; without it the last one."""
