@@ -69,7 +69,7 @@ def _stays(record: ChainRecord) -> bool:
 
 
 def _entry(record: ChainRecord) -> ChainConfig:
-    return ChainConfig(
+    return ChainConfig.model_construct(  # what is on record was judged when it came
         nfs=list(record.chain.nfs),
         segment=record.segment,
         tags=Tags.of(record.chain.tags),

@@ -106,7 +106,7 @@ class Tags(Model):
 
     @classmethod
     def of(cls, pair: _tags.TagPair) -> Self:
-        return cls(forward=pair.forward, reverse=pair.reverse)
+        return cls.model_construct(forward=pair.forward, reverse=pair.reverse)  # it was judged as a pair
 
 
 def explain(faults: Sequence[Any]) -> str:
