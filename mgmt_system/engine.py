@@ -11,7 +11,6 @@ from dataclasses import replace
 import structlog
 
 from catenary import request_id, wire
-from catenary.chain import ChainState
 from catenary.config import SegmentConfig
 from catenary.errors import CatenaryError, InvalidValue, NotFound, Unavailable
 from mgmt_system import adoption, tasks, together
@@ -42,7 +41,7 @@ log = structlog.get_logger("mgmt_system")
 BUSY = 0.2
 """Seconds between passes, and the age of what was seen, while a chain is on its way."""
 IDLE = 1.0
-"""The same while nothing happens."""
+"""The same while nothing happens, and always for what is where it shall be."""
 ROUNDS = 8
 """Steps of one chain in a pass: no chain needs more, and none may keep the others waiting."""
 
@@ -73,7 +72,7 @@ class Engine:
         self._network = network
         self._clock = clock
         self._monotonic = monotonic
-        self._looked = float("-inf")
+        self._looked = self._glanced = float("-inf")
         self._asked: set[tuple[str, Goal]] = set()
         self._reasons: dict[str, str] = {}
         self._held: dict[str, str] = {}
@@ -120,24 +119,26 @@ class Engine:
         """
         with suppress(Unavailable):  # it says so in `fault`
             self._ledger.ready()
-        self._look_if_due()
+        whole = self._look_if_due()
+        due = [stored for stored in self._ledger.chains() if whole or not stored.record.resting]
+        considered = {stored.record.id for stored in due}
+        kept = {key: reason for key, reason in self._reasons.items() if not whole and key not in considered}
         reasons: dict[str, str] = {}
         self._held.clear()
         self._progress.clear()
         unfinished = True
         try:
-            self._go_on(reasons)
+            self._go_on(due, reasons)
             unfinished = self._conclude()
             if self._ledger.fault is None:
                 self._tell()
         except Unavailable as error:  # the store: what was done is seen, and written down, when it can be
             log.warning("nothing can be written down", reason=error.detail)
-        reasons = self._held | reasons
+        reasons = kept | self._held | reasons
         self._reasons = reasons
         return bool(reasons) or unfinished or self._moving()
 
-    def _go_on(self, reasons: dict[str, str]) -> None:
-        due: Iterable[StoredChain] = self._ledger.chains()
+    def _go_on(self, due: Iterable[StoredChain], reasons: dict[str, str]) -> None:
         for _ in range(ROUNDS):
             steps = self._tasks(due, reasons)
             if not steps:
@@ -190,17 +191,20 @@ class Engine:
         self._told = faults
         self._ledger.flush()
 
-    def _look_if_due(self) -> None:
-        """A chain that only cools down is polled; for any other step the present state must be known."""
-        polled = ChainState.COOLING, Goal.ABSENT
+    def _look_if_due(self) -> bool:
+        """A chain that only cools down is polled; for any other step the present state must be known, but
+        only of its own segment. True if all was looked at."""
         records = self._ledger.snapshot().chains
-        moving = any(not record.settled and (record.state, record.goal) != polled for record in records)
+        moving = {record.segment for record in records if not record.settled and not record.draining}
         now = self._monotonic()
-        if now - self._looked >= (BUSY if moving else IDLE):
+        whole = now - self._looked >= IDLE
+        if whole or (moving and now - self._glanced >= BUSY):
             self._asked = {(record.id, record.goal) for record in records}
-            for chain_set in self._world.look():
+            for chain_set in self._world.look(None if whole else moving):
                 self._ledger.learn(chain_set)
-            self._looked = now
+            self._glanced = now
+            self._looked = now if whole else self._looked
+        return whole
 
     def _tasks(self, chains: Iterable[StoredChain], reasons: dict[str, str]) -> list[Task]:
         """The steps that are due, for chains that don't wait yet; fills in why the others wait."""

@@ -93,6 +93,16 @@ class ChainRecord:
         }
         return self.state is ends[self.goal]
 
+    @property
+    def resting(self) -> bool:
+        """Whether it has nothing to do unless something new is seen of it."""
+        return self.settled and self.operation is None
+
+    @property
+    def draining(self) -> bool:
+        """Whether it cools down, and shall."""
+        return self.state is ChainState.COOLING and self.goal is Goal.ABSENT
+
     def become(self, state: ChainState, now: float) -> Self:
         if state is self.state:
             return self

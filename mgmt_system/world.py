@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TypeVar
 
@@ -87,14 +87,20 @@ class World:
         self._faults.pop(service, None)
         return answer
 
-    def look(self) -> list[wire.ChainSet]:
-        """Ask the controller for its chains and every master for its pairs; faults are kept, not raised.
+    def look(self, segments: Collection[str] | None = None) -> list[wire.ChainSet]:
+        """Ask the controller for its chains, and masters (of these segments; None: all) for their pairs.
+
+        Faults are kept, not raised.
 
         Returns what the masters said.
         """
         told = []
-        masters = [(segment.master, name) for name, segment in self._network.segments.items()]
-        for service in [CONTROLLER, *(master for master, _ in masters)]:
+        masters = [
+            segment.master
+            for name, segment in self._network.segments.items()
+            if segments is None or name in segments
+        ]
+        for service in [CONTROLLER, *masters]:
             if self.fault(service) is not None:
                 continue
             try:

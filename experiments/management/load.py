@@ -24,15 +24,17 @@ MIX: Mapping[str, float] = {
     "one operation": 6,
     "history": 8,
     "health": 7,
-    "status": 2,
-    "configuration": 2,
-    "plan": 1,
+    "status": 1.5,
+    "configuration": 0.5,
+    "plan": 0.2,
     "cordon or uncordon": 16,
     "rebalance": 5,
     "add chain": 5,
     "remove chain": 5,
 }
 """Kinds of requests and their share; the last four write."""
+_KEPT_S = 2.0
+"""A connection is given up before its server does so, which is after five."""
 LATE_S = 30.0
 """Nobody waits longer for an answer: it counts as an error."""
 
@@ -134,7 +136,7 @@ class Calls:
 async def drive(url: str, calls: Calls, due: Sequence[tuple[float, str]]) -> list[Answer]:
     """Make all of them, each at its moment."""
     loop = asyncio.get_running_loop()
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=_KEPT_S)
     async with httpx.AsyncClient(base_url=url, timeout=LATE_S, limits=limits, trust_env=False) as client:
         begun = loop.time()
         tasks = []
