@@ -69,12 +69,13 @@ def _stays(record: ChainRecord) -> bool:
 
 
 def _entry(record: ChainRecord) -> ChainConfig:
+    said: dict[str, Any] = {} if record.chain.bypass else {"weight": _weight(record)}
     return ChainConfig.model_construct(  # what is on record was judged when it came
         nfs=list(record.chain.nfs),
         segment=record.segment,
         tags=Tags.of(record.chain.tags),
         cordoned=record.uncordoned is not None,
-        **({} if record.chain.bypass else {"weight": _weight(record)}),
+        **said,
     )
 
 

@@ -88,7 +88,10 @@ class World:
         return answer
 
     def look(self, segments: Collection[str] | None = None) -> list[wire.ChainSet]:
-        """Ask the controller for its chains, and masters (of these segments; None: all) for their pairs.
+        """Ask the controller for its chains and all masters for their pairs.
+
+        With `segments`, only the masters of these, and of the controller only which network it has and which
+        pairs are in the way.
 
         Faults are kept, not raised.
 
@@ -105,7 +108,7 @@ class World:
                 continue
             try:
                 if service == CONTROLLER:
-                    self._look_at_controller()
+                    self._look_at_controller(whole=segments is None)
                 else:
                     told.append(self.call(service, "pairs", self._peers.balancers[service].pairs))
                     self.learn(service, told[-1])
@@ -113,11 +116,12 @@ class World:
                 self._forget(service)
         return told
 
-    def _look_at_controller(self) -> None:
+    def _look_at_controller(self, *, whole: bool) -> None:
         self._tell_network()
-        chains = self.call(CONTROLLER, "chains", self._peers.controller.chains)
-        self._steered = {chain.name: chain for chain in chains}
-        self._steered_all = True
+        if whole or not self._steered_all:
+            chains = self.call(CONTROLLER, "chains", self._peers.controller.chains)
+            self._steered = {chain.name: chain for chain in chains}
+            self._steered_all = True
         # Where all pairs are in the way from the beginning there is nothing to ask.
         if not all(segment.inserted for segment in self._network.segments.values()):
             segments = self.call(CONTROLLER, "segments", self._peers.controller.segments)
