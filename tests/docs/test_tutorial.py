@@ -31,6 +31,7 @@ SEEN = {
     ],
     "catenary apply": [r"1 of 1 +succeeded", r"1 of 1 +succeeded", r"0 of 1 +running"],
     "catenary chain list": [r"^one +main +active", r"^one +main +cooling", r"^one +main +cooling"],
+    "catenary explain": [r"(one|two)"],
     "catenary history": [r"remove main one, .*n1 is due for an update", r'"state":\["drained","removed"\]'],
     "echo '  three": [r"^catenary: standard input:\d+: chains.three.weigth: .* did you mean 'weight'"],
 }
