@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import count
 from typing import Self
+from weakref import WeakKeyDictionary
 
 from catenary.errors import CatenaryError
 from catenary.session import End, SessionKey, Timeouts
@@ -127,6 +128,7 @@ class World:
         self.now = 1000
         self.outcome = Outcome()
         self.paths: list[Path] = []
+        self._ends: WeakKeyDictionary[Line, tuple[End, End]] = WeakKeyDictionary()
         self._transit = round(options.timeouts.transit * 1000)
         self._orphans = Orphans(self._transit)
         self._bypass = {side: self._way() for side in (FROM_CLIENT, FROM_SERVER)}
@@ -254,12 +256,22 @@ class World:
     # -- packets -------------------------------------------------------------------------------------------
 
     def line(self, client: End, server: End, protocol: int) -> Line:
-        return self.lines.add(SessionKey.of(client, server, protocol))
+        line = self.lines.add(SessionKey.of(client, server, protocol))
+        self._ends[line] = (client, server)
+        return line
 
     def send(self, line: Line, side: int, flags: int = 0, *, fresh: bool = False) -> None:
         """A host at `side` sends a packet."""
         ticket = line.sent(side, flags, self.now, fresh=fresh)
-        parsed = Parsed(FrameClass.SESSION, key=line.key, tcp_flags=flags if line.key.kind == TCP else 0)
+        client, server = self._ends[line]
+        sender, receiver = (client, server) if side == FROM_CLIENT else (server, client)
+        parsed = Parsed(
+            FrameClass.SESSION,
+            key=line.key,
+            tcp_flags=flags if line.key.kind == TCP else 0,
+            sender=sender,
+            receiver=receiver,
+        )
         packet = Packet(line, side, parsed, flags, ticket)
         self.outcome.packets += 1
         self._arrive(packet, "master" if side == FROM_CLIENT else "slave", None)

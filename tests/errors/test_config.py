@@ -109,7 +109,7 @@ def test_what_is_accepted_fits_the_schema() -> None:
     """With something odd in the place of each value, one at a time."""
     validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
     example = plain(GOOD)
-    example["segments"]["ids"] |= {"rewrites": False, "on_full": "hash"}
+    example["segments"]["ids"] |= {"rewrites": False, "on_full": "hash", "affinity": "session"}
     example["chains"]["fw-b"]["cordoned"] = False
     example["nfs"]["fw1"]["pool"] = ["10.9.0.0/24"]
     example["services"]["web"]["classifier"] = [{"protocol": "tcp", "ports": [80], "client": ["10.0.0.0/8"]}]

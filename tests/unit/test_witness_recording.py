@@ -120,7 +120,7 @@ def test_verify_takes_chains_and_shares(tmp_path: Path) -> None:
     assert "chain chain-1 carried 50.0% of the new sessions" in result.output
 
 
-@pytest.mark.parametrize("text", ["", "chain-1", "=n1", "chain-1=", "chain-1=n1,,n2"])
+@pytest.mark.parametrize("text", ["", "chain-1", "=n1", "chain-1=,", "chain-1=n1,,n2"])
 def test_text_that_is_no_chain(text: str) -> None:
     with pytest.raises(InvalidValue, match="is not a chain: write NAME=NF"):
         parse_chain(text)
