@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
-from catenary import wire
+from catenary import wire, wire_sessions
 from catenary.config import NetworkConfig, ServiceConfig
 from catenary.errors import Unavailable
 from catenary.explanations import ChainHops, Explanation, SessionForecast
@@ -20,7 +20,6 @@ from catenary.plans import PlanView, ServiceView
 from catenary.tags import TagPair
 from catenary.token import read_token
 from catenary.traffic import TrafficSample
-from catenary.wire_sessions import SessionEntry
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 _PLAIN = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~"
@@ -127,8 +126,14 @@ class ManagementClient(Client):
         body = request or wire.Rebalance()
         return self.call("POST", "/v1/rebalance", wire.Rebalanced, body, segment=segment)
 
-    def session(self, key: str, segment: str | None = None) -> wire.SessionStatus:
-        return self.call("GET", "/v1/session", wire.SessionStatus, key=key, segment=segment)
+    def session(self, key: str, segment: str | None = None) -> wire_sessions.SegmentSession:
+        """A session, the last of its key if it ended."""
+        return self.call("GET", "/v1/session", wire_sessions.SegmentSession, key=key, segment=segment)
+
+    def sessions(self, **wanted: Any) -> Iterator[wire_sessions.SegmentSession]:
+        """Sessions, page by page; what may be `wanted` is what the REST call takes, `limit` is of a page."""
+        for page in self.pages("/v1/sessions", list[wire_sessions.SegmentSession], **wanted):
+            yield from page
 
     def capture(
         self, chain: str, *, at: str = "master", session: str | None = None, seconds: float, packets: int
@@ -246,9 +251,17 @@ class BalancerClient(Client):
         """End what is left of a pair that is being removed (master only). Repeat it until nothing is left."""
         return self.call("POST", f"/v1/pairs/{pair.path}/sessions/end", wire.PairEnded, request)
 
-    def session(self, key: str) -> SessionEntry:
-        """One session, the last of its key if it ended, or `NotFound`."""
-        return self.call("GET", "/v1/session", SessionEntry, key=key)
+    def session(self, key: str) -> wire_sessions.SessionEntry:
+        """One session, the last of its key if it ended; or `NotFound`."""
+        return self.call("GET", "/v1/session", wire_sessions.SessionEntry, key=key)
+
+    def list_sessions(self, **wanted: Any) -> list[wire_sessions.SessionEntry]:
+        """A page of sessions; what may be `wanted` is what the REST call takes."""
+        return self.call("GET", "/v1/sessions", list[wire_sessions.SessionEntry], **wanted)
+
+    def lives(self) -> wire_sessions.LifeTable:
+        """How long sessions live, and how old those are that are alive (master only)."""
+        return self.call("GET", "/v1/lives", wire_sessions.LifeTable)
 
     def capture(
         self, pair: TagPair, *, key: str | None, seconds: float, packets: int

@@ -15,8 +15,8 @@ from catenary.errors import InvalidValue
 Address = IPv4Address | IPv6Address
 KEY_SIZE = 48
 _MASK = (1 << 64) - 1
-_SEED = 0x9E3779B97F4A7C15
-_MULTIPLIER = 0xFF51AFD7ED558CCD
+HASH_SEED = 0x9E3779B97F4A7C15
+HASH_MULTIPLIER = 0xFF51AFD7ED558CCD
 
 
 @dataclass(frozen=True, order=True)
@@ -95,9 +95,9 @@ class SessionKey:
 
     def hash64(self) -> int:
         """The 64-bit hash that C computes too (multiply and shift over 4-byte words)."""
-        value = _SEED
+        value = HASH_SEED
         for (word,) in struct.iter_unpack("=I", self.pack()):
-            value = ((value ^ word) * _MULTIPLIER) & _MASK
+            value = ((value ^ word) * HASH_MULTIPLIER) & _MASK
             value ^= value >> 32
         return value
 
@@ -227,6 +227,17 @@ class Timeouts:
     transit: float = _timeout(
         2.0, "D: the longest time that a packet may take through any chain or bypass path"
     )
+
+    def tau(self, state: str) -> float:
+        """What is promised to a session of this state: a name of `catenary.wire_sessions.SessionState`."""
+        tcp = {"reopening": self.tcp_established, "reset": self.tcp_established}
+        value: float = tcp.get(state) or getattr(self, f"tcp_{state}", None) or getattr(self, state)
+        return value
+
+    def hold(self, state: str) -> float:
+        """T: how long a pin of this state is held after its last packet, or after it began to close."""
+        untraced = 2 * self.transit if state == "closing" else 0.0
+        return self.tau(state) + self.lease + 2 * self.transit + untraced
 
     @property
     def longest(self) -> float:

@@ -41,8 +41,8 @@ class SegmentTraffic(Model):
 class CoolDownProgress(Model):
     """A cool-down beside its prediction, which was made when it began.
 
-    `began` is a moment, `left` of `sessions` are still live; `earliest`, `p50` and `p95` are seconds from its
-    beginning, as in a plan, and so is `ended`, null while it goes on. null elsewhere: too little was known.
+    `began` is a moment, `left` of `sessions` are still live; `p50` and `p95` are seconds from its beginning,
+    as in a plan, and so is `ended`, null while it goes on. null elsewhere: too little was known.
     """
 
     chain: Name
@@ -50,7 +50,6 @@ class CoolDownProgress(Model):
     began: float
     sessions: int | None
     left: int | None
-    earliest: float | None = None
     p50: float | None = None
     p95: float | None = None
     ended: float | None = None

@@ -106,20 +106,29 @@ class ChainLives(Tags):
     cells: list[LifeCell]
 
 
-class LifeTable(Model):
-    """How long sessions of a segment live: a period life table, as demographers have it, and who is alive.
+class Leaving(Model):
+    """How sessions of one kind leave, by age bin.
 
-    Bin k of `ages` begins at `ages[k]` seconds and ends where the next one begins; the last has no end; so
-    with `idles`. A session is open from its first packet until it closes, or was silent for T of its state.
-    During the last `period` seconds open sessions spent `exposure[k]` seconds at ages of bin k, and at such
-    an age `closed[k]` of them closed, and `expired[k]` were given up as silent. What orders ended counts as
-    exposure only.
+    A session is open from its first packet until it closes, or was silent for T of its state. `risk[k]` are
+    those that were open at ages of bin k, each for as much of the bin as was seen; of them `closed[k]` closed
+    there, and `expired[k]` were given up as silent. What an order ended had been at risk until then.
+    """
+
+    risk: list[float]
+    closed: list[Count]
+    expired: list[Count]
+
+
+class LifeTable(Model):
+    """How long sessions of a segment live, and who is alive: a period life table, as demographers have it.
+
+    It tells of the last `period` seconds. Bin k of `ages` begins at `ages[k]` seconds and ends at
+    `ages[k + 1]`; what is older than the last of these is in the last bin. Bin k of `idles` likewise.
     """
 
     period: float
     ages: list[float]
     idles: list[float]
-    exposure: list[float]
-    closed: list[Count]
-    expired: list[Count]
+    tcp: Leaving
+    rest: Leaving
     pairs: list[ChainLives]

@@ -61,6 +61,12 @@ VID_KINDS = enum("vid_kind")
 _OVERFLOW = enum("overflow")
 
 
+CAUSES: list[Any] = [name.removeprefix("CAUSE_").lower() for name in enum("cause")]
+"""Of a pin, by their numbers."""
+ENDINGS: list[Any] = [name.removeprefix("ENDED_").lower() for name in enum("ending")]
+ENDED: int = _numbers.ENDED
+
+
 def overflow(active: bool, *, roomy: bool = False) -> int:
     """The value of `config.overflow`."""
     return _OVERFLOW["OVERFLOW_NONE" if not active else "OVERFLOW_ROOMY" if roomy else "OVERFLOW_FULL"]
@@ -86,7 +92,10 @@ def mask(name: str) -> int:
 
 @dataclass(frozen=True)
 class Pin:
-    """The fields of a pin word (core/pin.h); `seen` is in ms of the data plane's clock, modulo 2**32."""
+    """The fields of a pin word (core/pin.h), which a `struct pin` begins with.
+
+    `seen` is in ms of the data plane's clock, modulo 2**32.
+    """
 
     outer: int
     slot: int
@@ -98,7 +107,7 @@ class Pin:
 
     @classmethod
     def of(cls, raw: bytes) -> Pin:
-        (word,) = struct.unpack("=Q", raw)
+        (word,) = struct.unpack_from("=Q", raw)
         fields = {name: word >> shift & (1 << bits) - 1 for name, (shift, bits) in PIN_FIELDS.items()}
         return cls(**{**fields, "dead": bool(fields["dead"])})
 
@@ -146,19 +155,21 @@ _FORMATS = {"uint8_t": "u1", "uint16_t": "u2", "uint32_t": "u4", "uint64_t": "u8
 
 
 def dtype(name: str) -> np.dtype[Any]:
-    """The numpy dtype of a flat struct, to read many of them at once."""
-    fields = ffi.typeof(f"struct {name}").fields
-    return np.dtype(
-        {
-            "names": [field for field, _ in fields],
-            "formats": [_format(field.type) for _, field in fields],
-            "offsets": [field.offset for _, field in fields],
-            "itemsize": ffi.sizeof(f"struct {name}"),
-        }
-    )
+    """The numpy dtype of a struct, to read many of them at once. A `struct session_key` is its bytes."""
+    kind: np.dtype[Any] = np.dtype(_format(ffi.typeof(f"struct {name}")))
+    return kind
 
 
 def _format(kind: Any) -> Any:
     if kind.kind == "array":
         return (_format(kind.item), (kind.length,))
-    return _FORMATS[kind.cname]
+    if kind.cname == "struct session_key":
+        return ("u1", (ffi.sizeof(kind),))
+    if kind.kind != "struct":
+        return _FORMATS[kind.cname]
+    return {
+        "names": [name for name, _ in kind.fields],
+        "formats": [_format(field.type) for _, field in kind.fields],
+        "offsets": [field.offset for _, field in kind.fields],
+        "itemsize": ffi.sizeof(kind),
+    }

@@ -16,18 +16,19 @@ from weakref import WeakSet
 
 import structlog
 
-from catenary import wire
+from catenary import wire, wire_sessions
 from catenary.errors import CatenaryError, Conflict, Unsupported
 from catenary.session import SessionKey
 from catenary.tags import TagPair
-from lb_adapter import abi, overflow
+from lb_adapter import overflow
 from lb_adapter.balancer import ChainTable, Pair
 from lb_adapter.capture import Capture, Limits, Wanted
 from lb_adapter.core.setup import Order
 from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, Swept, Traffic
+from lb_adapter.listing import Listing, SessionQuery
+from lb_adapter.selecting import STATES, Look
 
 log = structlog.get_logger("lb_adapter")
-STATES = {number: name.removeprefix("PIN_").lower() for name, number in abi.enum("pin_state").items()}
 BUSY_TICK, IDLE_TICK = 0.1, 1.0
 CAPTURES = 4
 """At a time: each takes frames as fast as they come."""
@@ -105,6 +106,7 @@ class Daemon(ABC):
         self.instance = secrets.token_hex(8)
         plane.configure(config)
         self._counters = plane.counters()
+        self._listing = Listing(plane, clock)
 
     @property
     @abstractmethod
@@ -145,6 +147,7 @@ class Daemon(ABC):
         with self._lock:
             self._walk()
             self._watch_affinity()
+            self._listing.remember(self.table)
 
     def _walk(self) -> dict[int, Load]:
         """What is in force, by slot; the rest is reclaimed, and tombstones, where the living need room."""
@@ -190,6 +193,26 @@ class Daemon(ABC):
         self._captures.add(made)
         return made
 
+    def sessions(self, query: SessionQuery) -> tuple[list[wire_sessions.SessionEntry], str | None]:
+        """A page of sessions, and where the next one begins. Packets and orders go on meanwhile."""
+        return self._listing.page(query, self._judging())
+
+    def session(self, text: str) -> wire_sessions.SessionEntry:
+        """A session, the last of its key if it ended; `NotFound` if nothing is known of it."""
+        return self._listing.one(self.single(text), self._judging())
+
+    def _judging(self) -> Look:
+        with self._lock:
+            return self._listing.look(self.table, self._config.timeouts)
+
+    def single(self, text: str) -> SessionKey:
+        """The key of one session; `Conflict` in a segment that keeps several together."""
+        if self._config.affinity != "session":
+            raise Conflict(
+                f"this segment keeps sessions together by {self._config.affinity}: it has no single one"
+            )
+        return SessionKey.parse(text)
+
     def _stats(self, peer: wire.BalancerStats | None) -> wire.BalancerStats:
         with self._lock:
             self._walk()
@@ -223,7 +246,7 @@ class Daemon(ABC):
     def _states(self) -> dict[str, int]:
         """Sessions of all chains by state; a reset one is nobody's."""
         rows = [load.states for load in self._load.values() if load.states]
-        return {name: sum(row[number] for row in rows) for number, name in STATES.items() if name != "reset"}
+        return {name: sum(row[number] for row in rows) for number, name in enumerate(STATES) if name != "reset"}
 
     def _own_counters(self) -> dict[str, int]:
         """What is counted here, and not by the data plane."""

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catenary.errors import Conflict
+from catenary.session import HASH_MULTIPLIER, HASH_SEED
 from lb_adapter import abi
 
 Words = npt.NDArray[np.uint64]
@@ -27,6 +28,10 @@ PinRecords = npt.NDArray[np.void]
 
 RECORD = np.dtype([("key", np.uint8, (48,)), ("word", np.uint64)])
 """`struct pin_record` of core/abi.h: the bytes of a `struct session_key`, and the pin word (core/pin.h)."""
+
+PIN = abi.dtype("pin")
+Pins = npt.NDArray[np.void]
+"""One-dimensional, of dtype `PIN`: `struct pin`."""
 
 MAGIC = b"CATPINS\0"
 _HEADER = struct.Struct("=8s4I")
@@ -85,6 +90,33 @@ def small_keys(records: PinRecords) -> tuple[npt.NDArray[np.bool_], npt.NDArray[
     tags = numbers[:, 0] | numbers[:, 1] << 12 | numbers[:, 2] << 24
     small[:, 12:] = tags.reshape(-1, 1).view(np.uint8)
     return fits, small
+
+
+def full_keys(keys: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Keys of 48 bytes, from rows of such, or of a `struct ipv4_key`."""
+    if keys.shape[1] == RECORD["key"].shape[0]:
+        return keys
+    raw = np.ascontiguousarray(keys).tobytes()
+    full: npt.NDArray[np.uint8] = of_small(raw, bytes(8 * len(keys)))["key"]
+    return full
+
+
+def hashes(keys: npt.NDArray[np.uint8]) -> Words:
+    """`hash_key` of core/key.h, of keys of 48 bytes."""
+    value = np.full(len(keys), HASH_SEED, dtype=np.uint64)
+    for word in np.ascontiguousarray(keys).view(np.uint32).T:
+        value = (value ^ word) * np.uint64(HASH_MULTIPLIER)
+        value ^= value >> np.uint64(32)
+    return value
+
+
+def copied(words: Words, now_ms: int, epoch: int) -> Pins:
+    """Pins of sessions that were copied from the peer: what they carried before is not known."""
+    pins = np.zeros(len(words), dtype=PIN)
+    pins["word"], origin = words, pins["origin"]
+    origin["at_ms"], origin["epoch"] = now_ms & 0xFFFFFFFF, epoch
+    origin["cause"], origin["other"] = abi.CAUSES.index("copied"), abi.NO_SLOT
+    return pins
 
 
 def seen_since(records: PinRecords, since_ms: int) -> PinRecords:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Path, Query, Request
+from fastapi import Depends, FastAPI, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from catenary import pcap, wire
+from catenary import pcap, wire, wire_sessions
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable, Unsupported
 from catenary.explanations import CapturePackets, CaptureSeconds, SessionForecast
+from catenary.pages import LINK, link
 from catenary.problems import problems
 from catenary.service import create_app
 from catenary.session import SessionKey
 from catenary.tags import TagPair
 from lb_adapter.capture import Limits
+from lb_adapter.listing import SessionQuery
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave
 
@@ -103,11 +105,49 @@ def build(daemon: Master | Slave, token: str | None) -> FastAPI:
         made = daemon.capture(TagPair.parse(pair), wanted, Limits(seconds, packets))
         return StreamingResponse(made.stream(), media_type=pcap.MEDIA_TYPE)
 
+    _add_sessions(app, daemon)
     if isinstance(daemon, Master):
         _add_master(app, daemon)
     else:
         _add_slave(app, daemon)
     return app
+
+
+def _add_sessions(app: FastAPI, daemon: Master | Slave) -> None:
+    @app.get("/v1/sessions", tags=["sessions"], responses={200: {"headers": LINK}})
+    def list_sessions(
+        request: Request, response: Response, query: Annotated[SessionQuery, Depends(_query)]
+    ) -> list[wire_sessions.SessionEntry]:
+        """Live sessions, or those that ended lately, the largest first of what they are sorted by.
+
+        There may be more if there is a Link to the next page.
+        """
+        entries, after = daemon.sessions(query)
+        if after is not None:
+            link(request, response, after)
+        return entries
+
+    @app.get("/v1/session", tags=["sessions"], responses=problems(NotFound, Conflict))
+    def show_session(key: wire.SessionText) -> wire_sessions.SessionEntry:
+        """Show one session: its chain, how it got that, and what it carried.
+
+        Of a key that has none, the last that ended.
+        """
+        return daemon.session(key)
+
+
+def _query(
+    tags: Annotated[str | None, Query(description="a tag pair, FORWARD-REVERSE", examples=["2-3"])] = None,
+    state: wire_sessions.SessionState | None = None,
+    older: Annotated[float, Query(ge=0, le=1e6, description="placed so many seconds ago or more")] = 0.0,
+    idle: Annotated[float, Query(ge=0, le=1e6, description="seconds without a packet")] = 0.0,
+    sort: wire_sessions.SessionSort = "age",
+    ended: Annotated[bool, Query(description="those that ended, in place of live ones")] = False,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    after: Annotated[str | None, Query(description="where the page before ended", max_length=100)] = None,
+) -> SessionQuery:
+    pair = None if tags is None else TagPair.parse(tags)
+    return SessionQuery(pair, state, older, idle, sort, ended, limit, after)
 
 
 def _add_master(app: FastAPI, master: Master) -> None:
@@ -135,10 +175,13 @@ def _add_master(app: FastAPI, master: Master) -> None:
         """
         return master.end_sessions(TagPair.parse(tags), request.then)
 
-    @app.get("/v1/session", tags=["sessions"], responses=problems(NotFound, Conflict))
-    def show_session(key: wire.SessionText) -> wire.SessionView:
-        """Show one session and its chain."""
-        return master.session(key)
+    @app.get("/v1/lives", tags=["sessions"])
+    def show_lives() -> wire_sessions.LifeTable:
+        """How long sessions live, and how old those are that are alive.
+
+        From it follows how long a chain would cool down.
+        """
+        return master.lives()
 
     @app.get("/v1/session/forecast", tags=["sessions"], responses=problems(Conflict))
     def forecast_session(key: wire.SessionText) -> SessionForecast:

@@ -10,16 +10,17 @@ import math
 import threading
 from abc import abstractmethod
 
-from catenary import wire
+from catenary import wire, wire_sessions
 from catenary.chain import PairState
 from catenary.errors import Conflict, NotFound
 from catenary.session import SessionKey
 from catenary.tags import TagPair
-from lb_adapter import balancer
+from lb_adapter import balancer, lives
 from lb_adapter.balancer import ChainTable
 from lb_adapter.core.setup import Order
-from lb_adapter.daemon import STATES, Daemon, log
+from lb_adapter.daemon import Daemon, log
 from lb_adapter.dataplane.base import Load, Swept, Traffic
+from lb_adapter.selecting import STATES
 
 TCP = 6
 
@@ -94,11 +95,11 @@ class Sessions(Daemon):
             moved=counted.moved,
         )
 
-    def session(self, text: str) -> wire.SessionView:
-        """A session and its chain; `NotFound` if there is no pin in force."""
-        key = self.single(text)
-        self._walk()  # which takes away what has expired
-        return self._view(key)
+    def lives(self) -> wire_sessions.LifeTable:
+        """How long sessions live, and who is alive."""
+        look = self._judging()
+        pairs = {(pair.slot, pair.generation): pair.tags for pair in self.table.pairs}
+        return lives.table(self._plane.sessions(), self._plane.ended(), look, pairs)
 
     def end_session(self, request: wire.SessionOrder) -> wire.SessionView:
         """Reset a TCP connection, or move a session to the least loaded other chain. May be repeated."""
@@ -128,14 +129,6 @@ class Sessions(Daemon):
             raise Conflict(
                 f"segment {self._segment!r} has chains that rewrite: a session can't go on in another: {fix}"
             )
-
-    def single(self, text: str) -> SessionKey:
-        """The key of one session; `Conflict` in a segment that keeps several together."""
-        if self._config.affinity != "session":
-            raise Conflict(
-                f"this segment keeps sessions together by {self._config.affinity}: it has no single one"
-            )
-        return SessionKey.parse(text)
 
     def _view(self, key: SessionKey) -> wire.SessionView:
         with self._lock:

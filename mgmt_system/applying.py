@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from catenary import wire
 from catenary.chain import ChainState
@@ -12,7 +12,7 @@ from catenary.config import ServiceConfig, ServiceEntry
 from catenary.document import Fault, told
 from catenary.errors import CatenaryError, Conflict, Unavailable
 from catenary.plans import ConfigView, PlanFault, PlanView, ServiceView
-from mgmt_system import costs, planning
+from mgmt_system import planning
 from mgmt_system.admission import Deadline, both_or_none
 from mgmt_system.costs import Costs
 from mgmt_system.crash import CrashPoint
@@ -23,6 +23,7 @@ from mgmt_system.journal import Event
 from mgmt_system.manager import ATTEMPTS, Manager
 from mgmt_system.peers import CONTROLLER, Peers
 from mgmt_system.planning import Decision, Terms
+from mgmt_system.predictions import Predictions
 from mgmt_system.reconcile import REFUSALS
 from mgmt_system.records import SELF, Author, ChainRecord, Goal, OperationRecord, Then
 from mgmt_system.status import StatusPage
@@ -73,6 +74,7 @@ class Applying:
         self._peers = peers
         self._network = network
         self._crash_point = crash_point
+        self._predictions = Predictions(peers, network)
 
     def view(self) -> ConfigView:
         """The document that says what is, tags included."""
@@ -88,9 +90,9 @@ class Applying:
         decision = self._decide(wanted, snapshot, options, "op-planned")
         faults = decision.faults or self._unreachable(wanted, decision)
         view = self._view(snapshot)
-        now = self._manager.now()
-        loads = {chain.name: costs.load(chain, now) for chain in self.status().chains}
-        estimate = Costs(self._network.config, loads, options.deadline)
+        sessions = {chain.name: chain.sessions for chain in self.status().chains}
+        going = [record for record in decision.records if record.goal is Goal.ABSENT]
+        estimate = Costs(sessions, self._predictions.prospects(going), options.deadline)
         return PlanView(
             revision=view.revision,
             token=_token(view.revision, wanted, decision, options),
@@ -121,6 +123,8 @@ class Applying:
                 unchanged(condition.match, revision, "the configuration")
                 _check_token(condition.token, _token(revision, wanted, decision, options))
                 self._check_faults(wanted, decision, planned=condition.token is not None)
+                predicted = [self._predictions.predicted(snapshot.chains, it) for it in decision.records]
+                decision = replace(decision, records=predicted)
                 names = tuple(record.name for record in decision.records)
                 now = self._manager.now()
                 operation = OperationRecord(operation_id, "apply", "", "running", now, author, chains=names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
-from urllib.parse import unquote, urlencode
+from urllib.parse import unquote
 
 from fastapi import Depends, Header, Query, Request, Response
 
@@ -18,6 +18,7 @@ from catenary.errors import (
     PreconditionFailed,
     Unavailable,
 )
+from catenary.pages import link
 from catenary.problems import problems
 from mgmt_system.etags import Match, etag, expected
 from mgmt_system.records import Author
@@ -58,7 +59,6 @@ def _match(
 
 
 ETAG = {"ETag": {"description": "of what is shown, for `If-Match`", "schema": {"type": "string"}}}
-LINK = {"Link": {"description": "the next page, if there is more", "schema": {"type": "string"}}}
 _LOCATION = {"Location": {"description": "where the operation is polled", "schema": {"type": "string"}}}
 CHANGES = problems(NotFound, Conflict, PreconditionFailed, Unavailable, InsufficientStorage)
 ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"headers": _LOCATION}, **CHANGES}
@@ -95,9 +95,3 @@ def page(
         return items
     link(request, response, place(items[limit - 1]))
     return items[:limit]
-
-
-def link(request: Request, response: Response, after: str) -> None:
-    """Tell where the next page is (RFC 8288)."""
-    query = {**request.query_params, "after": after}
-    response.headers["Link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'

@@ -22,7 +22,7 @@ from mgmt_system.dashboard_cli import dashboard
 from mgmt_system.explain_cli import explain
 from mgmt_system.history_cli import history
 from mgmt_system.options import IfMatch, Json, NoWait, Timeout, Why
-from mgmt_system.session_cli import session_app
+from mgmt_system.session_cli import session_app, sessions
 from mgmt_system.top_cli import top
 
 M = TypeVar("M", bound=BaseModel)
@@ -42,6 +42,7 @@ app.command("explain")(explain)
 app.command("capture")(capture)
 app.command("top")(top)
 app.command("dashboard")(dashboard)
+app.command("sessions")(sessions)
 
 
 @chain_app.command("add")

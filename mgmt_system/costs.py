@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from catenary import wire
-from catenary.config import ServiceConfig
 from catenary.plans import CoolDown, SegmentPlan, ShareShift
-from mgmt_system.forecast import Load, cut, forecast
+from mgmt_system.predictions import Prospect
 from mgmt_system.records import ChainRecord, Goal
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What the estimate is made from: what is in force, loads of chains (None: unknown), deadline in s."""
+    """What the estimate is made from: live sessions of chains (None: unknown), what is known of the sessions
+    of chains that may go, deadline in s."""
 
-    config: ServiceConfig
-    loads: Mapping[str, Load | None]
+    sessions: Mapping[str, int | None]
+    prospects: Mapping[str, Prospect]
     deadline: float | None = None
 
     def segments(self, before: Sequence[ChainRecord], changed: Collection[ChainRecord]) -> list[SegmentPlan]:
@@ -47,23 +46,22 @@ class Costs:
 
     def _sessions(self, names: Sequence[str]) -> int | None:
         """All live sessions of these chains; None unless all are known."""
-        loads = [self.loads.get(name) for name in names]
-        known = [load.sessions for load in loads if load is not None]
-        return sum(known) if len(known) == len(loads) else None
+        counts = [self.sessions.get(name) for name in names]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
 
     def _cooling(self, record: ChainRecord) -> CoolDown:
-        load = self.loads.get(record.name)
-        if load is None:
-            return CoolDown(chain=record.name, sessions=None)
-        timeouts = self.config.segments[record.segment].timeouts.timeouts()
-        found = forecast(load, timeouts)
+        sessions, prospect = self.sessions.get(record.name), self.prospects.get(record.name)
+        if prospect is None:
+            return CoolDown(chain=record.name, sessions=sessions)
+        found = prospect.forecast()
         return CoolDown(
             chain=record.name,
-            sessions=load.sessions,
+            sessions=sessions,
             earliest=found.earliest,
             p50=found.p50,
             p95=found.p95,
-            cut=None if self.deadline is None else cut(load, self.deadline),
+            cut=None if self.deadline is None else prospect.cut(self.deadline),
         )
 
 
@@ -72,12 +70,3 @@ def _shares(records: Sequence[ChainRecord]) -> dict[str, float]:
     present = [record for record in records if record.goal is Goal.PRESENT and not record.chain.bypass]
     total = sum(record.chain.weight for record in present)
     return {record.name: record.chain.weight / total if total else 0.0 for record in present}
-
-
-def load(chain: wire.ChainStatus, now: float) -> Load | None:
-    """What statistics say of a chain, which count new sessions since it began; None: its master is silent."""
-    if chain.sessions is None:
-        return None
-    age = now - chain.changed
-    fresh = chain.state == "active" and chain.new_sessions and age > 0
-    return Load(chain.sessions, chain.new_sessions / age if fresh and chain.new_sessions else None)

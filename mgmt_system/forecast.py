@@ -1,71 +1,208 @@
-"""How long a removed chain will cool down, from what is known of its sessions. Pure.
+"""How long a removed chain will cool down, from who is alive and how long sessions of its segment live. Pure.
 
-Sessions come and go as in a steady state: a session that is found alive has as much before it as behind it,
-on the average, so the mean age of those found is the mean of what is left to them. Without ages it is what
-Little's law says, live sessions over new ones a second. What is left is taken as exponential, and a chain of
-n sessions is over when the last of them is.
+The model. A removed chain gets no new session, so it is over when the last of its pins is, and 2 D of proof
+later it is drained. A session is open until it closes (TCP), or was silent for T of its state; a pin that
+closed is held for T of a closing one. So three kinds of live sessions are told apart:
+
+- closing: its pin goes T after closing began, which was `idle` ago: certain.
+- other TCP: it leaves its open life at some age, by the life table, and mostly closes then: T more.
+- all else: it leaves by silence alone, and not before T - `idle`. From there on by the life table, too.
+
+The life table says which share of the sessions that reach an age bin leave in it; in the bin they leave
+evenly. Where few were ever seen so old, the rate of the octave before is carried on, falling with the root of
+the age: between an exponential tail and a heavy one. Before enough sessions have left at all, they are taken
+to have as much before them as behind them, as in a steady state, and to end at random.
+
+Sessions are independent: a chain is over by t with the product of what each of its sessions is over with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, log
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from catenary.session import Timeouts
+from catenary.wire_sessions import ChainLives, Leaving, LifeTable
 
-
-@dataclass(frozen=True)
-class Load:
-    """What is known of a chain: live sessions, new ones a second, ages and idle gaps of some of them (s)."""
-
-    sessions: int
-    arrivals: float | None = None
-    ages: Sequence[float] = ()
-    idle: Sequence[float] = ()
-
-    @property
-    def mean_left(self) -> float | None:
-        """Seconds that a live session goes on for, on the average; None if nothing says so."""
-        if self.ages:
-            return sum(self.ages) / len(self.ages)
-        return self.sessions / self.arrivals if self.arrivals else None
+Floats = npt.NDArray[np.float64]
+ENOUGH = 5.0
+"""Sessions that must have been at risk, or must have left, before their share counts by itself."""
+OCTAVE = 4
+"""Bins of a life table in which the age doubles."""
+SURELY = 1 - 1e-9
+_TCP = ("opening", "established", "reopening")
+_HALVINGS = 60
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Seconds from the removal to the end of the cool-down; None is unknown."""
+    """Seconds from the removal to the end of the cool-down. `earliest`: if no session says another word."""
 
     earliest: float
-    p50: float | None
-    p95: float | None
+    p50: float
+    p95: float
 
 
-def forecast(load: Load, timeouts: Timeouts) -> Forecast:
-    """The cool-down of a chain that takes no new session from now on."""
-    proof = 2 * timeouts.transit
-    if not load.sessions:
-        return Forecast(proof, proof, proof)
-    shortest = timeouts.tcp_closing + timeouts.lease + timeouts.transit
-    silent = max((shortest - idle for idle in load.idle), default=shortest)
-    earliest = max(0.0, silent) + proof
-    mean = load.mean_left
-    if mean is None:
-        return Forecast(earliest, None, None)
-    p50, p95 = (max(earliest, _last_of(load.sessions, mean, q) + proof) for q in (0.5, 0.95))
-    return Forecast(earliest, p50, p95)
+@dataclass(frozen=True)
+class Survival:
+    """For how long sessions of one kind stay open.
+
+    `shares` of those that reach an age bin leave in it; `closes`: the share of these, and of those that leave
+    later, that closes.
+    """
+
+    edges: Floats
+    shares: Floats
+    closes: Floats
+
+    @classmethod
+    def of(cls, leaving: Leaving, edges: Sequence[float], mean_age: float) -> Survival:
+        """`mean_age` is that of the live ones, for want of any that left."""
+        ages, risk = np.array(edges), np.array(leaving.risk)
+        closed, gone = np.array(leaving.closed), np.array(leaving.closed) + np.array(leaving.expired)
+        widths = np.diff(ages)
+        left = gone.sum()
+        mean = float((risk * widths).sum() / left) if left >= ENOUGH else max(mean_age, float(ages[1]))
+        shares = np.zeros(len(widths))
+        rate, since = 1 / mean, 0.0
+        for k, width in enumerate(widths):
+            near = slice(max(0, k - OCTAVE), k)
+            if left >= ENOUGH and risk[near].sum() >= ENOUGH:
+                rate, since = gone[near].sum() / (risk[near] * widths[near]).sum(), float(ages[k])
+            # Between a rate that stays (exponential) and one that falls with the age (power law).
+            likely = 1 - np.exp(-rate * width * (np.sqrt(since / ages[k]) if since else 1.0))
+            shares[k] = (gone[k] + likely) / (risk[k] + 1) if left >= ENOUGH else likely
+        later = np.cumsum(gone[::-1])[::-1]
+        closing = np.cumsum(closed[::-1])[::-1]
+        overall = closed.sum() / left if left else 1.0
+        closes = np.where(later > 0, closing / np.maximum(later, 1), overall)
+        return cls(ages, np.clip(shares, 0.0, SURELY), closes)
+
+    def log(self, ages: Floats) -> Floats:
+        """Log of the share that is open still at these ages."""
+        sums = np.concatenate([[0.0], np.cumsum(np.log1p(-self.shares))])
+        bins = np.clip(np.searchsorted(self.edges, ages, side="right") - 1, 0, len(self.shares) - 1)
+        inside = (ages - self.edges[bins]) / np.diff(self.edges)[bins]  # beyond 1 in the last bin
+        evenly = np.log1p(-self.shares[bins] * np.clip(inside, 0.0, 1.0))
+        result: Floats = sums[bins] + evenly
+        return result
+
+    def gone(self, ages: Floats, after: Any) -> Floats:
+        """The probability that who is open at these ages has left `after` seconds later."""
+        result: Floats = np.where(
+            np.asarray(after) > 0, -np.expm1(self.log(ages + np.maximum(after, 0.0)) - self.log(ages)), 0.0
+        )
+        return result
 
 
-def _last_of(sessions: int, mean: float, probability: float) -> float:
-    """When the last of so many has ended with this probability: the quantile of their maximum."""
-    return -mean * log(1 - probability ** (1 / sessions))
+class Outlook:
+    """What a segment's life table says of its chains."""
+
+    def __init__(self, table: LifeTable, timeouts: Timeouts) -> None:
+        self._ages, self._idles = np.array(table.ages), np.array(table.idles)
+        self._timeouts = timeouts
+        cells = [
+            cell for pair in table.pairs for cell in pair.cells if cell.state not in ("closing", "reset")
+        ]
+        tcp = [cell for cell in cells if cell.state in _TCP]
+        rest = [cell for cell in cells if cell.state not in _TCP]
+        self._tcp = Survival.of(table.tcp, table.ages, self._mean_age(tcp))
+        self._rest = Survival.of(table.rest, table.ages, self._mean_age(rest))
+        self._linger = timeouts.hold("closing")
+
+    def _mean_age(self, cells: Sequence[Any]) -> float:
+        count = sum(cell.sessions for cell in cells)
+        return (
+            sum(cell.sessions * self._middle(self._ages, cell.age) for cell in cells) / count
+            if count
+            else 0.0
+        )
+
+    @staticmethod
+    def _middle(edges: Floats, number: int) -> float:
+        return float(edges[number] + edges[min(number + 1, len(edges) - 1)]) / 2
+
+    def forecast(self, chain: ChainLives) -> Forecast:
+        """The cool-down of a chain that takes no new session from now on."""
+        proof = 2 * self._timeouts.transit
+        crowd = _Crowd.of(chain, self)
+        earliest = max((self._surely(cell) for cell in chain.cells), default=0.0)
+        p50, p95 = (max(earliest, crowd.quantile(share)) + proof for share in (0.5, 0.95))
+        return Forecast(earliest + proof, p50, p95)
+
+    def cut(self, chain: ChainLives, deadline: float) -> float:
+        """Sessions that are expected to be held still after `deadline` seconds."""
+        return _Crowd.of(chain, self).held(deadline)
+
+    def _surely(self, cell: Any) -> float:
+        """How long a pin of this cell is held at least: TCP may close at once."""
+        left = self._timeouts.hold(cell.state) - float(self._idles[min(cell.idle + 1, len(self._idles) - 1)])
+        return max(0.0, min(left, self._linger) if cell.state in _TCP else left)
 
 
-def cut(load: Load, deadline: float) -> float | None:
-    """Sessions that are expected to be alive still after `deadline` seconds; None is unknown."""
-    if not load.sessions or deadline <= 0:
-        return float(load.sessions)
-    mean = load.mean_left
-    if mean is None:
-        return None
-    return load.sessions * exp(-deadline / mean) if mean else 0.0
+@dataclass(frozen=True)
+class _Crowd:
+    """The sessions of one chain: how many of each sort, and for how long each sort is held."""
+
+    outlook: Outlook
+    tcp: Floats
+    """Rows of (sessions, age)."""
+    rest: Floats
+    """Rows of (sessions, age at which it may leave, seconds until then)."""
+    closing: Floats
+    """Rows of (sessions, seconds left at least, at most)."""
+
+    @classmethod
+    def of(cls, chain: ChainLives, outlook: Outlook) -> _Crowd:
+        tcp: list[tuple[float, ...]] = []
+        rest: list[tuple[float, ...]] = []
+        closing: list[tuple[float, ...]] = []
+        for cell in chain.cells:
+            age, idle = outlook._middle(outlook._ages, cell.age), outlook._middle(outlook._idles, cell.idle)
+            left = max(0.0, outlook._timeouts.hold(cell.state) - idle)
+            if cell.state in _TCP:
+                tcp.append((cell.sessions, age))
+            elif cell.state == "closing":
+                spread = idle - float(outlook._idles[cell.idle])
+                closing.append((cell.sessions, max(0.0, left - spread), left + spread))
+            else:
+                rest.append((cell.sessions, age + left, left))
+        return cls(outlook, _rows(tcp, 2), _rows(rest, 3), _rows(closing, 3))
+
+    def over(self, t: float) -> tuple[Floats, Floats]:
+        """The sessions of each sort, and the probability that one of it is over after t seconds."""
+        tcp, rest = self.outlook._tcp, self.outlook._rest
+        counts, ages = self.tcp.T
+        bins = np.clip(np.searchsorted(tcp.edges, ages, side="right") - 1, 0, len(tcp.closes) - 1)
+        closes = tcp.closes[bins]
+        by_tcp = (1 - closes) * tcp.gone(ages, t) + closes * tcp.gone(ages, t - self.outlook._linger)
+        others, at, waits = self.rest.T
+        ending, least, most = self.closing.T
+        by_rest = rest.gone(at, t - waits)
+        by_closing = np.clip((t - least) / np.maximum(most - least, 1e-9), 0.0, 1.0)
+        return np.concatenate([counts, others, ending]), np.concatenate([by_tcp, by_rest, by_closing])
+
+    def held(self, t: float) -> float:
+        counts, over = self.over(t)
+        return float((counts * (1 - over)).sum())
+
+    def quantile(self, probability: float) -> float:
+        """When all are over with this probability, in seconds."""
+        least, most = 0.0, float(self.outlook._ages[-1])
+        if not self.held(0.0):
+            return 0.0
+        for _ in range(_HALVINGS):
+            middle = (least + most) / 2
+            counts, over = self.over(middle)
+            with np.errstate(divide="ignore"):
+                done = np.exp((counts * np.log(over)).sum()) >= probability
+            least, most = (least, middle) if done else (middle, most)
+        return most
+
+
+def _rows(rows: Sequence[tuple[float, ...]], width: int) -> Floats:
+    return np.array(rows, dtype=np.float64).reshape(-1, width)

@@ -26,6 +26,7 @@ from mgmt_system.engine import Engine
 from mgmt_system.etags import Match, unchanged
 from mgmt_system.journal import Event, Kind
 from mgmt_system.peers import CONTROLLER, Peers
+from mgmt_system.predictions import Predictions
 from mgmt_system.records import SELF, Author, ChainRecord, OperationRecord, Then
 from mgmt_system.store.ledger import Ledger
 from mgmt_system.store.snapshot import Snapshot, Stored, StoredChain
@@ -61,6 +62,7 @@ class Manager:
         self._ledger = ledger
         self._engine = engine
         self._peers = peers
+        self._predictions = Predictions(peers, network)
         self._config = network
         self._crash_point = crash_point
         self.now = clock
@@ -115,6 +117,7 @@ class Manager:
             before = _find(name, snapshot, match)
             end = admission.Deadline(now, now + deadline, then) if deadline is not None and then else None
             record = admission.dismiss(name, snapshot.chains, operation_id, force=force, deadline=end)
+            record = self._predictions.predicted(snapshot.chains, record)
             if then == "rebalance" and self._config.segments[record.segment].rewrites:
                 raise Conflict(f"chain {name!r} is in {admission.no_refuge(record.segment)}")
             removal = OperationRecord(operation_id, "remove", name, "running", now, author)

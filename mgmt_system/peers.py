@@ -6,16 +6,15 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from catenary import wire
+from catenary import wire, wire_sessions
 from catenary.client import BalancerClient, ControllerClient
 from catenary.config import NetworkConfig
 from catenary.errors import NotFound
 from catenary.explanations import ChainHops, SessionForecast
 from catenary.tags import TagPair
 from catenary.token import read_token
-from catenary.wire_sessions import SessionEntry
 from mgmt_system.current import Current
 
 CONTROLLER = "controller"
@@ -46,7 +45,9 @@ class Balancer(Protocol):
     def stats(self) -> wire.BalancerStats: ...
     def rebalance(self, request: wire.Rebalance) -> wire.Rebalanced: ...
     def end_sessions(self, pair: TagPair, request: wire.Ending) -> wire.PairEnded: ...
-    def session(self, key: str) -> SessionEntry: ...
+    def session(self, key: str) -> wire_sessions.SessionEntry: ...
+    def list_sessions(self, **wanted: Any) -> list[wire_sessions.SessionEntry]: ...
+    def lives(self) -> wire_sessions.LifeTable: ...
     def capture(
         self, pair: TagPair, *, key: str | None, seconds: float, packets: int
     ) -> AsyncIterator[bytes]: ...

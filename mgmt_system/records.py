@@ -46,7 +46,8 @@ class ChainRecord:
     says why it failed. `operation` is the ID of the operation that runs on it, if any. `created` and
     `changed` are seconds since the epoch; `changed` moves with `state` only. `uncordoned` is the weight that
     a cordoned chain gets back. From `deadline` on, in the same seconds, the sessions that hold up its removal
-    are ended as `then` says; `reset` and `moved` count them.
+    are ended as `then` says; `reset` and `moved` count them. `p50` and `p95` are what was predicted of its
+    cool-down when its removal was accepted: with that probability it takes so many seconds at most.
     """
 
     id: str
@@ -63,6 +64,8 @@ class ChainRecord:
     then: Then | None = None
     reset: int = 0
     moved: int = 0
+    p50: float | None = None
+    p95: float | None = None
 
     @property
     def name(self) -> str:
@@ -107,7 +110,9 @@ class ChainRecord:
         if state is self.state:
             return self
         after = replace(self, state=state, changed=now)
-        return replace(after, deadline=None, then=None) if state is ChainState.ACTIVE else after
+        if state is not ChainState.ACTIVE:
+            return after
+        return replace(after, deadline=None, then=None, p50=None, p95=None)
 
     def due(self, now: float) -> bool:
         """Has the deadline of its removal come?"""

@@ -10,18 +10,18 @@ from fastapi import FastAPI, Path, Query, Request, Response
 
 from catenary import wire
 from catenary.errors import Conflict, NotFound, Unavailable
+from catenary.pages import LINK, link
 from catenary.problems import problems
 from catenary.service import create_app
+from catenary.wire_sessions import SegmentSession
 from mgmt_system.calls import (
     ACCEPTED,
     CHANGES,
     ETAG,
-    LINK,
     After,
     By,
     IfMatch,
     Limit,
-    link,
     page,
     place,
     tag,
@@ -32,6 +32,7 @@ from mgmt_system.explain_rest import add_explain_route
 from mgmt_system.history import Filter
 from mgmt_system.manager import Manager
 from mgmt_system.service import Running
+from mgmt_system.session_rest import add_session_list
 from mgmt_system.store.snapshot import Stored
 from mgmt_system.traffic_rest import add_traffic_routes
 from mgmt_system.views import ChainViews, entry_view
@@ -178,9 +179,14 @@ def _add_reading_routes(app: FastAPI, running: Running) -> None:
         return running.status.gather(manager.chains())
 
     @app.get("/v1/session", tags=["sessions"], responses=_ASKED)
-    def show_session(key: wire.SessionText, segment: SegmentName = None) -> wire.SessionStatus:
-        """Show one session and the chain that carries it."""
+    def show_session(key: wire.SessionText, segment: SegmentName = None) -> SegmentSession:
+        """Show one session: the chain that carries it, how it got that, and what it carried.
+
+        Of a key that has none, the last that ended.
+        """
         return running.sessions.show(key, segment)
+
+    add_session_list(app, running.sessions)
 
     @app.get("/v1/health", tags=["status"])
     def health() -> wire.ManagementHealth:

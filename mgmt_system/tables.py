@@ -70,7 +70,7 @@ def what(item: wire.HistoryEntry) -> str:
     return ", ".join([" ".join([item.kind, *subject]), *told, *([item.text] if item.text else []), by])
 
 
-_UNTOLD = ("id", "name", "segment", "created", "changed", "operation", "reset", "moved")
+_UNTOLD = ("id", "name", "segment", "created", "changed", "operation", "reset", "moved", "p50", "p95")
 """Fields of a chain's record that an entry says otherwise, or that only machines need."""
 
 
@@ -98,7 +98,7 @@ def _word(value: object) -> str:
     return str(value)
 
 
-def session(item: wire.SessionStatus) -> RenderableType:
+def ended_session(item: wire.SessionStatus) -> RenderableType:
     rows = table("session", "state", "segment", "chain", "tags")
     tags = f"{item.tags.forward},{item.tags.reverse}" if item.tags else None
     rows.add_row(cell(item.key), item.state, item.segment, cell(item.chain), cell(tags))

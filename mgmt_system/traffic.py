@@ -12,7 +12,6 @@ from catenary.chain import ChainState
 from catenary.session import Timeouts
 from catenary.tags import TagPair
 from catenary.traffic import ChainTraffic, CoolDownProgress, SegmentTraffic, TrafficSample
-from mgmt_system.forecast import Load, forecast
 
 ENDED_SHOWN = 60.0
 """Seconds for which a cool-down that is over is told with the others."""
@@ -35,7 +34,7 @@ class Sampler:
 
     def __init__(self) -> None:
         self._heard: dict[str, Heard] = {}
-        self._active: dict[str, Load] = {}
+        self._active: dict[str, int] = {}
         self._cooling: dict[str, CoolDownProgress] = {}
 
     def sample(
@@ -65,19 +64,15 @@ class Sampler:
                 share = now.sessions / totals[name] if totals[name] else None
                 row = row.model_copy(update={"sessions": now.sessions, "share": share, **rates})
             rows.append(row)
-            self._follow(at, chain, now, timeouts[name])
+            self._follow(chain, now)
         self._forget(at, {chain.name: chain.state for chain in chains})
         self._heard.update(heard)
         segments = [_segment(name, heard.get(name)) for name in timeouts]
         return TrafficSample(at=at, segments=segments, chains=rows, cooling=list(self._cooling.values()))
 
-    def _follow(
-        self, at: float, chain: wire.ChainView, now: wire.PairStats | None, timeouts: Timeouts
-    ) -> None:
+    def _follow(self, chain: wire.ChainView, now: wire.PairStats | None) -> None:
         if chain.state is ChainState.ACTIVE and now is not None:
-            age = at - chain.changed
-            arrivals = now.new_sessions / age if now.new_sessions and age > 0 else None
-            self._active[chain.name] = Load(now.sessions, arrivals)
+            self._active[chain.name] = now.sessions
         if chain.state is not ChainState.COOLING:
             return
         left = now.sessions if now is not None else None
@@ -86,22 +81,19 @@ class Sampler:
             if left is not None:
                 self._cooling[chain.name] = known.model_copy(update={"left": left})
             return
-        load = self._active.get(chain.name)
-        found = forecast(load, timeouts) if load else None
         self._cooling[chain.name] = CoolDownProgress(
             chain=chain.name,
             segment=chain.segment,
             began=chain.changed,
-            sessions=load.sessions if load else left,
+            sessions=self._active.get(chain.name, left),
             left=left,
-            earliest=found.earliest if found else None,
-            p50=found.p50 if found else None,
-            p95=found.p95 if found else None,
+            p50=chain.p50,
+            p95=chain.p95,
         )
 
     def _forget(self, at: float, states: Mapping[str, ChainState]) -> None:
         """A cool-down that is over stays for a while; what is known of chains that are gone does not."""
-        self._active = {name: load for name, load in self._active.items() if name in states}
+        self._active = {name: sessions for name, sessions in self._active.items() if name in states}
         for name, known in list(self._cooling.items()):
             if known.ended is None and states.get(name) is not ChainState.COOLING:
                 self._cooling[name] = known.model_copy(update={"ended": at - known.began, "left": 0})

@@ -30,6 +30,8 @@ def chain_view(stored: StoredChain, reason: str | None) -> wire.ChainView:
         then=record.then,
         reset=record.reset,
         moved=record.moved,
+        p50=record.p50,
+        p95=record.p95,
     )
 
 

@@ -55,7 +55,9 @@ class ChainView(Model):
     `revision` is its ETag, without the quotes; a chain of a past moment has none.
 
     A `cordoned` chain has weight 0 until it is uncordoned. While it cools down it may have a `deadline`, and
-    `then` what becomes of the sessions that are left; `reset` and `moved` count them.
+    `then` what becomes of the sessions that are left; `reset` and `moved` count them. `p50` and `p95` are
+    what was predicted when its removal was accepted: with that probability it cools down for so many seconds
+    at most. The cool-down begins at `changed`.
     """
 
     name: Name
@@ -73,6 +75,8 @@ class ChainView(Model):
     then: Then | None = None
     reset: int = 0
     moved: int = 0
+    p50: float | None = None
+    p95: float | None = None
 
 
 class OperationView(Model):

@@ -23,7 +23,7 @@ from experiments.bench.pair import pair
 from experiments.bench.paths import blast
 from experiments.bench.plan import Plan, Result, Say, figure
 from experiments.summary import Claim, Figure
-from lb_adapter import abi
+from lb_adapter import abi, records
 from lb_adapter.balancer import ChainTable, Pair
 from lb_adapter.dataplane.ebpf import EbpfDataPlane
 from topologies.patience import PATIENCE_S
@@ -188,7 +188,7 @@ def _place_while_swapping(plane: EbpfDataPlane, tables: Sequence[libbpf.Map], ke
 def _placements(plane: EbpfDataPlane) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The slot of every pin, and (pins x 2) what the tables A and B alone would have answered."""
     rows = [
-        (np.frombuffer(keys, np.uint32).reshape(-1, 4), np.frombuffer(values, np.uint64))
+        (np.frombuffer(keys, np.uint32).reshape(-1, 4), np.frombuffer(values, records.PIN)["word"])
         for keys, values in plane.object.map("pins4").batches()
     ]
     small = np.concatenate([keys for keys, _ in rows])

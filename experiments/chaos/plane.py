@@ -7,6 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from catenary.chain import PairState
 from catenary.session import SessionKey
 from catenary.tags import TagPair
@@ -16,7 +18,8 @@ from lb_adapter.core.oracle_pin import Pin, State, Times, leased
 from lb_adapter.core.oracle_splice import Splice
 from lb_adapter.core.setup import Order, Setup, Slot
 from lb_adapter.core.splices import entries_of
-from lb_adapter.dataplane.base import Load, SpliceConfig, Swept, TakeOver, Traffic
+from lb_adapter.dataplane import ring
+from lb_adapter.dataplane.base import Batch, Load, SpliceConfig, Swept, TakeOver, Traffic
 from lb_adapter.records import PinRecords
 
 SIZE = 509
@@ -163,6 +166,13 @@ class OraclePlane:
         words = b"".join(struct.pack("=Q", pin.word()) for pin in pins.values())
         batch = records.of(b"".join(pins), words)
         yield batch if since_ms is None else records.seen_since(batch, since_ms)
+
+    def sessions(self, key: SessionKey | None = None) -> Iterator[Batch]:
+        for pins in self.export(None):
+            yield Batch(pins["key"], records.copied(pins["word"], self._clock(), 0))
+
+    def ended(self) -> ring.Rows:
+        return np.zeros(0, dtype=ring.ROW)
 
     def insert(self, pins: PinRecords) -> int:
         assert self.splice is not None

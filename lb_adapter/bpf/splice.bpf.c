@@ -81,8 +81,25 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
 	__type(key, struct session_key);
-	__type(value, struct pin);
+	__type(value, __u64);
 } fragments SEC(".maps");
+
+/* Sessions that ended, the oldest overwritten first. Only the daemon reads it: it maps it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, ENDED);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct ended);
+} ended SEC(".maps");
+
+/* How many there were, modulo 2^32. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} ended_count SEC(".maps");
 
 /* Sessions of each slot as p2c weighs them: counted up here, corrected by every walk. */
 struct {
@@ -198,7 +215,28 @@ struct env {
 	__u32 outer;   /* endpoint of the outer side that the frame came from, or goes to */
 	__u32 from_inner;
 	__u32 traffic; /* what the classifier said */
+	__u32 packets; /* that the frame stands for */
+	__u64 bytes;
+	__u32 other_load;
+	__u16 other;
+	__u16 other_generation;
 };
+
+INLINE struct start start_of(const struct env *e, __u64 word, __u32 cause);
+
+/* All of a pin but its word. */
+INLINE void write_start(struct pin *pin, const struct start *start)
+{
+	__u32 zero = 0, slot = pin_slot(start->word);
+	void *present = bpf_map_lookup_elem(&table, &zero);
+	const struct place_table *t = present ? bpf_map_lookup_elem(present, &zero) : NULL;
+	__u64 *load = bpf_map_lookup_elem(&loads, &slot);
+
+	pin->bytes = start->bytes;
+	pin->packets = start->packets;
+	pin->zero = 0;
+	pin->origin = origin_from(start, t, load ? *load : 0);
+}
 
 INLINE void leaf_count(struct env *e, __u32 reason)
 {
@@ -215,13 +253,27 @@ INLINE struct pin *leaf_find(struct env *e, const struct session_key *key)
 	return shrink_key(key, &small) ? bpf_map_lookup_elem(&pins4, &small) : bpf_map_lookup_elem(&pins6, key);
 }
 
-INLINE int leaf_insert(struct env *e, const struct session_key *key, __u64 word)
+/* Global, as the next ones, so that the verifier checks it once and on its own. */
+__noinline int insert_pin(const struct session_key *key, const struct start *start)
 {
-	struct pin fresh = { word };
+	struct pin fresh;
 	struct ipv4_key small;
 
+	if (!key || !start)
+		return -1;
+	fresh.word = start->word;
+	write_start(&fresh, start);
 	return shrink_key(key, &small) ? bpf_map_update_elem(&pins4, &small, &fresh, BPF_NOEXIST) :
 					 bpf_map_update_elem(&pins6, key, &fresh, BPF_NOEXIST);
+}
+
+/* What is handed to a global function is not known to the verifier any more: so it gets copies. */
+INLINE int leaf_insert(struct env *e, const struct session_key *key, __u64 word, __u32 cause)
+{
+	struct start start = start_of(e, word, cause);
+	struct session_key copy = *key;
+
+	return insert_pin(&copy, &start);
 }
 
 INLINE __u64 leaf_swap(struct pin *pin, __u64 old, __u64 new)
@@ -229,18 +281,52 @@ INLINE __u64 leaf_swap(struct pin *pin, __u64 old, __u64 new)
 	return __sync_val_compare_and_swap(&pin->word, old, new);
 }
 
+__noinline int begin_pin(struct pin *pin, const struct start *start)
+{
+	if (pin && start)
+		write_start(pin, start);
+	return 0;
+}
+
+INLINE void leaf_begin(struct env *e, struct pin *pin, __u64 word, __u32 cause)
+{
+	struct start start = start_of(e, word, cause);
+
+	begin_pin(pin, &start);
+}
+
+__noinline int end_pin(const struct session_key *key, const struct pin *pin, __u64 word, __u32 now, __u32 why)
+{
+	__u32 zero = 0, at, *count = bpf_map_lookup_elem(&ended_count, &zero);
+	struct ended *row;
+
+	if (!key || !pin || !count)
+		return 0;
+	at = __sync_fetch_and_add(count, 1);
+	zero = at % ENDED;
+	row = bpf_map_lookup_elem(&ended, &zero);
+	if (row)
+		write_ended(row, at + 1, key, word, pin, &pin->origin, now, why);
+	return 0;
+}
+
+INLINE void leaf_over(struct env *e, const struct session_key *key, struct pin *pin, __u64 word, __u32 why)
+{
+	struct session_key copy = *key;
+
+	end_pin(&copy, pin, word, e->now, why);
+}
+
 INLINE __u64 leaf_fragment(struct env *e, const struct session_key *key)
 {
-	struct pin *pin = bpf_map_lookup_elem(&fragments, key);
+	__u64 *word = bpf_map_lookup_elem(&fragments, key);
 
-	return pin ? pin->word : 0;
+	return word ? *word : 0;
 }
 
 INLINE void leaf_note_fragment(struct env *e, const struct session_key *key, __u64 word)
 {
-	struct pin fresh = { word };
-
-	bpf_map_update_elem(&fragments, key, &fresh, BPF_ANY);
+	bpf_map_update_elem(&fragments, key, &word, BPF_ANY);
 }
 
 INLINE const struct slot *leaf_slot(struct env *e, __u32 slot) { return bpf_map_lookup_elem(&slots, &slot); }
@@ -357,20 +443,25 @@ INLINE int parse_skb(struct __sk_buff *skb, struct frame *f)
 	}
 }
 
-INLINE void count_chain(struct __sk_buff *skb, const struct verdict *v)
+INLINE void weigh(struct __sk_buff *skb, struct env *e)
+{
+	e->bytes = skb->len;
+	e->packets = skb->gso_segs ? skb->gso_segs : 1;
+}
+
+INLINE void count_chain(const struct env *e, const struct verdict *v)
 {
 	__u32 slot = v->slot;
 	struct chain_counters *chain = bpf_map_lookup_elem(&chains, &slot);
-	__u64 packets = skb->gso_segs ? skb->gso_segs : 1;
 
 	if (!chain)
 		return;
 	if (v->reverse) {
-		chain->reverse_packets += packets;
-		chain->reverse_bytes += skb->len;
+		chain->reverse_packets += e->packets;
+		chain->reverse_bytes += e->bytes;
 	} else {
-		chain->forward_packets += packets;
-		chain->forward_bytes += skb->len;
+		chain->forward_packets += e->packets;
+		chain->forward_bytes += e->bytes;
 	}
 }
 
@@ -414,7 +505,7 @@ INLINE int emit(struct __sk_buff *skb, struct env *e, const struct verdict *v, _
 	if (v->port == PORT_NONE || reason == drop_internal)
 		return TC_ACT_SHOT;
 	if (v->slot != NO_SLOT)
-		count_chain(skb, v);
+		count_chain(e, v);
 	return bpf_redirect(v->ifindex, 0);
 }
 
@@ -450,7 +541,7 @@ SEC("tc")
 int outer(struct __sk_buff *skb)
 {
 	const struct vid *endpoint;
-	struct env e = { .now = now_ms(), .no_slot = drop_no_chain };
+	struct env e = { .now = now_ms(), .no_slot = drop_no_chain, .other = NO_SLOT };
 	__u32 zero = 0, tag;
 	struct verdict v;
 	struct vid *own;
@@ -463,6 +554,7 @@ int outer(struct __sk_buff *skb)
 	endpoint = endpoint_of(skb, &e);
 	if (endpoint)
 		e.outer = endpoint->slot;
+	weigh(skb, &e);
 	class = parse_skb(skb, &f);
 	tag = f.key.vlan[0];
 	own = bpf_map_lookup_elem(&vids, &tag);
@@ -486,7 +578,7 @@ INLINE __u32 outermost_tag(struct __sk_buff *skb)
 SEC("tc")
 int inner(struct __sk_buff *skb)
 {
-	struct env e = { .now = now_ms(), .no_slot = drop_no_chain };
+	struct env e = { .now = now_ms(), .no_slot = drop_no_chain, .other = NO_SLOT };
 	__u32 zero = 0, tag = outermost_tag(skb);
 	const struct vid *meaning = bpf_map_lookup_elem(&vids, &tag), *endpoint;
 	struct verdict v;
@@ -503,6 +595,7 @@ int inner(struct __sk_buff *skb)
 		v = drop_for(tag ? drop_internal : drop_untagged);
 		f.upper = 0;
 	} else {
+		weigh(skb, &e);
 		class = parse_skb(skb, &f);
 		v = decide_inner(&e, &f, class, meaning->kind, meaning->slot);
 	}
@@ -604,7 +697,7 @@ static long take_in_one(void *map, __u32 *index, struct pin_record *record, stru
 SEC("syscall")
 int take_in_staged(void *unused)
 {
-	struct env e = { .now = now_ms() };
+	struct env e = { .now = now_ms(), .other = NO_SLOT };
 	__u32 zero = 0;
 
 	e.c = bpf_map_lookup_elem(&config, &zero);

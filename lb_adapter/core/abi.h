@@ -17,6 +17,7 @@
 #define TRAFFIC_ANY 0          /* what no classifier judged */
 #define TRAFFIC_PASSING 65     /* what no rule matches: it passes by. Between the two: 1 + the rule's entry */
 #define TRAFFICS 66
+#define ENDED 65536            /* sessions that ended, of which a trace is kept: a power of two */
 #define FOREIGN 63             /* outer endpoint of a segment's pin that belongs to the other load balancer (rule 2) */
 
 /* What becomes of an unknown key: the master, and any cross-connection, places it; the slave asks its master. */
@@ -80,9 +81,69 @@ enum pin_state {
 	PIN_STATES = 8
 };
 
-/* One 64-bit word (core/pin.h), so that every change of a pin is one compare-and-swap. */
+/* How a pin came to be. The names are told to people (catenary/wire_sessions.py). */
+enum cause {
+	CAUSE_PLACED = 0,   /* the master chose, for a client's packet */
+	CAUSE_ASKED = 1,    /* for an ask */
+	CAUSE_OVERFLOW = 2, /* by the plain hash, whatever the policy */
+	CAUSE_LEARNED = 3,  /* a tag taught it */
+	CAUSE_HINTED = 4,   /* the slave's hint counted */
+	CAUSE_ANSWERED = 5, /* slave: the master's answer */
+	CAUSE_COPIED = 6,   /* from the peer, after a loss */
+	CAUSE_TAKEN_IN = 7, /* from the peer, which sees its packets */
+	CAUSE_MOVED = 8     /* by order; `other` is the slot that it had */
+};
+
+/* Why a pin went. Likewise. */
+enum ending {
+	ENDED_EXPIRED = 0,  /* no packet for T */
+	ENDED_CLOSED = 1,   /* the same, of a connection that had closed */
+	ENDED_REPLACED = 2, /* its key began anew */
+	ENDED_RESET = 3,    /* by order, as the next two */
+	ENDED_LET_GO = 4,
+	ENDED_MOVED = 5,
+	ENDED_EVICTED = 6   /* the table was full */
+};
+
+/* For people: how a session got its slot, and what was seen then. No verdict reads it. */
+struct origin {
+	__u32 at_ms;        /* in the data plane's clock */
+	__u32 epoch;        /* of the place table */
+	__u32 load;         /* live sessions of its slot just before */
+	__u32 other_load;
+	__u16 other;        /* the slot that p2c did not take, or NO_SLOT */
+	__u16 other_generation;
+	__u8 cause;         /* enum cause */
+	__u8 policy;        /* enum policy */
+	__u16 zero;
+};
+
+/*
+ * One 64-bit word (core/pin.h), so that every change of a pin is one compare-and-swap. What the session carried lies
+ * beside it, where the swap has fetched the cache line; it is counted without atomics, so some is lost to races.
+ */
 struct pin {
 	__u64 word;
+	__u64 bytes;
+	__u32 packets;
+	__u32 zero;
+	struct origin origin;
+};
+
+/* A pin with its key, as the daemon reads them to tell of sessions. */
+struct session_record {
+	struct session_key key;
+	struct pin pin;
+};
+
+/* A session that ended. `number` counts from 1, is written last, and is 0 while the row is written. */
+struct ended {
+	struct session_key key;
+	struct pin pin;     /* as it was then */
+	__u32 number;
+	__u32 at_ms;
+	__u32 why;          /* enum ending */
+	__u32 zero;
 };
 
 /* A pin on its way to the other load balancer (records.py). */

@@ -21,6 +21,7 @@ struct entry {
 	__u32 used;
 };
 
+#define ENDS 4096 /* rows of sessions that ended, as a power of two */
 #define ROOM 1024 /* for fragments: a small table of sessions is asked for, a small table of these never */
 
 /* A hash table with linear probing, twice as large as its limit. */
@@ -42,6 +43,8 @@ struct check {
 	__u64 reasons[64];
 	__u64 traffic[TRAFFICS];
 	struct store stores[3];
+	__u32 ended_count;
+	struct ended ended[ENDS];
 };
 
 struct env {
@@ -51,8 +54,15 @@ struct env {
 	__u32 outer;
 	__u32 from_inner;
 	__u32 traffic;
+	__u32 packets; /* that the frame stands for */
+	__u64 bytes;
+	__u32 other_load;
+	__u16 other;
+	__u16 other_generation;
 	struct check *check;
 };
+
+INLINE struct start start_of(const struct env *e, __u64 word, __u32 cause);
 
 enum store_of { PINS4, PINS6, FRAGMENTS };
 
@@ -84,14 +94,14 @@ static struct entry *seek(struct store *s, const struct session_key *key)
 	return &s->entries[at];
 }
 
-static int add(struct store *s, const struct session_key *key, __u64 word)
+static int add(struct store *s, const struct session_key *key, const struct pin *pin)
 {
 	struct entry *entry = seek(s, key);
 
 	if (entry->used || s->used >= s->limit)
 		return -1;
 	entry->key = *key;
-	entry->pin.word = word;
+	entry->pin = *pin;
 	entry->used = 1;
 	s->used++;
 	return 0;
@@ -116,13 +126,36 @@ INLINE struct pin *leaf_find(struct env *e, const struct session_key *key)
 	return entry->used ? &entry->pin : NULL;
 }
 
-INLINE int leaf_insert(struct env *e, const struct session_key *key, __u64 word)
+/* What lies in the place of a pin that begins so. */
+static struct pin pin_from(struct env *e, __u64 word, __u32 cause)
 {
+	const struct start s = start_of(e, word, cause);
+	__u32 load = e->check->loads[pin_slot(word)];
+
+	return (struct pin){ word, s.bytes, s.packets, 0, origin_from(&s, &e->check->table, load) };
+}
+
+INLINE int leaf_insert(struct env *e, const struct session_key *key, __u64 word, __u32 cause)
+{
+	struct pin fresh = pin_from(e, word, cause);
+
 	if (rival_does(TAKES_AWAY))
 		return -1;
 	if (rival_does(INSERTS))
-		add(pins_of(e->check, key), key, rival.word);
-	return add(pins_of(e->check, key), key, word);
+		add(pins_of(e->check, key), key, &(struct pin){ rival.word });
+	return add(pins_of(e->check, key), key, &fresh);
+}
+
+INLINE void leaf_begin(struct env *e, struct pin *pin, __u64 word, __u32 cause)
+{
+	*pin = pin_from(e, word, cause);
+}
+
+INLINE void leaf_over(struct env *e, const struct session_key *key, struct pin *pin, __u64 word, __u32 why)
+{
+	__u32 at = e->check->ended_count++;
+
+	write_ended(&e->check->ended[at % ENDS], at + 1, key, word, pin, &pin->origin, e->now, why);
 }
 
 INLINE __u64 leaf_swap(struct pin *pin, __u64 old, __u64 new)
@@ -143,7 +176,7 @@ INLINE void leaf_note_fragment(struct env *e, const struct session_key *key, __u
 {
 	struct store *s = &e->check->stores[FRAGMENTS];
 
-	if (add(s, key, word) && seek(s, key)->used)
+	if (add(s, key, &(struct pin){ word }) && seek(s, key)->used)
 		seek(s, key)->pin.word = word;
 }
 
@@ -213,6 +246,7 @@ EXPORT void check_clear(struct check *check)
 	memset(check->reasons, 0, sizeof(check->reasons));
 	memset(check->traffic, 0, sizeof(check->traffic));
 	check->config.overflow = check->config.take_over = 0;
+	check->ended_count = 0;
 }
 
 EXPORT int check_parse(const __u8 *frame, __u32 length, __u16 beside, __u32 affinity, int forward, struct frame *f)
@@ -254,6 +288,8 @@ static struct verdict decide(struct env *e, int inner, int slot, __u8 *frame, __
 			return drop_for(drop_untagged);
 	}
 	source.end = frame + *length;
+	e->bytes = *length;
+	e->packets = 1;
 	class = parse_frame(&source, frame, source.end, *beside, f);
 	if (inner && slot >= 0)
 		return decide_inner(e, f, class, VID_CHAIN, slot);
@@ -271,8 +307,8 @@ static struct verdict decide(struct env *e, int inner, int slot, __u8 *frame, __
 EXPORT __u32 check_frame(struct check *check, int inner, int endpoint, __u8 *frame, __u32 length, __u16 beside,
 			 __u32 now, struct verdict *verdict)
 {
-	struct env e = { .c = &check->config, .now = now, .no_slot = drop_no_chain, .check = check };
-
+	struct env e = { .c = &check->config, .now = now, .no_slot = drop_no_chain, .check = check,
+			 .other = NO_SLOT };
 	struct frame f;
 
 	e.outer = inner || endpoint < 0 ? 0 : endpoint;
@@ -298,10 +334,24 @@ EXPORT __u64 check_word(struct check *check, const struct session_key *key, int 
 	return entry->used ? entry->pin.word : 0;
 }
 
+/* The whole pin of a session, NULL if there is none. */
+EXPORT const struct pin *check_pin(struct check *check, const struct session_key *key)
+{
+	struct entry *entry = seek(pins_of(check, key), key);
+
+	return entry->used ? &entry->pin : NULL;
+}
+
+/* The row of the session that ended as number `number`, counted from 1; NULL if so many did not. */
+EXPORT const struct ended *check_ended(struct check *check, __u32 number)
+{
+	return number <= check->ended_count ? &check->ended[(number - 1) % ENDS] : NULL;
+}
+
 /* A pin of the other load balancer's, as the stream brings it. */
 EXPORT void check_take_in(struct check *check, const struct session_key *key, __u64 word, __u32 now)
 {
-	struct env e = { .c = &check->config, .now = now, .check = check };
+	struct env e = { .c = &check->config, .now = now, .check = check, .other = NO_SLOT };
 
 	take_in(&e, key, word);
 }
@@ -336,7 +386,7 @@ EXPORT void check_sweep(struct check *check, struct sweep *order, __u32 now)
 			struct entry *entry = &old.entries[at];
 
 			if (entry->used && !sweep_pin(&e, &entry->pin, &entry->key, order))
-				add(s, &entry->key, entry->pin.word);
+				add(s, &entry->key, &entry->pin);
 		}
 		free(old.entries);
 	}
@@ -359,7 +409,7 @@ EXPORT void check_walk(struct check *check, __u32 now)
 			__u64 word = entry->pin.word;
 
 			if (entry->used && !walk_pin(&e, &entry->pin, word, &entry->key, &rows[walk_row(word)]))
-				add(s, &entry->key, entry->pin.word);
+				add(s, &entry->key, &entry->pin);
 		}
 		free(old.entries);
 	}

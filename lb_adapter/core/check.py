@@ -16,7 +16,7 @@ from cffi import FFI
 
 from catenary.errors import Unsupported
 from lb_adapter import abi
-from lb_adapter.core.oracle_pin import State
+from lb_adapter.core.oracle_pin import State, Story
 from lb_adapter.core.setup import Order, Setup, Verdict
 from lb_adapter.dataplane import rules
 from lb_adapter.dataplane.base import TakeOver
@@ -40,6 +40,8 @@ int check_parse(const uint8_t *, uint32_t length, uint16_t beside, uint32_t affi
 uint32_t check_frame(struct check *, int inner, int endpoint, uint8_t *, uint32_t length, uint16_t beside,
   uint32_t now, struct verdict *);
 uint64_t check_word(struct check *, const struct session_key *, int fragment);
+const struct pin *check_pin(struct check *, const struct session_key *);
+const struct ended *check_ended(struct check *, uint32_t number);
 void check_mark_dead(struct check *, const struct session_key *);
 void check_walk(struct check *, uint32_t now);
 void check_sweep(struct check *, struct sweep *, uint32_t now);
@@ -88,7 +90,17 @@ class Core:
     def __init__(self, library: Path) -> None:
         self.ffi = FFI()
         # cffi lays a struct out when it is first asked for: an array of one that is included needs it before.
-        for name in ("config", "slot", "vid", "place_table", "outer_table", "session_key", "sweep"):
+        for name in (
+            "config",
+            "slot",
+            "vid",
+            "place_table",
+            "outer_table",
+            "session_key",
+            "sweep",
+            "pin",
+            "ended",
+        ):
             abi.ffi.sizeof(f"struct {name}")
         self.ffi.include(abi.ffi)
         self.ffi.cdef(_CDEF.replace("...;", "uint64_t stores[9];"))
@@ -213,6 +225,21 @@ class CSplice:
         """The word of a pin, or of a fragment's key; 0 if there is none."""
         return int(self._lib.check_word(self._check, self._key(key), fragment))
 
+    def story(self, key: bytes) -> Story | None:
+        """What is told of a session's pin; None if there is none."""
+        pin = self._lib.check_pin(self._check, self._key(key))
+        return None if pin == self._ffi.NULL else story(pin)
+
+    @property
+    def ended(self) -> list[tuple[bytes, str, Story]]:
+        """Sessions that ended, and why."""
+        rows, number = [], 1
+        while (row := self._lib.check_ended(self._check, number)) != self._ffi.NULL:
+            key = bytes(self._ffi.buffer(self._ffi.addressof(row, "key")))
+            rows.append((key, abi.ENDINGS[row.why], story(row.pin)))
+            number += 1
+        return rows
+
     def rival(self, does: str, times: int = 1, word: int = 0) -> None:
         """What another CPU does at the worst moment, from now on (`enum rival` in check.c)."""
         self._lib.check_rival(RIVALS.index(does), times, word)
@@ -266,6 +293,14 @@ class CSplice:
     def load(self, slot: int) -> int:
         """Live sessions of a slot, as p2c weighs them."""
         return int(self._check.loads[slot])
+
+
+def story(pin: Any) -> Story:
+    """From a `struct pin`."""
+    origin = pin.origin
+    other = None if origin.other == abi.NO_SLOT else int(origin.other)
+    cause = abi.CAUSES[origin.cause]
+    return Story(cause, int(origin.at_ms), int(origin.load), other, int(pin.packets), int(pin.bytes))
 
 
 def _beside(vid: int | None) -> int:

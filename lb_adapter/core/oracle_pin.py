@@ -60,6 +60,22 @@ class Pin:
 
 
 @dataclass(frozen=True)
+class Story:
+    """What is told of a pin, for people: how it came to be (`enum cause`), and what it carried since.
+
+    `load` are the live sessions of its slot just before; `other` is the slot that p2c did not take, or that
+    it was moved from.
+    """
+
+    cause: str
+    at: int
+    load: int
+    other: int | None = None
+    packets: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True)
 class Times:
     """All in ms: L, D, and tau of each state; a reopening pin and a tombstone have an established one's."""
 

@@ -48,6 +48,7 @@ class Splice(SessionTable):
     ) -> tuple[Verdict, bytes]:
         """A frame from the outer side: what becomes of it, and how it looks when it is sent."""
         parsed = parse(frame, beside)
+        self._size, self._packets = len(frame), 1
         return self._emit(self.decide_outer(parsed, now, endpoint), frame, beside, parsed)
 
     def inner(
@@ -56,6 +57,7 @@ class Splice(SessionTable):
         """A frame from the inner side: out of the plain interface `slot`, or with the own tag outermost."""
         if slot is not None:
             parsed = parse(frame, beside)
+            self._size, self._packets = len(frame), 1
             return self._emit(self._decide(parsed, now, "chain", slot), frame, beside, parsed)
         if beside is None and len(frame) >= 18 and int.from_bytes(frame[12:14], "big") == TAGS[0]:
             beside = int.from_bytes(frame[14:16], "big") & 0x0FFF
@@ -63,6 +65,7 @@ class Splice(SessionTable):
         if not beside:
             return self._emit(Verdict("", 0, "drop_untagged"), frame, None, Parsed(FrameClass.BAD))
         parsed = parse(frame)
+        self._size, self._packets = len(frame), 1
         return self._emit(self.decide_inner(parsed, beside, now), frame, None, parsed)
 
     def decide_outer(self, parsed: Parsed, now: int, endpoint: int = 0) -> Verdict:
@@ -97,6 +100,9 @@ class Splice(SessionTable):
         self._from_inner, self._asked = where != "outer", where in ("ask", "hint")
         if self._from_inner:
             self._outer = 0
+        self._other = None
+        if self._asked:
+            self._size = self._packets = 0
         if parsed.kind is FrameClass.BAD:
             return Verdict("", 0, parsed.reason)
         try:
@@ -242,8 +248,10 @@ class Splice(SessionTable):
             pin = self._look(parsed, now)
             if pin is not None and pin.state is State.RESET:
                 return self._asks_unless_reset(parsed, pin, now)
-            if pin is not None and self._decides(pin, parsed.tcp_flags, now):
-                if parsed.kind is FrameClass.SESSION and parsed.key and parsed.tcp_flags & FIN:
+            if pin is not None and parsed.key and self._decides(pin, parsed.tcp_flags, now):
+                if parsed.kind is FrameClass.SESSION:
+                    self._carry(parsed.key.pack())
+                if parsed.kind is FrameClass.SESSION and parsed.tcp_flags & FIN:
                     self.pins[parsed.key.pack()] = server_ends(pin)
                 self._note_fragment(parsed, now, pin.slot)
                 self.counts["error_hit"] += parsed.kind is FrameClass.ERROR
@@ -290,7 +298,9 @@ class Splice(SessionTable):
         if parsed.kind is FrameClass.SESSION:
             old = self._look(parsed, now)
             if old is not None and old.state is not State.RESET and self._decides(old, parsed.tcp_flags, now):
+                assert parsed.key is not None
                 self.counts["answer_late"] += 1
+                self._carry(parsed.key.pack())
                 slot = old.slot
             elif not self._over(old, parsed):
                 self._lease(parsed, now, tagged, FROM_SERVER)
@@ -316,6 +326,13 @@ class Splice(SessionTable):
             return
         flags, transit = parsed.tcp_flags, self.setup.times.transit
         self.pins[raw] = fresh if old is None else renewed(old, fresh, flags, side, transit)
+        known = old is not None and old.state is not State.RESET and self._in_force(old, now)
+        if known and old is not None and old.slot == slot:
+            self._carry(raw)
+        else:
+            if old is not None:
+                self._tell_over(raw, old, "replaced")
+            self._begin(raw, "answered" if side == FROM_SERVER else "learned", slot, now)
         learned = "session_learned" if old is None else "lease_renewed"
         self.counts["answer_taken" if side == FROM_SERVER else learned] += 1
 

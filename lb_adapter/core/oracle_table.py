@@ -19,6 +19,7 @@ from lb_adapter.core.oracle_pin import (
     RST,
     Pin,
     State,
+    Story,
     age,
     expired,
     first_state,
@@ -31,6 +32,8 @@ from lb_adapter.core.setup import Order, Setup, Slot
 from lb_adapter.dataplane.base import TakeOver
 
 FRAGMENT_MS = 2000
+UNTOLD = Story("copied", 0, 0)
+"""Of a pin that was written from outside."""
 
 
 class Dropped(Exception):
@@ -63,6 +66,10 @@ class SessionTable:
         self.counts: Counter[str] = Counter()
         self.entered: Counter[int] = Counter()
         """New sessions by the entry of the classifier."""
+        self.stories: dict[bytes, Story] = {}
+        """What is told of each pin."""
+        self.ended: list[tuple[bytes, str, Story]] = []
+        """Sessions that ended, and why (`enum ending`)."""
         self.overflow = False
         self.take_over = TakeOver.NONE
         self.roomy = False
@@ -70,20 +77,39 @@ class SessionTable:
         self._outer = 0
         self._from_inner = False
         self._asked = False
+        self._size = self._packets = 0
+        self._other: int | None = None
 
     def configure(self, setup: Setup) -> None:
         """Set up anew; the sessions stay."""
         self.setup = setup
+
+    def _begin(self, raw: bytes, cause: str, slot: int, now: int, other: int | None = None) -> None:
+        """A pin begins, with this frame."""
+        self.stories[raw] = Story(cause, now & 0xFFFFFFFF, self.loads[slot], other, self._packets, self._size)
+
+    def _carry(self, raw: bytes) -> None:
+        """A packet of a known session. An ask is counted when it comes out of a chain."""
+        story = self.stories.get(raw, UNTOLD)
+        packets, size = story.packets + self._packets, story.size + self._size
+        self.stories[raw] = replace(story, packets=packets, size=size)
+
+    def _tell_over(self, raw: bytes, pin: Pin, why: str) -> None:
+        """A pin is over; the other load balancer tells of its own, and a tombstone has been told."""
+        if not self.is_foreign(pin) and pin.state is not State.RESET:
+            self.ended.append((raw, why, self.stories.get(raw, UNTOLD)))
 
     def walk(self, now: int) -> None:
         """Reclaim what is not in force; in overflow also what the hash places alike (rule 7)."""
         for raw, pin in list(self.pins.items()):
             if self._evictable(raw, pin):
                 self.counts["evicted"] += 1
+                self._tell_over(raw, pin, "evicted")
                 del self.pins[raw]
             elif expired(pin, now, self.setup.times) or (
                 pin.state is not State.RESET and not self._in_force(pin, now)
             ):
+                self._tell_over(raw, pin, "closed" if pin.state is State.CLOSING else "expired")
                 del self.pins[raw]
         self.loads = Counter(pin.slot for pin in self.pins.values() if self._live(pin, now))
 
@@ -106,14 +132,18 @@ class SessionTable:
             if not self._meant(order, key, pin, now):
                 continue
             own = not self.is_foreign(pin)
+            resets = order.mode == "reset" and key.kind == TCP
+            self._tell_over(raw, pin, "reset" if resets else "moved" if order.mode == "move" else "let_go")
             loads = pin.state is not State.CLOSING and own
             if loads:
                 self.loads[pin.slot] = max(0, self.loads[pin.slot] - 1)
-            if order.mode == "reset" and key.kind == TCP:
+            if resets:
                 self.pins[raw] = replace(pin, state=State.RESET, seen=now, fins=0)
                 reset += own
                 continue
             if order.mode == "move" and order.to is not None:
+                self._size = self._packets = 0
+                self._begin(raw, "moved", order.to[0], now, pin.slot)
                 self.pins[raw] = replace(pin, slot=order.to[0], generation=order.to[1])
                 self.loads[order.to[0]] += loads
             else:
@@ -145,6 +175,11 @@ class SessionTable:
         if old is not None and old.state is State.RESET:
             return
         live = old is not None and self._in_force(old, now)
+        if old is None or not live:
+            if old is not None:
+                self._tell_over(key, old, "replaced")
+            self._size = self._packets = 0
+            self._begin(key, "taken_in", pin.slot, now)
         if old is None or not live or (self.is_foreign(old) and pin.seen > old.seen):
             self.pins[key] = pin
 
@@ -254,9 +289,12 @@ class SessionTable:
         if self.overflow:
             self.counts["placed_in_overflow"] += 1
         setup, policy = self.setup, "maglev" if self.overflow else self.setup.policy
+        self._other = None
         if self._passes(key, self._ends(parsed)):
             return setup.bypass
-        return choose(key, setup.entries, setup.slots, self.loads.__getitem__, policy).slot
+        chosen = choose(key, setup.entries, setup.slots, self.loads.__getitem__, policy)
+        self._other = next((slot for slot, _ in chosen.weighed if slot != chosen.slot), None)
+        return chosen.slot
 
     def _assign(self, parsed: Parsed, now: int, slot: int, reason: str) -> int:
         """Rule 1: write key -> slot, in the place of what is expired. Drops what finds no room (rule 7)."""
@@ -268,6 +306,7 @@ class SessionTable:
         if self._from_inner and self.setup.outers > 1:
             self._outer = self.setup.outer_entries[outer_lane(parsed.key, len(self.setup.outer_entries))]
         if raw in self.pins:
+            self._tell_over(raw, self.pins[raw], "replaced")
             self.counts["session_revived"] += 1
         elif self._full(raw):
             self.overflow, self.roomy = True, False
@@ -281,12 +320,18 @@ class SessionTable:
                 raise Dropped("drop_no_chain")
             return plain
         self.pins[raw] = self._fresh(slot, parsed, now)
+        chosen = reason == "session_placed"
+        self._begin(raw, self._cause(reason), slot, now, self._other if chosen else None)
         self.counts[reason] += 1
         self.loads[slot] += 1
         if reason == "session_placed" and self.setup.bypass is not None and not is_neighbour(parsed):
             entry = entry_of(self.setup.rules, parsed.key, self._ends(parsed))
             self.entered.update(() if entry is None else (entry,))
         return slot
+
+    def _cause(self, reason: str) -> str:
+        told = {"session_learned": "learned", "hint_honoured": "hinted"}
+        return told.get(reason) or ("overflow" if self.overflow else "asked" if self._asked else "placed")
 
     def _count_orphan(self, parsed: Parsed) -> None:
         """Rule 8: placed in the middle of a connection soon after a take-over."""
@@ -318,6 +363,7 @@ class SessionTable:
         if self.is_foreign(pin) and not self._asked:
             after = replace(after, outer=self._outer)
         self.pins[parsed.key.pack()] = after
+        self._carry(parsed.key.pack())
         if after.state is State.CLOSING and pin.state is not State.CLOSING:
             self.loads[pin.slot] = max(0, self.loads[pin.slot] - 1)
         self._note_outer(parsed, pin)

@@ -44,6 +44,44 @@ INLINE __u64 pin_own(__u64 word) { return word & ~(63ULL << 42); }
 /* Was `word` seen later than `other`? */
 INLINE int pin_later(__u64 word, __u64 other) { return (__s32)((__u32)word - (__u32)other) > 0; }
 
+/*
+ * Write down that a pin is over. Who reads meanwhile sees by the number that the row is not whole.
+ */
+INLINE void write_ended(struct ended *row, __u32 number, const struct session_key *key, __u64 word, const struct pin *pin,
+			const struct origin *origin, __u32 now, __u32 why)
+{
+	*(volatile __u32 *)&row->number = 0;
+	row->key = *key;
+	row->pin.word = word;
+	row->pin.bytes = pin->bytes;
+	row->pin.packets = pin->packets;
+	row->pin.origin = *origin;
+	row->at_ms = now;
+	row->why = why;
+	*(volatile __u32 *)&row->number = number;
+}
+
+/* What a pin begins with. */
+struct start {
+	__u64 word;
+	__u64 bytes;
+	__u32 packets;
+	__u32 now;
+	__u32 cause;
+	__u32 policy;
+	__u32 other_load;
+	__u16 other;
+	__u16 other_generation;
+};
+
+/* The origin of a pin that begins so, by the present table and the load of its slot. */
+INLINE struct origin origin_from(const struct start *s, const struct place_table *t, __u32 load)
+{
+	struct origin origin = { s->now,   t ? t->epoch : 0,    load,     s->other_load,
+				 s->other, s->other_generation, s->cause, s->policy, 0 };
+	return origin;
+}
+
 /* Age in ms. Another CPU may have written a moment that is ahead of ours: that is age 0, not 49 days. */
 INLINE __u32 pin_age(__u64 word, __u32 now)
 {

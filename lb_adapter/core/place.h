@@ -3,8 +3,9 @@
  * place: from a key to an endpoint of each side, by its pin or by choosing one.
  *
  * The session table as the rules of affinity see it. Where the tables lie is the leaf's business: before this page
- * is included it defines `struct env` (with at least `c`, `now`, `no_slot`, `outer`, `from_inner` and `traffic`) and
- * the functions named below with the prefix `leaf_`.
+ * is included it defines `struct env` (with at least `c`, `now`, `no_slot`, `outer`, `from_inner` and `traffic`; `bytes`
+ * and `packets` of the frame; and `other`, `other_generation` and `other_load` of struct origin) and the functions named
+ * below with the prefix `leaf_`.
  */
 #ifndef CATENARY_PLACE_H
 #define CATENARY_PLACE_H
@@ -21,7 +22,9 @@ enum from { FROM_OUTER = 0, FROM_CHAIN = 1, FROM_BYPASS = 2 };
 /*
  * The leaf:
  *   struct pin *leaf_find(env, key)              a pin, valid until the packet is done; NULL if there is none
- *   int leaf_insert(env, key, word)              insert if absent: 0, or not 0 (it is there, or no room)
+ *   int leaf_insert(env, key, word, cause)       insert if absent: 0, or not 0 (it is there, or no room)
+ *   void leaf_begin(env, pin, word, cause)       a pin began anew in its place: write what it begins with, but for the word
+ *   void leaf_over(env, key, pin, word, why)     note for people that this pin, whose word it was, is over
  *   __u64 leaf_swap(pin, old, new)               compare-and-swap; the value that was there
  *   __u64 leaf_fragment(env, key)                the word of a fragment's key, or 0
  *   void leaf_note_fragment(env, key, word)
@@ -48,6 +51,34 @@ INLINE const struct slot *open_slot(struct env *e, __u32 slot)
  * it: no packet of its session has been seen here yet, neither a client's nor one out of a chain (rule 2).
  */
 INLINE int is_foreign(struct env *e, __u64 word) { return e->c->outers < 2 && pin_outer(word) == FOREIGN; }
+
+/* A packet of a known session. */
+INLINE void note_packet(struct env *e, struct pin *pin)
+{
+	pin->bytes += e->bytes;
+	pin->packets += e->packets;
+}
+
+INLINE struct start start_of(const struct env *e, __u64 word, __u32 cause)
+{
+	struct start s = { word,	 e->bytes, e->packets,	       e->now, cause, e->c->policy,
+			   e->other_load, e->other, e->other_generation };
+	return s;
+}
+
+INLINE void tell_other(struct env *e, __u32 slot, __u32 generation, __u32 load)
+{
+	e->other = slot;
+	e->other_generation = generation;
+	e->other_load = load;
+}
+
+/* A pin is over: those of the other load balancer's are told there, and what a tombstone was, when it became one. */
+INLINE void tell_over(struct env *e, const struct session_key *key, struct pin *pin, __u64 word, __u32 why)
+{
+	if (!is_foreign(e, word) && !is_tombstone(word))
+		leaf_over(e, key, pin, word, why);
+}
 
 /* A pin of another generation names a chain that is gone: it is as good as expired. */
 INLINE int in_force(struct env *e, __u64 word)
@@ -135,12 +166,20 @@ INLINE __u32 plain_slot(struct env *e, const struct session_key *key, int client
 INLINE __u32 better_of(struct env *e, __u32 a, __u32 b)
 {
 	const struct slot *sa = open_slot(e, a), *sb = open_slot(e, b);
+	__u32 live_a, live_b;
 
 	if (a == b || !sb)
 		return a;
 	if (!sa)
 		return b;
-	return (__u64)leaf_live(e, a) * sb->placed <= (__u64)leaf_live(e, b) * sa->placed ? a : b;
+	live_a = leaf_live(e, a);
+	live_b = leaf_live(e, b);
+	if ((__u64)live_a * sb->placed <= (__u64)live_b * sa->placed) {
+		tell_other(e, b, sb->generation, live_b);
+		return a;
+	}
+	tell_other(e, a, sa->generation, live_a);
+	return b;
 }
 
 /*
@@ -168,6 +207,17 @@ INLINE __u64 first_word(struct env *e, const struct frame *f, __u32 slot, __u32 
 	return pin_word(outer, slot, generation, first_state(f), e->now);
 }
 
+INLINE __u32 cause_of(const struct env *e, __u32 reason)
+{
+	if (reason == session_learned)
+		return CAUSE_LEARNED;
+	if (reason == hint_honoured)
+		return CAUSE_HINTED;
+	if (e->c->overflow)
+		return CAUSE_OVERFLOW;
+	return e->from_inner == FROM_BYPASS ? CAUSE_ASKED : CAUSE_PLACED;
+}
+
 /*
  * Write key -> slot unless a pin in force is there, and say which slot holds now. An expired pin is replaced
  * in place: delete-and-insert would leave a moment in which a second packet of the key is placed on its own.
@@ -177,15 +227,17 @@ INLINE __u32 assign(struct env *e, struct frame *f, __u32 slot, __u32 reason)
 	const struct slot *s = open_slot(e, slot);
 	struct pin *pin = 0;
 	__u64 word, fresh;
+	__u32 cause;
 
 	if (!s)
 		return NO_SLOT;
 	if (e->from_inner && e->c->outers > 1)
 		e->outer = leaf_outer(e, hash_key(&f->key));
 	fresh = first_word(e, f, slot, s->generation);
+	cause = cause_of(e, reason);
 	/* Twice: the walk may take an expired pin away between the two steps, and that is not a full table. */
 	for (int i = 0; i < 2 && !pin; i++) {
-		if (!leaf_insert(e, &f->key, fresh)) {
+		if (!leaf_insert(e, &f->key, fresh, cause)) {
 			leaf_count(e, reason);
 			leaf_new_session(e, slot);
 			return slot;
@@ -218,9 +270,12 @@ INLINE __u32 assign(struct env *e, struct frame *f, __u32 slot, __u32 reason)
 		} else if (in_force(e, word) && !(reason == session_placed && gives_way(e, word, f->tcp_flags))) {
 			leaf_count(e, insert_race_lost);
 			note_outer(e, f, word);
+			note_packet(e, pin);
 			return pin_slot(word);
 		}
 		if (leaf_swap(pin, word, fresh) == word) {
+			tell_over(e, &f->key, pin, word, ENDED_REPLACED);
+			leaf_begin(e, pin, fresh, cause);
 			leaf_count(e, session_revived);
 			leaf_count(e, reason);
 			leaf_new_session(e, slot);
@@ -293,6 +348,8 @@ INLINE __u32 refresh(struct env *e, struct frame *f, __u8 flags, __u32 side, int
 		}
 		/* Another packet refreshed it meanwhile: try again, for a FIN must not be lost. */
 	}
+	if (!only_look)
+		note_packet(e, pin);
 	note_outer(e, f, word);
 	return pin_slot(word);
 }
@@ -339,7 +396,8 @@ INLINE void take_in(struct env *e, const struct session_key *key, __u64 word)
 	struct pin *pin;
 	__u64 old;
 
-	if (!s || s->state == SLOT_CLOSED || is_tombstone(word) || !in_force(e, word) || !leaf_insert(e, key, word))
+	if (!s || s->state == SLOT_CLOSED || is_tombstone(word) || !in_force(e, word) ||
+	    !leaf_insert(e, key, word, CAUSE_TAKEN_IN))
 		return;
 	pin = leaf_find(e, key);
 	if (!pin)
@@ -349,8 +407,13 @@ INLINE void take_in(struct env *e, const struct session_key *key, __u64 word)
 		old = pin_read(pin);
 		if (old & PIN_DEAD || is_tombstone(old) || (in_force(e, old) && !(is_foreign(e, old) && pin_later(word, old))))
 			return;
-		if (leaf_swap(pin, old, word) == old)
+		if (leaf_swap(pin, old, word) == old) {
+			if (in_force(e, old))
+				return; /* a later word of the same session */
+			tell_over(e, key, pin, old, ENDED_REPLACED);
+			leaf_begin(e, pin, word, CAUSE_TAKEN_IN);
 			return;
+		}
 	}
 }
 
@@ -418,8 +481,13 @@ INLINE int walk_pin(struct env *e, struct pin *pin, __u64 word, const struct ses
 	int as = walked_as(e, key, word);
 
 	/* First the mark, then the deletion: a packet that refreshed it since we looked wins, and keeps it. */
-	if (as >= WALK_EVICTED && !(word & PIN_DEAD) && leaf_swap(pin, word, word | PIN_DEAD) != word)
-		return 0;
+	if (as >= WALK_EVICTED && !(word & PIN_DEAD)) {
+		if (leaf_swap(pin, word, word | PIN_DEAD) != word)
+			return 0;
+		tell_over(e, key, pin, word, as == WALK_EVICTED              ? ENDED_EVICTED :
+					     pin_state(word) == PIN_CLOSING ? ENDED_CLOSED :
+									      ENDED_EXPIRED);
+	}
 	switch (as) {
 	case WALK_OWN:
 		r->pins++;
@@ -482,6 +550,13 @@ INLINE void count_swept(struct env *e, __u64 word, int reset, struct sweep *orde
 	leaf_swept(e, pin_slot(word), reset);
 }
 
+/* A pin goes on in another slot, as if it began there. */
+INLINE void tell_moved(struct env *e, struct pin *pin, __u64 word, __u64 next)
+{
+	tell_other(e, pin_slot(word), pin_generation(word), leaf_live(e, pin_slot(word)));
+	leaf_begin(e, pin, next, CAUSE_MOVED);
+}
+
 /*
  * Carry out an order on one pin. 1 if it is dead now, and to be deleted. A packet that changes it meanwhile makes it
  * young: then it is judged again.
@@ -498,6 +573,11 @@ INLINE int sweep_pin(struct env *e, struct pin *pin, const struct session_key *k
 			return 0;
 		if (leaf_swap(pin, word, next) != word)
 			continue;
+		tell_over(e, key, pin, word, is_tombstone(next)         ? ENDED_RESET :
+					     order->mode == SWEEP_MOVE ? ENDED_MOVED :
+									  ENDED_LET_GO);
+		if (order->mode == SWEEP_MOVE)
+			tell_moved(e, pin, word, next);
 		if (pin_state(word) != PIN_CLOSING && !is_foreign(e, word) && !is_tombstone(word)) {
 			leaf_ended(e, pin_slot(word));
 			if (order->mode == SWEEP_MOVE)

@@ -190,20 +190,24 @@ INLINE int lease_decides(struct env *e, __u64 word, __u8 flags)
 INLINE __u32 lease(struct env *e, struct frame *f, __u32 slot, int overwrite)
 {
 	const struct slot *s = open_slot(e, slot);
+	__u32 cause = overwrite ? CAUSE_LEARNED : CAUSE_ANSWERED;
 	__u64 word, next, fresh;
 	struct pin *pin;
-	int closed, over = overwrite && f->tcp_flags & TCP_RST;
+	int closed, known, over = overwrite && f->tcp_flags & TCP_RST;
 
 	if (!s)
 		return slot;
 	/* What is under way when a chain is closed: a lease would bring back what was let go, and hold `drained` up. */
 	closed = s->state == SLOT_CLOSED;
 	fresh = pin_word(0, slot, s->generation, first_state(f), e->now);
-	if (!closed && !over && !leaf_insert(e, &f->key, fresh)) {
-		leaf_count(e, overwrite ? session_learned : answer_taken);
-		return slot;
-	}
 	pin = leaf_find(e, &f->key);
+	if (!pin && !closed && !over) {
+		if (!leaf_insert(e, &f->key, fresh, cause)) {
+			leaf_count(e, overwrite ? session_learned : answer_taken);
+			return slot;
+		}
+		pin = leaf_find(e, &f->key);
+	}
 	if (!pin) {
 		/* No lease without room: the next server packet asks, and gets the same answer. */
 		if (!over)
@@ -216,13 +220,15 @@ INLINE __u32 lease(struct env *e, struct frame *f, __u32 slot, int overwrite)
 		/* A RST out of another chain answers for the connection before this one, and teaches nothing. */
 		if (word & PIN_DEAD || (over && pin_slot(word) != slot))
 			return slot;
+		known = !is_tombstone(word) && in_force(e, word);
 		if (is_tombstone(word)) {
 			/* What is still under way, and the master's RST: passed on, and taught nothing. */
 			if (!revives(f->tcp_flags))
 				return slot;
-		} else if (in_force(e, word) && lease_valid(word, e->now, e->c)) {
+		} else if (known && lease_valid(word, e->now, e->c)) {
 			if (!overwrite && lease_decides(e, word, f->tcp_flags)) {
 				leaf_count(e, answer_late);
+				note_packet(e, pin);
 				return pin_slot(word);
 			}
 			/* The master may have placed anew a session that closed, or a SYN whose chain takes no sessions. */
@@ -238,6 +244,12 @@ INLINE __u32 lease(struct env *e, struct frame *f, __u32 slot, int overwrite)
 		next = lease_next(word, slot, s->generation, e->now, f, overwrite ? SIDE_CLIENT : SIDE_SERVER, e->c);
 		if (next == word || leaf_swap(pin, word, next) == word) {
 			leaf_count(e, overwrite ? lease_renewed : answer_taken);
+			if (known && pin_slot(word) == slot) {
+				note_packet(e, pin);
+				return slot;
+			}
+			tell_over(e, &f->key, pin, word, ENDED_REPLACED);
+			leaf_begin(e, pin, fresh, cause);
 			return slot;
 		}
 	}
@@ -280,6 +292,8 @@ INLINE struct verdict slave_outer(struct env *e, struct frame *f, int class)
 				/* Once: a FIN that is still of interest is sent again. */
 				if (class == FRAME_SESSION && f->tcp_flags & TCP_FIN)
 					leaf_swap(pin, word, lease_fin(word));
+				if (class == FRAME_SESSION)
+					note_packet(e, pin);
 				note_first_fragment(e, f, slot);
 				count_class(e, class);
 				return send_inner(e, s, to_chain, slot, 1);
@@ -368,6 +382,8 @@ INLINE struct verdict decide_inner(struct env *e, struct frame *f, int class, __
 		return slave_answered(e, f, class, slot);
 	if (e->c->take_over == TAKE_OVER_HOLD)
 		return drop_for(drop_take_over);
+	/* It is on its way into a chain: when it comes out of that it is counted. */
+	e->bytes = e->packets = 0;
 	return master_asked(e, f, class, kind == VID_HINT, slot);
 }
 

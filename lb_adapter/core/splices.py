@@ -20,8 +20,8 @@ from catenary.session import SessionKey, Timeouts
 from catenary.tags import TagPair
 from lb_adapter import abi
 from lb_adapter.balancer import ChainTable, Pair
-from lb_adapter.core.check import PORTS
-from lb_adapter.core.oracle_pin import Times
+from lb_adapter.core.check import PORTS, story
+from lb_adapter.core.oracle_pin import Story, Times
 from lb_adapter.core.setup import Setup, Slot, Verdict
 from lb_adapter.dataplane.base import Affinity, Policy, Role, SpliceConfig, TakeOver
 from lb_adapter.dataplane.ebpf import OBJECT, EbpfDataPlane
@@ -155,11 +155,19 @@ class BpfSplice(_OnPlane[EbpfDataPlane]):
         """The word of a pin, or of a fragment's key; 0 if there is none."""
         name, raw = ("fragments", key) if fragment else _place(key)
         value = self.plane.object.map(name).get(raw)
-        return int(struct.unpack("=Q", value)[0]) if value else 0
+        return int(struct.unpack_from("=Q", value)[0]) if value else 0
 
     def set_word(self, key: bytes, word: int, *, fragment: bool = False) -> None:
         name, raw = ("fragments", key) if fragment else _place(key)
-        self.plane.object.map(name).set(raw, struct.pack("=Q", word))
+        there = self.plane.object.map(name)
+        rest = (there.get(raw) or bytes(there.value_size))[8:]
+        there.set(raw, struct.pack("=Q", word) + rest)
+
+    def story(self, key: bytes) -> Story | None:
+        """What is told of a session's pin; None if there is none."""
+        name, raw = _place(key)
+        value = self.plane.object.map(name).get(raw)
+        return story(abi.unpack("pin", value)) if value else None
 
     def forget(self, keys: Sequence[bytes], fragments: Sequence[bytes]) -> None:
         """Delete these sessions and fragments, and count live sessions from 0 again."""

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal, Protocol, Self
 
+import numpy as np
+import numpy.typing as npt
+
 from catenary.session import SessionKey, Timeouts
 from lb_adapter.abi import Pin
 from lb_adapter.balancer import ChainTable
 from lb_adapter.core.setup import Order
-from lb_adapter.records import PinRecords
+from lb_adapter.records import PinRecords, Pins
 
 PINS_MIN, PINS_MAX, PINS_DEFAULT = 1024, 16_000_000, 1_000_000
 """Bounds of the size of a session table, in sessions."""
@@ -47,6 +50,14 @@ class SpliceConfig:
     refuse_full: bool = False
     rewrites: bool = False
     """Chains change keys (affinity rule 2): master only."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sessions as they lie in a table: keys of 48 or of 16 bytes in rows, and beside each its pin."""
+
+    keys: npt.NDArray[np.uint8]
+    pins: Pins
 
 
 @dataclass(frozen=True)
@@ -131,6 +142,12 @@ class DataPlane(Protocol):
 
     def live(self, slot: int) -> int:
         """Live sessions of a slot at this moment, as p2c weighs them."""
+
+    def sessions(self, key: SessionKey | None = None) -> Iterator[Batch]:
+        """All pins, or that of a session, in force or not, in batches. Any thread may call it."""
+
+    def ended(self) -> npt.NDArray[np.void]:
+        """Sessions that ended, as rows of `struct ended`, in no order. Any thread may call it."""
 
     def overflow(self) -> bool:
         """Is it placing by the plain hash alone (affinity rule 7)? It enters it by itself when full."""

@@ -19,7 +19,8 @@ from catenary.session import SessionKey
 from lb_adapter import abi, records
 from lb_adapter.core.setup import Order
 from lb_adapter.dataplane import ports
-from lb_adapter.dataplane.base import PINS_DEFAULT, Load, SpliceConfig, Swept, TakeOver
+from lb_adapter.dataplane.base import PINS_DEFAULT, Batch, Load, SpliceConfig, Swept, TakeOver
+from lb_adapter.dataplane.ring import MappedRing
 from lb_adapter.dataplane.tables import SpliceTables, check_pins, read_settings
 from lb_adapter.dataplane.tables import number as _key
 from lb_adapter.records import PinRecords
@@ -57,6 +58,7 @@ class EbpfDataPlane(SpliceTables):
         self._loads = self._object.map("loads")
         self._order = self._object.map("order")
         self._epoch = self._object.map("epoch")
+        self._ended = MappedRing(self._object.map("ended"))
         self._ports = self._object.map("ports")
 
     @property
@@ -164,16 +166,32 @@ class EbpfDataPlane(SpliceTables):
         return self._object.program("clock").call() & 0xFFFFFFFF
 
     def export(self, since_ms: int | None) -> Iterator[PinRecords]:
-        for name, records_of in (("pins4", records.of_small), ("pins6", records.of)):
-            for keys, words in self._object.map(name).batches(records.FRAME):
-                batch = records_of(keys, words)
-                yield batch if since_ms is None else records.seen_since(batch, since_ms)
+        for batch in self.sessions():
+            pins = np.zeros(len(batch.pins), dtype=records.RECORD)
+            pins["key"], pins["word"] = records.full_keys(batch.keys), batch.pins["word"]
+            yield pins if since_ms is None else records.seen_since(pins, since_ms)
+
+    def sessions(self, key: SessionKey | None = None) -> Iterator[Batch]:
+        if key is not None:
+            small = abi.shrink(key)
+            at = small or key.pack()
+            raw = self._object.map("pins4" if small else "pins6").get(at)
+            yield from [_batch(at, raw, len(at))] if raw else []
+            return
+        for name, size in (("pins4", 16), ("pins6", 48)):
+            for keys, values in self._object.map(name).batches(records.FRAME):
+                yield _batch(keys, values, size)
+
+    def ended(self) -> npt.NDArray[np.void]:
+        return self._ended.rows()
 
     def insert(self, pins: PinRecords) -> int:
         fits, small = records.small_keys(pins)
-        small_ones = self._object.map("pins4").update(small.tobytes(), pins["word"][fits].tobytes())
-        rest = pins[~fits]
-        return small_ones + self._object.map("pins6").update(rest["key"].tobytes(), rest["word"].tobytes())
+        values = records.copied(pins["word"], self.now_ms(), self._read_epoch())
+        written = self._object.map("pins4").update(small.tobytes(), values[fits].tobytes())
+        return written + self._object.map("pins6").update(
+            pins["key"][~fits].tobytes(), values[~fits].tobytes()
+        )
 
     def take_in(self, pins: PinRecords) -> None:
         staged = self._object.map("staged")
@@ -268,6 +286,7 @@ class EbpfDataPlane(SpliceTables):
 
     def close(self) -> None:
         """Close the descriptors; what is attached or pinned works on."""
+        self._ended.close()
         self._object.close()
 
 
@@ -276,6 +295,11 @@ def _summed(counters: libbpf.Map) -> npt.NDArray[np.uint64]:
     raw = b"".join(values for _, values in counters.batches(counters.max_entries))
     rows: npt.NDArray[np.uint64] = np.frombuffer(raw, dtype=np.uint64).reshape(counters.max_entries, -1)
     return np.asarray(rows.sum(axis=1))
+
+
+def _batch(keys: bytes, values: bytes, size: int) -> Batch:
+    rows = np.frombuffer(keys, dtype=np.uint8).reshape(-1, size)
+    return Batch(rows, np.frombuffer(values, dtype=records.PIN))
 
 
 def _make_bpffs(folder: Path) -> None:

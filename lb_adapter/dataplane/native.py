@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import structlog
 from pyroute2 import IPRoute
 
@@ -15,8 +17,8 @@ from catenary.errors import CatenaryError, Conflict, InvalidValue, Unavailable
 from catenary.session import SessionKey
 from lb_adapter import abi, records
 from lb_adapter.core.setup import Order
-from lb_adapter.dataplane import ports, worker
-from lb_adapter.dataplane.base import PINS_DEFAULT, Load, SpliceConfig, Swept, TakeOver
+from lb_adapter.dataplane import ports, ring, worker
+from lb_adapter.dataplane.base import PINS_DEFAULT, Batch, Load, SpliceConfig, Swept, TakeOver
 from lb_adapter.dataplane.segment import Segment, ffi
 from lb_adapter.dataplane.tables import FREE, SpliceTables, check_pins, read_settings
 from lb_adapter.dataplane.worker import Gone, Worker, device_interface
@@ -197,7 +199,16 @@ class NativeDataPlane(SpliceTables):
 
     def export(self, since_ms: int | None) -> Iterator[PinRecords]:
         for batch in self.segment.export():
-            yield batch if since_ms is None else records.seen_since(batch, since_ms)
+            pins = np.zeros(len(batch), dtype=records.RECORD)
+            pins["key"], pins["word"] = batch["key"], batch["pin"]["word"]
+            yield pins if since_ms is None else records.seen_since(pins, since_ms)
+
+    def sessions(self, key: SessionKey | None = None) -> Iterator[Batch]:
+        rows = self.segment.export() if key is None else self.segment.show(key)
+        return (Batch(batch["key"], batch["pin"]) for batch in rows)
+
+    def ended(self) -> npt.NDArray[np.void]:
+        return ring.whole(self.segment.ended())
 
     def insert(self, pins: PinRecords) -> int:
         return self._hand_over(pins, take_in=False)

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from cffi import FFI
 
 from catenary.errors import Unsupported
+from catenary.session import SessionKey
 from lb_adapter import abi, records
+from lb_adapter.dataplane import ring
 from lb_adapter.records import PinRecords
 
 NATIVE = Path(__file__).parent.parent / "native"
@@ -35,7 +38,9 @@ uint64_t *segment_traffic(void *, uint32_t thread); int segment_switch(void *, u
 int segment_walk(void *); int segment_sweep(void *); void segment_mend(void *);
 uint32_t segment_used(void *, int v6); uint64_t segment_live(void *, uint32_t slot);
 struct staged *segment_staged(void *); uint32_t segment_insert(void *); uint32_t segment_now(void);
-uint32_t segment_export(void *, uint64_t *cursor, struct pin_record *, uint32_t most);
+struct ended *segment_ended(void *);
+uint32_t segment_export(void *, uint64_t *cursor, struct session_record *, uint32_t most);
+int pin_show(void *, const struct session_key *, struct session_record *);
 uint64_t pin_find(void *, const struct session_key *);
 void pin_set(void *, const struct session_key *, uint64_t word);
 uint32_t pin_insert(void *, uint32_t thread, const struct session_key *, uint32_t count, uint64_t word);
@@ -48,6 +53,7 @@ void splice_time(void *, const uint8_t *frame, uint32_t length, uint32_t session
 ffi: Any = FFI()
 ffi.include(abi.ffi)
 ffi.cdef(_CDEF)
+_SESSION = abi.dtype("session_record")
 STAGED = len(ffi.new("struct staged *").records)
 _CHAIN_SIZE = ffi.sizeof("struct chain_counters")
 
@@ -169,16 +175,27 @@ class Segment:
     def now_ms(self) -> int:
         return int(self.lib.segment_now())
 
-    def export(self) -> Iterator[PinRecords]:
-        """All entries of the session tables, while the worker goes on."""
+    def export(self) -> Iterator[npt.NDArray[np.void]]:
+        """All entries of the session tables, as `struct session_record`, while the worker goes on."""
         cursor = ffi.new("uint64_t *")
         while True:
-            batch = np.zeros(records.FRAME, dtype=records.RECORD)
-            target = ffi.from_buffer("struct pin_record *", batch)
+            batch = np.zeros(records.FRAME, dtype=_SESSION)
+            target = ffi.from_buffer("struct session_record *", batch)
             count = self.lib.segment_export(self.pointer, cursor, target, len(batch))
             if not count:
                 return
             yield batch[:count]
+
+    def show(self, key: SessionKey) -> Iterator[npt.NDArray[np.void]]:
+        """The entry of a session, if there is one."""
+        packed = ffi.from_buffer("struct session_key *", bytearray(key.pack()))
+        row = np.zeros(1, dtype=_SESSION)
+        if self.lib.pin_show(self.pointer, packed, ffi.from_buffer("struct session_record *", row)):
+            yield row
+
+    def ended(self) -> bytes:
+        """The ring of sessions that ended (`ring`), a copy of it."""
+        return bytes(ffi.buffer(self.lib.segment_ended(self.pointer), ring.SIZE))
 
     def stage(self, pins: PinRecords, *, take_in: bool) -> Iterator[None]:
         """Lay a part of the pins ready for `segment_insert`, then the next one."""

@@ -240,16 +240,7 @@ class SpliceTables(ABC):
 
 def timing(timeouts: Timeouts) -> dict[str, Any]:
     """The fields of `struct config` that are times; `tau_ms` is by `enum pin_state`."""
-    tau = (
-        timeouts.other,
-        timeouts.udp,
-        timeouts.tcp_opening,
-        timeouts.tcp_established,
-        timeouts.tcp_closing,
-        timeouts.tcp_established,  # a reopening pin's
-        timeouts.neighbour,
-        timeouts.tcp_established,  # a tombstone's
-    )
+    tau = [timeouts.tau(state.removeprefix("PIN_").lower()) for state in abi.PIN_STATES]
     return {
         "lease_ms": round(timeouts.lease * 1000),
         "transit_ms": round(timeouts.transit * 1000),

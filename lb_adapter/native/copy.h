@@ -12,8 +12,10 @@
 #define STEADY_TRIES 100
 
 /* Read one entry as it was at one moment. 0: there is none, or it never was the same for long enough. */
-INLINE int export_entry(struct shape shape, const __u64 *entry, struct pin_record *record)
+INLINE int export_entry(struct segment *s, struct shape shape, const __u64 *entry, struct session_record *record)
 {
+	const struct pin *pin = (const struct pin *)entry;
+
 	for (int i = 0; i < STEADY_TRIES; i++) {
 		__u64 word = __atomic_load_n(entry, __ATOMIC_ACQUIRE);
 
@@ -21,23 +23,34 @@ INLINE int export_entry(struct shape shape, const __u64 *entry, struct pin_recor
 		if (!word || word & PIN_DEAD)
 			return 0;
 		entry_key(entry, shape, &record->key);
+		record->pin.bytes = pin->bytes;
+		record->pin.packets = pin->packets;
+		record->pin.origin = *origin_of(s, entry);
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-		record->word = __atomic_load_n(entry, __ATOMIC_RELAXED);
+		record->pin.word = __atomic_load_n(entry, __ATOMIC_RELAXED);
 		/* Freed and taken by another key meanwhile, it would have another word; refreshed, too: look again. */
-		if (record->word == word)
+		if (record->pin.word == word)
 			return 1;
 	}
 	return 0;
 }
 
-INLINE __u32 export_table(struct segment *s, struct table *t, struct shape shape, __u64 *bucket, struct pin_record *records,
-			  __u32 most)
+INLINE __u32 export_table(struct segment *s, struct table *t, struct shape shape, __u64 *bucket,
+			  struct session_record *records, __u32 most)
 {
+	const __u32 *chunks = at(s, t->chunks_at);
 	__u32 count = 0;
 
-	for (; *bucket < t->buckets && count + shape.ways <= most; (*bucket)++)
+	while (*bucket < t->buckets && count + shape.ways <= most) {
+		if (*bucket % CHUNK == 0 && !__atomic_load_n(chunks + *bucket / CHUNK, __ATOMIC_ACQUIRE)) {
+			*bucket = *bucket + CHUNK < t->buckets ? *bucket + CHUNK : t->buckets;
+			continue;
+		}
 		for (__u32 way = 0; way < shape.ways; way++)
-			count += export_entry(shape, entry_at(bucket_at(s, t, shape, *bucket), shape, way), &records[count]);
+			count += export_entry(s, shape, entry_at(bucket_at(s, t, shape, *bucket), shape, way),
+					      &records[count]);
+		(*bucket)++;
+	}
 	return count;
 }
 
@@ -45,7 +58,7 @@ INLINE __u32 export_table(struct segment *s, struct table *t, struct shape shape
  * Up to `most` records (8 at least) from `*cursor` on, which begins at 0 and counts the buckets of both tables. 0: that
  * was all.
  */
-static inline __u32 export_pins(struct segment *s, __u64 *cursor, struct pin_record *records, __u32 most)
+static inline __u32 export_pins(struct segment *s, __u64 *cursor, struct session_record *records, __u32 most)
 {
 	__u64 all = (__u64)s->v4.buckets + s->v6.buckets, bucket;
 	__u32 count = 0;
@@ -77,7 +90,7 @@ static inline __u32 insert_staged(struct segment *s)
 			take_in(&e, &record->key, record->word);
 			continue;
 		}
-		if (!leaf_insert(&e, &record->key, record->word)) {
+		if (!leaf_insert(&e, &record->key, record->word, CAUSE_COPIED)) {
 			written++;
 			continue;
 		}
@@ -85,7 +98,10 @@ static inline __u32 insert_staged(struct segment *s)
 		do {
 			word = pin ? pin_read(pin) : 0;
 		} while (pin && !(word & PIN_DEAD) && leaf_swap(pin, word, record->word) != word);
-		written += pin && !(word & PIN_DEAD);
+		if (pin && !(word & PIN_DEAD)) {
+			leaf_begin(&e, pin, record->word, CAUSE_COPIED);
+			written++;
+		}
 	}
 	return written;
 }

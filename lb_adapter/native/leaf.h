@@ -28,6 +28,11 @@ struct env {
 	__u32 outer;   /* endpoint of the outer side: these data planes have one */
 	__u32 from_inner;
 	__u32 traffic; /* what the classifier said */
+	__u32 packets; /* that the frame stands for */
+	__u64 bytes;
+	__u32 other_load;
+	__u16 other;
+	__u16 other_generation;
 	struct segment *s;
 	struct thread_area *mine;
 	const struct place_table *table; /* one for a whole batch: a packet sees no mixture */
@@ -37,6 +42,8 @@ struct env {
 	int is_small;
 	struct pin *present; /* what the insertion just before found in its place */
 };
+
+INLINE struct start start_of(const struct env *e, __u64 word, __u32 cause);
 
 INLINE __u64 mix(__u64 value, __u64 word)
 {
@@ -60,7 +67,20 @@ INLINE struct bucket *bucket_at(struct segment *s, const struct table *t, struct
 
 INLINE __u64 *entry_at(struct bucket *b, struct shape shape, __u32 way)
 {
-	return (__u64 *)(b + 1) + way * (shape.words + 1);
+	return (__u64 *)(b + 1) + way * (KEY + shape.words);
+}
+
+/* The origin of an entry, which may be of either table: the other one's buckets come first in the segment. */
+INLINE struct origin *origin_of(struct segment *s, const void *entry)
+{
+	__u64 offset = (const char *)entry - (const char *)s;
+	int large = offset >= s->v6.buckets_at;
+	const struct table *t = large ? &s->v6 : &s->v4;
+	struct shape shape = large ? SHAPE6 : SHAPE4;
+	__u64 within = offset - t->buckets_at;
+	__u64 way = (within % shape.bytes - sizeof(struct bucket)) / ((KEY + shape.words) * 8);
+
+	return (struct origin *)at(s, t->origins_at) + within / shape.bytes * shape.ways + way;
 }
 
 INLINE __u32 next_bucket(const struct table *t, __u32 index) { return index + 1 == t->buckets ? 0 : index + 1; }
@@ -104,7 +124,7 @@ INLINE __u64 *table_find(struct segment *s, struct table *t, struct shape shape,
 		for (__u32 way = 0; way < shape.ways; way++) {
 			__u64 *e = entry_at(b, shape, way), word = __atomic_load_n(e, __ATOMIC_ACQUIRE);
 
-			found |= (__u32)((word - 1 < PIN_DEAD - 1) & same_key(e + 1, key, shape.words)) << way;
+			found |= (__u32)((word - 1 < PIN_DEAD - 1) & same_key(e + KEY, key, shape.words)) << way;
 		}
 		if (found)
 			return entry_at(b, shape, __builtin_ctz(found));
@@ -125,7 +145,7 @@ INLINE __u64 *table_find_dead(struct segment *s, struct table *t, struct shape s
 			__u64 *e = entry_at(b, shape, way), word = __atomic_load_n(e, __ATOMIC_ACQUIRE);
 
 			/* The second look: an entry that was freed while we compared was another key's. */
-			if (word & PIN_DEAD && word != CLAIMED && same_key(e + 1, key, shape.words) &&
+			if (word & PIN_DEAD && word != CLAIMED && same_key(e + KEY, key, shape.words) &&
 			    __atomic_load_n(e, __ATOMIC_ACQUIRE) == word)
 				return e;
 		}
@@ -146,10 +166,22 @@ INLINE void step_overflow(struct segment *s, struct table *t, struct shape shape
 	}
 }
 
-/* With the home bucket locked and the key absent: write it into the first free entry. 0, or -1: no room. */
-INLINE int table_claim(struct segment *s, struct table *t, struct shape shape, const __u64 *key, __u32 home,
-		       __u64 word)
+/* Give an entry the counts and the origin of a session that begins with this frame. */
+INLINE void begin_entry(struct env *env, __u64 *entry, const struct start *start)
 {
+	__u32 slot = pin_slot(start->word), load = __atomic_load_n(&env->s->loads[slot], __ATOMIC_RELAXED);
+	struct pin *pin = (struct pin *)entry;
+
+	pin->bytes = start->bytes;
+	pin->packets = start->packets;
+	*origin_of(env->s, entry) = origin_from(start, env->table, load);
+}
+
+/* With the home bucket locked and the key absent: write it into the first free entry. 0, or -1: no room. */
+INLINE int table_claim(struct env *env, struct table *t, struct shape shape, const __u64 *key, __u32 home,
+		       const struct start *start)
+{
+	struct segment *s = env->s;
 	__u32 index = home;
 
 	if (__atomic_load_n(&t->used, __ATOMIC_RELAXED) >= s->pins)
@@ -168,10 +200,11 @@ INLINE int table_claim(struct segment *s, struct table *t, struct shape shape, c
 				count_in_chunk(s, t, index, -1);
 				continue;
 			}
-			memcpy(e + 1, key, shape.words * 8);
+			memcpy(e + KEY, key, shape.words * 8);
+			begin_entry(env, e, start);
 			step_overflow(s, t, shape, home, index, 1);
 			__atomic_add_fetch(&t->used, 1, __ATOMIC_RELAXED);
-			__atomic_store_n(e, word, __ATOMIC_RELEASE);
+			__atomic_store_n(e, start->word, __ATOMIC_RELEASE);
 			return 0;
 		}
 	}
@@ -179,9 +212,10 @@ INLINE int table_claim(struct segment *s, struct table *t, struct shape shape, c
 }
 
 /* Insert if absent: 0; 1 if it is there, with its entry in `present`; -1 if there is no room. */
-INLINE int table_insert(struct segment *s, struct table *t, struct shape shape, const __u64 *key, __u64 hash,
-			__u64 word, __u64 **present)
+INLINE int table_insert(struct env *env, struct table *t, struct shape shape, const __u64 *key, __u64 hash,
+			const struct start *start, __u64 **present)
 {
+	struct segment *s = env->s;
 	__u32 home = home_of(t, hash);
 	struct bucket *b = bucket_at(s, t, shape, home);
 	__u64 *dead;
@@ -193,10 +227,11 @@ INLINE int table_insert(struct segment *s, struct table *t, struct shape shape, 
 		result = 1;
 	} else if ((dead = table_find_dead(s, t, shape, key, home))) {
 		/* The walk frees it under this same lock, so it is ours: dead is as good as absent. */
-		__atomic_store_n(dead, word, __ATOMIC_RELEASE);
+		begin_entry(env, dead, start);
+		__atomic_store_n(dead, start->word, __ATOMIC_RELEASE);
 		result = 0;
 	} else {
-		result = table_claim(s, t, shape, key, home, word);
+		result = table_claim(env, t, shape, key, home, start);
 	}
 	unlock(&b->lock);
 	return result;
@@ -250,15 +285,16 @@ INLINE struct pin *leaf_find(struct env *e, const struct session_key *key)
 	return (struct pin *)entry;
 }
 
-INLINE int leaf_insert(struct env *e, const struct session_key *key, __u64 word)
+INLINE int leaf_insert(struct env *e, const struct session_key *key, __u64 word, __u32 cause)
 {
+	const struct start start = start_of(e, word, cause);
 	__u64 *present = NULL;
 	int result;
 
 	if (e->hashed != key)
 		prepare_key(e, key);
-	result = e->is_small ? table_insert(e->s, &e->s->v4, SHAPE4, e->small, e->hash, word, &present) :
-			       table_insert(e->s, &e->s->v6, SHAPE6, (const __u64 *)key, e->hash, word, &present);
+	result = e->is_small ? table_insert(e, &e->s->v4, SHAPE4, e->small, e->hash, &start, &present) :
+			       table_insert(e, &e->s->v6, SHAPE6, (const __u64 *)key, e->hash, &start, &present);
 	e->present = (struct pin *)present;
 	return result;
 }
@@ -267,6 +303,21 @@ INLINE __u64 leaf_swap(struct pin *pin, __u64 old, __u64 new)
 {
 	__atomic_compare_exchange_n(&pin->word, &old, new, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 	return old;
+}
+
+INLINE void leaf_begin(struct env *e, struct pin *pin, __u64 word, __u32 cause)
+{
+	const struct start start = start_of(e, word, cause);
+
+	begin_entry(e, &pin->word, &start);
+}
+
+INLINE void leaf_over(struct env *e, const struct session_key *key, struct pin *pin, __u64 word, __u32 why)
+{
+	__u32 number = __atomic_fetch_add(&e->s->ended_count, 1, __ATOMIC_RELAXED);
+	struct ended *row = (struct ended *)at(e->s, e->s->ended_at) + number % ENDED;
+
+	write_ended(row, number + 1, key, word, pin, origin_of(e->s, pin), e->now, why);
 }
 
 INLINE struct fragment_set *fragment_set(struct env *e, const struct session_key *key)
@@ -353,7 +404,7 @@ INLINE void leaf_swept(struct env *e, __u32 slot, int reset)
 /* An environment for thread `thread`; between batch_begin and batch_end. */
 INLINE struct env env_of(struct segment *s, __u32 thread)
 {
-	struct env e = { .c = &s->config, .s = s, .mine = thread_area(s, thread) };
+	struct env e = { .c = &s->config, .s = s, .mine = thread_area(s, thread), .other = NO_SLOT };
 
 	e.now = now_ms();
 	e.table = &s->placed[__atomic_load_n(&s->present, __ATOMIC_ACQUIRE) & 1];

@@ -65,7 +65,9 @@ EXPORT __u32 segment_now(void) { return now_ms(); }
 EXPORT struct staged *segment_staged(struct segment *s) { return &s->staged; }
 EXPORT __u32 segment_insert(struct segment *s) { return insert_staged(s); }
 
-EXPORT __u32 segment_export(struct segment *s, __u64 *cursor, struct pin_record *records, __u32 most)
+EXPORT struct ended *segment_ended(struct segment *s) { return at(s, s->ended_at); }
+
+EXPORT __u32 segment_export(struct segment *s, __u64 *cursor, struct session_record *records, __u32 most)
 {
 	return export_pins(s, cursor, records, most);
 }
@@ -77,6 +79,15 @@ EXPORT __u64 pin_find(struct segment *s, const struct session_key *key)
 	struct pin *pin = leaf_find(&e, key);
 
 	return pin ? pin_read(pin) : 0;
+}
+
+/* The whole pin of a key; 0 if there is none. */
+EXPORT int pin_show(struct segment *s, const struct session_key *key, struct session_record *record)
+{
+	struct env e = env_of(s, 0);
+	__u64 *entry = (__u64 *)leaf_find(&e, key);
+
+	return entry && export_entry(s, e.is_small ? SHAPE4 : SHAPE6, entry, record);
 }
 
 /* Put a word in the place of that of a key which is there. */
@@ -98,7 +109,7 @@ EXPORT __u32 pin_insert(struct segment *s, __u32 thread, const struct session_ke
 		struct env e = env_of(s, thread);
 
 		batch_begin(s, e.mine);
-		won += !leaf_insert(&e, &keys[i], word);
+		won += !leaf_insert(&e, &keys[i], word, CAUSE_PLACED);
 		batch_end(e.mine);
 	}
 	return won;

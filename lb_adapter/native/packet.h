@@ -90,10 +90,10 @@ INLINE void count_chain(struct env *e, const struct packet *p)
 	struct chain_counters *chain = &e->mine->chains[p->verdict.slot];
 
 	if (p->verdict.reverse) {
-		chain->reverse_packets += segments(p);
+		chain->reverse_packets += e->packets;
 		chain->reverse_bytes += p->length;
 	} else {
-		chain->forward_packets += segments(p);
+		chain->forward_packets += e->packets;
 		chain->forward_bytes += p->length;
 	}
 }
@@ -156,6 +156,9 @@ INLINE void decide_packet(struct env *e, struct packet *p, enum port from, struc
 	e->no_slot = drop_no_chain;
 	e->outer = 0;
 	e->from_inner = 0;
+	e->bytes = p->length;
+	e->packets = segments(p);
+	e->other = NO_SLOT;
 	e->present = NULL;
 	e->hashed = NULL;
 	if (in->is_small >= 0) {

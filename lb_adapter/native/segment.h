@@ -3,7 +3,8 @@
  * The tables of a user-space splice in one segment of shared memory: the worker's threads and the daemon map
  * the same pages, each where it likes, so there are offsets here and no pointers.
  *
- *   struct segment | IPv4 buckets and their chunks | all other buckets and theirs | fragments | one area a thread
+ *   struct segment | IPv4 buckets, their chunks and origins | all other buckets and theirs | fragments |
+ *   sessions that ended | one area a thread
  *
  * Who writes what: the daemon the configuration, slots, VLAN IDs and the spare place table; the worker's threads
  * the sessions and, each alone, their own area. Only the worker takes locks, so a daemon's death leaves none.
@@ -25,16 +26,19 @@
 #define FRAGMENT_SETS 4096     /* of FRAGMENT_WAYS entries */
 #define FRAGMENT_WAYS 4
 
-/* A bucket: a header word, then `ways` entries, each a pin word and `words` of key. */
+/*
+ * A bucket: a header word, then `ways` entries, each the first KEY words of a struct pin, and `words` of key. What packets
+ * of known sessions never touch, the origins, lies apart.
+ */
 struct shape {
 	__u32 words;
 	__u32 ways;
 	__u32 bytes;
-	__u32 pins_per_bucket; /* at capacity: below `ways`, so that few buckets overflow */
 };
 
-#define SHAPE4 ((struct shape){ 2, 5, 128, 3 })
-#define SHAPE6 ((struct shape){ 6, 4, 256, 2 })
+#define KEY 3 /* where an entry's key begins, in words */
+#define SHAPE4 ((struct shape){ 2, 3, 128 })
+#define SHAPE6 ((struct shape){ 6, 3, 256 })
 
 struct bucket {
 	__u32 lock;
@@ -44,6 +48,7 @@ struct bucket {
 struct table {
 	__u64 buckets_at;
 	__u64 chunks_at; /* __u32 a chunk: entries and overflows in it */
+	__u64 origins_at; /* struct origin an entry */
 	__u32 buckets;
 	__u32 used;
 };
@@ -77,7 +82,9 @@ struct segment {
 	__u32 plane;     /* Python's number of the data plane that it was made for */
 	__u32 chain_set; /* Python's note: the chain set's epoch */
 	__u64 fragments_at;
+	__u64 ended_at;  /* struct ended, ENDED of them */
 	__u64 threads_at;
+	__u32 ended_count; /* sessions that ended, modulo 2^32 */
 	struct table v4;
 	struct table v6;
 	struct port_before ports[2]; /* Python's note: the interfaces as they were */
@@ -96,9 +103,10 @@ struct segment {
 /* Changes with whatever lies in a segment, so that a daemon adopts no worker that it would misread. */
 #define SEGMENT_MIX(sum, part) (((sum) ^ (__u32)(part)) * 16777619u)
 #define SEGMENT_ABI                                                                                         \
-	SEGMENT_MIX(SEGMENT_MIX(SEGMENT_MIX(SEGMENT_MIX(2166136261u, sizeof(struct segment)),               \
-					    sizeof(struct thread_area)),                                    \
-				sizeof(struct config)), /* in a gap of its own: the sum of all does not show it */ \
+	SEGMENT_MIX(SEGMENT_MIX(SEGMENT_MIX(SEGMENT_MIX(SEGMENT_MIX(2166136261u, sizeof(struct segment)),   \
+							sizeof(struct thread_area)),                        \
+					    sizeof(struct config)), /* in a gap of its own: the sum does not show it */ \
+				sizeof(struct ended) << 8 | KEY),                                           \
 		    REASONS << 8 | PIN_STATES)
 
 static inline void *at(struct segment *s, __u64 offset) { return (char *)s + offset; }
@@ -127,9 +135,11 @@ static inline __u64 segment_room(__u64 *end, __u64 bytes)
 
 static inline void segment_table(struct table *t, __u64 *end, struct shape shape, __u32 pins)
 {
-	t->buckets = pins / shape.pins_per_bucket + 16;
+	/* Half full at capacity, so that few buckets overflow. */
+	t->buckets = pins / 3 * 2 + 16;
 	t->buckets_at = segment_room(end, (__u64)t->buckets * shape.bytes);
 	t->chunks_at = segment_room(end, (t->buckets / CHUNK + 1) * sizeof(__u32));
+	t->origins_at = segment_room(end, (__u64)t->buckets * shape.ways * sizeof(struct origin));
 }
 
 /* Lay out a header for these sizes. `s->bytes` is what the whole segment takes. */
@@ -143,6 +153,7 @@ static inline void segment_plan(struct segment *s, __u32 pins, __u32 threads)
 	segment_table(&s->v4, &end, SHAPE4, pins);
 	segment_table(&s->v6, &end, SHAPE6, pins);
 	s->fragments_at = segment_room(&end, FRAGMENT_SETS * sizeof(struct fragment_set));
+	s->ended_at = segment_room(&end, ENDED * sizeof(struct ended));
 	s->threads_at = segment_room(&end, threads * sizeof(struct thread_area));
 	s->bytes = (end + 4095) & ~4095ULL;
 	s->abi = SEGMENT_ABI;

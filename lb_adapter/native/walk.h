@@ -14,9 +14,9 @@
 INLINE void entry_key(const __u64 *entry, struct shape shape, struct session_key *key)
 {
 	if (shape.words == SHAPE4.words)
-		expand_key((const struct ipv4_key *)(entry + 1), key);
+		expand_key((const struct ipv4_key *)(entry + KEY), key);
 	else
-		memcpy(key, entry + 1, sizeof(*key));
+		memcpy(key, entry + KEY, sizeof(*key));
 }
 
 /* Walk one entry; 1 if it is dead now. */
@@ -52,7 +52,7 @@ INLINE void free_entry(struct segment *s, struct table *t, struct shape shape, _
 
 	if (!(word & PIN_DEAD) || word == CLAIMED)
 		return;
-	belongs = home_of(t, hash_words(entry + 1, shape.words, s->seed));
+	belongs = home_of(t, hash_words(entry + KEY, shape.words, s->seed));
 	home = bucket_at(s, t, shape, belongs);
 	lock(&home->lock);
 	if (__atomic_compare_exchange_n(entry, &word, 0, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
@@ -136,7 +136,7 @@ INLINE void mend_table(struct segment *s, struct table *t, struct shape shape)
 			if (!*entry)
 				continue;
 			t->used++;
-			step_overflow(s, t, shape, home_of(t, hash_words(entry + 1, shape.words, s->seed)), i, 1);
+			step_overflow(s, t, shape, home_of(t, hash_words(entry + KEY, shape.words, s->seed)), i, 1);
 		}
 	}
 	/* Anew from what is there. The sums were never too small, so nothing was skipped above. */

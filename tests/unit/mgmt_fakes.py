@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from catenary import pcap, wire
 from catenary.chain import ChainState, PairState
 from catenary.config import NetworkConfig, ServiceConfig
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
 from catenary.explanations import Candidate, ChainHops, HopView, SessionForecast
+from catenary.session import SessionKey
 from catenary.tags import TagPair
-from catenary.wire_sessions import SessionEntry, SessionOrigin
+from catenary.wire_sessions import ChainLives, Leaving, LifeCell, LifeTable, SessionEntry, SessionOrigin
 from mgmt_system.applying import Applying
 from mgmt_system.crash import CrashPoint, never
 from mgmt_system.current import Current
@@ -312,6 +314,12 @@ class FakeBalancer(Fake):
             key=key, epoch=self.epoch, policy="p2c", overflow=False, candidates=rows, tags=tags, reason=reason
         )
 
+    def list_sessions(self, **wanted: Any) -> list[SessionEntry]:
+        return []
+
+    def lives(self) -> LifeTable:
+        raise NotFound("a slave has no life table")
+
     def end_session(self, request: wire.SessionOrder) -> wire.SessionView:
         raise InvalidValue(f"load balancer {self.name} is a slave: send changes to its master")
 
@@ -418,19 +426,34 @@ class FakeMaster(FakeBalancer):
         self.enter("session")
         if key not in self.keys:
             raise NotFound(f"session {key} is not known here")
-        pair = self.keys[key]
-        return SessionEntry(
-            key=key,
-            state="established" if pair else "reset",
-            tags=wire.Tags.of(pair) if pair else None,
-            age=60.0,
-            idle=1.0,
-            seen=1000.0,
-            packets=7,
-            bytes=700,
-            rate=11.7,
-            origin=SessionOrigin(placed=940.0, epoch=1, cause="placed", policy="p2c", load=0),
-        )
+        return entry_of(key, self.keys[key])
+
+    def list_sessions(self, **wanted: Any) -> list[SessionEntry]:
+        """By the hashes of their keys, for all were placed at one moment; it heeds tags, limit and after."""
+        self.enter("list_sessions")
+        after = wanted["after"] and wanted["after"].partition("_")[2]
+        keys = {f"{SessionKey.parse(key).hash64():016x}": key for key in self.keys}
+        found = [keys[place] for place in sorted(keys) if after is None or place > after]
+        entries = [entry_of(key, self.keys[key]) for key in found]
+        mine = [entry for entry in entries if wanted["tags"] in (None, entry.tags and entry.tags.pair().path)]
+        return mine[: wanted["limit"]]
+
+    def lives(self) -> LifeTable:
+        """Those of `sessions` are 60 s old, and nobody has left yet."""
+        self.enter("lives")
+        pairs = [
+            ChainLives(
+                forward=pair.forward,
+                reverse=pair.reverse,
+                sessions=count,
+                cells=[LifeCell(state="established", age=1, idle=0, sessions=count)] if count else [],
+            )
+            for pair, count in self.sessions.items()
+        ]
+        ages = [0.0, *(30.0 * 2**octave for octave in range(12))]
+        none = [0] * (len(ages) - 1)
+        nobody = Leaving(risk=[0.0] * len(none), closed=none, expired=none)
+        return LifeTable(period=60, ages=ages, idles=[0, 10], tcp=nobody, rest=nobody, pairs=pairs)
 
     def end_session(self, request: wire.SessionOrder) -> wire.SessionView:
         self.enter("end_session")
@@ -438,12 +461,29 @@ class FakeMaster(FakeBalancer):
         if request.mode == "move" and not others:
             raise Conflict("no other chain takes sessions: add one first")
         self.keys[request.key] = others[0] if request.mode == "move" else None
-        return self.session(request.key)
+        entry = entry_of(request.key, self.keys[request.key])
+        return wire.SessionView(key=entry.key, state=entry.state, tags=entry.tags)
 
     def restart_empty(self) -> None:
         super().restart_empty()
         self.ended.clear()
         self.slave.restart_empty()
+
+
+def entry_of(key: str, pair: TagPair | None) -> SessionEntry:
+    """A session that was placed at second 900, a minute ago."""
+    return SessionEntry(
+        key=key,
+        state="established" if pair else "reset",
+        tags=wire.Tags.of(pair) if pair else None,
+        age=60.0,
+        idle=1.5,
+        seen=958.5,
+        packets=10,
+        bytes=6000,
+        rate=100.0,
+        origin=SessionOrigin(placed=900.0, epoch=3, cause="placed", policy="p2c", load=4),
+    )
 
 
 class Site:

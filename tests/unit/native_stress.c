@@ -87,8 +87,8 @@ static int faults(void)
 			if (!*e)
 				continue;
 			wrong += *e == CLAIMED;
-			displaced += (i + t->buckets - home_of(t, hash_words(e + 1, 2, segment->seed))) % t->buckets;
-			memcpy(keys[entries++], e + 1, 16);
+			displaced += (i + t->buckets - home_of(t, hash_words(e + KEY, 2, segment->seed))) % t->buckets;
+			memcpy(keys[entries++], e + KEY, 16);
 		}
 	}
 	for (__u32 i = 0; i <= t->buckets / CHUNK; i++)

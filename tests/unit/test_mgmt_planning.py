@@ -196,5 +196,5 @@ def test_a_plan_without_a_live_segment_is_refused_and_has_its_cost() -> None:
     del body["segments"]["second"], body["chains"]["z"]
     decision = decide(TWO, ServiceConfig.model_validate(body), running(TWO), terms())
     assert faults(decision)[0].startswith("balancers.l3") or "second" in faults(decision)[0]
-    costs = Costs(TWO, {"z": None}).segments(running(TWO), decision.records)
+    costs = Costs({"z": None}, {}).segments(running(TWO), decision.records)
     assert [segment.segment for segment in costs] == ["second"]

@@ -10,6 +10,7 @@ from catenary import durations
 from catenary.errors import InvalidValue
 from catenary.session import SessionKey
 from catenary.tags import TagPair
+from mgmt_system.sessions import Wanted
 from tests.unit.mgmt_fakes import Site
 from tests.unit.test_mgmt_cli import Run, run, site  # noqa: F401
 
@@ -72,18 +73,49 @@ def test_show_move_and_reset_a_session(two: Run) -> None:
     code, out, _ = two("session show tcp 10.0.0.2:80 10.0.0.1:4000 --json")
     assert code == 0
     tags = {"forward": 2, "reverse": 3}
-    assert json.loads(out) == {
-        "key": KEY,
-        "state": "established",
-        "tags": tags,
-        "segment": "main",
-        "chain": "chain-1",
-    }
+    shown = json.loads(out)
+    named = {"key": KEY, "state": "established", "tags": tags, "segment": "main", "chain": "chain-1"}
+    assert {key: shown[key] for key in named} == named
+    assert (shown["bytes"], shown["ended"]) == (6000, None)
+    code, out, _ = two(f"session show {KEY}")
+    assert "placed in epoch 3, by p2c, with 4 live sessions on its chain" in out
     code, out, _ = two(f"session move {KEY}")
     assert code == 0
     assert "chain-2" in out
     code, out, _ = two(f"session reset {KEY} --json")
     assert (code, json.loads(out)["state"], json.loads(out)["chain"]) == (0, "reset", None)
+
+
+def test_sessions_are_listed_page_by_page(two: Run, site: Site) -> None:  # noqa: F811
+    pairs = (TagPair(2, 3), TagPair(4, 5))
+    site.master.keys = {f"tcp 10.0.0.1:{port} 10.0.0.2:80": pairs[port % 2] for port in range(100, 110)}
+    code, out, _ = two("sessions --json --limit 10")
+    assert code == 0
+    every = [item["key"] for item in json.loads(out)]
+    assert sorted(every) == sorted(site.master.keys)
+    assert {item["chain"] for item in json.loads(out)} == {"chain-1", "chain-2"}
+    first, after = site.sessions.list(Wanted(limit=4))
+    second, end = site.sessions.list(Wanted(limit=6, after=after))
+    assert ([item.key for item in (*first, *second)], end) == (every, None)
+    mine = json.loads(two("sessions --chain chain-2 --json")[1])
+    assert {item["chain"] for item in mine} == {"chain-2"}
+    assert len(mine) == 5
+    assert "6.0 kB" in two("sessions --sort rate --older 5s")[1]
+
+
+def test_lists_of_sessions_that_cant_be(two: Run, site: Site) -> None:  # noqa: F811
+    for command, refusal in {
+        "sessions --chain other": "unknown chain 'other'",
+        "sessions --segment other": "unknown segment 'other': this network has main",
+        "sessions --state sleeping": "state: Input should be 'other'",
+        "sessions --older soon": "'soon' is not a duration",
+    }.items():
+        code, _, err = two(command)
+        assert (code, refusal in err) == (2, True), err
+    with pytest.raises(InvalidValue, match="after: '7' is no place in this list"):
+        site.sessions.list(Wanted(after="7"))
+    site.master.down = True
+    assert two("sessions")[0] == 3
 
 
 def test_sessions_that_cant_be_ended(two: Run, site: Site) -> None:  # noqa: F811

@@ -161,8 +161,8 @@ MUTANTS = (
     Mutant(
         "the stream brings back what is gone",
         "place.h",
-        "!in_force(e, word) || !leaf_insert",
-        "!leaf_insert",
+        "is_tombstone(word) || !in_force(e, word))",
+        "is_tombstone(word))",
         by_frames=False,
     ),
     Mutant("a client's packet does not make a pin its own", "place.h", "next = pin_own(next)", "next = next"),

@@ -1,0 +1,63 @@
+"""What the masters know of the sessions of chains that are to be removed, for predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from catenary.errors import CatenaryError
+from catenary.wire_sessions import ChainLives
+from mgmt_system.current import Current
+from mgmt_system.forecast import Forecast, Outlook
+from mgmt_system.peers import Peers
+from mgmt_system.records import ChainRecord, Goal
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """The live sessions of a chain, and what is to be expected of sessions of its segment."""
+
+    outlook: Outlook
+    lives: ChainLives
+
+    def forecast(self) -> Forecast:
+        return self.outlook.forecast(self.lives)
+
+    def cut(self, deadline: float) -> float:
+        return self.outlook.cut(self.lives, deadline)
+
+
+class Predictions:
+    """Asks the masters for life tables, each once a question. One that is silent leaves its chains out."""
+
+    def __init__(self, peers: Peers, network: Current) -> None:
+        self._peers = peers
+        self._network = network
+
+    def prospects(self, records: Iterable[ChainRecord]) -> dict[str, Prospect]:
+        """By chain, for those of these whose master tells."""
+        wanted = [record for record in records if record.carrying]
+        found = {}
+        for segment in dict.fromkeys(record.segment for record in wanted):
+            config = self._network.segments[segment]
+            try:
+                table = self._peers.balancers[config.master].lives()
+            except CatenaryError:
+                continue
+            outlook = Outlook(table, config.timeouts.timeouts())
+            pairs = {pair.pair(): pair for pair in table.pairs}
+            for record in wanted:
+                if record.segment == segment and record.chain.tags in pairs:
+                    found[record.name] = Prospect(outlook, pairs[record.chain.tags])
+        return found
+
+    def predicted(self, before: Iterable[ChainRecord], after: ChainRecord) -> ChainRecord:
+        """A record that is about to be written; with a prediction, if it begins the removal of its chain."""
+        old = next((record for record in before if record.id == after.id), None)
+        if old is None or old.goal is Goal.ABSENT or after.goal is not Goal.ABSENT:
+            return after
+        prospect = self.prospects([old]).get(after.name)
+        if prospect is None:
+            return after
+        found = prospect.forecast()
+        return replace(after, p50=round(found.p50, 1), p95=round(found.p95, 1))
