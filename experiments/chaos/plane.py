@@ -169,7 +169,10 @@ class OraclePlane:
 
     def sessions(self, key: SessionKey | None = None) -> Iterator[Batch]:
         for pins in self.export(None):
-            yield Batch(pins["key"], records.copied(pins["word"], self._clock(), 0))
+            if key is not None:
+                pins = pins[[bytes(row) == key.pack() for row in pins["key"].tolist()]]
+            if len(pins):
+                yield Batch(pins["key"], records.copied(pins["word"], self._clock(), 0))
 
     def ended(self) -> ring.Rows:
         return np.zeros(0, dtype=ring.ROW)
