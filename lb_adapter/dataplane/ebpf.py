@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from catenary import libbpf
-from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Unsupported
+from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound
 from catenary.session import SessionKey
 from lb_adapter import abi, records
 from lb_adapter.core.setup import Order
 from lb_adapter.dataplane import ports
 from lb_adapter.dataplane.base import PINS_DEFAULT, Batch, Load, SpliceConfig, Swept, TakeOver
+from lb_adapter.dataplane.bpffs import make_bpffs
 from lb_adapter.dataplane.ring import MappedRing
 from lb_adapter.dataplane.tables import SpliceTables, check_pins, read_settings
 from lb_adapter.dataplane.tables import number as _key
@@ -27,7 +27,6 @@ from lb_adapter.records import PinRecords
 
 OBJECT = Path(__file__).parent.parent / "bpf" / "splice.bpf.o"
 _ZERO = _key(0)
-_BPF_FS_MAGIC = 0xCAFE4A11
 FLAGS = ports.UP | ports.PROMISCUOUS
 """Promiscuous: a real NIC would else drop what is not addressed to it."""
 PROGRAMS = ("outer", "inner")
@@ -42,7 +41,7 @@ class EbpfDataPlane(SpliceTables):
         super().__init__()
         check_pins(pins)
         if pin is not None:
-            _make_bpffs(pin)
+            make_bpffs(pin)
             _check_size(pin, pins)
             check_layout(pin, program, pins)
         self.capacity = pins
@@ -189,9 +188,8 @@ class EbpfDataPlane(SpliceTables):
         fits, small = records.small_keys(pins)
         values = records.copied(pins["word"], self.now_ms(), self._read_epoch())
         written = self._object.map("pins4").update(small.tobytes(), values[fits].tobytes())
-        return written + self._object.map("pins6").update(
-            pins["key"][~fits].tobytes(), values[~fits].tobytes()
-        )
+        rest = pins["key"][~fits].tobytes(), values[~fits].tobytes()
+        return written + self._object.map("pins6").update(*rest)
 
     def take_in(self, pins: PinRecords) -> None:
         staged = self._object.map("staged")
@@ -300,19 +298,6 @@ def _summed(counters: libbpf.Map) -> npt.NDArray[np.uint64]:
 def _batch(keys: bytes, values: bytes, size: int) -> Batch:
     rows = np.frombuffer(keys, dtype=np.uint8).reshape(-1, size)
     return Batch(rows, np.frombuffer(values, dtype=records.PIN))
-
-
-def _make_bpffs(folder: Path) -> None:
-    """Make `folder`, or say that it does not lie on a BPF file system."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Unsupported(f"{folder} can't be made: {error.strerror}") from error
-    kind = subprocess.run(
-        ["stat", "-f", "-c", "%t", str(folder)], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    if int(kind, 16) != _BPF_FS_MAGIC:
-        raise Unsupported(f"{folder} is not on bpffs: mount -t bpf none {folder.parent}")
 
 
 def _check_size(pin: Path, pins: int) -> None:
