@@ -150,7 +150,9 @@ class Actions:
                 fields.clear()
                 weights.clear()
                 chains = [one for one in view.chains.values() if one.segment == segment.value]
-                active = [one for one in chains if one.state is ChainState.ACTIVE and not one.cordoned]
+                active = [
+                    one for one in chains if one.state is ChainState.ACTIVE and one.nfs and not one.cordoned
+                ]
                 with fields:
                     for one in active[:WEIGHTS]:
                         number = ui.number(one.name, value=one.weight, min=0, max=WEIGHT_MAX, precision=0)

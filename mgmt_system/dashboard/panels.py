@@ -231,7 +231,7 @@ def chain_rows(
             {
                 "name": row.name,
                 "segment": row.segment,
-                "nfs": " ".join(chain.nfs) if chain else "",
+                "nfs": (" ".join(chain.nfs) or "(passes by)") if chain else "",
                 "tags": f"{chain.tags.forward},{chain.tags.reverse}" if chain else "",
                 "weight": chain.weight if chain else None,
                 "state": figures.state(row),
