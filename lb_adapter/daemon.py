@@ -246,7 +246,9 @@ class Daemon(ABC):
     def _states(self) -> dict[str, int]:
         """Sessions of all chains by state; a reset one is nobody's."""
         rows = [load.states for load in self._load.values() if load.states]
-        return {name: sum(row[number] for row in rows) for number, name in enumerate(STATES) if name != "reset"}
+        return {
+            name: sum(row[number] for row in rows) for number, name in enumerate(STATES) if name != "reset"
+        }
 
     def _own_counters(self) -> dict[str, int]:
         """What is counted here, and not by the data plane."""
