@@ -95,11 +95,12 @@ class Listing:
 
     def one(self, key: SessionKey, look: Look) -> wire_sessions.SessionEntry:
         """A session by its key, the last of it if it ended; raises `NotFound`."""
-        rows = self._plane.ended()
         batches = list(self._plane.sessions(key))
         chosen = selecting.live(batches, Wanted(), look)
         if not len(chosen):
-            # What has expired, and the walk has not come by yet, is over all the same.
+            # Read after the pins, so that what ends meanwhile is found. What has expired, and the walk has
+            # not come by yet, is over all the same.
+            rows = self._plane.ended()
             packed = np.frombuffer(key.pack(), dtype=np.uint8)
             mine = np.concatenate([rows[(rows["key"] == packed).all(axis=1)], _expired(batches, look)])
             last = mine[np.argsort(look.moments(mine["at_ms"]), kind="stable")[-1:]]
