@@ -101,11 +101,10 @@ def _parts(arguments: argparse.Namespace, results: Path, console: Console) -> li
     simulate = partial(simulator.simulated, arguments.sessions, arguments.seed)
     if arguments.only == "simulator":
         return [simulate(console)]
+    isolate()  # goes on in a process of its own, so nothing may be begun before
     if arguments.only == "real":
-        isolate()
         return [attacked(kinds, arguments.each, arguments.seed, results, console)]
     with aside(partial(simulate, Console(highlight=False, force_terminal=False))) as simulated:
-        isolate()
         real = attacked(kinds, arguments.each, arguments.seed, results, console)
         return [simulated(), real]
 
