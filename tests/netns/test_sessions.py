@@ -57,11 +57,11 @@ def chain_of(lbs: LoadBalancers, session: Session) -> int | None:
 
 
 def known(lbs: LoadBalancers, key: str) -> bool:
+    """Is it live at the master? One that ended is told of for a while."""
     try:
-        lbs.master_client.session(key)
+        return lbs.master_client.session(key).ended is None
     except NotFound:
         return False
-    return True
 
 
 @contextmanager
