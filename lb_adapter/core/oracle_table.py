@@ -102,14 +102,13 @@ class SessionTable:
     def walk(self, now: int) -> None:
         """Reclaim what is not in force; in overflow also what the hash places alike (rule 7)."""
         for raw, pin in list(self.pins.items()):
-            if self._evictable(raw, pin):
+            tombstone = pin.state is State.RESET
+            if expired(pin, now, self.setup.times) or not (tombstone or self._in_force(pin, now)):
+                self._tell_over(raw, pin, "closed" if pin.state is State.CLOSING else "expired")
+                del self.pins[raw]
+            elif self._evictable(raw, pin):
                 self.counts["evicted"] += 1
                 self._tell_over(raw, pin, "evicted")
-                del self.pins[raw]
-            elif expired(pin, now, self.setup.times) or (
-                pin.state is not State.RESET and not self._in_force(pin, now)
-            ):
-                self._tell_over(raw, pin, "closed" if pin.state is State.CLOSING else "expired")
                 del self.pins[raw]
         self.loads = Counter(pin.slot for pin in self.pins.values() if self._live(pin, now))
 

@@ -250,7 +250,7 @@ def test_the_command_tells_the_hops_of_both_ways(two: Run) -> None:
     assert "segment main: chain chain-2, which is active" in lines
     assert "l1 -> n2 -> l2, and back the same way" in lines
     assert lines[4].startswith(
-        "because   l1 placed it at its first packet, 60.0 s ago (1970-01-01T00:15:40Z)"
+        "because   l1 placed it at its first packet, 60.0 s ago (1970-01-01T00:15:00Z)"
     )
     there = lines.index("client to server, tag 4")
     assert lines[there + 2].split()[:3] == ["1", "l1.inner", "s1"]
