@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.table import Table
 
-from catenary.errors import CatenaryError
+from catenary.errors import CatenaryError, InvalidValue
 from experiments import summary
+from experiments.part import Part
 from experiments.summary import Claim, Figure
 
 
@@ -52,6 +54,34 @@ def conclude(
     for claim in broken:
         console.print(f"[red]not reached:[/] {claim.key} {claim.text} (it is {figures[claim.key].value})")
     return not broken
+
+
+def conclude_parts(name: str, results: Path, console: Console, parts: Sequence[Part], begun: float) -> bool:
+    """The same for an experiment of several parts, which began at `begun` (s, monotonic)."""
+    ok = conclude(
+        name,
+        results,
+        console,
+        {key: figure for part in parts for key, figure in part.figures.items()},
+        [claim for part in parts for claim in part.claims],
+        summary.environment(
+            **{key: value for part in parts for key, value in part.facts.items()},
+            seconds=round(time.monotonic() - begun),
+            time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        ),
+        [line for part in parts for line in part.details],
+    )
+    console.print(f"written: {results}/summary.json", soft_wrap=True)
+    return ok
+
+
+def chosen(only: str | None, parts: Collection[str]) -> list[str]:
+    """The parts that `--only` names, comma-separated; all without it. `InvalidValue` for an unknown one."""
+    names = list(parts) if only is None else only.split(",")
+    for name in names:
+        if name not in parts:
+            raise InvalidValue(f"--only {name!r}: there are {', '.join(parts)}")
+    return names
 
 
 def _table(figures: Mapping[str, Figure], claims: Sequence[Claim]) -> Table:

@@ -67,6 +67,17 @@ from topologies.wiring import Attachment, Wiring
 CONTROLLER_URL = f"http://127.0.0.1:{commands.CONTROLLER_PORT}"
 AT = "python -m topologies.at"
 MANAGEMENT_URL = f"http://127.0.0.1:{commands.MANAGEMENT_PORT}"
+FLEETING = TimeoutsModel(
+    tcp_opening=0.1,
+    tcp_established=0.2,
+    tcp_closing=0.1,
+    udp=0.1,
+    other=0.1,
+    neighbour=0.1,
+    lease=0.0625,
+    transit=0.05,
+)
+"""So short that a chain without sessions drains at once."""
 FIG4 = Blueprint(
     switches={"s1": 1, "s2": 2, "s3": 3, "s4": 4, "s5": 5},
     trunks=(("s1", "s3"), ("s3", "s2"), ("s1", "s4"), ("s4", "s2"), ("s1", "s5"), ("s5", "s2")),

@@ -16,11 +16,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from catenary.errors import CatenaryError, InvalidValue
+from catenary.errors import CatenaryError
 from experiments import summary
 from experiments.bench import asks, c_core, capacity, packet, paths, report, resync, slowdown, switch
 from experiments.bench.plan import FULL, QUICK, Part, Plan, Result
-from experiments.outcome import execute
+from experiments.outcome import chosen, execute
 from experiments.summary import Claim, Figure
 from topologies.namespaces import isolate
 
@@ -43,7 +43,7 @@ def main() -> None:
     console = Console(highlight=False)
 
     def work() -> bool:
-        names = _names(arguments.only)
+        names = chosen(arguments.only, PARTS)
         plan = QUICK if arguments.quick else FULL
         if arguments.rounds is not None:
             plan = replace(plan, rounds=arguments.rounds)
@@ -65,14 +65,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, metavar="DIR")
     parser.add_argument("--docs", type=Path, metavar="PAGE", help="put the table into docs/performance.md")
     return parser.parse_args()
-
-
-def _names(only: str | None) -> list[str]:
-    names = list(PARTS) if only is None else only.split(",")
-    for name in names:
-        if name not in PARTS:
-            raise InvalidValue(f"--only {name!r}: there are {', '.join(PARTS)}")
-    return names
 
 
 def bench(names: Sequence[str], plan: Plan, results: Path, console: Console, page: Path | None) -> bool:

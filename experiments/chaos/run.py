@@ -12,14 +12,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments import summary
 from experiments.chaos import simulator
 from experiments.chaos.aside import aside
 from experiments.chaos.field.run import attacked
 from experiments.chaos.field.schedule import FAULTS, Kind
 from experiments.chaos.rules import RULES
 from experiments.chaos.simulator import SHORT
-from experiments.outcome import conclude, execute
+from experiments.outcome import conclude_parts, execute
 from experiments.part import Part
 from topologies.namespaces import isolate
 
@@ -77,22 +76,7 @@ def _arguments() -> argparse.Namespace:
 def _chaos(arguments: argparse.Namespace, results: Path, console: Console) -> bool:
     begun = time.monotonic()
     parts = _parts(arguments, results, console)
-    facts = summary.environment(
-        **{key: value for part in parts for key, value in part.facts.items()},
-        seconds=round(time.monotonic() - begun),
-        time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    )
-    ok = conclude(
-        "chaos",
-        results,
-        console,
-        {key: figure for part in parts for key, figure in part.figures.items()},
-        [claim for part in parts for claim in part.claims],
-        facts,
-        [line for part in parts for line in part.details],
-    )
-    console.print(f"written: {results}/summary.json", soft_wrap=True)
-    return ok
+    return conclude_parts("chaos", results, console, parts, begun)
 
 
 def _parts(arguments: argparse.Namespace, results: Path, console: Console) -> list[Part]:

@@ -13,28 +13,18 @@ from dataclasses import dataclass
 from catenary.config import ChainConfig, NfAttachment, ServiceConfig, ServiceEntry
 from catenary.errors import CatenaryError, Unavailable
 from catenary.tags import TagPair
-from catenary.wire import OperationView, TimeoutsModel
+from catenary.wire import OperationView
 from experiments.management.plan import Plan, Say
 from experiments.part import Part
 from experiments.summary import Claim, Figure
 from topologies.services import wait_until
-from topologies.testbed import Testbed
+from topologies.testbed import FLEETING, Testbed
 
 CLAIMS = (Claim("crash_points_ok", at_least=1, at_most=1),)
 FIRST_POINT = "call to controller: check network"
 """What an apply that changes the network passes first."""
 _CHAIN_COOKIE = 0xC
 """What the cookies of chains begin with, in 64 bits."""
-SHORT = TimeoutsModel(
-    tcp_opening=0.1,
-    tcp_established=0.2,
-    tcp_closing=0.1,
-    udp=0.1,
-    other=0.1,
-    neighbour=0.1,
-    lease=0.0625,
-    transit=0.05,
-)
 
 
 @dataclass(frozen=True)
@@ -104,7 +94,7 @@ def files(network: ServiceConfig) -> Sequence[ServiceConfig]:
 def measure(plan: Plan, say: Say) -> Part:
     """`crash_points_ok`: the share of kills after which every change was complete, or cleanly absent."""
     faults: list[str] = []
-    with Testbed(timeouts=SHORT) as testbed:
+    with Testbed(timeouts=FLEETING) as testbed:
         victim = _Victim(testbed)
         one, other = files(testbed.network)
         victim.apply_to_the_end(one)

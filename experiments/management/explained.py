@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 import time
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,17 @@ import numpy.typing as npt
 
 from catenary import libbpf, wire
 from catenary.errors import Unavailable
-from catenary.session import SessionKey
+from catenary.session import End, SessionKey
 from experiments.management.plan import Plan, Say
 from experiments.part import Part
 from experiments.summary import Claim, Figure
-from lb_adapter import abi
+from lb_adapter.core.oracle import TCP
+from lb_adapter.core.oracle_pin import Pin, State
 from topologies.testbed import Testbed
 
 CLAIMS = (Claim("explain_ms", at_most=100),)
 ASKED = 200
-CLIENTS, SERVER, PORT, TCP = 0x0A010000, 0x0A020001, 80, 6
+CLIENTS, SERVER, PORT = 0x0A010000, 0x0A020001, 80
 _PORTS = 50_000
 """Sessions of one client: from the ports 1000 on."""
 
@@ -58,8 +60,8 @@ def _timed(testbed: Testbed, key: str, status: str) -> float:
 def session(number: int) -> str:
     """The key of one of those that `fill` writes."""
     client, port = divmod(number, _PORTS)
-    address = ".".join(str(byte) for byte in (CLIENTS + client).to_bytes(4, "big"))
-    return SessionKey.parse(f"tcp {address}:{1000 + port} 10.2.0.1:{PORT}").text
+    ends = End(IPv4Address(CLIENTS + client), 1000 + port), End(IPv4Address(SERVER), PORT)
+    return SessionKey.of(*ends, TCP).text
 
 
 def fill(pins: Path, chain_set: wire.ChainSet, count: int) -> None:
@@ -72,23 +74,12 @@ def fill(pins: Path, chain_set: wire.ChainSet, count: int) -> None:
     keys["low"], keys["high"] = CLIENTS + numbers // _PORTS, SERVER
     keys["ports"][:, 0], keys["ports"][:, 1] = 1000 + numbers % _PORTS, PORT
     keys["kind"] = TCP << 24
-    words = np.array([_word(pair) for pair in chain_set.pairs], dtype=np.uint64)[
-        numbers % len(chain_set.pairs)
-    ]
+    now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000
+    each = [Pin(pair.slot, pair.generation, State.ESTABLISHED, now).word() for pair in chain_set.pairs]
+    words = np.array(each, dtype=np.uint64)[numbers % len(chain_set.pairs)]
     rows: npt.NDArray[np.uint8] = np.zeros((count, table.value_size), dtype=np.uint8)
     rows[:, :8] = words.view(np.uint8).reshape(count, 8)
     written = table.update(keys.tobytes(), rows.tobytes())
     libbpf.close_fd(table.fd)
     if written != count:
         raise Unavailable(f"{written} of {count} sessions found room")
-
-
-def _word(pair: wire.PairView) -> int:
-    now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000 & 0xFFFFFFFF
-    fields = {
-        "seen": now,
-        "slot": pair.slot,
-        "generation": pair.generation,
-        "state": abi.PIN_STATES["PIN_ESTABLISHED"],
-    }
-    return sum(value << abi.PIN_FIELDS[name][0] for name, value in fields.items())

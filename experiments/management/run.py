@@ -13,11 +13,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from catenary.errors import CatenaryError, InvalidValue
-from experiments import summary
+from catenary.errors import CatenaryError
 from experiments.management import cooldowns, crashes, explained, scale, wide
 from experiments.management.plan import FULL, QUICK, Measure, Plan
-from experiments.outcome import conclude, execute
+from experiments.outcome import chosen, conclude_parts, execute
 from experiments.part import Part
 from experiments.summary import Claim, Figure
 from topologies.namespaces import isolate
@@ -43,7 +42,7 @@ def main() -> None:
     console = Console(highlight=False)
 
     def work() -> bool:
-        names = _names(arguments.only)
+        names = chosen(arguments.only, PARTS)
         # A part of it, or a tiny run, never replaces the figures of a whole one.
         part = Path("quick" if arguments.quick else "") / ("-".join(names) if arguments.only else "")
         results: Path = (arguments.results or RESULTS / part).resolve()
@@ -66,14 +65,6 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _names(only: str | None) -> list[str]:
-    names = list(PARTS) if only is None else only.split(",")
-    for name in names:
-        if name not in PARTS:
-            raise InvalidValue(f"--only {name!r}: there are {', '.join(PARTS)}")
-    return names
-
-
 def bench(names: Sequence[str], plan: Plan, results: Path, console: Console) -> bool:
     """Run the parts and write `summary.json`; True when every claim holds.
 
@@ -90,22 +81,7 @@ def bench(names: Sequence[str], plan: Plan, results: Path, console: Console) -> 
             _say(console, error.detail)
             missing = {claim.key: Figure(None, "not measured") for claim in claims}
             parts.append(Part(missing, claims, [f"{name} was not measured: {error.detail}"]))
-    facts = summary.environment(
-        **{key: value for part in parts for key, value in part.facts.items()},
-        seconds=round(time.monotonic() - begun),
-        time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    )
-    ok = conclude(
-        "management",
-        results,
-        console,
-        {key: figure for part in parts for key, figure in part.figures.items()},
-        [claim for part in parts for claim in part.claims],
-        facts,
-        [line for part in parts for line in part.details],
-    )
-    console.print(f"written: {results}/summary.json", soft_wrap=True)
-    return ok
+    return conclude_parts("management", results, console, parts, begun)
 
 
 def _say(console: Console, text: str) -> None:

@@ -13,25 +13,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from catenary.errors import Conflict, NotFound, Unavailable
-from catenary.wire import ChainRequest, TimeoutsModel
+from catenary.wire import ChainRequest
 from tests.crash_points import MOVING, POINTS
 from tests.e2e.management_process import ManagementProcess
 from tests.isolation import isolated
 from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
-from topologies.testbed import Testbed
+from topologies.testbed import FLEETING, Testbed
 
 T = TypeVar("T")
-SHORT = TimeoutsModel(
-    tcp_opening=0.1,
-    tcp_established=0.2,
-    tcp_closing=0.1,
-    udp=0.1,
-    other=0.1,
-    neighbour=0.1,
-    lease=0.0625,
-    transit=0.05,
-)
 
 
 class Operator:
@@ -96,7 +86,7 @@ class Operator:
 
 @isolated
 def test_killed_at_every_crash_point_it_finishes() -> None:
-    with Testbed(timeouts=SHORT) as testbed:
+    with Testbed(timeouts=FLEETING) as testbed:
         stays = testbed.add_chain(["n3"], name="stays")
         log = testbed.run_dir / "killed.log"
         service = take_over(testbed, log)
