@@ -110,10 +110,24 @@ def hashes(keys: npt.NDArray[np.uint8]) -> Words:
     return value
 
 
-def copied(words: Words, now_ms: int, epoch: int) -> Pins:
+def checks(keys: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
+    """`key_check` of core/key.h, of keys of 48 bytes."""
+    total = np.zeros(len(keys), dtype=np.uint64)
+    for number, word in enumerate(np.ascontiguousarray(keys).view(np.uint64).T, 1):
+        total += word * np.uint64(pow(HASH_MULTIPLIER, number, 1 << 64))
+    checked: npt.NDArray[np.uint32] = (total >> np.uint64(32)).astype(np.uint32) | np.uint32(1)
+    return checked
+
+
+def check(key: bytes) -> int:
+    """The same, of one key."""
+    return int(checks(np.frombuffer(key, dtype=np.uint8).reshape(1, -1))[0])
+
+
+def copied(sessions: PinRecords, now_ms: int, epoch: int) -> Pins:
     """Pins of sessions that were copied from the peer: what they carried before is not known."""
-    pins = np.zeros(len(words), dtype=PIN)
-    pins["word"], origin = words, pins["origin"]
+    pins = np.zeros(len(sessions), dtype=PIN)
+    pins["word"], pins["check"], origin = sessions["word"], checks(sessions["key"]), pins["origin"]
     origin["at_ms"], origin["epoch"] = now_ms & 0xFFFFFFFF, epoch
     origin["cause"], origin["other"] = abi.CAUSES.index("copied"), abi.NO_SLOT
     return pins

@@ -172,7 +172,7 @@ class OraclePlane:
             if key is not None:
                 pins = pins[[bytes(row) == key.pack() for row in pins["key"].tolist()]]
             if len(pins):
-                yield Batch(pins["key"], records.copied(pins["word"], self._clock(), 0))
+                yield Batch(pins["key"], records.copied(pins, self._clock(), 0))
 
     def ended(self) -> ring.Rows:
         return np.zeros(0, dtype=ring.ROW)

@@ -9,7 +9,6 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from catenary import libbpf, wire
 from catenary.errors import Unavailable
@@ -17,6 +16,7 @@ from catenary.session import End, SessionKey
 from experiments.management.plan import Plan, Say
 from experiments.part import Part
 from experiments.summary import Claim, Figure
+from lb_adapter import records
 from lb_adapter.core.oracle import TCP
 from lb_adapter.core.oracle_pin import Pin, State
 from topologies.testbed import Testbed
@@ -77,8 +77,9 @@ def fill(pins: Path, chain_set: wire.ChainSet, count: int) -> None:
     now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000
     each = [Pin(pair.slot, pair.generation, State.ESTABLISHED, now).word() for pair in chain_set.pairs]
     words = np.array(each, dtype=np.uint64)[numbers % len(chain_set.pairs)]
-    rows: npt.NDArray[np.uint8] = np.zeros((count, table.value_size), dtype=np.uint8)
-    rows[:, :8] = words.view(np.uint8).reshape(count, 8)
+    rows = np.zeros(count, dtype=records.PIN)
+    rows["word"] = words
+    rows["check"] = records.checks(records.full_keys(keys.view(np.uint8).reshape(count, 16)))
     written = table.update(keys.tobytes(), rows.tobytes())
     libbpf.close_fd(table.fd)
     if written != count:

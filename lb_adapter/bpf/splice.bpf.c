@@ -208,23 +208,23 @@ struct {
 	__type(value, __u32);
 } epoch SEC(".maps");
 
+/* A program has a stack of 512 bytes, with what is called from it. */
 struct env {
 	struct config *c;
 	__u32 now;     /* ms, monotonic */
 	__u32 no_slot; /* the reason to drop for, if there turns out to be no slot */
 	__u32 outer;   /* endpoint of the outer side that the frame came from, or goes to */
-	__u32 from_inner;
-	__u32 traffic; /* what the classifier said */
+	__u16 from_inner;
+	__u16 traffic; /* what the classifier said */
+	__u32 check;   /* of the key that all is about */
 	__u32 packets; /* that the frame stands for */
 	__u64 bytes;
-	__u32 other_load;
-	__u16 other;
-	__u16 other_generation;
+	__u64 other;
 };
 
 INLINE struct start start_of(const struct env *e, __u64 word, __u32 cause);
 
-/* All of a pin but its word. */
+/* All of a pin but its word and its check. */
 INLINE void write_start(struct pin *pin, const struct start *start)
 {
 	__u32 zero = 0, slot = pin_slot(start->word);
@@ -234,7 +234,6 @@ INLINE void write_start(struct pin *pin, const struct start *start)
 
 	pin->bytes = start->bytes;
 	pin->packets = start->packets;
-	pin->zero = 0;
 	pin->origin = origin_from(start, t, load ? *load : 0);
 }
 
@@ -246,12 +245,28 @@ INLINE void leaf_count(struct env *e, __u32 reason)
 		(*counter)++;
 }
 
+INLINE void leaf_key(struct env *e, const struct session_key *key) { e->check = key_check(key); }
+
 INLINE struct pin *leaf_find(struct env *e, const struct session_key *key)
 {
 	struct ipv4_key small;
 
 	return shrink_key(key, &small) ? bpf_map_lookup_elem(&pins4, &small) : bpf_map_lookup_elem(&pins6, key);
 }
+
+/*
+ * The kernel gives a deleted element to the next key at once, while a packet on another CPU may still hold it. The
+ * walk spoils the check before it deletes, so a word of the next key's is never seen with the check of this one.
+ */
+INLINE __u64 leaf_word(struct env *e, const struct pin *pin)
+{
+	__u64 word = pin_read(pin);
+
+	return *(const volatile __u32 *)&pin->check == e->check ? word : PIN_DEAD;
+}
+
+/* A pin whose word is dead is about to be deleted. */
+INLINE void spoil(struct pin *pin) { *(volatile __u32 *)&pin->check = 0; }
 
 /* Global, as the next ones, so that the verifier checks it once and on its own. */
 __noinline int insert_pin(const struct session_key *key, const struct start *start)
@@ -262,6 +277,7 @@ __noinline int insert_pin(const struct session_key *key, const struct start *sta
 	if (!key || !start)
 		return -1;
 	fresh.word = start->word;
+	fresh.check = key_check(key);
 	write_start(&fresh, start);
 	return shrink_key(key, &small) ? bpf_map_update_elem(&pins4, &small, &fresh, BPF_NOEXIST) :
 					 bpf_map_update_elem(&pins6, key, &fresh, BPF_NOEXIST);
@@ -621,8 +637,10 @@ static long walk4(void *map, struct ipv4_key *small, struct pin *pin, struct env
 	struct session_key key;
 
 	expand_key(small, &key);
-	if (walk_one(pin, &key, e))
+	if (walk_one(pin, &key, e)) {
+		spoil(pin);
 		bpf_map_delete_elem(map, small);
+	}
 	return 0;
 }
 
@@ -630,8 +648,10 @@ static long walk6(void *map, struct session_key *key, struct pin *pin, struct en
 {
 	struct session_key copy = *key; /* no global function takes a key in its map */
 
-	if (walk_one(pin, &copy, e))
+	if (walk_one(pin, &copy, e)) {
+		spoil(pin);
 		bpf_map_delete_elem(map, key);
+	}
 	return 0;
 }
 
@@ -660,15 +680,19 @@ static long sweep4(void *map, struct ipv4_key *small, struct pin *pin, struct sw
 	struct session_key key;
 
 	expand_key(small, &key);
-	if (sweep_pin(&s->e, pin, &key, s->done))
+	if (sweep_pin(&s->e, pin, &key, s->done)) {
+		spoil(pin);
 		bpf_map_delete_elem(map, small);
+	}
 	return 0;
 }
 
 static long sweep6(void *map, struct session_key *key, struct pin *pin, struct sweeping *s)
 {
-	if (sweep_pin(&s->e, pin, key, s->done))
+	if (sweep_pin(&s->e, pin, key, s->done)) {
+		spoil(pin);
 		bpf_map_delete_elem(map, key);
+	}
 	return 0;
 }
 
@@ -689,8 +713,10 @@ int sweep(void *unused)
 
 static long take_in_one(void *map, __u32 *index, struct pin_record *record, struct env *e)
 {
-	if (record->word)
+	if (record->word) {
+		leaf_key(e, &record->key);
 		take_in(e, &record->key, record->word);
+	}
 	return 0;
 }
 

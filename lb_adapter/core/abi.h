@@ -126,7 +126,7 @@ struct pin {
 	__u64 word;
 	__u64 bytes;
 	__u32 packets;
-	__u32 zero;
+	__u32 check;        /* in the kernel's tables, of its key: `key_check` of core/key.h */
 	struct origin origin;
 };
 

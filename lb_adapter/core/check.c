@@ -56,9 +56,7 @@ struct env {
 	__u32 traffic;
 	__u32 packets; /* that the frame stands for */
 	__u64 bytes;
-	__u32 other_load;
-	__u16 other;
-	__u16 other_generation;
+	__u64 other;
 	struct check *check;
 };
 
@@ -125,6 +123,10 @@ INLINE struct pin *leaf_find(struct env *e, const struct session_key *key)
 
 	return entry->used ? &entry->pin : NULL;
 }
+
+INLINE void leaf_key(struct env *e, const struct session_key *key) {}
+
+INLINE __u64 leaf_word(struct env *e, const struct pin *pin) { return pin_read(pin); }
 
 /* What lies in the place of a pin that begins so. */
 static struct pin pin_from(struct env *e, __u64 word, __u32 cause)

@@ -69,16 +69,14 @@ struct start {
 	__u32 now;
 	__u32 cause;
 	__u32 policy;
-	__u32 other_load;
-	__u16 other;
-	__u16 other_generation;
+	__u64 other; /* that p2c did not take: its load, generation (16 bits) and slot (16), as one value: stacks are small */
 };
 
 /* The origin of a pin that begins so, by the present table and the load of its slot. */
 INLINE struct origin origin_from(const struct start *s, const struct place_table *t, __u32 load)
 {
-	struct origin origin = { s->now,   t ? t->epoch : 0,    load,     s->other_load,
-				 s->other, s->other_generation, s->cause, s->policy, 0 };
+	struct origin origin = { s->now,   t ? t->epoch : 0, load,     s->other >> 32,
+				 s->other, s->other >> 16,    s->cause, s->policy, 0 };
 	return origin;
 }
 

@@ -4,7 +4,7 @@
  *
  * The session table as the rules of affinity see it. Where the tables lie is the leaf's business: before this page
  * is included it defines `struct env` (with at least `c`, `now`, `no_slot`, `outer`, `from_inner` and `traffic`; `bytes`
- * and `packets` of the frame; and `other`, `other_generation` and `other_load` of struct origin) and the functions named
+ * and `packets` of the frame; and `other` of struct start, NO_SLOT at first) and the functions named
  * below with the prefix `leaf_`.
  */
 #ifndef CATENARY_PLACE_H
@@ -21,7 +21,9 @@ enum from { FROM_OUTER = 0, FROM_CHAIN = 1, FROM_BYPASS = 2 };
 
 /*
  * The leaf:
+ *   void leaf_key(env, key)                      what follows is about this key
  *   struct pin *leaf_find(env, key)              a pin, valid until the packet is done; NULL if there is none
+ *   __u64 leaf_word(env, pin)                    the word of what was found; dead if it is another key's by now
  *   int leaf_insert(env, key, word, cause)       insert if absent: 0, or not 0 (it is there, or no room)
  *   void leaf_begin(env, pin, word, cause)       a pin began anew in its place: write what it begins with, but for the word
  *   void leaf_over(env, key, pin, word, why)     note for people that this pin, whose word it was, is over
@@ -62,15 +64,13 @@ INLINE void note_packet(struct env *e, struct pin *pin)
 INLINE struct start start_of(const struct env *e, __u64 word, __u32 cause)
 {
 	struct start s = { word,	 e->bytes, e->packets,	       e->now, cause, e->c->policy,
-			   e->other_load, e->other, e->other_generation };
+			   e->other };
 	return s;
 }
 
 INLINE void tell_other(struct env *e, __u32 slot, __u32 generation, __u32 load)
 {
-	e->other = slot;
-	e->other_generation = generation;
-	e->other_load = load;
+	e->other = (__u64)load << 32 | (generation & 0xffff) << 16 | (slot & 0xffff);
 }
 
 /* A pin is over: those of the other load balancer's are told there, and what a tombstone was, when it became one. */
@@ -259,7 +259,7 @@ INLINE __u32 assign(struct env *e, struct frame *f, __u32 slot, __u32 reason)
 	}
 	UNROLL
 	for (int i = 0; i < CAS_TRIES; i++) {
-		word = pin_read(pin);
+		word = leaf_word(e, pin);
 		if (word & PIN_DEAD) {
 			e->no_slot = drop_dead_pin;
 			return NO_SLOT;
@@ -322,12 +322,12 @@ INLINE __u32 refresh(struct env *e, struct frame *f, __u8 flags, __u32 side, int
 
 	if (!pin)
 		return NO_SLOT;
-	word = pin_read(pin);
+	word = leaf_word(e, pin);
 	if (is_tombstone(word))
 		return at_tombstone(e, f, pin, word, flags, only_look);
 	UNROLL
 	for (int i = 0; i < CAS_TRIES; i++) {
-		word = pin_read(pin);
+		word = leaf_word(e, pin);
 		if (word & PIN_DEAD || !in_force(e, word) || (side == SIDE_CLIENT && gives_way(e, word, flags)))
 			return NO_SLOT;
 		if (is_stranded(e, word)) {
@@ -404,7 +404,7 @@ INLINE void take_in(struct env *e, const struct session_key *key, __u64 word)
 		return; /* no room: it comes again */
 	UNROLL
 	for (int i = 0; i < CAS_TRIES; i++) {
-		old = pin_read(pin);
+		old = leaf_word(e, pin);
 		if (old & PIN_DEAD || is_tombstone(old) || (in_force(e, old) && !(is_foreign(e, old) && pin_later(word, old))))
 			return;
 		if (leaf_swap(pin, old, word) == old) {

@@ -167,7 +167,7 @@ INLINE struct verdict master_asked(struct env *e, struct frame *f, int class, in
 	if (!s) {
 		/* The slave has no tombstone: the RST goes to it through the session's own chain, if that is still there. */
 		pin = answered(e, f, class, flags) ? leaf_find(e, &f->key) : 0;
-		word = pin ? pin_read(pin) : 0;
+		word = pin ? leaf_word(e, pin) : 0;
 		s = open_slot(e, pin_slot(word));
 		if (pin && s && s->generation == pin_generation(word))
 			return send_inner(e, s, session_reset, NO_SLOT, 0);
@@ -216,7 +216,7 @@ INLINE __u32 lease(struct env *e, struct frame *f, __u32 slot, int overwrite)
 	}
 	UNROLL
 	for (int i = 0; i < CAS_TRIES; i++) {
-		word = pin_read(pin);
+		word = leaf_word(e, pin);
 		/* A RST out of another chain answers for the connection before this one, and teaches nothing. */
 		if (word & PIN_DEAD || (over && pin_slot(word) != slot))
 			return slot;
@@ -276,7 +276,7 @@ INLINE struct verdict slave_outer(struct env *e, struct frame *f, int class)
 		}
 	} else {
 		pin = leaf_find(e, &f->key);
-		word = pin ? pin_read(pin) : 0;
+		word = pin ? leaf_word(e, pin) : 0;
 		slot = pin_slot(word);
 		s = open_slot(e, slot);
 		if (pin && is_tombstone(word)) {
@@ -354,6 +354,7 @@ INLINE struct verdict decide_outer(struct env *e, struct frame *f, int class, in
 	class = coarsen(f, class, e->c->affinity, !slave);
 	if (class == FRAME_BAD)
 		return drop_for(f->reason);
+	leaf_key(e, &f->key);
 	if (class == FRAME_OTHER)
 		return by_designated(e, slave);
 	if (e->c->take_over == TAKE_OVER_HOLD)
@@ -373,6 +374,7 @@ INLINE struct verdict decide_inner(struct env *e, struct frame *f, int class, __
 	class = coarsen(f, class, e->c->affinity, slave && kind == VID_CHAIN);
 	if (class == FRAME_BAD)
 		return drop_for(f->reason);
+	leaf_key(e, &f->key);
 	if (kind == VID_CHAIN)
 		return slave ? slave_from_chain(e, f, class, slot) : master_from_chain(e, f, class, slot);
 	/* What is no session is never asked about. */

@@ -18,7 +18,7 @@ from catenary.chain import PairState
 from catenary.classifier import Rule
 from catenary.session import SessionKey, Timeouts
 from catenary.tags import TagPair
-from lb_adapter import abi
+from lb_adapter import abi, records
 from lb_adapter.balancer import ChainTable, Pair
 from lb_adapter.core.check import PORTS, story
 from lb_adapter.core.oracle_pin import Story, Times
@@ -160,8 +160,8 @@ class BpfSplice(_OnPlane[EbpfDataPlane]):
     def set_word(self, key: bytes, word: int, *, fragment: bool = False) -> None:
         name, raw = ("fragments", key) if fragment else _place(key)
         there = self.plane.object.map(name)
-        rest = (there.get(raw) or bytes(there.value_size))[8:]
-        there.set(raw, struct.pack("=Q", word) + rest)
+        fresh = bytes(there.value_size) if fragment else abi.pack("pin", check=records.check(key))
+        there.set(raw, struct.pack("=Q", word) + (there.get(raw) or fresh)[8:])
 
     def story(self, key: bytes) -> Story | None:
         """What is told of a session's pin; None if there is none."""

@@ -186,7 +186,7 @@ class EbpfDataPlane(SpliceTables):
 
     def insert(self, pins: PinRecords) -> int:
         fits, small = records.small_keys(pins)
-        values = records.copied(pins["word"], self.now_ms(), self._read_epoch())
+        values = records.copied(pins, self.now_ms(), self._read_epoch())
         written = self._object.map("pins4").update(small.tobytes(), values[fits].tobytes())
         rest = pins["key"][~fits].tobytes(), values[~fits].tobytes()
         return written + self._object.map("pins6").update(*rest)

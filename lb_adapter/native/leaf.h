@@ -30,9 +30,7 @@ struct env {
 	__u32 traffic; /* what the classifier said */
 	__u32 packets; /* that the frame stands for */
 	__u64 bytes;
-	__u32 other_load;
-	__u16 other;
-	__u16 other_generation;
+	__u64 other;
 	struct segment *s;
 	struct thread_area *mine;
 	const struct place_table *table; /* one for a whole batch: a packet sees no mixture */
@@ -284,6 +282,11 @@ INLINE struct pin *leaf_find(struct env *e, const struct session_key *key)
 			      table_find(e->s, &e->s->v6, SHAPE6, (const __u64 *)key, e->hash);
 	return (struct pin *)entry;
 }
+
+INLINE void leaf_key(UNUSED struct env *e, UNUSED const struct session_key *key) {}
+
+/* The walk frees no entry before all threads have let go of it. */
+INLINE __u64 leaf_word(UNUSED struct env *e, const struct pin *pin) { return pin_read(pin); }
 
 INLINE int leaf_insert(struct env *e, const struct session_key *key, __u64 word, __u32 cause)
 {

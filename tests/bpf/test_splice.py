@@ -13,6 +13,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
+import numpy as np
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
@@ -23,7 +24,7 @@ from catenary import maglev
 from catenary.chain import PairState
 from catenary.session import End, SessionKey, Timeouts
 from catenary.tags import TagPair
-from lb_adapter import abi
+from lb_adapter import abi, records
 from lb_adapter.balancer import ChainTable, Pair
 from lb_adapter.dataplane.base import Affinity, Policy, Role, SpliceConfig
 from lb_adapter.dataplane.ebpf import EbpfDataPlane
@@ -247,6 +248,35 @@ def test_expired_pin_is_replaced_in_place(master: Bench) -> None:
     master.outer(tcp())
     assert master.count("session_revived") == 1
     assert [len(keys) for keys, _ in master.plane.object.map("pins4").batches()] == [16]
+
+
+@pytest.mark.parametrize("v6", [False, True])
+def test_memory_that_went_to_another_key_is_not_believed(master: Bench, v6: bool) -> None:
+    """As when the walk deletes a pin under a packet that holds it, and the kernel reuses it at once."""
+    master.outer(tcp(v6=v6))
+    assert master.outer(tcp(flags="A", v6=v6))[0] == "to_chain"
+    become_another_keys(master, v6=v6)
+    assert master.outer(tcp(flags="A", v6=v6))[0] == "drop_dead_pin"
+
+
+def test_a_lease_in_memory_of_another_key_is_not_believed(slave: Bench) -> None:
+    slave.inner(PAIRS[0].forward, tcp())
+    assert slave.outer(tcp(flags="A", reverse=True))[0] == "to_chain"
+    become_another_keys(slave)
+    assert slave.outer(tcp(flags="A", reverse=True))[0] == "ask_sent"
+
+
+def become_another_keys(bench: Bench, *, v6: bool = False) -> None:
+    """The only pin says of itself that it is of another key; before that it must say of its own."""
+    pins = bench.plane.object.map("pins6" if v6 else "pins4")
+    ((keys, values),) = pins.batches()
+    rows = np.frombuffer(values, records.PIN).copy()
+    size = 48 if v6 else 16
+    whole = records.full_keys(np.frombuffer(keys, np.uint8).reshape(1, size)).copy()
+    assert rows["check"].tolist() == records.checks(whole).tolist() != [0]
+    whole[0, 33] ^= 1
+    rows["check"] = records.checks(whole)
+    pins.update(keys, rows.tobytes())
 
 
 def test_walk_reclaims_what_expired(master: Bench) -> None:

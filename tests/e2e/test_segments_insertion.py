@@ -85,7 +85,9 @@ def test_live_sessions_are_adopted_by_the_first_chain() -> None:
         where = nfs_of(recording)
         assert len(keys) == 64
         assert all(where[key] == {"n1"} for key in keys)
-        assert {nf for key in new for nf in where[key]} == {"n1", "n2"}
+        # The first chain may have no room for them, as it carries all that were adopted.
+        assert all(len(where[key]) == 1 for key in new)
+        assert "n2" in {nf for key in new for nf in where[key]}
         assert not any(dropped.values()), dropped
         # Only sessions that were there before have packets that went past the pair, and none was dropped.
         assert all(first_ns(recording, finding) < inserted_ns for finding in verdict.bypassed)

@@ -64,11 +64,19 @@ def ended(process: subprocess.Popen[str], number: int = signal.SIGINT) -> tuple[
     return process.communicate(timeout=PATIENCE_S)
 
 
+def behind(dump: subprocess.Popen[str]) -> int:
+    """Packets that a tcpdump was given and has not read: those it would lose when it is ended."""
+    assert dump.stderr
+    dump.send_signal(signal.SIGUSR1)
+    captured, received, dropped = map(int, re.findall(r"(\d+) packets?", dump.stderr.readline()))
+    return received - dropped - captured
+
+
 @contextmanager
 def dumped(folder: Path) -> Iterator[list[str]]:
     """tcpdump at every tapped port; afterwards, what each says of the packets that it dropped."""
     said: list[str] = []
-    dumps = []
+    dumps: list[subprocess.Popen[str]] = []
     for place, interface in TAPPED.items():
         command = ["tcpdump", "-i", interface, "-w", str(folder / f"{place}.pcap"), "-Z", "root"]
         command += ["-s", "128", "-B", "32768", "--time-stamp-precision=nano"]
@@ -78,6 +86,7 @@ def dumped(folder: Path) -> Iterator[list[str]]:
             assert dump.stderr
             until(lambda stream=dump.stderr: "listening on" in stream.readline(), "tcpdump does not listen")
         yield said
+        until(lambda: not any(map(behind, dumps)), "tcpdump lags behind")
     finally:
         said += [ended(dump)[1] for dump in dumps]
 

@@ -1,5 +1,7 @@
 """Affinity rule 1, all interleavings: two packets of one key, the walk, the replacement of an expired pin.
 
+Another key may get the memory of a pin that was deleted, while a packet still holds it.
+
 Each actor is a generator that yields at every atomic access and gets the access' result. The states that
 they can reach together are searched exhaustively: an actor's place is known by the results it has had, so a
 state is those results and the table.
@@ -23,31 +25,58 @@ Actor = Generator[Access, Any, object]
 Make = Callable[[], Actor]
 
 
+OWN, ANOTHER, SPOILT = "own", "another key's", "spoilt"
+
+
+@dataclass(frozen=True)
+class Entry:
+    pin: Pin
+    check: str = OWN
+    """Whose key the memory says that it is of."""
+
+
 @dataclass(frozen=True)
 class Table:
-    """The words of all entries there ever were, and which of them the key has now."""
+    """All entries there ever were, which of them the key has, and which may go to another one."""
 
-    words: tuple[Pin, ...] = ()
+    entries: tuple[Entry, ...] = ()
     present: int | None = None
+    freed: int | None = None
 
     def do(self, access: Access) -> tuple[Table, Any]:
         kind, *rest = access
-        if kind == "find":
-            return self, self.present
-        if kind == "read":
-            return self, self.words[rest[0]]
-        if kind == "insert":
-            if self.present is not None:
-                return self, False
-            return Table((*self.words, rest[0]), len(self.words)), True
-        if kind == "delete":
-            return replace(self, present=None), None
+        match kind:
+            case "find":
+                return self, self.present
+            case "read":
+                return self, self.entries[rest[0]].pin
+            case "check":
+                return self, self.entries[rest[0]].check
+            case "insert":
+                if self.present is not None:
+                    return self, False
+                return replace(self, entries=(*self.entries, Entry(rest[0])), present=len(self.entries)), True
+            case "delete":
+                return replace(self, present=None, freed=self.present), None
+            case "take":
+                return replace(self, freed=None), self.freed
+            case "write":
+                return self._with(rest[0], replace(self.entries[rest[0]], **rest[1])), None
         assert kind == "swap"
-        entry, old, new = rest
-        there = self.words[entry]
-        if there != old:
-            return self, there
-        return replace(self, words=(*self.words[:entry], new, *self.words[entry + 1 :])), there
+        number, old, new = rest
+        there = self.entries[number]
+        if there.pin != old:
+            return self, there.pin
+        return self._with(number, replace(there, pin=new)), old
+
+    def _with(self, number: int, entry: Entry) -> Table:
+        return replace(self, entries=(*self.entries[:number], entry, *self.entries[number + 1 :]))
+
+
+def believed(entry: int) -> Actor:
+    """The word of an entry; dead if the memory is another key's by now."""
+    pin = yield ("read", entry)
+    return pin if (yield ("check", entry)) == OWN else replace(pin, dead=True)
 
 
 def packet(slot: int, now: int) -> Actor:
@@ -56,7 +85,7 @@ def packet(slot: int, now: int) -> Actor:
     pin = None
     if entry is not None:
         for _ in range(TRIES):
-            pin = yield ("read", entry)
+            pin = yield from believed(entry)
             if pin.dead or expired(pin, now, TIMES):
                 break
             after = refreshed(pin, now, ACK, FROM_CLIENT, TIMES.transit)
@@ -78,7 +107,7 @@ def place(slot: int, now: int) -> Actor:
     else:
         return "table full"
     for _ in range(TRIES):
-        pin = yield ("read", entry)
+        pin = yield from believed(entry)
         if pin.dead:
             return "dead pin"
         if not expired(pin, now, TIMES):
@@ -103,6 +132,7 @@ def walk(now: int) -> Actor:
             return "kept"
         if (yield ("swap", entry, pin, replace(pin, dead=True))) != pin:
             return "lost"
+    yield ("write", entry, {"check": SPOILT})
     yield ("delete",)
     return "deleted"
 
@@ -122,8 +152,20 @@ def sweep(now: int, idle: int = 0, *, reset: bool = False) -> Actor:
     else:
         return "contended"
     if not reset:
+        yield ("write", entry, {"check": SPOILT})
         yield ("delete",)
     return "swept"
+
+
+def another(now: int, *parts: str) -> Actor:
+    """A packet of another key that gets the memory of what was deleted, and writes `parts` in this order."""
+    entry = yield ("take",)
+    if entry is None:
+        return "nothing was deleted"
+    pin = {"pin": Pin(9, 1, State.ESTABLISHED, now), "check": ANOTHER}
+    for part in parts:
+        yield ("write", entry, {part: pin[part]})
+    return "inserted"
 
 
 def walks(now: int) -> Actor:
@@ -172,7 +214,7 @@ def violations(start: Table, actors: list[Make]) -> list[str]:
         chains = {result for result in results if isinstance(result, int)}
         if len(chains) > 1:
             wrong.append(f"packets of one key in chains {chains}")
-        pin = None if table.present is None else table.words[table.present]
+        pin = None if table.present is None else table.entries[table.present].pin
         if chains and (pin is None or pin.dead or pin.slot not in chains):
             wrong.append(f"a packet went to {chains}, and the pin is {pin}")
         if "table full" in results:
@@ -182,7 +224,7 @@ def violations(start: Table, actors: list[Make]) -> list[str]:
 
 
 def pinned(seen: int, state: State = State.ESTABLISHED) -> Table:
-    return Table((Pin(2, 1, state, seen),), 0)
+    return Table((Entry(Pin(2, 1, state, seen)),), 0)
 
 
 STARTS = {
@@ -205,7 +247,8 @@ def test_one_chain_wins(name: str) -> None:
 def test_one_chain_wins_while_walk_follows_walk(name: str) -> None:
     """The second one may find marks that are left, as an adopting daemon's does."""
     start, now, walked = STARTS[name]
-    marked = replace(start, words=tuple(replace(pin, dead=True) for pin in start.words))
+    entries = tuple(Entry(replace(entry.pin, dead=True)) for entry in start.entries)
+    marked = replace(start, entries=entries)
     for table in (start, marked):
         assert not violations(table, [lambda: packet(0, now), lambda: packet(1, now), lambda: walks(walked)])
 
@@ -221,12 +264,25 @@ def test_packets_on_both_sides_of_the_expiry() -> None:
     assert not violations(pinned(0), actors)
 
 
+@pytest.mark.parametrize("order", [("pin", "check"), ("check", "pin")], ids=" then ".join)
+@pytest.mark.parametrize("deletes", [walk, sweep], ids=["the walk", "a sweep"])
+def test_a_packet_never_follows_the_pin_of_another_key(
+    order: tuple[str, str], deletes: Callable[[int], Actor]
+) -> None:
+    """It found its pin before that was deleted, and reads it when the memory is another key's."""
+    for now in (T - 1, T):
+        actors: list[Make] = [lambda: packet(0, now), lambda: deletes(now), lambda: another(now, *order)]  # noqa: B023
+        results = [results for _, results, _ in ends(pinned(0), actors)]
+        assert {first for first, *_ in results} <= {0, 2, "dead pin"}
+        assert any(last == "inserted" for *_, last in results) == (deletes is sweep or now == T)
+
+
 def test_walk_never_deletes_what_was_refreshed_since_it_looked() -> None:
     for table, (outcome, walked), _ in ends(pinned(0), [lambda: packet(0, T - 1), lambda: walk(T)]):
         if outcome == 2 and walked != "kept":
             assert walked in ("lost", "deleted", "nothing there")
             assert (walked == "deleted") <= (
-                table.present is not None and table.words[table.present].seen == T - 1
+                table.present is not None and table.entries[table.present].pin.seen == T - 1
             )
 
 
@@ -236,7 +292,7 @@ def test_a_sweep_lets_go_of_idle_pins_only(idle: int) -> None:
     actors: list[Make] = [lambda: packet(0, 50), lambda: packet(1, 50), lambda: sweep(50, idle)]
     for table, (*packets, swept), _ in ends(pinned(0), actors):
         chains = {result for result in packets if isinstance(result, int)}
-        pin = None if table.present is None else table.words[table.present]
+        pin = None if table.present is None else table.entries[table.present].pin
         if idle:
             assert len(chains) <= 1
             assert not chains or (pin is not None and {pin.slot} == chains)
@@ -252,7 +308,7 @@ def test_after_a_reset_nothing_goes_on_and_the_tombstone_stays() -> None:
         assert {first, second} <= {2, "answered"}, "nobody is placed"
         if swept == "swept":
             assert table.present is not None
-            assert table.words[table.present].state is State.RESET
+            assert table.entries[table.present].pin.state is State.RESET
     assert outcomes == {(2, 2), (2, "answered"), ("answered", 2), ("answered", "answered")}
 
 
@@ -298,6 +354,34 @@ def overwrite(slot: int, now: int) -> Actor:
         return pin.slot
     yield ("swap", entry, (yield ("read", entry)), Pin(slot, 1, State.ESTABLISHED, now))
     return slot
+
+
+def trusting(now: int) -> Actor:
+    """A packet that does not ask whose the memory is."""
+    entry = yield ("find",)
+    if entry is None:
+        return "no pin"
+    pin = yield ("read", entry)
+    return "dead pin" if pin.dead or expired(pin, now, TIMES) else pin.slot
+
+
+def test_the_search_finds_a_packet_that_trusts_memory() -> None:
+    actors: list[Make] = [lambda: trusting(T), lambda: walk(T), lambda: another(T, "pin", "check")]
+    assert any(first == 9 for _, (first, *_), _ in ends(pinned(0), actors))
+
+
+def test_the_search_finds_a_deletion_that_spoils_nothing() -> None:
+    """Between the two writes of the other key the word is its, and the check is not yet."""
+
+    def plain() -> Actor:
+        entry = yield ("find",)
+        pin = yield ("read", entry)
+        if (yield ("swap", entry, pin, replace(pin, dead=True))) == pin:
+            yield ("delete",)
+        return "deleted"
+
+    actors: list[Make] = [lambda: packet(0, T), plain, lambda: another(T, "pin", "check")]
+    assert any(first == 9 for _, (first, *_), _ in ends(pinned(0), actors))
 
 
 @pytest.mark.parametrize(

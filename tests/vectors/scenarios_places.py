@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 
 from lb_adapter.core.oracle import lanes
@@ -326,6 +326,9 @@ def neighbours_are_sessions_too(make: Make) -> None:
         slave.inner(with_tag(ask, tag), 0)
         slave.inner(with_tag(asked, tag), 0)
     assert slave.counts["affinity_mismatch"] == 0
+    advertised = bytes(Ether() / IPv6(src="fd00::2", dst="fd00::1") / ICMPv6ND_NA(tgt="fd00::2"))
+    for answered in (reply, advertised):
+        assert said(slave.outer(answered, 1)) == ("inner", 5, "to_chain"), "to the chain that asked last"
     assert said(splice.outer(ask, 1 + 1500 + L + 2 * D)) == CHAIN0
     assert splice.counts["session_revived"] == 1
 
