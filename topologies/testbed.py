@@ -233,12 +233,16 @@ class Testbed:
         """SIGKILL to `controller`, `ms`, `l1` or `l2`."""
         self.services.kill(service)
 
-    def restart(self, service: str) -> None:
-        """Stop a service if it runs, start it again, wait until it is ready."""
-        self.services.restart(service, wait=False)
+    def restart(self, service: str, through: Sequence[str] = (), *, wait: bool = True) -> None:
+        """Stop a service if it runs, start it again, wait until it is ready.
+
+        `through` is a command that runs it, such as `nsenter ... --`.
+        """
+        self.services.restart(service, wait=False, through=through)
         if service == "controller":
             self._connect_switches()
-        self.services.wait_ready([service])
+        if wait:
+            self.services.wait_ready([service])
 
     def interface(self, node: str, port: str) -> str:
         """The switch-side end (in `root`) of a node's port, for taps: ("n1", "eth0") or ("l1", "outer")."""

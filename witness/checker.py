@@ -18,6 +18,7 @@ import numpy as np
 
 from catenary.errors import InvalidValue
 from witness.events import CHANGE, FAULT, Pin
+from witness.example import Example
 from witness.places import PlaceKind, Side
 from witness.recording import INTO, OUT_OF, Array, Recording
 from witness.sides import per_side, rewriting_nfs
@@ -59,6 +60,13 @@ def judge(
     rewriting = rewriting_nfs(recording.rewrites if rewrites is None else rewrites, table)
     court = _Court(per_side(recording, table, rewriting), table, in_flight_s)
     return court.verdict(thresholds or Thresholds(), pins)
+
+
+def example(recording: Recording, finding: Finding, pins: Sequence[Pin] = ()) -> Example:
+    """The counter-example of any finding on a recording that names its chains."""
+    rewriting = rewriting_nfs(recording.rewrites, recording.chains)
+    sides = per_side(recording, recording.chains, rewriting)
+    return Stories(sides, recording.chains, read(sides, 0)).example(finding, pins)
 
 
 class _Court:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TypeVar
 
 from catenary.errors import CatenaryError
 
 T = TypeVar("T")
+AUTOGROUP = Path("/proc/self/autogroup")
 
 
 @contextmanager
@@ -40,8 +42,17 @@ def aside(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
         process.join()
 
 
-def _run(work: Callable[[], T], to: Connection) -> None:
+def _step_aside() -> None:
+    """Run only when nobody else wants to. Linux shares processors between sessions first (sched(7),
+    autogroup): in its parent's session this process would get as much as each service, which has its own."""
+    os.setsid()
+    with suppress(FileNotFoundError):  # a kernel without it
+        AUTOGROUP.write_text("19")
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def _run(work: Callable[[], T], to: Connection) -> None:
+    _step_aside()
     try:
         to.send(work())
     except KeyboardInterrupt:

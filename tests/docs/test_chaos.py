@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
-from tests.docs.making import make
+from tests.docs.making import ROOT, make
+
+STAGES = ("roomy", "crowded")
+
+
+def verified(results: Path, stage: str) -> tuple[int, ...]:
+    """What `catenary verify` counts of a stage: sessions, changes, faults, violations."""
+    recording, pins = results / f"{stage}.npz", results / f"{stage}.pins"
+    command = [sys.executable, "-m", "catenary.cli", "verify", str(recording), "--pins", str(pins)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    assert not done.stderr, done.stderr
+    headline = r"(\d+) sessions, (\d+) changes, (\d+) faults, (\d+) violations"
+    found = re.match(headline, done.stdout.splitlines()[-1])
+    assert found, done.stdout
+    counts = tuple(map(int, found.groups()))
+    assert min(counts[:3]) > 0
+    return counts
 
 
 def test_no_session_crosses_and_every_rule_matters(tmp_path: Path) -> None:
@@ -20,6 +39,15 @@ def test_no_session_crosses_and_every_rule_matters(tmp_path: Path) -> None:
     assert figures["sessions"] >= 10_000
     assert figures["changes"] >= 50
     assert figures["faults"] >= 25
+    assert figures["storm_changes_per_s"] >= 10
+    assert figures["asks_unanswered"] >= 1
+    assert figures["drains"] >= 3
+    sessions, changes, faults, violations = map(
+        sum, zip(*(verified(tmp_path, n) for n in STAGES), strict=True)
+    )
+    assert (sessions, changes, faults) == tuple(figures[key] for key in ("sessions", "changes", "faults"))
+    excused = figures["rested_sessions"] + figures["orphaned"]
+    assert violations <= excused, "more than what is counted apart"
     told = (tmp_path / "timeline.txt").read_text()
     assert "kill-master: all are well again" in told
     assert "CROSSED" not in told

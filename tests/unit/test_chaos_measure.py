@@ -11,9 +11,10 @@ from experiments.chaos.field import measure, timeline
 from experiments.chaos.field.churn import Drain, allowed
 from experiments.chaos.field.measure import Seen
 from experiments.chaos.field.schedule import FAULTS, Kind, Strike
-from experiments.chaos.field.timeline import Note, Row
+from experiments.chaos.field.timeline import Note, Own, Row
 from tests.unit.witness_runs import SECOND, SERVER, Run, client
 from witness.checker import judge
+from witness.events import CHANGE, FAULT, Event
 
 TIMES = Timeouts(
     tcp_opening=5, tcp_established=15, tcp_closing=1, udp=2, other=2, neighbour=2, lease=0.75, transit=0.5
@@ -49,7 +50,13 @@ def row(
 
 def seen(run: Run, *rows: Row, drains: tuple[Drain, ...] = ()) -> Seen:
     recording = run.recording()
-    return Seen(rows, drains, 60, judge(recording), recording, TIMES)
+    return Seen(rows, drains, judge(recording), recording, TIMES)
+
+
+def happened(run: Run, changes: int, faults: int) -> Run:
+    kinds = [CHANGE] * changes + [FAULT] * faults
+    run.events += [Event(run.now, kind, f"{kind} {number}") for number, kind in enumerate(kinds)]
+    return run
 
 
 def moved(run: Run, rest: float, kind: int = 6, payload: int = 100) -> int:
@@ -169,8 +176,11 @@ def test_every_figure_can_fail_the_run() -> None:
         opener = "server" if port < 12 else "client"
         run.talk("n1", client(2000 + port), opener=opener)
     late = run.now / 1e9 + 9
-    fine = seen(run, row(Kind.CALM), row(Kind.UPGRADE, late), *[row(Kind.KILL_MASTER, late)] * 25)
-    short = {"sessions", "drain_detect_s", "live_across", "server_first_across"}
+    storm = replace(row(Kind.STORM, late), own=Own(changes=28, epochs=30, seconds=2.5))
+    cut = replace(row(Kind.CUT_BYPASS, late), own=Own(asked=20, unanswered=1))
+    happened(run, 50, 25)
+    fine = seen(run, row(Kind.CALM), row(Kind.UPGRADE, late), row(Kind.KILL_MASTER, late), storm, cut)
+    short = {"sessions", "drains", "drain_detect_s", "live_across", "server_first_across"}
     assert broken(fine) == short, "nobody lived across, and nothing was drained"
     kill = row(Kind.KILL_MASTER)
     assert "packets_lost_on_daemon_kill" in broken(replace(fine, rows=(replace(kill, lost=1),)))
@@ -182,10 +192,14 @@ def test_every_figure_can_fail_the_run() -> None:
     assert "cut_sessions" in broken(replace(fine, rows=(replace(kill, cut=("silent",)),)))
     rests = [moved(run, 16.0 + number) for number in range(14)]
     assert "rested_sessions" in broken(seen(run, kill)), rests
-    assert "faults" in broken(replace(fine, rows=(kill,) * 24))
-    assert "changes" in broken(replace(fine, changes=49))
-    assert "drain_detect_s" in broken(replace(fine, drains=(Drain("a", 5.0, 5.5), Drain("b", 5.0, 6.1))))
-    assert "drain_detect_s" not in broken(replace(fine, drains=(Drain("a", 5.0, 5.9),)))
+    assert {"faults", "changes"} <= broken(seen(happened(Run(CHAINS), 49, 24), kill))
+    for own in (Own(changes=24, epochs=30, seconds=2.5), Own(changes=28, epochs=24, seconds=2.5)):
+        assert "storm_changes_per_s" in broken(replace(fine, rows=(storm, replace(storm, own=own))))
+    assert "asks_unanswered" in broken(replace(fine, rows=(cut, replace(cut, own=Own(asked=20)))))
+    soon, late_one = Drain("a", 5.0, 5.9), Drain("b", 5.0, 6.1)
+    assert broken(replace(fine, drains=(soon,) * 2)) - broken(replace(fine, drains=(soon,) * 3)) == {"drains"}
+    assert "drain_detect_s" in broken(replace(fine, drains=(soon, late_one)))
+    assert "drain_detect_s" not in broken(replace(fine, drains=(soon,)))
 
 
 def test_sessions_across_a_fault_are_those_that_the_witness_saw_before_and_after() -> None:

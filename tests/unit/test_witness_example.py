@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.witness_runs import SERVER, Run, client
-from witness.checker import judge
+from witness.checker import example, judge
 from witness.events import Event, Pin
 from witness.example import MOST, NEAR, around, crossing, explained, window
 
@@ -126,6 +126,8 @@ def test_the_whole_story(singly: bool) -> None:
         (False, "packet", "server to client, out of l1.outer, SYN ACK, 0 bytes"),
         (False, "event", "epoch: 7"),
     ]
+    assert example(run.recording(), verdict.violations[0], pins) == verdict.example
+    assert example(run.recording(), verdict.violations[1]).session == "10.0.0.1:4001 <-> 10.0.0.2:80/tcp"
     told = list(verdict.example.told())
     assert told[0].startswith(
         f"{key}: client to server at n1 (chain-1); 0.004 ms later server to client at n2"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,13 +15,15 @@ from catenary.chain import ChainState
 from catenary.client import BalancerClient, ManagementClient
 from catenary.errors import CatenaryError, Conflict, NotFound
 from catenary.tags import TagPair
+from experiments.chaos.field.chronicle import Chronicle
 from topologies.testbed import FIG4
 
 _POLL_S, _SOON_S = 0.1, 0.03
 _REST_S = 0.3
 _HELD_UP_S = 0.2
 """A machine that lets a pause take so much longer tells nothing of how soon anything is shown."""
-_TAGS = tuple(TagPair(vid, vid + 1) for vid in range(2, 26, 2))
+LAST_TAG = 25
+_TAGS = tuple(TagPair(vid, vid + 1) for vid in range(2, LAST_TAG, 2))
 """Forward IDs are even, reverse ones odd: `faults.cut_bypass` tells them apart by that."""
 
 
@@ -56,10 +58,10 @@ class Drain:
 class Churn:
     """Three chains, one a network function: one after the other is removed, drains, and comes back anew."""
 
-    def __init__(self, probes: Probes, transit: float, note: Callable[[str], None]) -> None:
+    def __init__(self, probes: Probes, transit: float, chronicle: Chronicle) -> None:
         self._probes = probes
         self._transit = transit
-        self.note = note
+        self._chronicle = chronicle
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(1, "churn")
@@ -68,7 +70,6 @@ class Churn:
         self._nf_of: dict[str, str] = {}
         self._reserved: str | None = None
         self.leaving: str | None = None
-        self.changes = 0
         self.drains: list[Drain] = []
         self._disturbed_until = float("-inf")
 
@@ -104,11 +105,6 @@ class Churn:
         with self._lock:
             return next(nf for name, nf in reversed(self._nf_of.items()) if name != self.leaving)
 
-    def count(self) -> None:
-        """One change more."""
-        with self._lock:
-            self.changes += 1
-
     def release(self) -> None:
         with self._lock:
             self._reserved = None
@@ -142,8 +138,7 @@ class Churn:
                 if state is ChainState.ACTIVE:
                     with self._lock:
                         self._nf_of[name] = nf
-                    self.count()
-                    self.note(f"chain {name} added")
+                    self._chronicle.change(f"chain {name} added")
                     return
                 if state is ChainState.FAILED:
                     name = self._ask_for(nf)
@@ -192,13 +187,12 @@ class Churn:
         return time.monotonic() - begun > _POLL_S + _HELD_UP_S
 
     def _done(self, name: str, watch: _Watch | None, now: float) -> None:
-        self.count()
         if watch is None or self._disturbed_until > watch.gone():
-            self.note(f"chain {name} drained")
+            self._chronicle.change(f"chain {name} drained")
             return
         drain = Drain(name, watch.allowed(), now)
         self.drains.append(drain)
-        self.note(f"chain {name} drained, shown {drain.detect_s:.2f} s after the rules allow it")
+        self._chronicle.change(f"chain {name} drained, shown {drain.detect_s:.2f} s after the rules allow it")
 
 
 class _Watch:

@@ -7,22 +7,21 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from catenary.chain import ChainState
-from catenary.errors import CatenaryError
 from experiments.chaos.field.scene import Scene
 from experiments.chaos.field.schedule import Kind, Strike
-from topologies.patience import PATIENCE_S
-from topologies.services import wait_until
+from experiments.chaos.field.storm import CHANGES, Storm
 from topologies.wiring import CONTROL_BRIDGE
 
-STORM, STORM_EVERY_S = 16, 0.1
 CLOCK_STEPS_S = (3600, -600, 86_400 * 40)
 """How far a daemon's clock steps, in turn: an hour on, 600 s back (but not below 0), 40 days on."""
+_CLOCKED = (("l1",), ("l2",), ("ms", "controller"))
+"""Daemons whose clocks step together."""
 _FLOOD, _FLOOD_RATE = 1400, 1000.0
+_ASKED, _ANSWERED = ("ask_sent", "hint_sent"), ("answer_taken", "answer_late")
+"""Counters of the slave."""
 
 
 def _nothing() -> None:
@@ -81,10 +80,24 @@ def _cut_control(scene: Scene, turn: int) -> Fault:
 
 def _cut_bypass(scene: Scene, turn: int) -> Fault:
     """All that the load balancers send to each other past the chains: asks and hints (even IDs, out of the
-    slave's inner port), answers (odd IDs, out of the master's)."""
-    testbed = scene.testbed
+    slave's inner port), answers (odd IDs, out of the master's).
+
+    Beside the crowd talk sessions that rest for longer than a lease holds: each datagram of the server asks.
+    """
+    testbed, traffic, resting = scene.testbed, scene.traffic, f"resting-{turn}"
+    counted = [0, 0]
     ways = (("s2", testbed.interface("l2", "inner"), 0), ("s1", testbed.interface("l1", "inner"), 1))
     matches = {switch: f"in_port={port},vlan_vid={0x1000 + odd:#x}/0x1001" for switch, port, odd in ways}
+
+    def counters() -> list[int]:
+        """Asks of the slave, and answers that it took."""
+        seen = testbed.balancers["l2"].stats().counters
+        return [sum(seen.get(name, 0) for name in names) for names in (_ASKED, _ANSWERED)]
+
+    def strike() -> None:
+        traffic.open_resting(resting)
+        cut()
+        counted[:] = counters()
 
     def cut() -> None:
         for switch, match in matches.items():
@@ -94,14 +107,22 @@ def _cut_bypass(scene: Scene, turn: int) -> Fault:
         for switch, match in matches.items():
             testbed.ovs.ofctl("--strict", "del-flows", switch, f"priority=65535,{match}")
 
-    def hit() -> bool:
-        """Has it dropped anything yet? Every session that the server side opens asks."""
+    def unanswered() -> bool:
+        """Has the rule dropped what the slave asked, and did no answer come?"""
         flows = [flow for flow in testbed.ovs.flows("s2") if "priority=65535" in flow]
         if not flows:
             cut()  # the controller, in the middle of a look at its rules, took ours for an old one
-        return any("n_packets=0," not in flow for flow in flows)
+        asked, answered = counters()
+        if answered > counted[1]:
+            counted[:] = asked, answered  # they were under way
+        return any("n_packets=0," not in flow for flow in flows) and asked > counted[0]
 
-    return Fault("bypass path cut", cut, hit, mend)
+    def end() -> None:
+        mend()
+        scene.own.cut.extend(traffic.prove(resting).cut)
+        scene.own.asked, scene.own.unanswered = traffic.close(resting)
+
+    return Fault("bypass path cut", strike, unanswered, end)
 
 
 def _lose_maps(name: str, scene: Scene, turn: int) -> Fault:
@@ -120,72 +141,35 @@ def _lose_maps(name: str, scene: Scene, turn: int) -> Fault:
 
 
 def _storm(scene: Scene, turn: int) -> Fault:
-    """Changes of one chain in quick succession, beside those that go on anyway."""
-    management, master = scene.probes.management, scene.testbed.balancers["l1"]
-    names: list[str] = []
-    epochs: list[int] = []
-
-    def blow() -> None:
-        names.append(name := scene.churn.reserve())
-        epochs.append(master.health().epoch)
-        begun, done = time.monotonic(), 0
-        changes = (
-            management.remove_chain,
-            management.cancel_removal,
-            management.cordon_chain,
-            management.uncordon_chain,
-        )
-        while done < STORM and time.monotonic() < begun + PATIENCE_S:
-            with suppress(CatenaryError):  # the one before is still under way
-                changes[done % len(changes)](name)
-                scene.churn.count()
-                done += 1
-            time.sleep(max(begun + done * STORM_EVERY_S - time.monotonic(), 0.02))
-        epochs.append(master.health().epoch)
-        took = time.monotonic() - begun
-        scene.churn.note(f"{done} changes of {name} in {took:.1f} s, epoch {epochs[0]} to {epochs[1]}")
-
-    def settled() -> bool:
-        """The chain takes sessions again (or is gone: then it will be added anew)."""
-        view = management.chain(names[0])
-        if view.state is ChainState.COOLING:
-            management.cancel_removal(view.name)
-        elif view.cordoned:
-            management.uncordon_chain(view.name)
-        else:
-            return view.state in (ChainState.ACTIVE, ChainState.REMOVED)
-        return False
-
-    def end() -> None:
-        wait_until(settled, "the end of the storm")
-        scene.churn.release()
-
-    what = f"{STORM} changes, {1 / STORM_EVERY_S:g} a second"
-    return Fault(what, blow, lambda: epochs[1] - epochs[0] >= STORM // 4, end)
+    """Chains that come and go in quick succession, beside those that do so anyway."""
+    storm = Storm(scene, turn)
+    return Fault(f"{CHANGES} changes of chains", storm.blow, storm.raged, storm.end)
 
 
 def _step_clock(scene: Scene, turn: int) -> Fault:
     """The next daemon begins in a time namespace of its own: its monotonic clock has stepped; the kernel's,
     by which pins live, has not. The one after that steps back."""
     testbed = scene.testbed
-    service = ("l1", "l2", "ms")[turn % 3]
-    step = max(CLOCK_STEPS_S[turn // 3 % len(CLOCK_STEPS_S)], 1 - int(time.monotonic()))
+    services = _CLOCKED[turn % len(_CLOCKED)]
+    step = CLOCK_STEPS_S[turn // len(_CLOCKED) % len(CLOCK_STEPS_S)]
+    step = max(step, 1 - int(time.monotonic()))
     namespace = testbed.run_dir / f"clock-{turn}"
 
     def restart() -> None:
         namespace.touch()
         make = ["unshare", f"--time={namespace}", f"--monotonic={step}", "--fork", "true"]
         testbed.hosts["root"].run(make)
-        testbed.kill(service)
-        through = ["nsenter", f"--time={namespace}", "--"]
-        testbed.services.restart(service, wait=False, through=through)
+        for service in services:
+            testbed.kill(service)
+        for service in services:
+            testbed.restart(service, ["nsenter", f"--time={namespace}", "--"], wait=False)
 
     def stepped() -> bool:
-        return os.readlink(f"/proc/{testbed.services.pid(service)}/ns/time") != os.readlink(
-            "/proc/self/ns/time"
-        )
+        processes = ("self", *(testbed.services.pid(service) for service in services))
+        ours, *theirs = (os.readlink(f"/proc/{process}/ns/time") for process in processes)
+        return ours not in theirs
 
-    return Fault(f"clock of {service} steps by {step:+d} s", restart, stepped)
+    return Fault(f"clock of {' and '.join(services)} steps by {step:+d} s", restart, stepped)
 
 
 def _flap_link(scene: Scene, turn: int) -> Fault:
@@ -226,7 +210,7 @@ def _full_table(scene: Scene, turn: int) -> Fault:
         traffic.open(late)
 
     def end() -> None:
-        scene.cut.extend(traffic.prove(late).cut)
+        scene.own.cut.extend(traffic.prove(late).cut)
         traffic.close(late)
 
     return Fault(f"{_FLOOD} sessions more", fill, lambda: scene.probes.master.stats().overflow, end)

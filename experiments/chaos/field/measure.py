@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -14,6 +14,7 @@ from experiments.chaos.field.churn import Drain
 from experiments.chaos.field.schedule import FAULTS, KILLS, Kind
 from experiments.chaos.field.timeline import Row
 from experiments.summary import Claim, Figure
+from witness.events import Pin
 from witness.places import PlaceKind
 from witness.recording import Array, Recording
 from witness.sightings import SYN
@@ -21,7 +22,9 @@ from witness.verdict import Finding, Verdict
 
 TCP, UDP = 6, 17
 SESSIONS, CHANGES, STRIKES, LIVE, SERVER_FIRST, DRAIN_S = 10_000, 50, 25, 50, 10, 1.0
-DRAINS = 2
+STORM_RATE = 10.0
+"""Changes of the chain set a second, in storms."""
+DRAINS = 3
 """Undisturbed removals to measure, at least."""
 
 
@@ -31,10 +34,15 @@ class Seen:
 
     rows: tuple[Row, ...]
     drains: tuple[Drain, ...]
-    changes: int
     verdict: Verdict
     recording: Recording
     timeouts: Timeouts
+    pins: tuple[Pin, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """As the witness says it, of the sessions that did cross."""
+        return replace(self.verdict, violations=self.violations, bypassed=()).headline
 
     @property
     def faults(self) -> list[Row]:
@@ -157,10 +165,12 @@ def figures(stages: Sequence[Seen]) -> dict[str, Figure]:
     calm = [row for seen in stages for row in seen.rows if row.strike.kind is Kind.CALM]
     kills = [row for row in faults if row.strike.kind in KILLS]
     upgrades = [row for row in faults if row.strike.kind is Kind.UPGRADE]
+    storms = [row for row in faults if row.strike.kind is Kind.STORM]
+    cuts = [row for row in faults if row.strike.kind is Kind.CUT_BYPASS]
     return {
         "sessions": Figure(sum(seen.verdict.sessions for seen in stages), "real sessions"),
-        "changes": Figure(sum(seen.changes for seen in stages), "changes of the chain set"),
-        "faults": Figure(len(faults), "faults"),
+        "changes": Figure(sum(seen.verdict.changes for seen in stages), "changes of the chain set"),
+        "faults": Figure(sum(seen.verdict.faults for seen in stages), "faults"),
         "violations": Figure(sum(len(seen.violations) for seen in stages), "sessions"),
         "rested_sessions": Figure(
             sum(seen.rested() for seen in stages), "went on elsewhere after more than their timeout"
@@ -180,11 +190,23 @@ def figures(stages: Sequence[Seen]) -> dict[str, Figure]:
         "packets_lost_on_upgrade": Figure(
             sum(row.lost for row in upgrades) if upgrades else None, f"of {sum(row.sent for row in upgrades)}"
         ),
-        "drain_detect_s": Figure(
-            round(max(drains), 3) if drains else None, f"s, the longest of {len(drains)} removals"
+        "storm_changes_per_s": Figure(
+            min((_rate(row) for row in storms), default=None),
+            f"a second, the slowest of {len(storms)} storms",
         ),
+        "asks_unanswered": Figure(
+            min((row.own.unanswered for row in cuts), default=None),
+            f"datagrams at least, that resting sessions lost in each of {len(cuts)} cuts",
+        ),
+        "drains": Figure(len(drains), "removals that no fault disturbed"),
+        "drain_detect_s": Figure(round(max(drains), 3) if drains else None, "s, the longest of these"),
         "witness_dropped": Figure(sum(seen.verdict.witness_dropped for seen in stages), "packets"),
     }
+
+
+def _rate(row: Row) -> float:
+    """Changes a second, each of which was seen in force; no more than the epochs that it took."""
+    return round(min(row.own.changes, row.own.epochs) / row.own.seconds, 1)
 
 
 def claims(kinds: Collection[Kind], each: int) -> list[Claim]:
@@ -198,12 +220,15 @@ def claims(kinds: Collection[Kind], each: int) -> list[Claim]:
         Claim("packets_lost_calm", 0, 0),
         Claim("witness_dropped", 0, 0),
     ]
-    harmless = [Claim("packets_lost_on_daemon_kill", 0, 0)] if KILLS & set(kinds) else []
-    harmless += [Claim("packets_lost_on_upgrade", 0, 0)] if Kind.UPGRADE in kinds else []
+    by_kind = [Claim("packets_lost_on_daemon_kill", 0, 0)] if KILLS & set(kinds) else []
+    by_kind += [Claim("packets_lost_on_upgrade", 0, 0)] if Kind.UPGRADE in kinds else []
+    by_kind += [Claim("storm_changes_per_s", at_least=STORM_RATE)] if Kind.STORM in kinds else []
+    by_kind += [Claim("asks_unanswered", at_least=1)] if Kind.CUT_BYPASS in kinds else []
     sizes = [
         Claim("sessions", at_least=SESSIONS),
         Claim("changes", at_least=CHANGES),
         Claim("faults", at_least=STRIKES),
+        Claim("drains", at_least=DRAINS),
         Claim("drain_detect_s", at_most=DRAIN_S),
     ]
-    return [*always, *harmless, *(sizes if set(kinds) >= set(FAULTS) else [])]
+    return [*always, *by_kind, *(sizes if set(kinds) >= set(FAULTS) else [])]

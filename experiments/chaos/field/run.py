@@ -6,26 +6,30 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from catenary.wire import TimeoutsModel
 from experiments.chaos.field import measure, timeline
+from experiments.chaos.field.chronicle import EPOCH, Chronicle, Pins, epochs
 from experiments.chaos.field.churn import Churn
 from experiments.chaos.field.faults import fault
 from experiments.chaos.field.measure import DRAINS, Seen
 from experiments.chaos.field.scene import Probes, Scene
 from experiments.chaos.field.schedule import SERVICES, STAGES, Kind, Stage, Strike, rounds, schedule
-from experiments.chaos.field.timeline import Note, Row
+from experiments.chaos.field.storm import BLUEPRINT
+from experiments.chaos.field.timeline import Own, Row
 from experiments.chaos.field.traffic import Traffic
 from experiments.part import Part
 from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 from topologies.testbed import FIG4, Testbed
-from witness.checker import judge
+from witness.checker import example, judge
+from witness.events import read_pins
 from witness.places import places_of
+from witness.recording import Recording
 from witness.taps import Limits, Taps
 
 SHOWN = 5
@@ -47,9 +51,17 @@ def attacked(kinds: Sequence[Kind], each: int, seed: int, results: Path, console
                 stages.append(_Run(stage, name, strikes, results, console).whole())
     console.print(f"written: {results}/timeline.txt", soft_wrap=True)
     claimed = measure.claims(kinds, each)
-    found = [str(item) for seen in stages for item in seen.violations]
+    found = [line for seen in stages for line in told(seen)]
     facts = {"timeouts_s": {stage.name: asdict(stage.timeouts) for stage in STAGES}, "each": each}
-    return Part(measure.figures(stages), claimed, found[:SHOWN], facts)
+    return Part(measure.figures(stages), claimed, found, facts)
+
+
+def told(seen: Seen) -> list[str]:
+    """The first violation with all that lay around it, and of some others only what crossed."""
+    if not seen.violations:
+        return []
+    first, *others = seen.violations
+    return [*example(seen.recording, first, seen.pins).told(), *map(str, others[: SHOWN - 1])]
 
 
 class _Run:
@@ -63,12 +75,16 @@ class _Run:
         self._strikes = strikes
         self._results = results
         self._console = console
-        self._notes: list[Note] = []
+        self._chronicle: Chronicle | None = None
 
     def whole(self) -> Seen:
         stage = self._stage
+        storms = any(strike.kind is Kind.STORM for strike in self._strikes)
         testbed = Testbed(
-            nf_rate_mbit=None, timeouts=TimeoutsModel(**asdict(stage.timeouts)), sessions=stage.sessions
+            blueprint=BLUEPRINT if storms else FIG4,
+            nf_rate_mbit=None,
+            timeouts=TimeoutsModel(**asdict(stage.timeouts)),
+            sessions=stage.sessions,
         )
         rows: list[Row] = []
         with ExitStack() as undo:
@@ -79,24 +95,35 @@ class _Run:
             taps = undo.enter_context(Taps(places_of(testbed.network), Limits.of(stage.timeouts)))
             probes = Probes(testbed)
             undo.callback(probes.close)
-            churn = Churn(probes, stage.timeouts.transit, self._note)
+            pins = undo.enter_context(Pins(probes))
+            chronicle = self._chronicle = Chronicle(taps)
+            churn = Churn(probes, stage.timeouts.transit, chronicle)
             undo.callback(churn.stop)
             churn.start()
-            scene = Scene(testbed, probes, undo.enter_context(Traffic(testbed)), churn)
+            traffic = undo.enter_context(Traffic(testbed))
+            scene = Scene(testbed, probes, traffic, churn, chronicle, Own())
             for strike in self._strikes:
                 rows.append(self._strike(strike, scene))
             if Kind.CALM in stage.kinds:
                 self._watch_drains(churn)
             churn.stop()
-            recording = taps.snapshot({nf: (nf,) for nf in FIG4.nfs})
+            recording = taps.snapshot({nf: (nf,) for nf in testbed.blueprint.nfs})
+            told = epochs(testbed.management.history(kind=EPOCH), recording.wall_ns)
+            recording = replace(recording, events=(*recording.events, *told))
+        return self._judged(recording, pins.lines, rows, churn)
+
+    def _judged(self, recording: Recording, lines: Sequence[str], rows: Sequence[Row], churn: Churn) -> Seen:
         recording.save(self._results / f"{self._name}.npz")
-        drains, verdict = tuple(churn.drains), judge(recording)
-        seen = Seen(tuple(rows), drains, churn.changes, verdict, recording, stage.timeouts)
+        (self._results / f"{self._name}.pins").write_text("\n".join(lines))
+        pins = read_pins(lines, "what the load balancers held", recording.wall_ns)
+        seen = Seen(tuple(rows), tuple(churn.drains), judge(recording), recording, self._stage.timeouts, pins)
         self._write(rows, seen.crossed())
+        self._say(f"{self._name}: {seen.headline}")
         return seen
 
     def _strike(self, strike: Strike, scene: Scene) -> Row:
         """One fault from its begin until all is well again and every session has been asked."""
+        scene.own = Own()
         crowd, made = f"crowd-{strike.number}", fault(strike, scene)
         before, failed = scene.traffic.open(crowd), scene.traffic.failures()
         epoch, chains = scene.testbed.balancers["l1"].health().epoch, scene.churn.chains()
@@ -106,6 +133,8 @@ class _Run:
                 made.strike()
                 wait_until(made.in_force, f"{strike} is not in force")
                 struck = time.monotonic()
+                if strike.kind is not Kind.CALM:
+                    scene.chronicle.fault(f"{strike}: {made.what}")
                 time.sleep(strike.hold_s)
                 made.undo()
                 undone = time.monotonic()
@@ -125,15 +154,15 @@ class _Run:
             proved=proved,
             live=before.live,
             server_first=before.server_first,
-            cut=(*after.cut, *scene.cut),
+            cut=(*after.cut, *scene.own.cut),
             sent=sent,
             lost=lost,
             failed=scene.traffic.failures() - failed,
             orphaned=orphaned,
             epoch=epoch,
             chains=chains,
+            own=scene.own,
         )
-        scene.cut.clear()
         self._say(f"{strike.number:3} of {len(self._strikes)}  {row}")
         return row
 
@@ -150,15 +179,13 @@ class _Run:
             while len(churn.drains) < DRAINS and time.monotonic() < deadline:
                 time.sleep(0.1)
 
-    def _note(self, text: str) -> None:
-        self._notes.append(Note(time.monotonic(), text))
-
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)
 
     def _write(self, rows: Sequence[Row], crossed: Sequence[float]) -> None:
+        notes = self._chronicle.notes if self._chronicle else ()
         with (self._results / "timeline.txt").open("a") as file:
-            file.write(timeline.text(f"stage {self._name}", rows, self._notes, crossed))
+            file.write(timeline.text(f"stage {self._name}", rows, notes, crossed))
 
     def _keep(self, testbed: Testbed, rows: Sequence[Row]) -> Callable[..., None]:
         """Keep the services' logs, for whoever wants to know more; and what was seen, if the run breaks."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from catenary.client import BalancerClient, ControllerClient, ManagementClient
 from catenary.errors import CatenaryError
 from catenary.token import read_token
+from experiments.chaos.field.chronicle import Chronicle
 from experiments.chaos.field.churn import Churn
+from experiments.chaos.field.timeline import Own
 from experiments.chaos.field.traffic import Traffic
 from topologies.credentials import Credentials
 from topologies.testbed import CONTROLLER_URL, MANAGEMENT_URL, Testbed
@@ -61,11 +63,13 @@ class Probes:
             client.close()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Scene:
+    """`own` is of the fault that is in force: each begins with an empty one."""
+
     testbed: Testbed
     probes: Probes
     traffic: Traffic
     churn: Churn
-    cut: list[str] = field(default_factory=list)
-    """Why sessions ended that a fault itself opened."""
+    chronicle: Chronicle
+    own: Own

@@ -31,8 +31,15 @@ class Kind(StrEnum):
 
 KILLS = frozenset({Kind.KILL_MASTER, Kind.KILL_SLAVE, Kind.KILL_MS, Kind.KILL_CONTROLLER})
 """Daemons that die: that may not cost a packet, for the data plane outlives them."""
-SERVICES = KILLS | {Kind.CUT_CONTROL, Kind.LOSE_MASTER_MAPS, Kind.LOSE_SLAVE_MAPS, Kind.STEP_CLOCK}
-"""What keeps the services from their work, so that a drained chain is noticed later."""
+SERVICES = KILLS | {
+    Kind.CUT_CONTROL,
+    Kind.LOSE_MASTER_MAPS,
+    Kind.LOSE_SLAVE_MAPS,
+    Kind.STEP_CLOCK,
+    Kind.STORM,
+}
+"""What keeps the services from their work, or gives them all that they can do, so that a drained chain is
+noticed later."""
 FAULTS = tuple(kind for kind in Kind if kind is not Kind.CALM)
 """The kinds of the schedule, unless some are named."""
 

@@ -1,15 +1,16 @@
 """Long-lived sessions at one host, and a server that echoes: a program on the standard library only.
 
-    talker.py '{"port": 7000, "period": 0.25, "datagrams": 0.05}'
+    talker.py '{"port": 7000, "tcp": 0.25, "udp": 0.05, "resting": 0.8}'
 
 It reads commands, one JSON object a line, and answers each with one line:
 
-    {"do": "open", "crowd": C, "tcp": [ADDRESS, ...], "udp": [ADDRESS, ...], "within": S}   -> {"live": N}
+    {"do": "open", "crowd": C, "within": S, KIND: [ADDRESS, ...], ...}   -> {"live": N}
     {"do": "prove", "crowd": C, "within": S}   does each echo what it sends from now on? -> {"live", "cut"}
     {"do": "close", "crowd": C, "grace": S}    -> {"sent", "lost"}: datagrams of the crowd's UDP sessions
     {"do": "flood", "to": ADDRESS, "count": N, "rate": R}   a UDP session of one datagram each -> {"sent"}
 
-A session sends a number every `period` (UDP: `datagrams`) seconds, and the other end sends it back.
+A session sends a number again and again, after as many seconds as the options say for its kind, and the other
+end sends it back. `tcp` is the one kind that is not UDP.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import random
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 
 _LOOK_S = 0.01
@@ -29,6 +31,7 @@ class Session(Protocol):
     """`sent` numbers so far, the highest number that came back, and why it ended (empty: it lives)."""
 
     name: str
+    kind: str
     sent: int
     echoed: int
     ended: str
@@ -39,6 +42,8 @@ class Session(Protocol):
 
 class Stream(asyncio.Protocol):
     """A TCP session's own end."""
+
+    kind = "tcp"
 
     def __init__(self) -> None:
         self.name = ""
@@ -72,8 +77,9 @@ class Stream(asyncio.Protocol):
 class Datagrams(asyncio.DatagramProtocol):
     """A UDP session's own end; `back` are the numbers that came back."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
         self.name = ""
+        self.kind = kind
         self.sent = self.echoed = 0
         self.ended = ""
         self.back: set[int] = set()
@@ -81,7 +87,7 @@ class Datagrams(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
-        self.name = "udp port {1}".format(*transport.get_extra_info("sockname"))
+        self.name = "{} port {}".format(self.kind, transport.get_extra_info("sockname")[1])
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         self.back.add(int(data))
@@ -137,7 +143,7 @@ class Talker:
             command = json.loads(line)
             _say(await getattr(self, command.pop("do"))(**command))
 
-    async def open(self, crowd: str, tcp: list[str], udp: list[str], within: float) -> dict[str, Any]:
+    async def open(self, crowd: str, within: float, **addresses: list[str]) -> dict[str, Any]:
         loop, port = asyncio.get_running_loop(), self._options["port"]
         sessions: list[Session] = []
 
@@ -146,10 +152,13 @@ class Talker:
                 _, stream = await asyncio.wait_for(loop.create_connection(Stream, address, port), within)
                 sessions.append(stream)
 
-        await asyncio.gather(*map(connect, tcp))
-        for address in udp:
-            _, datagrams = await loop.create_datagram_endpoint(Datagrams, remote_addr=(address, port))
-            sessions.append(datagrams)
+        await asyncio.gather(*map(connect, addresses.pop("tcp", [])))
+        for kind, places in addresses.items():
+            for address in places:
+                _, datagrams = await loop.create_datagram_endpoint(
+                    partial(Datagrams, kind), remote_addr=(address, port)
+                )
+                sessions.append(datagrams)
         self._crowds[crowd] = sessions
         self._tasks[crowd] = [asyncio.create_task(self._talk(session)) for session in sessions]
         return await self.prove(crowd, within)
@@ -196,7 +205,7 @@ class Talker:
         return {"sent": count}
 
     async def _talk(self, session: Session) -> None:
-        period = self._options["datagrams" if isinstance(session, Datagrams) else "period"]
+        period = self._options[session.kind]
         await asyncio.sleep(random.random() * period)
         while not session.ended:
             session.send()

@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from experiments.chaos.field.schedule import Strike
+
+
+@dataclass
+class Own:
+    """What a fault tells of its own doing.
+
+    `cut`: why sessions ended that it opened. `asked` datagrams of resting sessions, each of which the slave
+    had to ask about, `unanswered` of them. A storm's `changes` in `seconds`, which took so many `epochs`.
+    """
+
+    cut: list[str] = field(default_factory=list)
+    asked: int = 0
+    unanswered: int = 0
+    changes: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,7 @@ class Row:
     orphaned: int
     epoch: int
     chains: str
+    own: Own = field(default_factory=Own)
 
     def __str__(self) -> str:
         return (

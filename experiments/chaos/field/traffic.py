@@ -21,10 +21,13 @@ from topologies.traffic import ByteServer, Transfers, WebServer
 from topologies.traffic.load import Load
 
 PORT = 7000
-PERIOD_S, DATAGRAMS_S = 0.15, 0.05
+PERIODS_S = {"tcp": 0.15, "udp": 0.05, "resting": 0.8}
+"""How long each session of a kind says nothing. Resting ones: longer than a lease holds, but two of them are
+less than a session's timeout."""
 CLIENT_FIRST = {"tcp": 40, "udp": 5}
 SERVER_FIRST = {"tcp": 14, "udp": 5}
 """Sessions of a crowd that h1 opens, and that h2 does."""
+RESTING = 12
 GRACE_S = 0.5
 PROVE_S = 26.0
 """How long a session may take to go on after a fault: TCP doubles its wait with each retransmission."""
@@ -34,7 +37,7 @@ class Talker(Load):
     """The program `talker.py` on a host."""
 
     def start(self) -> None:
-        options = {"port": PORT, "period": PERIOD_S, "datagrams": DATAGRAMS_S}
+        options = {"port": PORT, **PERIODS_S}
         argv = [sys.executable, str(Path(__file__).with_name("talker.py")), json.dumps(options)]
         self._process = self._host.popen(argv, log=self.name, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.answer(PATIENCE_S)
@@ -110,6 +113,13 @@ class Traffic:
             }
             talker.ask(do="open", crowd=crowd, within=PATIENCE_S / 4, **places)
         return self._proof(PATIENCE_S)
+
+    def open_resting(self, crowd: str) -> None:
+        """Open a crowd of sessions that rest, all by the server side."""
+        self._client.ask(do="open", crowd=crowd, within=PATIENCE_S / 4)
+        places = [self._hosts[0].address(4 + 2 * (n % 2)) for n in range(RESTING)]
+        self._server.ask(do="open", crowd=crowd, within=PATIENCE_S / 4, resting=places)
+        self._proof(PATIENCE_S)
 
     def prove(self, crowd: str) -> Proof:
         """Do all of a crowd's sessions still carry what is sent from now on, both ways?"""
