@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -12,7 +12,7 @@ import numpy as np
 from catenary.session import Timeouts
 from experiments.chaos.field.churn import Drain
 from experiments.chaos.field.schedule import FAULTS, KILLS, Kind
-from experiments.chaos.field.timeline import Row
+from experiments.chaos.field.timeline import Own, Row
 from experiments.summary import Claim, Figure
 from witness.events import Pin
 from witness.places import PlaceKind
@@ -191,8 +191,10 @@ def figures(stages: Sequence[Seen]) -> dict[str, Figure]:
             sum(row.lost for row in upgrades) if upgrades else None, f"of {sum(row.sent for row in upgrades)}"
         ),
         "storm_changes_per_s": Figure(
-            min((_rate(row) for row in storms), default=None),
-            f"a second, the slowest of {len(storms)} storms",
+            _rate(storms, lambda own: own.changes), f"in force, over {len(storms)} storms"
+        ),
+        "storm_epochs_per_s": Figure(
+            _rate(storms, lambda own: own.epochs), "that these took: what comes at once is one"
         ),
         "asks_unanswered": Figure(
             min((row.own.unanswered for row in cuts), default=None),
@@ -204,9 +206,10 @@ def figures(stages: Sequence[Seen]) -> dict[str, Figure]:
     }
 
 
-def _rate(row: Row) -> float:
-    """Changes a second, each of which was seen in force; no more than the epochs that it took."""
-    return round(min(row.own.changes, row.own.epochs) / row.own.seconds, 1)
+def _rate(storms: Sequence[Row], number: Callable[[Own], int]) -> float | None:
+    """So many a second of all storms."""
+    seconds = sum(row.own.seconds for row in storms)
+    return round(sum(number(row.own) for row in storms) / seconds, 1) if seconds else None
 
 
 def claims(kinds: Collection[Kind], each: int) -> list[Claim]:

@@ -84,14 +84,14 @@ class Storm:
     def __init__(self, scene: Scene, turn: int) -> None:
         self._scene = scene
         self._turn = turn
-        self._management = scene.probes.management
+        self._management = scene.testbed.management
 
     def blow(self) -> None:
         """All of its changes, each chain's one after the other; it returns when the last is in force."""
         wait_until(self._spare, "the chains of the storm before are not gone")
         steady = self._management.chain(self._scene.churn.reserve())
         tell = self._scene.chronicle.change
-        with Sight(self._scene.probes.master) as sight, ThreadPoolExecutor(1 + len(SPARE)) as pool:
+        with Sight(self._scene.testbed.balancers["l1"]) as sight, ThreadPoolExecutor(1 + len(SPARE)) as pool:
             epoch, begun = sight.epoch, time.monotonic()
             running = [pool.submit(_lane, _cordons(self._management, sight, steady), _CORDON_S, tell)]
             for nf, tags in self._chains():
