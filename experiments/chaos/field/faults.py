@@ -205,15 +205,21 @@ def _full_table(scene: Scene, turn: int) -> Fault:
     """More sessions than the tables have room for, and a crowd that finds no pin any more."""
     traffic, late = scene.traffic, f"late-{turn}"
 
+    def full() -> bool:
+        """On a slow machine the first are gone before it is asked: then more must come."""
+        if not scene.probes.master.stats().overflow:
+            traffic.flood(_FLOOD, _FLOOD_RATE)
+        return scene.probes.master.stats().overflow
+
     def fill() -> None:
-        traffic.flood(_FLOOD, _FLOOD_RATE)
+        full()
         traffic.open(late)
 
     def end() -> None:
         scene.own.cut.extend(traffic.prove(late).cut)
         traffic.close(late)
 
-    return Fault(f"{_FLOOD} sessions more", fill, lambda: scene.probes.master.stats().overflow, end)
+    return Fault(f"{_FLOOD} sessions more", fill, full, end)
 
 
 _MAKERS: Mapping[Kind, Callable[[Scene, int], Fault]] = {
