@@ -278,6 +278,10 @@ class BalancerClient(Client):
         """Reset or move one session (master only)."""
         return self.call("POST", "/v1/sessions/end", wire.SessionView, request)
 
+    def nonce(self, request: wire.NonceRequest) -> wire.Nonce:
+        """Master to slave only: for the next order."""
+        return self.call("POST", "/v1/nonce", wire.Nonce, request)
+
     def sweep(self, order: wire.SweepOrder) -> wire.Swept:
         """Master to slave only."""
         return self.call("POST", "/v1/sweep", wire.Swept, order)

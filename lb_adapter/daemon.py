@@ -186,11 +186,12 @@ class Daemon(ABC):
         self.table.find(tags)
         if self._plane.name == "pf_ring":
             raise Unsupported("pf_ring passes frames by the kernel: capture at the other load balancer")
-        if sum(not made.closed for made in self._captures) >= CAPTURES:
-            raise Conflict(f"{CAPTURES} captures are under way here: wait for one to end")
         sent, received = tags.ids if self._config.role == "master" else reversed(tags.ids)
-        made = Capture(self._config.inner, Wanted(sent, received, key), limits)
-        self._captures.add(made)
+        with self._lock:
+            if sum(not made.closed for made in self._captures) >= CAPTURES:
+                raise Conflict(f"{CAPTURES} captures are under way here: wait for one to end")
+            made = Capture(self._config.inner, Wanted(sent, received, key), limits)
+            self._captures.add(made)
         return made
 
     def sessions(self, query: SessionQuery) -> tuple[list[wire_sessions.SessionEntry], str | None]:

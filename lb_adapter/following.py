@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from catenary.errors import Conflict
 from lb_adapter.balancer import ChainTable
-from lb_adapter.peering import AHEAD
+from lb_adapter.peering import AHEAD, PATIENCE
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,16 @@ class Hello:
 
 @dataclass(frozen=True)
 class Follower:
-    """What a slave knows of its pair: the chain set in force, and the process that it obeys, if any."""
+    """What a slave knows of its pair: the chain set in force, and the process that it obeys, if any.
+
+    `nonce` is that of the order that it waits for, given `at` s of its own clock.
+    """
 
     segment: str
     table: ChainTable
     master: str | None = None
+    nonce: str | None = None
+    at: float = 0.0
 
 
 def greeted(follower: Follower, hello: Hello, protocol: int) -> Follower:
@@ -42,7 +47,7 @@ def greeted(follower: Follower, hello: Hello, protocol: int) -> Follower:
         raise Conflict(f"epoch {new} is another master's: a new one begins above its slave's")
     _check_epoch(own, new)
     _check_tags(hello.table, hello.ask_id)
-    return replace(follower, table=hello.table, master=hello.master)
+    return replace(follower, table=hello.table, master=hello.master, nonce=None)
 
 
 def told(follower: Follower, segment: str, master: str, table: ChainTable, ask_id: int | None) -> Follower:
@@ -52,6 +57,26 @@ def told(follower: Follower, segment: str, master: str, table: ChainTable, ask_i
     _check_epoch(follower.table.epoch, table.epoch)
     _check_tags(table, ask_id)
     return replace(follower, table=table)
+
+
+def awaiting(follower: Follower, master: str, nonce: str, now: float) -> Follower:
+    """The slave that has given this nonce, and waits for the order. `Conflict` if it is refused."""
+    check_master(follower, master)
+    return replace(follower, nonce=nonce, at=now)
+
+
+def ordered(follower: Follower, master: str, nonce: str, now: float) -> Follower:
+    """The slave that carries out an order. `Conflict` if it is refused.
+
+    A key may be the next session's by the time that an order comes again, or late: each counts once, and none
+    that its master has given up.
+    """
+    check_master(follower, master)
+    if nonce != follower.nonce:
+        raise Conflict(f"order {nonce} came twice, or is older than the last one: refused")
+    if now - follower.at > PATIENCE:
+        raise Conflict(f"order {nonce} came after {now - follower.at:.1f} s, given up by its master: refused")
+    return replace(follower, nonce=None)
 
 
 def check_master(follower: Follower, master: str) -> None:

@@ -67,9 +67,13 @@ class Listing:
         self._tags: dict[Slot, TagPair] = {}
 
     def remember(self, table: ChainTable) -> None:
-        """Keep the tags of its pairs; to be called whenever the chain set may be another one."""
-        for pair in table.pairs:
-            self._tags[pair.slot, pair.generation & 0x3FF] = pair.tags
+        """Keep the tags of its pairs; to be called whenever the chain set may be another one.
+
+        By one thread at a time: readers go on beside it, over what there was.
+        """
+        tags = {(pair.slot, pair.generation & 0x3FF): pair.tags for pair in table.pairs}
+        if not tags.items() <= self._tags.items():
+            self._tags = self._tags | tags
 
     def look(self, table: ChainTable, timeouts: Timeouts) -> Look:
         """What to judge by now."""

@@ -12,14 +12,15 @@ from typing import Protocol
 
 from catenary import wire
 from catenary.chain import PairState
-from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
+from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Unavailable
 from catenary.explanations import SessionForecast
 from catenary.tags import TagPair
 from lb_adapter import balancer, forecasting, overflow, peering, records
 from lb_adapter.balancer import ChainTable
+from lb_adapter.core.setup import Order
 from lb_adapter.daemon import from_wire, log, to_wire, told
 from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, TakeOver
-from lb_adapter.sessions import Sessions
+from lb_adapter.sessions import Sessions, mirrored
 
 
 class Peer(Protocol):
@@ -34,6 +35,7 @@ class Peer(Protocol):
     def stats(self) -> wire.BalancerStats: ...
     def handshake(self, handshake: wire.Handshake) -> wire.HandshakeReply: ...
     def put_chain_set(self, update: wire.ChainSetUpdate) -> None: ...
+    def nonce(self, request: wire.NonceRequest) -> wire.Nonce: ...
     def sweep(self, order: wire.SweepOrder) -> wire.Swept: ...
 
 
@@ -198,6 +200,7 @@ class Master(Sessions):
 
     def _greet(self, table: ChainTable) -> peering.Accepted:
         greeting = wire.Handshake(
+            protocol=wire.PROTOCOL,
             master_id=self.instance,
             ask_id=self._ask_id,
             affinity=self._config.affinity,
@@ -263,11 +266,13 @@ class Master(Sessions):
         if error is not None:
             raise Unavailable(f"the slave did not take the change: {error}") from error
 
-    def _tell_slave(self, order: wire.SweepOrder) -> None:
+    def _tell_slave(self, order: Order) -> None:
+        """Each try is an order of its own: what is late, or comes twice, the slave refuses."""
         if not self._leader.connected:
             raise Unavailable(f"no handshake with the slave at {self._peer.url}: {self._leader.reason}")
         with self._unrefused():
-            self._peer.sweep(order)
+            given = self._peer.nonce(wire.NonceRequest(master_id=self.instance))
+            self._peer.sweep(mirrored(order, self.instance, given.nonce))
 
     @contextmanager
     def _unrefused(self) -> Iterator[None]:
@@ -363,10 +368,10 @@ class Master(Sessions):
         )
 
     def stats(self) -> wire.BalancerStats:
-        """Its own and its slave's; the slave's are null while it can't be reached."""
+        """Its own and its slave's; the slave's are null while it does not give them."""
         try:
             peer = self._peer.stats()
-        except Unavailable:
+        except CatenaryError:
             peer = None
         return self._stats(peer)
 

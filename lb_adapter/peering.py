@@ -6,6 +6,7 @@ that harmless:
 - An epoch stands for one chain set for ever: one that was sent and not confirmed is never used again.
 - Only the master's present process is heard. A slave (`following`) obeys who greeted it last, and a new
   process begins with an epoch above its slave's, so that all that an earlier one sent is old.
+- An order about sessions bears a nonce that the slave gave for it: it is obeyed once, and never late.
 - The slave first, then the master's own data plane. What either could not do is done again, by a greeting
   that carries all there is to know.
 
@@ -24,6 +25,9 @@ from lb_adapter.dataplane.base import TakeOver
 
 PACE, SHARE = 0.5, 0.1
 """Keys are exchanged once in so many seconds at most, new ones for no more than this share of the time."""
+
+PATIENCE = 2.0
+"""s that a master waits for its slave. An order that it has given up is not carried out any more."""
 
 AHEAD = 1024
 """Epochs that one side may be ahead of the other: lost messages make it a few; more is another pair's."""

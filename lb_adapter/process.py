@@ -16,10 +16,9 @@ from lb_adapter.dataplane.ebpf import EbpfDataPlane
 from lb_adapter.dataplane.native import NativeDataPlane
 from lb_adapter.lock import hold
 from lb_adapter.master import Master
+from lb_adapter.peering import PATIENCE
 from lb_adapter.rest import build
 from lb_adapter.slave import Slave
-
-PEER_TIMEOUT_S = 2.0
 
 
 def serve(
@@ -55,9 +54,7 @@ def serve(
         daemon: Master | Slave
         if peer is not None:
             url, token_file, ca = peer
-            slave = BalancerClient(
-                url, token=read_token(token_file), ca=ca, timeout=PEER_TIMEOUT_S, what="slave"
-            )
+            slave = BalancerClient(url, token=read_token(token_file), ca=ca, timeout=PATIENCE, what="slave")
             daemon = Master(plane, config, segment, slave, slow_start=slow_start)
         else:
             daemon = Slave(plane, config, segment)

@@ -231,6 +231,14 @@ def _add_slave(app: FastAPI, slave: Slave) -> None:
         """From the master: the chain set of a new epoch."""
         slave.put_chain_set(request)
 
+    @app.post("/v1/nonce", tags=["peer"], responses=problems(Conflict))
+    def give_nonce(request: wire.NonceRequest) -> wire.Nonce:
+        """To the master: what its next order must bear.
+
+        It takes the place of the one before.
+        """
+        return slave.nonce(request)
+
     @app.post("/v1/sweep", tags=["peer"], responses=problems(Conflict))
     def sweep(request: wire.SweepOrder) -> wire.Swept:
         """From the master: let go of what it ends next."""

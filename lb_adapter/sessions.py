@@ -32,10 +32,11 @@ def order_of(request: wire.SweepOrder) -> Order:
     return Order(request.mode, slot, round(request.idle * 1000), key=key)
 
 
-def mirrored(order: Order, master_id: str) -> wire.SweepOrder:
+def mirrored(order: Order, master_id: str, nonce: str) -> wire.SweepOrder:
     """What the slave does first. It has no other slot to move a lease to: the next packet tells it."""
     slot, generation = order.slot or (None, None)
     return wire.SweepOrder(
+        nonce=nonce,
         master_id=master_id,
         mode="reset" if order.mode == "reset" else "delete",
         slot=slot,
@@ -60,11 +61,11 @@ class Sessions(Daemon):
     @abstractmethod
     def _propose(self, table: ChainTable, *, force: bool = False) -> None: ...
     @abstractmethod
-    def _tell_slave(self, order: wire.SweepOrder) -> None: ...
+    def _tell_slave(self, order: Order) -> None: ...
 
     def _sweep(self, order: Order) -> Swept:
         """Carry out an order at the slave, then here. Repeated, it does what is left to do."""
-        self._tell_slave(mirrored(order, self.instance))
+        self._tell_slave(order)
         return self.sweep_here(order)
 
     def end_sessions(self, tags: TagPair, then: wire.Then) -> wire.PairEnded:
@@ -152,7 +153,7 @@ class Sessions(Daemon):
         idle = max(seconds, timeouts.lease + 2 * timeouts.transit)
         asked = self._clock()
         # The slave saw the last packet up to D later; a hint that it kept would bring the session back.
-        self._tell_slave(mirrored(_idle_for(idle - timeouts.transit), self.instance))
+        self._tell_slave(_idle_for(idle - timeouts.transit))
         # What became idle since the slave was asked still has its hint there.
         moved = self.sweep_here(_idle_for(idle + self._clock() - asked)).moved
         log.info("idle sessions let go", idle=idle, moved=moved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -76,10 +77,19 @@ class Slave(Daemon):
             now_ms, epoch = self._plane.now_ms(), self.table.epoch
         return records.write(self._plane.export(since_ms), protocol=wire.PROTOCOL, epoch=epoch, now_ms=now_ms)
 
+    def nonce(self, request: wire.NonceRequest) -> wire.Nonce:
+        """For the next order: made here, so that this clock alone says how old the order is."""
+        nonce = secrets.token_hex(8)
+        with self._lock:
+            self._follower = following.awaiting(self._follower, request.master_id, nonce, self._clock())
+        return wire.Nonce(nonce=nonce)
+
     def sweep(self, request: wire.SweepOrder) -> wire.Swept:
         """Let go of sessions; the master ends them next."""
         with self._lock:
-            following.check_master(self._follower, request.master_id)
+            self._follower = following.ordered(
+                self._follower, request.master_id, request.nonce, self._clock()
+            )
             swept = self.sweep_here(order_of(request))
         return wire.Swept(reset=swept.reset, moved=swept.moved)
 

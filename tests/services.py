@@ -48,7 +48,7 @@ def controller(token: str | None = None) -> Iterator[FastAPI]:
         world.conductor.fabric.stop()
 
 
-def _daemons() -> tuple[Master, Slave]:
+def daemons() -> tuple[Master, Slave]:
     slave = Slave(plane(), SpliceConfig("slave", "outer", "inner", None, Timeouts()), "main")
     slave.url = "here"  # type: ignore[attr-defined]
     config = SpliceConfig("master", "outer", "inner", 4094, Timeouts())
@@ -66,13 +66,13 @@ def plane() -> OraclePlane:
 @contextmanager
 def master(token: str | None = None) -> Iterator[FastAPI]:
     """With two pairs, and a slave that follows."""
-    yield balancer_rest.build(_daemons()[0], token)
+    yield balancer_rest.build(daemons()[0], token)
 
 
 @contextmanager
 def slave(token: str | None = None) -> Iterator[FastAPI]:
     """With two pairs, of a master that has greeted it."""
-    yield balancer_rest.build(_daemons()[1], token)
+    yield balancer_rest.build(daemons()[1], token)
 
 
 SERVICES = {"management": management, "controller": controller, "master": master, "slave": slave}

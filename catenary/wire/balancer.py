@@ -22,7 +22,7 @@ from catenary.wire.common import (
     examples,
 )
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of what master and slave say to each other; both refuse another one."""
 
 Epoch = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
@@ -170,7 +170,7 @@ class TimeoutsModel(Model):
 class Handshake(Model):
     """Master to slave, at start and whenever either of them restarted: all that the slave must know."""
 
-    protocol: Annotated[int, Strict()] = PROTOCOL
+    protocol: Annotated[int, Strict()]
     master_id: str
     ask_id: VlanId
     affinity: Affinity
@@ -214,7 +214,7 @@ class PairStats(Tags):
 
 
 class BalancerStats(Model):
-    """Statistics of an LB; a master's include its slave's as `peer` (null when it can't be reached).
+    """Statistics of an LB; a master's include its slave's as `peer` (null while it does not give them).
 
     `entered` counts new sessions by the entry of the classifier that they agreed with, since it is in force.
     `states` counts the sessions of all chains by state; `pairs` leaves those that are closing out.
@@ -281,9 +281,22 @@ class SessionView(Model):
     tags: Tags | None
 
 
-class SweepOrder(Model):
+class NonceRequest(Model):
+    """Master to slave: the nonce of its next order."""
+
+    master_id: str
+
+
+class Nonce(Model):
+    """It is good for one order, within the time that a master waits for its slave, and until the next one."""
+
+    nonce: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class SweepOrder(Nonce):
     """Master to slave: let go of what the master is about to end.
 
+    The `nonce` is the last that the slave gave: an order that comes late, or twice, ends nothing.
     Sessions of one generation of a slot, of one key, or without a packet for `idle` s; of several of these,
     what is all of it. One of them must be given: nobody ends all sessions by mistake.
     """

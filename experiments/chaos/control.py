@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any, Protocol
 
 from catenary.errors import CatenaryError, Unavailable
+from lb_adapter.peering import PATIENCE
 from lb_adapter.slave import Slave
 
 TICK = 50
 """ms between two ticks of a daemon."""
-_TELLING = ("handshake", "put_chain_set")
+_TELLING = ("handshake", "put_chain_set", "nonce", "sweep")
 
 
 class Around(Protocol):
@@ -24,6 +24,7 @@ class Around(Protocol):
 
     def later(self, delay: int, call: Callable[[], None], *, control: bool = False) -> None: ...
     def go_on(self, span: int) -> None: ...
+    def broke(self, promise: str) -> None: ...
 
 
 class LossyPeer:
@@ -34,6 +35,8 @@ class LossyPeer:
     def __init__(self, world: Around, loss: float) -> None:
         self._world = world
         self._loss = loss
+        self._obeyed: set[str] = set()
+        """Nonces of orders that were carried out."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
@@ -43,11 +46,14 @@ class LossyPeer:
                 return None
             if name in _TELLING and world.rng.random() < share:
                 # A copy of it comes again, late and after others: it must do no harm.
-                delay = world.rng.randint(1, 20 * TICK)
-                world.later(delay, lambda: self._again(name, *arguments), control=True)
+                delay = world.rng.randint(1, 60 * TICK if name == "sweep" else 20 * TICK)
+                late = delay > 1000 * PATIENCE
+                world.later(delay, lambda: self._again(name, *arguments, late=late), control=True)
             if world.rng.random() < share / 2:
                 raise Unavailable("the call is lost")
             answer = getattr(world.slave, name)(*arguments)
+            if name == "sweep":
+                self._obeyed.add(arguments[0].nonce)
             if name == "pins":
                 return self._cut(answer)
             if name in ("put_chain_set", "sweep"):
@@ -67,6 +73,13 @@ class LossyPeer:
         world.go_on(world.rng.choice((0, 5, 40)))
         yield whole
 
-    def _again(self, name: str, *arguments: Any) -> None:
-        with suppress(CatenaryError):
+    def _again(self, name: str, *arguments: Any, late: bool = False) -> None:
+        """An order must not be carried out twice, nor after the master has given it up."""
+        try:
             getattr(self._world.slave, name)(*arguments)
+        except CatenaryError:
+            return
+        if name == "sweep" and (late or arguments[0].nonce in self._obeyed):
+            self._world.broke(f"an order that was late or came twice was carried out: {arguments[0]}")
+        elif name == "sweep":
+            self._obeyed.add(arguments[0].nonce)

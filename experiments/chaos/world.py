@@ -253,6 +253,10 @@ class World:
         self.now = max(self.now, at)
         call()
 
+    def broke(self, promise: str) -> None:
+        """A counter-example that no packet shows."""
+        self.outcome.broken.append(f"seed {self.options.seed}, {self.now} ms: {promise}")
+
     # -- packets -------------------------------------------------------------------------------------------
 
     def line(self, client: End, server: End, protocol: int) -> Line:

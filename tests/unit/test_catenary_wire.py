@@ -26,7 +26,7 @@ def refusal(model: type, body: str) -> str:
 
 
 def sweep(limits: str) -> str:
-    return f'{{"master_id": "m", "mode": "delete", {limits}}}'
+    return f'{{"nonce": "n", "master_id": "m", "mode": "delete", {limits}}}'
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,7 @@ def sweep(limits: str) -> str:
         (ChainRequest, "{}", "nfs: Field required"),
         (Change, '{"add": [{"forward": 2}]}', "add.0.reverse: Field required"),
         (TimeoutsModel, '{"lease": 0}', "timeout lease of 0"),
+        (SweepOrder, '{"master_id": "m", "mode": "delete", "idle": 5}', "nonce: Field required"),
         (SweepOrder, sweep('"idle": Infinity'), "idle: "),
         (SweepOrder, sweep('"idle": -1'), "idle: "),
         (SweepOrder, sweep('"slot": 1024, "generation": 0'), "slot: "),

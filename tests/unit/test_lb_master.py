@@ -5,16 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import count
+from typing import Any
 
 import pytest
 from scapy.layers.inet import TCP, UDP
 
 from catenary import wire
-from catenary.errors import Conflict, Unavailable
+from catenary.errors import CatenaryError, Conflict, Unauthorized, Unavailable
 from catenary.session import Timeouts
+from catenary.tags import TagPair
 from experiments.chaos.plane import OraclePlane
+from lb_adapter import daemon
+from lb_adapter.capture import Limits
 from lb_adapter.core.oracle_splice import Splice
 from lb_adapter.dataplane.base import Load, SpliceConfig, TakeOver
+from lb_adapter.listing import SessionQuery
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave
 from tests.vectors.acting import answer, tcp, to_server, with_tag
@@ -297,6 +305,71 @@ def test_sessions_that_a_smaller_table_has_no_room_for_are_told_of(
     assert pair.plane.take_over() is TakeOver.WATCH
     assert next(pair.plane.export(None)).size == 5
     assert pair.master.stats().counters["left_out"] == 2
+
+
+@pytest.mark.parametrize("error", [Unauthorized("no token"), CatenaryError("HTTP 500"), Unavailable("away")])
+def test_a_slave_that_gives_no_statistics_keeps_back_nobody_elses(
+    monkeypatch: pytest.MonkeyPatch, error: CatenaryError
+) -> None:
+    pair = Pair()
+
+    def refuse() -> None:
+        raise error
+
+    monkeypatch.setattr(pair.slave, "stats", refuse)
+    stats = pair.master.stats()
+    assert (stats.role, stats.peer) == ("master", None)
+
+
+class Comparing:
+    """Equal to nothing; whoever compares with it meets the next chain set."""
+
+    def __init__(self, meet: Callable[[], None]) -> None:
+        self._meet = meet
+
+    def __eq__(self, other: object) -> bool:
+        self._meet()
+        return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_sessions_are_listed_while_the_chain_set_changes() -> None:
+    """The list is read beside the tick that remembers new tags."""
+    pair = Pair()
+    listing, table = pair.master._listing, pair.master.table
+    chains = count(5)
+
+    def meet() -> None:
+        listing.remember(replace(table, pairs=(replace(table.pairs[0], slot=next(chains)),)))
+
+    tags: Any = Comparing(meet)
+    assert pair.master.sessions(SessionQuery(tags=tags)) == ([], None)
+    assert next(chains) > 5
+
+
+def test_captures_are_bounded_though_many_are_asked_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = Pair()
+    making: list[object] = []
+
+    class Slow:
+        closed = False
+
+        def __init__(self, *arguments: object) -> None:
+            making.append(self)
+            deadline = time.monotonic() + 0.02
+            while len(making) <= daemon.CAPTURES and time.monotonic() < deadline:
+                time.sleep(0.001)
+
+    monkeypatch.setattr(daemon, "Capture", Slow)
+    limits = Limits(1.0, 1)
+    with ThreadPoolExecutor(2 * daemon.CAPTURES) as pool:
+        asked = [
+            pool.submit(pair.master.capture, TagPair(2, 3), None, limits) for _ in range(2 * daemon.CAPTURES)
+        ]
+        faults = [future.exception() for future in asked]
+    assert [fault for fault in faults if fault and not isinstance(fault, Conflict)] == []
+    assert faults.count(None) == daemon.CAPTURES == len(making)
 
 
 def until(reached: Callable[[], bool], master: Master) -> None:

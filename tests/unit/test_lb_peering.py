@@ -15,7 +15,7 @@ from lb_adapter import balancer, following, peering
 from lb_adapter.balancer import ChainTable
 from lb_adapter.dataplane.base import TakeOver
 
-PROTOCOL, ASK, D = 2, 4094, 2.0
+PROTOCOL, ASK, D = 3, 4094, 2.0
 TAGS = (TagPair(2, 3), TagPair(4, 5), TagPair(6, 7))
 
 
@@ -210,12 +210,13 @@ def test_who_may_have_lost_its_keys_gets_all_of_them() -> None:
 FUTURE = replace(ONE, epoch=5000)
 CLASH = replace(ONE, pairs=(*ONE.pairs, replace(ONE.pairs[0], slot=1, tags=TagPair(8, 3))))
 MET = following.greeted(FOLLOWER, hello(), PROTOCOL)
+AWAITING = following.awaiting(following.awaiting(MET, "m1", "n0", 4), "m1", "n1", 5)
 
 
 @pytest.mark.parametrize(
     ("refused", "reason"),
     [
-        (lambda: following.greeted(FOLLOWER, hello(protocol=9), PROTOCOL), "protocol 9, this slave speaks 2"),
+        (lambda: following.greeted(FOLLOWER, hello(protocol=9), PROTOCOL), "protocol 9, this slave speaks 3"),
         (lambda: following.greeted(FOLLOWER, hello(segment="b"), PROTOCOL), "for segment 'b', this load"),
         (lambda: following.greeted(MET, hello(table=ChainTable()), PROTOCOL), "epoch 0 is older than"),
         (lambda: following.greeted(MET, hello(master="m2"), PROTOCOL), "epoch 1 is another master's"),
@@ -232,6 +233,11 @@ MET = following.greeted(FOLLOWER, hello(), PROTOCOL)
         (lambda: following.told(MET, "main", "m2", ONE, ASK), "m1 greeted last, not m2"),
         (lambda: following.check_master(FOLLOWER, "m1"), "no handshake yet"),
         (lambda: following.check_master(MET, "m2"), "m1 greeted last, not m2"),
+        (lambda: following.awaiting(FOLLOWER, "m1", "n", 0), "no handshake yet"),
+        (lambda: following.ordered(AWAITING, "m2", "n1", 5), "m1 greeted last, not m2"),
+        (lambda: following.ordered(MET, "m1", "n1", 5), "order n1 came twice, or is older than the last"),
+        (lambda: following.ordered(AWAITING, "m1", "n0", 5), "order n0 came twice, or is older than"),
+        (lambda: following.ordered(AWAITING, "m1", "n1", 8), "n1 came after 3.0 s, given up by its master"),
         (lambda: following.told(MET, "b", "m1", ONE, ASK), "for segment 'b'"),
         (lambda: following.told(MET, "main", "m1", ChainTable(), ASK), "epoch 0 is older"),
         (lambda: following.told(MET, "main", "m1", FUTURE, ASK), "from the future"),
@@ -240,6 +246,14 @@ MET = following.greeted(FOLLOWER, hello(), PROTOCOL)
 def test_what_a_slave_refuses(refused: Callable[[], object], reason: str) -> None:
     with pytest.raises(Conflict, match=reason):
         refused()
+
+
+def test_an_order_counts_once() -> None:
+    assert following.ordered(AWAITING, "m1", "n1", 5 + peering.PATIENCE) == replace(MET, at=5)
+
+
+def test_a_greeting_ends_the_wait_for_an_order() -> None:
+    assert following.greeted(AWAITING, hello(), PROTOCOL).nonce is None
 
 
 def test_the_same_message_again_is_taken_again() -> None:

@@ -13,6 +13,7 @@ from catenary.errors import Conflict, NotFound, Unavailable
 from catenary.session import Timeouts
 from catenary.tags import TagPair
 from lb_adapter.core.oracle_pin import State
+from lb_adapter.peering import PATIENCE
 from tests.unit.test_lb_master import FIRST, SECOND, Pair
 from tests.vectors.acting import answer, key_of, said, tcp, with_tag
 
@@ -181,6 +182,51 @@ def test_sessions_that_cant_be_ended(pair: Opened) -> None:
     pair.master._config = replace(pair.master._config, affinity="client")
     with pytest.raises(Conflict, match="keeps sessions together by client"):
         pair.master.session(KEY)
+
+
+def test_an_order_that_comes_again_ends_nothing(pair: Opened) -> None:
+    """The connection that it ended is over; on its key is the next one, which nobody ordered to end."""
+    sent: list[wire.SweepOrder] = []
+    sweep = pair.slave.sweep
+    pair.slave.sweep = lambda order: sent.append(order) or sweep(order)  # type: ignore[method-assign, func-returns-value]
+    pair.master.end_session(wire.SessionOrder(key=KEY, mode="reset"))
+    pair.idle(2 * TIMES.transit + 0.1)
+    pair.through(tcp("S"), answer("SA"))
+    pair.through(tcp("A"), answer("A"))
+    with pytest.raises(Conflict, match="came twice"):
+        sweep(sent[0])
+    assert pair.through(tcp("A"), answer("A")) == ("to_chain", "to_chain")
+
+
+def test_an_order_that_its_master_gave_up_ends_nothing_later(pair: Opened) -> None:
+    """A slave that was stopped reads it when it goes on: nobody ended the session at the master."""
+    sent: list[wire.SweepOrder] = []
+    sweep = pair.slave.sweep
+
+    def unanswered(order: wire.SweepOrder) -> wire.Swept:
+        sent.append(order)
+        raise Unavailable("timed out")
+
+    pair.slave.sweep = unanswered  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        pair.master.end_session(wire.SessionOrder(key=KEY, mode="reset"))
+    pair.idle(PATIENCE + 0.1)
+    with pytest.raises(Conflict, match=r"came after 2\.1 s, given up by its master"):
+        sweep(sent[0])
+    assert pair.through(tcp("A"), answer("A")) == ("to_chain", "to_chain")
+    pair.slave.sweep = sweep  # type: ignore[method-assign]
+    assert pair.master.end_session(wire.SessionOrder(key=KEY, mode="reset")).state == "reset"
+
+
+def test_what_the_slave_refuses_as_late_may_be_ordered_again(pair: Opened) -> None:
+    """Whoever ordered it hears of it as of something that may succeed later, and nothing is done here."""
+    nonce = pair.slave.nonce
+    pair.slave.nonce = lambda request: wire.Nonce(nonce="stale")  # type: ignore[method-assign]
+    with pytest.raises(Unavailable, match="the slave at here refused: order stale came twice"):
+        pair.master.end_session(wire.SessionOrder(key=KEY, mode="reset"))
+    assert pair.master.session(KEY).state == "established"
+    pair.slave.nonce = nonce  # type: ignore[method-assign]
+    assert pair.master.end_session(wire.SessionOrder(key=KEY, mode="reset")).state == "reset"
 
 
 @pytest.mark.parametrize("seconds", [0.0, 5.0])
