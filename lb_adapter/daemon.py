@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from weakref import WeakSet
 
@@ -146,7 +146,8 @@ class Daemon(ABC):
     def tick(self) -> None:
         with self._lock:
             self._walk()
-            self._watch_affinity()
+            before, self._counters = self._counters, self._plane.counters()
+            self._watch(before)
             self._listing.remember(self.table)
 
     def _walk(self) -> dict[int, Load]:
@@ -158,9 +159,8 @@ class Daemon(ABC):
                 self._load = self._plane.walk()
             return self._load
 
-    def _watch_affinity(self) -> None:
-        """The one alarm that needs no taps (affinity rule 2): a tag contradicted a live pin."""
-        before, self._counters = self._counters, self._plane.counters()
+    def _watch(self, before: Mapping[str, int]) -> None:
+        """A tag contradicted a live pin since `before`: the one alarm without taps (affinity rule 2)."""
         total = self._counters["affinity_mismatch"]
         packets = total - before["affinity_mismatch"]
         if packets and self._clock() < self._moving_until:
@@ -255,8 +255,12 @@ class Daemon(ABC):
         """What is counted here, and not by the data plane."""
         return {}
 
+    def _reason(self) -> str | None:
+        """What is wrong here, if anything is."""
+        return self._trouble
+
     def _health(self, peer: wire.PeerHealth) -> wire.BalancerHealth:
-        trouble = self._trouble
+        trouble = self._reason()
         return wire.BalancerHealth(
             status="ok" if peer.connected and trouble is None else "degraded",
             reason=trouble,

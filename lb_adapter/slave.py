@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from catenary import wire
 from catenary.chain import PairState
 from catenary.tags import TagPair
-from lb_adapter import following, records
+from lb_adapter import asking, following, records
 from lb_adapter.balancer import ChainTable
 from lb_adapter.daemon import Daemon, from_wire, log
 from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig
@@ -30,10 +30,29 @@ class Slave(Daemon):
     ) -> None:
         super().__init__(plane, config, segment, clock=clock)
         self._follower = following.Follower(segment, plane.adopt())
+        self._asking = asking.Asking()
 
     @property
     def table(self) -> ChainTable:
         return self._follower.table
+
+    def _watch(self, before: Mapping[str, int]) -> None:
+        """Where no chain takes sessions no ask is answered."""
+        super()._watch(before)
+        missed, now, transit = self._asking.missed, self._clock(), self._config.timeouts.transit
+        if any(pair.state is PairState.ACTIVE for pair in self.table.pairs):
+            self._asking = asking.observe(self._asking, before, self._counters, now, transit)
+        else:
+            self._asking = asking.Asking()
+        if self._asking.missed and not missed:
+            log.warning(
+                "asks get no answer", asks=self._asking.asks, seconds=round(now - self._asking.first, 1)
+            )
+        elif missed and not self._asking.missed:
+            log.info("asks get answers again")
+
+    def _reason(self) -> str | None:
+        return super()._reason() or self._asking.reason
 
     def handshake(self, request: wire.Handshake) -> wire.HandshakeReply:
         chains = request.chain_set

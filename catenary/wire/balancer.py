@@ -338,7 +338,8 @@ class PeerHealth(Model):
 class BalancerHealth(Model):
     """How an LB is, and what it runs with. A slave has ask ID and timeouts from its master, once they met.
 
-    `reason` says what the daemon's last tick failed at; what its peer lacks is there.
+    `reason` says what the daemon's last tick failed at, or that a slave's asks get no answers; what its peer
+    lacks is there.
     """
 
     status: Literal["ok", "degraded"]

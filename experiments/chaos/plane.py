@@ -203,7 +203,7 @@ class OraclePlane:
 
     def counters(self) -> dict[str, int]:
         counts = Counter(self.splice.counts) if self.splice else Counter()
-        return {name: counts[name] for name in ("pin_table_full", "evicted", "affinity_mismatch")}
+        return {name: counts[name] for name in abi.REASONS}
 
     def attach(self) -> None:
         """Nothing to do: the world hands the packets over."""
