@@ -47,7 +47,11 @@ def options_of(seed: int, sessions: int = PER_WORLD) -> Options:
 def simulate(options: Options, rule: Rule = ALL_ON) -> Outcome:
     """Run one world to its end; `rule` says what is switched off in it."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    world = World(rule.options(options), rule.make, slow_slave=rule.slow_slave)
+    return play(World(rule.options(options), rule.make, slow_slave=rule.slow_slave), rule)
+
+
+def play(world: World, rule: Rule = ALL_ON) -> Outcome:
+    """Go on in a new world until its last session is over."""
     talks = Talks(world)
     changes = ChainChanges(world, forced=rule.forced, hasty=rule.hasty)
 
