@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
-from catenary import wire, wire_sessions
+from catenary import wire
 from catenary.config import NetworkConfig, ServiceConfig
 from catenary.errors import Unavailable
 from catenary.explanations import ChainHops, Explanation, SessionForecast
@@ -126,13 +126,13 @@ class ManagementClient(Client):
         body = request or wire.Rebalance()
         return self.call("POST", "/v1/rebalance", wire.Rebalanced, body, segment=segment)
 
-    def session(self, key: str, segment: str | None = None) -> wire_sessions.SegmentSession:
+    def session(self, key: str, segment: str | None = None) -> wire.SegmentSession:
         """A session, the last of its key if it ended."""
-        return self.call("GET", "/v1/session", wire_sessions.SegmentSession, key=key, segment=segment)
+        return self.call("GET", "/v1/session", wire.SegmentSession, key=key, segment=segment)
 
-    def sessions(self, **wanted: Any) -> Iterator[wire_sessions.SegmentSession]:
+    def sessions(self, **wanted: Any) -> Iterator[wire.SegmentSession]:
         """Sessions, page by page; what may be `wanted` is what the REST call takes, `limit` is of a page."""
-        for page in self.pages("/v1/sessions", list[wire_sessions.SegmentSession], **wanted):
+        for page in self.pages("/v1/sessions", list[wire.SegmentSession], **wanted):
             yield from page
 
     def capture(
@@ -251,17 +251,17 @@ class BalancerClient(Client):
         """End what is left of a pair that is being removed (master only). Repeat it until nothing is left."""
         return self.call("POST", f"/v1/pairs/{pair.path}/sessions/end", wire.PairEnded, request)
 
-    def session(self, key: str) -> wire_sessions.SessionEntry:
+    def session(self, key: str) -> wire.SessionEntry:
         """One session, the last of its key if it ended; or `NotFound`."""
-        return self.call("GET", "/v1/session", wire_sessions.SessionEntry, key=key)
+        return self.call("GET", "/v1/session", wire.SessionEntry, key=key)
 
-    def list_sessions(self, **wanted: Any) -> list[wire_sessions.SessionEntry]:
+    def list_sessions(self, **wanted: Any) -> list[wire.SessionEntry]:
         """A page of sessions; what may be `wanted` is what the REST call takes."""
-        return self.call("GET", "/v1/sessions", list[wire_sessions.SessionEntry], **wanted)
+        return self.call("GET", "/v1/sessions", list[wire.SessionEntry], **wanted)
 
-    def lives(self) -> wire_sessions.LifeTable:
+    def lives(self) -> wire.LifeTable:
         """How long sessions live, and how old those are that are alive (master only)."""
-        return self.call("GET", "/v1/lives", wire_sessions.LifeTable)
+        return self.call("GET", "/v1/lives", wire.LifeTable)
 
     def capture(
         self, pair: TagPair, *, key: str | None, seconds: float, packets: int

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from catenary.chain import ChainState
-from catenary.wire import Epoch, Model, Name, RuleView, SessionText, Tags
-from catenary.wire_sessions import SessionEntry
+from catenary.wire import Epoch, Model, Name, RuleView, SessionEntry, SessionText, Tags
 
 SessionStatus = Literal["live", "closing", "reset", "ended", "new", "refused", "beside", "unknown"]
 """What a session is to a segment.

@@ -229,7 +229,7 @@ class Timeouts:
     )
 
     def tau(self, state: str) -> float:
-        """What is promised to a session of this state: a name of `catenary.wire_sessions.SessionState`."""
+        """What is promised to a session of this state: a name of `catenary.wire.SessionState`."""
         tcp = {"reopening": self.tcp_established, "reset": self.tcp_established}
         value: float = tcp.get(state) or getattr(self, f"tcp_{state}", None) or getattr(self, state)
         return value

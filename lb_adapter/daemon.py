@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 import structlog
 
-from catenary import wire, wire_sessions
+from catenary import wire
 from catenary.errors import CatenaryError, Conflict, Unsupported
 from catenary.session import SessionKey
 from catenary.tags import TagPair
@@ -194,11 +194,11 @@ class Daemon(ABC):
             self._captures.add(made)
         return made
 
-    def sessions(self, query: SessionQuery) -> tuple[list[wire_sessions.SessionEntry], str | None]:
+    def sessions(self, query: SessionQuery) -> tuple[list[wire.SessionEntry], str | None]:
         """A page of sessions, and where the next one begins. Packets and orders go on meanwhile."""
         return self._listing.page(query, self._judging())
 
-    def session(self, text: str) -> wire_sessions.SessionEntry:
+    def session(self, text: str) -> wire.SessionEntry:
         """A session, the last of its key if it ended; `NotFound` if nothing is known of it."""
         return self._listing.one(self.single(text), self._judging())
 

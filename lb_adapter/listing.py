@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from catenary import wire, wire_sessions
+from catenary import wire
 from catenary.errors import InvalidValue, NotFound
 from catenary.session import SessionKey, Timeouts
 from catenary.tags import TagPair
@@ -37,10 +37,10 @@ class SessionQuery:
     """What a page shows; times in seconds."""
 
     tags: TagPair | None = None
-    state: wire_sessions.SessionState | None = None
+    state: wire.SessionState | None = None
     older: float = 0.0
     idle: float = 0.0
-    sort: wire_sessions.SessionSort = "age"
+    sort: wire.SessionSort = "age"
     ended: bool = False
     limit: int = 100
     after: str | None = None
@@ -84,7 +84,7 @@ class Listing:
         generations = {pair.slot: pair.generation for pair in table.pairs}
         return Look(now, now + turns * 2**32 + self._offset, generations, timeouts)
 
-    def page(self, query: SessionQuery, look: Look) -> tuple[list[wire_sessions.SessionEntry], str | None]:
+    def page(self, query: SessionQuery, look: Look) -> tuple[list[wire.SessionEntry], str | None]:
         """The entries of a page, and where the next one begins; None if there is no more."""
         wanted = self._wanted(query)
         if wanted is None:
@@ -97,7 +97,7 @@ class Listing:
         more = len(chosen) > query.limit
         return entries, _written(chosen.place(query.limit - 1)) if more else None
 
-    def one(self, key: SessionKey, look: Look) -> wire_sessions.SessionEntry:
+    def one(self, key: SessionKey, look: Look) -> wire.SessionEntry:
         """A session by its key, the last of it if it ended; raises `NotFound`."""
         batches = list(self._plane.sessions(key))
         chosen = selecting.live(batches, Wanted(), look)
@@ -126,7 +126,7 @@ class Listing:
         older, idle = round(query.older * 1000), round(query.idle * 1000)
         return Wanted(query.sort, query.limit + 1, slot, query.state, older, idle, after)
 
-    def _entries(self, chosen: Chosen, look: Look) -> list[wire_sessions.SessionEntry]:
+    def _entries(self, chosen: Chosen, look: Look) -> list[wire.SessionEntry]:
         pins, words = chosen.pins, chosen.pins["word"]
         age, quiet = selecting.ages(pins, chosen.at), selecting.idle(pins, chosen.at)
         moments, rates = look.moments(chosen.at), selecting.rates(pins, age)
@@ -137,7 +137,7 @@ class Listing:
             state, moment, why = STATES[states[row]], int(moments[row]), int(chosen.why[row])
             origin = self._origin(pin["origin"], (moment - int(age[row])) / 1000)
             entries.append(
-                wire_sessions.SessionEntry(
+                wire.SessionEntry(
                     key=SessionKey.unpack(key.tobytes()).text,
                     state=state,
                     tags=None if state == "reset" else self._named((int(slots[row]), int(generations[row]))),
@@ -151,17 +151,15 @@ class Listing:
                     foreign=bool(outers[row] == abi.FOREIGN),
                     ended=None
                     if why == LIVE
-                    else wire_sessions.SessionEnd(
-                        ago=max(0, look.moment - moment) / 1000, why=abi.ENDINGS[why]
-                    ),
+                    else wire.SessionEnd(ago=max(0, look.moment - moment) / 1000, why=abi.ENDINGS[why]),
                 )
             )
         return entries
 
-    def _origin(self, raw: Mapping[str, int], placed: float) -> wire_sessions.SessionOrigin:
+    def _origin(self, raw: Mapping[str, int], placed: float) -> wire.SessionOrigin:
         cause, other = abi.CAUSES[raw["cause"]], int(raw["other"])
         tags = None if other == abi.NO_SLOT else self._named((other, int(raw["other_generation"]) & 0x3FF))
-        return wire_sessions.SessionOrigin(
+        return wire.SessionOrigin(
             placed=placed,
             epoch=int(raw["epoch"]),
             cause=cause,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from catenary import wire, wire_sessions
+from catenary import wire
 from catenary.tags import TagPair
 from lb_adapter import abi, selecting
 from lb_adapter.dataplane.base import Batch
@@ -49,7 +49,7 @@ def table(
     ended: npt.NDArray[np.void],
     look: Look,
     pairs: Mapping[tuple[int, int], TagPair],
-) -> wire_sessions.LifeTable:
+) -> wire.LifeTable:
     """The life table at the moment of the look; `pairs` by slot and generation."""
     subjects, cells = [_of_ended(ended, look)], _Cells()
     for batch in batches:
@@ -62,7 +62,7 @@ def table(
     columns = zip(*(vars(part).values() for part in subjects), strict=True)
     every = Subjects(*(np.concatenate(column) for column in columns))
     period = _period(ended, every, look)
-    return wire_sessions.LifeTable(
+    return wire.LifeTable(
         period=period,
         ages=[round(float(age), 4) for age in AGES],
         idles=[round(float(idle), 4) for idle in IDLES],
@@ -100,7 +100,7 @@ def _period(ended: npt.NDArray[np.void], every: Subjects, look: Look) -> float:
     return float(every.placed.max(initial=0.0))
 
 
-def _leaving(every: Subjects, mine: npt.NDArray[np.bool_], period: float) -> wire_sessions.Leaving:
+def _leaving(every: Subjects, mine: npt.NDArray[np.bool_], period: float) -> wire.Leaving:
     """Who was at risk in each age bin within the period, and who left."""
     mine = mine & (every.left < period)
     placed, left, why = every.placed[mine], every.left[mine], every.why[mine]
@@ -112,7 +112,7 @@ def _leaving(every: Subjects, mine: npt.NDArray[np.bool_], period: float) -> wir
     # Who left would have stayed to the end of the bin: so the share that left is that of all who entered.
     spared = np.maximum(AGES[bins[gone] + 1] - end[gone], 0.0)
     risk = (lived + np.bincount(bins[gone], weights=spared, minlength=len(widths))) / widths
-    return wire_sessions.Leaving(
+    return wire.Leaving(
         risk=[round(float(share), 4) for share in risk],
         closed=np.bincount(bins[why == 1], minlength=len(widths)).tolist(),
         expired=np.bincount(bins[why == 2], minlength=len(widths)).tolist(),
@@ -160,13 +160,13 @@ class _Cells:
             here = self._counts.setdefault(divmod(rest, 1024), {})
             here[state, age, idle] = here.get((state, age, idle), 0) + count
 
-    def of(self, place: tuple[int, int], tags: TagPair) -> wire_sessions.ChainLives:
+    def of(self, place: tuple[int, int], tags: TagPair) -> wire.ChainLives:
         counts = self._counts.get((place[0], place[1] & 0x3FF), {})
-        return wire_sessions.ChainLives(
+        return wire.ChainLives(
             **wire.Tags.of(tags).model_dump(),
             sessions=sum(count for (state, _, _), count in counts.items() if state != _CLOSING),
             cells=[
-                wire_sessions.LifeCell(state=STATES[state], age=age, idle=idle, sessions=count)
+                wire.LifeCell(state=STATES[state], age=age, idle=idle, sessions=count)
                 for (state, age, idle), count in sorted(counts.items())
             ],
         )

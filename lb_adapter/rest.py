@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from catenary import pcap, wire, wire_sessions
+from catenary import pcap, wire
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable, Unsupported
 from catenary.explanations import CapturePackets, CaptureSeconds, SessionForecast
 from catenary.pages import LINK, link
@@ -117,7 +117,7 @@ def _add_sessions(app: FastAPI, daemon: Master | Slave) -> None:
     @app.get("/v1/sessions", tags=["sessions"], responses={200: {"headers": LINK}})
     def list_sessions(
         request: Request, response: Response, query: Annotated[SessionQuery, Depends(_query)]
-    ) -> list[wire_sessions.SessionEntry]:
+    ) -> list[wire.SessionEntry]:
         """Live sessions, or those that ended lately, the largest first of what they are sorted by.
 
         There may be more if there is a Link to the next page.
@@ -128,7 +128,7 @@ def _add_sessions(app: FastAPI, daemon: Master | Slave) -> None:
         return entries
 
     @app.get("/v1/session", tags=["sessions"], responses=problems(NotFound, Conflict))
-    def show_session(key: wire.SessionText) -> wire_sessions.SessionEntry:
+    def show_session(key: wire.SessionText) -> wire.SessionEntry:
         """Show one session: its chain, how it got that, and what it carried.
 
         Of a key that has none, the last that ended.
@@ -138,10 +138,10 @@ def _add_sessions(app: FastAPI, daemon: Master | Slave) -> None:
 
 def _query(
     tags: Annotated[str | None, Query(description="a tag pair, FORWARD-REVERSE", examples=["2-3"])] = None,
-    state: wire_sessions.SessionState | None = None,
+    state: wire.SessionState | None = None,
     older: Annotated[float, Query(ge=0, le=1e6, description="placed so many seconds ago or more")] = 0.0,
     idle: Annotated[float, Query(ge=0, le=1e6, description="seconds without a packet")] = 0.0,
-    sort: wire_sessions.SessionSort = "age",
+    sort: wire.SessionSort = "age",
     ended: Annotated[bool, Query(description="those that ended, in place of live ones")] = False,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[str | None, Query(description="where the page before ended", max_length=100)] = None,
@@ -176,7 +176,7 @@ def _add_master(app: FastAPI, master: Master) -> None:
         return master.end_sessions(TagPair.parse(tags), request.then)
 
     @app.get("/v1/lives", tags=["sessions"])
-    def show_lives() -> wire_sessions.LifeTable:
+    def show_lives() -> wire.LifeTable:
         """How long sessions live, and how old those are that are alive.
 
         From it follows how long a chain would cool down.

@@ -10,7 +10,7 @@ import math
 import threading
 from abc import abstractmethod
 
-from catenary import wire, wire_sessions
+from catenary import wire
 from catenary.chain import PairState
 from catenary.errors import Conflict, NotFound
 from catenary.session import SessionKey
@@ -96,7 +96,7 @@ class Sessions(Daemon):
             moved=counted.moved,
         )
 
-    def lives(self) -> wire_sessions.LifeTable:
+    def lives(self) -> wire.LifeTable:
         """How long sessions live, and who is alive."""
         look = self._judging()
         pairs = {(pair.slot, pair.generation): pair.tags for pair in self.table.pairs}

@@ -12,7 +12,7 @@ from catenary.chain import ChainState
 from catenary.errors import CatenaryError, InvalidValue, NotFound
 from catenary.explanations import ChainHops, Explanation, SegmentExplanation
 from catenary.session import SessionKey
-from catenary.wire_sessions import SessionEntry
+from catenary.wire import SessionEntry
 from mgmt_system import scene as scenes
 from mgmt_system.current import Current
 from mgmt_system.history import History

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catenary.session import Timeouts
-from catenary.wire_sessions import ChainLives, Leaving, LifeTable
+from catenary.wire import ChainLives, Leaving, LifeTable
 
 Floats = npt.NDArray[np.float64]
 ENOUGH = 5.0

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from catenary.errors import CatenaryError
-from catenary.wire_sessions import ChainLives
+from catenary.wire import ChainLives
 from mgmt_system.current import Current
 from mgmt_system.forecast import Forecast, Outlook
 from mgmt_system.peers import Peers

@@ -9,8 +9,7 @@ from catenary import durations, moments, sizes
 from catenary.chain import ChainState
 from catenary.explanations import Candidate, SegmentExplanation, SessionForecast
 from catenary.session import SessionKey
-from catenary.wire import Tags
-from catenary.wire_sessions import SessionEntry, SessionOrigin
+from catenary.wire import SessionEntry, SessionOrigin, Tags
 from mgmt_system.journal import JournalEntry
 from mgmt_system.scene import Heard, Scene, carrier, known, named
 

@@ -13,7 +13,7 @@ from catenary.errors import Conflict, NotFound, Unavailable
 from catenary.pages import LINK, link
 from catenary.problems import problems
 from catenary.service import create_app
-from catenary.wire_sessions import SegmentSession
+from catenary.wire import SegmentSession
 from mgmt_system.calls import (
     ACCEPTED,
     CHANGES,

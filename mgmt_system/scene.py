@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from catenary.config import NfAttachment, SegmentConfig
 from catenary.explanations import SegmentExplanation, SessionForecast, SessionStatus
-from catenary.wire import Tags
-from catenary.wire_sessions import SessionEntry
+from catenary.wire import SessionEntry, Tags
 from mgmt_system.journal import JournalEntry
 from mgmt_system.records import ChainRecord
 

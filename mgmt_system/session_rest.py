@@ -10,7 +10,7 @@ from catenary import wire
 from catenary.errors import InvalidValue, NotFound, Unavailable
 from catenary.pages import LINK, link
 from catenary.problems import problems
-from catenary.wire_sessions import SegmentSession, SessionSort, SessionState
+from catenary.wire import SegmentSession, SessionSort, SessionState
 from mgmt_system.sessions import Sessions, Wanted
 
 

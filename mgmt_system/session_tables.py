@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from catenary import durations, sizes
-from catenary.wire_sessions import SegmentSession
+from catenary.wire import SegmentSession
 from mgmt_system.tables import cell, table
 
 

@@ -13,7 +13,7 @@ from catenary import wire
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
 from catenary.session import SessionKey
 from catenary.tags import TagPair
-from catenary.wire_sessions import SegmentSession, SessionEntry, SessionSort, SessionState
+from catenary.wire import SegmentSession, SessionEntry, SessionSort, SessionState
 from mgmt_system.current import Current
 from mgmt_system.journal import Event
 from mgmt_system.peers import Balancer, Peers

@@ -9,3 +9,4 @@ from catenary.wire.balancer import *
 from catenary.wire.common import *
 from catenary.wire.controller import *
 from catenary.wire.management import *
+from catenary.wire.sessions import *

@@ -81,7 +81,7 @@ enum pin_state {
 	PIN_STATES = 8
 };
 
-/* How a pin came to be. The names are told to people (catenary/wire_sessions.py). */
+/* How a pin came to be. The names are told to people (catenary/wire/sessions.py). */
 enum cause {
 	CAUSE_PLACED = 0,   /* the master chose, for a client's packet */
 	CAUSE_ASKED = 1,    /* for an ask */

@@ -18,7 +18,7 @@ from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
 from catenary.explanations import Candidate, ChainHops, HopView, SessionForecast
 from catenary.session import SessionKey
 from catenary.tags import TagPair
-from catenary.wire_sessions import ChainLives, Leaving, LifeCell, LifeTable, SessionEntry, SessionOrigin
+from catenary.wire import ChainLives, Leaving, LifeCell, LifeTable, SessionEntry, SessionOrigin
 from mgmt_system.applying import Applying
 from mgmt_system.crash import CrashPoint, never
 from mgmt_system.current import Current

@@ -11,8 +11,7 @@ from catenary.config import NfAttachment, SegmentConfig
 from catenary.explanations import Candidate, Explanation, SegmentExplanation, SessionForecast
 from catenary.session import SessionKey
 from catenary.tags import TagPair
-from catenary.wire import Tags
-from catenary.wire_sessions import SessionEnd, SessionEntry, SessionOrigin
+from catenary.wire import SessionEnd, SessionEntry, SessionOrigin, Tags
 from mgmt_system import scene as scenes
 from mgmt_system.journal import Event, JournalEntry
 from mgmt_system.reasons import Reasons, summary

@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 import pytest
 
-from catenary import wire_sessions
+from catenary import wire
 from catenary.session import Timeouts
 from catenary.tags import TagPair
 from lb_adapter import abi, lives, records
@@ -42,7 +42,7 @@ class Session:
         return self.placed + self.life + (LINGER if self.tcp else TIMES.hold("udp"))
 
 
-def observed(sessions: list[Session], now: float) -> wire_sessions.LifeTable:
+def observed(sessions: list[Session], now: float) -> wire.LifeTable:
     """What a load balancer knows at `now`. A live session has just had a packet, if it is not silent."""
     live, ended = [], []
     for session in sessions:

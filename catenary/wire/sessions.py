@@ -1,7 +1,4 @@
-"""What is told of sessions: entries of lists, how each got its chain, and how long sessions live.
-
-Messages of the REST of load balancers and the management system, as those of `wire`.
-"""
+"""What is told of sessions: entries of lists, how each got its chain, and how long sessions live."""
 
 from __future__ import annotations
 
@@ -9,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from catenary.wire import Epoch, Model, Name, SessionView, Tags
+from catenary.wire.balancer import Epoch, SessionView
+from catenary.wire.common import Model, Name, Tags
 
 SessionState = Literal["other", "udp", "opening", "established", "closing", "reopening", "neighbour", "reset"]
 """Of a pin. `reset`: a tombstone, the TCP connection was ended by order."""
