@@ -17,6 +17,7 @@ from catenary.problems import problem
 
 BODY_LIMIT = 1 << 20
 """Bytes of a request's body, unless its path has a limit of its own."""
+READS = ("GET", "HEAD", "OPTIONS")
 POLICY_VIOLATION = 1008
 """Why a web socket is refused (RFC 6455)."""
 _log = structlog.get_logger("rest")
@@ -73,11 +74,10 @@ class Access:
         headers = Headers(scope=scope)
         if scope["path"].startswith(guard.GUARDED):
             guard.check_token(headers, self._token)
-        if scope["method"] not in guard.READS:
             guard.check_page(headers, self._token)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A start or an end, or a web socket: what a page sends by one may be a change."""
+        """A start or an end, or a web socket."""
         try:
             if scope["type"] == "websocket":
                 guard.check_page(Headers(scope=scope), self._token)
@@ -109,7 +109,7 @@ def _tell(scope: Scope, status: int, seconds: float) -> None:
     state = scope["state"]
     if "refusal" in state:
         _log.warning("refused", **fields, reason=state["refusal"])
-    elif scope["method"] in guard.READS or state.get("quiet"):
+    elif scope["method"] in READS or state.get("quiet"):
         _log.debug("answered", **fields)
     else:
         _log.info("answered", **fields)

@@ -37,7 +37,7 @@ class Unauthorized(CatenaryError):
 
 
 class Forbidden(CatenaryError):
-    """A change that a web page of another site asks a browser for (HTTP 403)."""
+    """What a web page of another site has a browser ask for (HTTP 403)."""
 
     status = 403
     title = "Forbidden"

@@ -1,20 +1,23 @@
 """Who may call a service at all: who knows its token, and no web page of another site.
 
-A browser on an operator's machine reaches the loopback too, and sends what any page asks it to. So a change
-is refused that comes from a page of another origin (Fetch Metadata, or Origin where a browser sends no more).
+A browser on an operator's machine reaches the loopback too, and sends what any page asks it to. So what a
+page of another origin has it send is refused (Fetch Metadata, or Origin where a browser sends no more):
+reading too, for a capture takes one of few places, whoever sees its answer.
+
+A page may also let a name of its own lead to the loopback (DNS rebinding), and then counts as ours: it sees
+all answers. Only the name gives it away, and where no token is asked for, none but localhost is ours.
 """
 
 from __future__ import annotations
 
 import hmac
+import ipaddress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
 from catenary.errors import Forbidden, Unauthorized
-from catenary.listen import is_loopback
 
-READS = ("GET", "HEAD", "OPTIONS")
 GUARDED = "/v1/"
 """Where a service's calls are. What is elsewhere, its OpenAPI page, says nothing of its state."""
 
@@ -28,26 +31,35 @@ def check_token(headers: Headers, token: str | None) -> None:
         raise Unauthorized("this service needs its token: send 'Authorization: Bearer TOKEN'")
 
 
-def check_page(headers: Headers, token: str | None) -> None:
-    """Raises `Forbidden` for what a web page of another origin has a browser send."""
-    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-    if site is None and origin is None:
-        return  # no browser
-    place, name = _parts(origin)
-    # A name of theirs may lead to the loopback (DNS rebinding), and then the page counts as ours.
-    ours = origin is None or token is not None or is_loopback(name)
-    if ours and (site in ("same-origin", "none") if site else place == headers.get("host")):
-        return
-    raise Forbidden(
-        f"a web page of {origin or 'another site'} asks for this: changes are taken from this service's own "
-        "pages, and from what is no browser"
-    )
+def check_page(headers: Headers, token: str | None, *, link: bool = False) -> None:
+    """Raises `Forbidden` for what a web page of another origin has a browser send.
+
+    `link`: it only leads here, and the page sees nothing of the answer; that is left to the browser.
+    """
+    host, origin, site = headers.get("host", ""), headers.get("origin"), headers.get("sec-fetch-site")
+    if token is None and not _is_ours(host):
+        raise Forbidden(
+            f"unknown host {host!r}, a name that any web page may let lead here: call this service by its "
+            "IP address or as localhost, or give it a token (--token-file)"
+        )
+    ours = site in ("same-origin", "none") if site is not None else origin in (None, *_origins(host))
+    if not ours and not link:
+        raise Forbidden(
+            f"a web page of {origin or 'another site'} asks for this: only this service's own pages are "
+            "answered, and what is no browser"
+        )
 
 
-def _parts(origin: str | None) -> tuple[str, str]:
-    """`HOST:PORT` and `HOST` of an origin; both are empty if it has none."""
+def _origins(host: str) -> tuple[str, str]:
+    return f"http://{host}", f"https://{host}"
+
+
+def _is_ours(host: str) -> bool:
+    """An IP address, or localhost; with a port or without."""
     try:
-        split = urlsplit(origin or "")
+        name = urlsplit(f"//{host}").hostname or ""
+        if name != "localhost":
+            ipaddress.ip_address(name)
     except ValueError:
-        return "", ""
-    return split.netloc, split.hostname or ""
+        return False
+    return True

@@ -9,7 +9,6 @@ from fastapi.openapi.utils import get_openapi
 
 from catenary import request_id
 from catenary.errors import Forbidden, InvalidValue, Unauthorized
-from catenary.guard import READS
 from catenary.problems import described
 from catenary.wire import Problem
 
@@ -37,13 +36,13 @@ def document(app: FastAPI, *, token: bool) -> dict[str, Any]:
             schemas.pop(unused, None)
         schemas[Problem.__name__] = Problem.model_json_schema()
         for methods in page["paths"].values():
-            for method, call in methods.items():
-                _complete(call, token=token, changes=method.upper() not in READS)
+            for call in methods.values():
+                _complete(call, token=token)
         app.openapi_schema = page
     return app.openapi_schema
 
 
-def _complete(call: dict[str, Any], *, token: bool, changes: bool) -> None:
+def _complete(call: dict[str, Any], *, token: bool) -> None:
     """The first sentence of what a call says of itself is its summary; its errors are problem documents."""
     call["summary"] = call["description"].split("\n\n")[0].replace("\n", " ").rstrip(".")
     answers = call["responses"]
@@ -51,8 +50,7 @@ def _complete(call: dict[str, Any], *, token: bool, changes: bool) -> None:
         answers["422"] = described(InvalidValue.title)
     if token:
         answers["401"] = described(Unauthorized.title)
-    if changes:
-        answers["403"] = described(Forbidden.title)
+    answers["403"] = described(Forbidden.title)
     if "requestBody" in call:
         answers |= _OF_BODIES
     for answer in answers.values():

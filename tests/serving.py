@@ -1,15 +1,22 @@
-"""An app served by a real uvicorn on a port of its own, in a thread of this process."""
+"""Apps as their callers find them: in this process, or served by a real uvicorn on a port of its own."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 from catenary.listen import Listen
 from catenary.service import server
+
+
+def calling(app: FastAPI, **options: Any) -> TestClient:
+    """Its client, which calls it by an address: no service without a token answers to names."""
+    return TestClient(app, base_url="http://127.0.0.1", **options)
 
 
 @contextmanager

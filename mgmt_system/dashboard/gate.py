@@ -1,22 +1,25 @@
 """Who may see the dashboard: the browser's own site only, and who knows the token if there is one.
 
-A browser sends requests for any page that it shows. Without a check, a page from elsewhere could press our
-buttons (its requests come from this machine), or read all by a name that it lets point here.
+A browser sends requests for any page that it shows. Without the check of `catenary.guard`, a page from
+elsewhere could press our buttons (its requests come from this machine), or read all by a name that it lets
+lead here.
 """
 
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import secrets
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from catenary import guard
+from catenary.errors import Forbidden
 
 COOKIE = "catenary-dashboard"
 LOGIN, LOGOUT = "/login", "/logout"
@@ -33,29 +36,6 @@ _SAFE = {
 log = structlog.get_logger("dashboard")
 
 
-def fault(headers: Headers, method: str, *, open_to_all: bool) -> str | None:
-    """Why a request is refused, or None. `open_to_all`: no token protects what it asks for."""
-    host, origin = headers.get("host", ""), headers.get("origin")
-    if open_to_all and not _local_name(host):
-        return f"unknown host {host!r}: open the dashboard by its address, or as localhost"
-    if origin is not None and urlsplit(origin).netloc != host:
-        return f"a page of {origin} asked for this: open the dashboard itself"
-    followed_link = method == "GET" and headers.get("sec-fetch-mode") == "navigate"
-    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not followed_link:
-        return "another site's page asked for this: open the dashboard itself"
-    return None
-
-
-def _local_name(host: str) -> bool:
-    """An address, or localhost: a name could be anybody's."""
-    name = urlsplit(f"//{host}").hostname or ""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return name == "localhost"
-    return True
-
-
 class Gate:
     """ASGI middleware. `secure`: the browser comes by TLS, and its cookie shall not go any other way."""
 
@@ -70,12 +50,15 @@ class Gate:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        refused = fault(headers, scope.get("method", ""), open_to_all=self._token is None)
+        link = scope.get("method") == "GET" and headers.get("sec-fetch-mode") == "navigate"
         known = self._token is None or _cookie(headers) in self._sessions
-        if refused is not None:
-            log.warning("refused", path=scope["path"], reason=refused)
-            await _answer(scope, receive, send, PlainTextResponse(refused, 403))
-        elif scope["type"] == "http" and self._token is not None and scope["path"] in (LOGIN, LOGOUT):
+        try:
+            guard.check_page(headers, self._token, link=link)
+        except Forbidden as error:
+            log.warning("refused", path=scope["path"], reason=error.detail)
+            await _answer(scope, receive, send, PlainTextResponse(error.detail, error.status))
+            return
+        if scope["type"] == "http" and self._token is not None and scope["path"] in (LOGIN, LOGOUT):
             request = Request(scope, receive)
             answer = await (self._login(request) if scope["path"] == LOGIN else self._logout(request))
             await _answer(scope, receive, send, answer)

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from catenary.wire import Problem
 from tests.services import SERVICES
+from tests.serving import calling
 
 BODIES = {
     "management": "POST /v1/chains",
@@ -25,7 +26,7 @@ def service(request: pytest.FixtureRequest) -> Iterator[tuple[TestClient, str, s
     """A client, and the method and path of a call that takes a body."""
     method, path = BODIES[request.param].split()
     with SERVICES[request.param]() as app:
-        yield TestClient(app, raise_server_exceptions=False), method, path
+        yield calling(app, raise_server_exceptions=False), method, path
 
 
 def problem(answer: Any, status: int) -> str:
@@ -54,7 +55,7 @@ def test_a_method_that_a_path_does_not_have(service: tuple[TestClient, str, str]
 
 def test_all_methods_of_a_path_are_named() -> None:
     with SERVICES["management"]() as app:
-        assert TestClient(app).patch("/v1/chains/chain-1").headers["allow"] == "DELETE, GET"
+        assert calling(app).patch("/v1/chains/chain-1").headers["allow"] == "DELETE, GET"
 
 
 @pytest.mark.parametrize(
@@ -116,5 +117,5 @@ def test_numbers_that_are_none(number: str) -> None:
     }
     for name, (method, path, body) in calls.items():
         with SERVICES[name]() as app:
-            client = TestClient(app, raise_server_exceptions=False)
+            client = calling(app, raise_server_exceptions=False)
             problem(client.request(method, path, content=body, headers=JSON), 422)

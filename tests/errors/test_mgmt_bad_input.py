@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from catenary.client import ManagementClient
 from catenary.tags import TagPair
 from mgmt_system.rest import create
-from tests.serving import serving
+from tests.serving import calling, serving
 from tests.unit.mgmt_commands import run_command
 from tests.unit.mgmt_fakes import Site
 
@@ -39,7 +39,7 @@ def site() -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def client(site: Site) -> TestClient:
     # Without its lifespan: no engine runs, so that whatever changes was changed by the request.
-    return TestClient(create(site.running(), None), raise_server_exceptions=False)
+    return calling(create(site.running(), None), raise_server_exceptions=False)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Who may call: the token comes before all else, and a browser changes nothing for a page of another site."""
+"""Who may call: the token comes before all else, and a page of another site gets nothing out of a browser."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from starlette.websockets import WebSocketDisconnect
 from catenary.service import create_app
 from catenary.wire import Problem
 from tests.services import SERVICES
+from tests.serving import calling
 
 TOKEN = "0123456789abcdef"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -37,6 +38,12 @@ FOREIGN: list[Mapping[str, str]] = [
 REBOUND: list[Mapping[str, str]] = [  # a name of theirs that leads to the loopback
     {"Origin": "http://evil.example:8080", "Host": "evil.example:8080"},
     {"Origin": OUTSIDE, "Host": "evil.example", "Sec-Fetch-Site": "same-origin"},
+    {"Host": "evil.example:8080", "Sec-Fetch-Site": "same-origin"},  # as a page reads
+    {"Host": "localhost.evil.example"},
+    {"Host": "127.0.0.1.evil.example"},
+    {"Host": "127.0.0.1@evil.example"},
+    {"Host": "[::1"},
+    {"Host": ""},
 ]
 
 
@@ -67,27 +74,41 @@ def client(token: str | None = None) -> TestClient:
 
 
 @pytest.mark.parametrize("headers", OURS)
-def test_a_page_of_ours_and_what_is_no_browser_may_change(headers: Mapping[str, str]) -> None:
+def test_a_page_of_ours_and_what_is_no_browser_is_answered(headers: Mapping[str, str]) -> None:
+    assert client().get("/v1/thing", headers=headers).json() == "read"
     assert client().post("/v1/thing", headers=headers).json() == "changed"
 
 
-@pytest.mark.parametrize("headers", FOREIGN + REBOUND)
-def test_a_page_of_another_site_may_not(headers: Mapping[str, str]) -> None:
-    answer = client().post("/v1/thing", headers=headers)
-    problem = Problem.model_validate_json(answer.content)
-    assert (answer.status_code, problem.title) == (403, "Forbidden")
-    assert problem.detail == (
-        f"a web page of {headers.get('Origin', 'another site')} asks for this: changes are taken from this "
-        "service's own pages, and from what is no browser"
-    )
-    assert answer.headers["x-request-id"]
-
-
 @pytest.mark.parametrize("headers", FOREIGN)
-def test_reading_is_left_to_the_browser_which_shows_nothing_of_it(headers: Mapping[str, str]) -> None:
-    answer = client().get("/v1/thing", headers=headers)
-    assert answer.json() == "read"
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST"])
+def test_a_page_of_another_site_is_not(headers: Mapping[str, str], method: str) -> None:
+    answer = client().request(method, "/v1/thing", headers=headers)
+    assert answer.status_code == 403
     assert "access-control-allow-origin" not in answer.headers
+    assert answer.headers["x-request-id"]
+    if method != "HEAD":
+        problem = Problem.model_validate_json(answer.content)
+        assert problem.title == "Forbidden"
+        assert problem.detail == (
+            f"a web page of {headers.get('Origin', 'another site')} asks for this: only this service's own "
+            "pages are answered, and what is no browser"
+        )
+
+
+@pytest.mark.parametrize("headers", REBOUND)
+def test_nothing_is_read_by_a_name_that_may_be_anybodys(headers: Mapping[str, str]) -> None:
+    answer = client().get("/v1/thing", headers=headers)
+    assert answer.status_code == 403
+    assert Problem.model_validate_json(answer.content).detail == (
+        f"unknown host {headers['Host']!r}, a name that any web page may let lead here: call this service by "
+        "its IP address or as localhost, or give it a token (--token-file)"
+    )
+    assert client(TOKEN).get("/v1/thing", headers={**BEARER, "Host": headers["Host"]}).is_success
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.9:80", "[::1]:8080", "localhost", "LOCALHOST:1"])
+def test_an_address_and_localhost_are_ours(host: str) -> None:
+    assert client().get("/v1/thing", headers={"Host": host}).json() == "read"
 
 
 def test_a_token_makes_a_name_ours() -> None:
@@ -107,6 +128,14 @@ def test_a_web_socket_is_refused_alike() -> None:
     assert caught.value.code == 1008
 
 
+def test_the_live_traffic_of_chains_is_no_image_of_another_site() -> None:
+    with SERVICES["management"]() as service:
+        answer = calling(service).get(
+            "/v1/capture?chain=chain-1", headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+        )
+    assert answer.status_code == 403
+
+
 CHANGES = {
     "management": "POST /v1/chains/chain-1/cordon",
     "controller": "DELETE /v1/chains/chain-1",
@@ -119,7 +148,7 @@ CHANGES = {
 def test_all_services_refuse_a_foreign_page(name: str) -> None:
     method, path = CHANGES[name].split()
     with SERVICES[name]() as service:
-        answer = TestClient(service).request(method, path, headers={"Sec-Fetch-Site": "cross-site"})
+        answer = calling(service).request(method, path, headers={"Sec-Fetch-Site": "cross-site"})
     assert answer.status_code == 403
 
 
@@ -129,7 +158,7 @@ def test_the_token_comes_before_the_body(name: str, body: bytes) -> None:
     method, path = {**CHANGES, "management": "POST /v1/chains"}[name].split()
     with SERVICES[name](TOKEN) as service:
         headers = {"Content-Type": "application/json"}
-        answer = TestClient(service).request(method, path, content=body, headers=headers)
+        answer = calling(service).request(method, path, content=body, headers=headers)
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 from catenary import errors
 from catenary.client import BalancerClient, ManagementClient
@@ -16,6 +15,7 @@ from catenary.listen import Listen
 from catenary.service import create_app
 from catenary.token import read_token
 from catenary.wire import ChainSet, Change, OperationView, Problem
+from tests.serving import calling
 
 TOKEN = "0123456789abcdef"
 
@@ -84,7 +84,7 @@ class Bridge(httpx.BaseTransport):
     """Hands a client's requests to an app in this process: the same bytes, no socket."""
 
     def __init__(self, app: FastAPI) -> None:
-        self._client = TestClient(app, raise_server_exceptions=False)
+        self._client = calling(app, raise_server_exceptions=False)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         answer = self._client.request(
@@ -117,7 +117,7 @@ def test_an_error_comes_back_as_the_same_class_with_the_same_text(
 
 
 def test_a_malformed_body_is_a_problem_that_names_the_value() -> None:
-    answer = TestClient(app()).post("/v1/changes", json={"add": [{"forward": 0, "reverse": 3}]})
+    answer = calling(app()).post("/v1/changes", json={"add": [{"forward": 0, "reverse": 3}]})
     problem = Problem.model_validate_json(answer.content)
     assert answer.headers["content-type"] == "application/problem+json"
     assert (answer.status_code, problem.status, problem.instance) == (422, 422, "/v1/changes")
@@ -126,7 +126,7 @@ def test_a_malformed_body_is_a_problem_that_names_the_value() -> None:
 
 @pytest.mark.parametrize("path,status", [("/nowhere", 404), ("/v1/changes", 405)])
 def test_what_the_framework_refuses_is_a_problem_too(path: str, status: int) -> None:
-    answer = TestClient(app()).get(path)
+    answer = calling(app()).get(path)
     assert answer.status_code == status
     assert path in Problem.model_validate_json(answer.content).detail
 
@@ -140,7 +140,7 @@ def test_a_service_with_a_token_wants_it(given: str | None, status: int) -> None
         raise errors.NotFound("nothing")
 
     headers = {"Authorization": f"Bearer {given}"} if given else {}
-    assert TestClient(guarded).get("/v1/thing", headers=headers).status_code == status
+    assert calling(guarded).get("/v1/thing", headers=headers).status_code == status
 
 
 def test_a_service_that_is_away_is_unavailable_and_named() -> None:
@@ -175,7 +175,7 @@ def test_a_refusal_is_an_event_in_the_log(capsys: pytest.CaptureFixture[str]) ->
     def taken() -> None:
         raise errors.Conflict("VLAN ID 7 is in use")
 
-    client = TestClient(app)
+    client = calling(app)
     client.get("/v1/taken", headers={"Authorization": "Bearer wrong-and-secret"})
     client.get("/v1/taken", headers={"Authorization": f"Bearer {TOKEN}"})
     said = capsys.readouterr().out

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from fastapi.testclient import TestClient
 
 from catenary import wire
 from catenary.errors import InsufficientStorage, InvalidValue, Unavailable
@@ -20,6 +19,7 @@ from mgmt_system.crash import never
 from mgmt_system.rest import create
 from mgmt_system.store.ledger import Ledger
 from mgmt_system.store.sqlite import SqliteStore
+from tests.serving import calling
 from tests.unit.mgmt_fakes import Site
 from tests.unit.test_mgmt_journal import present, replayed
 
@@ -105,7 +105,7 @@ def test_it_goes_on_by_itself_when_there_is_room_again(site: Site) -> None:
 
 
 def test_a_full_disk_is_said_and_reads_go_on(site: Site, disk: Disk) -> None:
-    client = TestClient(create(site.running(), None))
+    client = calling(create(site.running(), None))
     answer = client.post("/v1/chains", json={"nfs": ["n3"]})
     assert (answer.status_code, answer.json()["title"]) == (507, "Insufficient storage")
     assert [chain["name"] for chain in client.get("/v1/chains").json()] == ["chain-1", "chain-2"]

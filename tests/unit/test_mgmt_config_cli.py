@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fastapi.testclient import TestClient
 
 from catenary.config import ServiceConfig, schema
 from catenary.tags import TagPair
 from mgmt_system.rest import create
+from tests.serving import calling
 from tests.unit.mgmt_commands import Run, commands, run_command
 from tests.unit.mgmt_fakes import Site, network_text
 
@@ -133,7 +133,7 @@ def test_help_has_an_example(
 
 
 def test_rest_tells_the_etag_and_minds_it(site: Site) -> None:
-    with TestClient(create(site.running(), None)) as client:
+    with calling(create(site.running(), None)) as client:
         read = client.get("/v1/config")
         body = json.loads(ServiceConfig.load(ONE).model_dump_json())
         for tag, status in (('"1-abc"', 412), ("abc", 422), (read.headers["etag"], 202)):

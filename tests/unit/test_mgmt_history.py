@@ -19,6 +19,7 @@ from catenary.client import ManagementClient
 from catenary.errors import InvalidValue, PreconditionFailed, from_problem
 from mgmt_system import history_cli, tables
 from mgmt_system.rest import create
+from tests.serving import calling
 from tests.unit.mgmt_fakes import Site, network_text
 from tests.unit.test_mgmt_cli import Run, run, site  # noqa: F401
 
@@ -28,7 +29,7 @@ WHO = {"who": "ann@ops", "why": "worn out", "address": "testclient", "request": 
 @pytest.fixture
 def client(site: Site) -> Iterator[TestClient]:  # noqa: F811
     """Without the engine: what changes was changed by the request."""
-    yield TestClient(create(site.running(), None))
+    yield calling(create(site.running(), None))
     site.close()
 
 
@@ -83,7 +84,7 @@ def test_every_changing_call_is_told_with_its_author(
     site = Site(network=plain if kind == "insert" else "")  # noqa: F811
     site.controller.inserted = {"main": None} if kind == "insert" else {}
     running = site.running()
-    client = TestClient(create(running, None))
+    client = calling(create(running, None))
     add(client, 1)
     if kind != "insert":
         add(client, 2)

@@ -13,6 +13,7 @@ from catenary import wire
 from catenary.tags import TagPair
 from mgmt_system import status
 from mgmt_system.rest import create
+from tests.serving import calling
 from tests.unit.mgmt_fakes import Site
 from topologies.patience import PATIENCE_S
 
@@ -26,7 +27,7 @@ def site() -> Site:
 
 @pytest.fixture
 def client(site: Site) -> Iterator[TestClient]:
-    with TestClient(create(site.running(), None)) as client:
+    with calling(create(site.running(), None)) as client:
         yield client
 
 
@@ -132,7 +133,7 @@ def test_a_rebalance_needs_its_master(client: TestClient, site: Site) -> None:
 
 
 def test_a_token_is_asked_for(site: Site) -> None:
-    with TestClient(create(site.running(), "0123456789abcdef")) as client:
+    with calling(create(site.running(), "0123456789abcdef")) as client:
         assert client.get("/v1/chains").status_code == 401
         assert client.get("/v1/chains", headers={"authorization": "Bearer 0123456789abcdef"}).is_success
 
@@ -142,6 +143,6 @@ def test_an_unexpected_error_ends_the_service(site: Site, eventually: Eventually
     stopped = threading.Event()
     running.on_failure = stopped.set
     site.controller.fault = lambda call, after: 1 / 0
-    with TestClient(create(running, None)):
+    with calling(create(running, None)):
         assert stopped.wait(PATIENCE_S)
     assert running.failed

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator
 
 import pytest
-from fastapi.testclient import TestClient
 
 from catenary import wire
 from catenary.chain import ChainState, PairState
@@ -16,6 +15,7 @@ from catenary.traffic import ChainTraffic, TrafficSample
 from mgmt_system.rest import create
 from mgmt_system.sampling import Sampling
 from mgmt_system.traffic import ENDED_SHOWN, Heard, Ring, Sampler
+from tests.serving import calling
 from tests.unit.mgmt_fakes import Site
 
 TIMEOUTS = {"main": Timeouts()}
@@ -151,7 +151,7 @@ def site() -> Iterator[Site]:
 
 
 def test_the_rest_call_tells_what_the_masters_said(site: Site, eventually: Callable[..., None]) -> None:
-    with TestClient(create(site.running(), None)) as client:
+    with calling(create(site.running(), None)) as client:
 
         def sample() -> TrafficSample | None:
             found = client.get("/v1/traffic").json()

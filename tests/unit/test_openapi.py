@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 import schemathesis
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from schemathesis import engine
 from structlog.testing import capture_logs
 
 from catenary import pcap
 from tests.services import SERVICES
+from tests.serving import calling
 
 TOKEN = "0123456789abcdef"
 CONFIG = {
+    "headers": {"Host": "localhost"},  # its own name is of nobody
     "generation": {"max-examples": 5, "deterministic": True, "no-shrink": True},
     "checks": {
         # What fits the page may still be refused (422): two tags must differ, an NF must be known.
@@ -80,7 +81,7 @@ def test_a_page_is_complete(name: str) -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_without_a_token_nothing_is_answered(name: str) -> None:
     with capture_logs(), SERVICES[name](TOKEN) as app:
-        client = TestClient(app)
+        client = calling(app)
         for path, methods in app.openapi()["paths"].items():
             for method in methods:
                 answer = client.request(method, path.format(name="chain-1", tags="2-3", operation_id="x"))
