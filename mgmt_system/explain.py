@@ -65,9 +65,11 @@ class Explainer:
 
     def _segment(self, key: SessionKey, name: str) -> SegmentExplanation:
         scene, faults = self._scene(name)
-        heard = self._heard(key, scene, faults) if scene.inserted else Heard(faults=tuple(faults))
+        beside = scene.inserted is False
+        heard = Heard(faults=tuple(faults)) if beside else self._heard(key, scene, faults)
         told = scenes.told(scene, heard, Reasons(key, scene, heard).all())
         hops = self._hops(told, faults)
+        faults = list(dict.fromkeys(faults))
         if hops is None:
             return told.model_copy(update={"faults": faults})
         return told.model_copy(update={"forward": hops.forward, "reverse": hops.reverse})
@@ -75,10 +77,10 @@ class Explainer:
     def _scene(self, name: str) -> tuple[Scene, list[str]]:
         config, faults = self._network.config, list[str]()
         chains = [chain for chain in self._ledger.snapshot().chains if chain.segment == name]
-        inserted = config.segments[name].inserted
+        inserted: bool | None = config.segments[name].inserted
         if not inserted:
             views = _answer("controller", self._peers.controller.segments, faults)
-            inserted = any(view.name == name and view.inserted for view in views or ())
+            inserted = None if views is None else any(view.name == name and view.inserted for view in views)
         return Scene(name, config.segments[name], chains, config.nfs, inserted), faults
 
     def _heard(self, key: SessionKey, scene: Scene, faults: list[str]) -> Heard:

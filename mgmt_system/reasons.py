@@ -53,11 +53,13 @@ class Reasons:
         return known(self.scene, self.heard)
 
     def all(self) -> Iterable[str]:
-        if not self.scene.inserted:
+        if self.scene.inserted is False:
             yield "the pair of this segment is not in the way of its traffic yet: one chain carries all of it"
             return
         if self.entry is not None:
             yield from self._known(self.entry)
+        elif self.scene.inserted is None:
+            yield "whether the pair of this segment is in the way can't be asked; the rest holds if it is"
         if self.heard.forecast is not None:
             yield from self._forecast(self.heard.forecast)
         yield from self._hint()

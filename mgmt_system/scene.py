@@ -17,13 +17,16 @@ SKEW = 2.0
 
 @dataclass(frozen=True)
 class Scene:
-    """A segment: its chains of all times, oldest first, and the NFs of the network by name."""
+    """A segment: its chains of all times, oldest first, and the NFs of the network by name.
+
+    `inserted`: is its pair in the way of its traffic? None: that could not be asked.
+    """
 
     segment: str
     config: SegmentConfig
     chains: Sequence[ChainRecord]
     nfs: Mapping[str, NfAttachment] = field(default_factory=dict)
-    inserted: bool = True
+    inserted: bool | None = True
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,13 @@ class Heard:
 
 def status(scene: Scene, heard: Heard) -> SessionStatus:
     entry = known(scene, heard)
-    if not scene.inserted:
+    if scene.inserted is False:
         return "beside"
     if entry is not None:
         if entry.ended is not None:
             return "ended"
         return "reset" if entry.state == "reset" else "closing" if entry.state == "closing" else "live"
-    if heard.forecast is None:
+    if heard.forecast is None or scene.inserted is None:
         return "unknown"
     return "refused" if heard.forecast.tags is None else "new"
 
@@ -67,10 +70,10 @@ def known(scene: Scene, heard: Heard) -> SessionEntry | None:
 
 def carrier(scene: Scene, heard: Heard) -> ChainRecord | None:
     """The chain that carries the session, carried it, or would."""
-    if not scene.inserted:
+    if scene.inserted is False:
         return next((chain for chain in scene.chains if chain.live), None)
     entry = known(scene, heard)
-    tags = tags_of(heard, entry)
+    tags = tags_of(scene, heard)
     return None if tags is None else named(scene.chains, tags, entry.origin.placed if entry else None)
 
 
@@ -81,11 +84,12 @@ def named(chains: Iterable[ChainRecord], tags: Tags, at: float | None) -> ChainR
     return next(reversed(begun or found), None)
 
 
-def tags_of(heard: Heard, entry: SessionEntry | None) -> Tags | None:
+def tags_of(scene: Scene, heard: Heard) -> Tags | None:
     """Those of the chain that `carrier` names, which may be forgotten."""
+    entry = known(scene, heard)
     if entry is not None:
         return entry.tags
-    return None if heard.forecast is None else heard.forecast.tags
+    return None if heard.forecast is None or not scene.inserted else heard.forecast.tags
 
 
 def told(scene: Scene, heard: Heard, because: Iterable[str]) -> SegmentExplanation:
@@ -96,7 +100,7 @@ def told(scene: Scene, heard: Heard, because: Iterable[str]) -> SegmentExplanati
         status=status(scene, heard),
         chain=chain.name if chain else None,
         chain_state=chain.state if chain else None,
-        tags=Tags.of(chain.chain.tags) if chain else tags_of(heard, known(scene, heard)),
+        tags=Tags.of(chain.chain.tags) if chain else tags_of(scene, heard),
         nfs=list(chain.chain.nfs) if chain else [],
         path=_path(scene.config, chain),
         because=list(because),

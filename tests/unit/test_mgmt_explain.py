@@ -13,11 +13,13 @@ from catenary.session import SessionKey
 from catenary.tags import TagPair
 from catenary.wire import SessionEnd, SessionEntry, SessionOrigin, Tags
 from mgmt_system import scene as scenes
+from mgmt_system.explain import Explainer
+from mgmt_system.history import History
 from mgmt_system.journal import Event, JournalEntry
 from mgmt_system.reasons import Reasons, summary
 from mgmt_system.records import Author, ChainRecord, Goal
 from mgmt_system.scene import Heard, Scene
-from tests.unit.mgmt_fakes import Site
+from tests.unit.mgmt_fakes import Site, network_text
 from tests.unit.test_mgmt_cli import Run, run, site  # noqa: F401
 
 KEY = SessionKey.parse("10.0.0.1:4242 -> 10.0.0.2:80/tcp")
@@ -283,6 +285,38 @@ def test_parts_that_are_silent_are_named(two: Run, site: Site) -> None:  # noqa:
     code, out, _ = two(f"explain {KEY.text}")
     assert "is live on chain-2" in out
     assert "missing   controller: " in out
+
+
+@pytest.fixture
+def plain() -> Site:
+    """Its pair is not in the way of its traffic at first."""
+    made = Site(network=network_text().replace("main: {", "main: {inserted: false, "))
+    made.controller.inserted["main"] = None
+    made.add("n1", name="one")
+    made.settle()
+    return made
+
+
+def test_whether_a_pair_was_inserted_is_not_guessed(plain: Site) -> None:
+    """The file says that it was not; the controller, which knows better, is silent."""
+    explainer = Explainer(plain.peers, plain.network, plain.ledger, History(plain.ledger, plain.clock))
+
+    def told() -> SegmentExplanation:
+        return explainer.explain(KEY.text).segments[0]
+
+    assert (told().status, told().chain) == ("beside", "one")
+    plain.controller.down = True
+    assert (told().status, told().chain, told().tags) == ("unknown", None, None)
+    assert told().because[0].startswith("whether the pair of this segment is in the way can't be asked")
+    plain.controller.down = False
+    plain.controller.inserted["main"] = 1e9
+    plain.add("n2", name="two")
+    plain.settle()
+    plain.master.keys[KEY.text] = TagPair(4, 5)
+    plain.controller.down = True
+    assert (told().status, told().chain) == ("live", "two")
+    assert [fault.partition(":")[0] for fault in told().faults] == ["controller"]
+    explainer.close()
 
 
 def test_what_can_not_be_explained_is_refused(two: Run) -> None:
