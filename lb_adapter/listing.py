@@ -24,7 +24,7 @@ from lb_adapter.selecting import LIVE, STATES, Chosen, Look, Place, Wanted
 
 Slot = tuple[int, int]
 """A slot and its generation."""
-_PLACE = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)_([0-9a-f]{16})")
+_PLACE = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)_([0-9a-f]{16})_([0-9]{1,15})")
 _POLICIES: dict[int, Any] = {
     number: name.removeprefix("POLICY_").lower() for name, number in abi.enum("policy").items()
 }
@@ -95,7 +95,8 @@ class Listing:
             chosen = selecting.live(self._plane.sessions(), wanted, look)
         entries = self._entries(chosen.first(query.limit), look)
         more = len(chosen) > query.limit
-        return entries, _written(chosen.place(query.limit - 1)) if more else None
+        moment = look.moment if wanted.after is None else wanted.after.moment
+        return entries, _written(chosen.place(query.limit - 1, moment)) if more else None
 
     def one(self, key: SessionKey, look: Look) -> wire.SessionEntry:
         """A session by its key, the last of it if it ended; raises `NotFound`."""
@@ -188,11 +189,11 @@ def _expired(batches: list[Batch], look: Look) -> npt.NDArray[np.void]:
 
 
 def _written(place: Place) -> str:
-    return f"{place.value!r}_{place.hash:016x}"
+    return f"{place.value!r}_{place.hash:016x}_{place.moment}"
 
 
 def _read(text: str) -> Place:
     found = _PLACE.fullmatch(text)
     if found is None:
         raise InvalidValue(f"after: {text!r} is no place in this list: follow the Link of the page before")
-    return Place(float(found[1]), int(found[2], 16))
+    return Place(float(found[1]), int(found[2], 16), int(found[3]))

@@ -29,10 +29,15 @@ STATES: list[Any] = [name.removeprefix("PIN_").lower() for name in abi.PIN_STATE
 
 @dataclass(frozen=True)
 class Place:
-    """Where a page begins: behind this value of what it is sorted by, and of equals behind this hash."""
+    """Where a page begins: behind this value of what it is sorted by, and of equals behind this hash.
+
+    `moment`, in ms since the epoch: that of the first page. Rates fall with age, so all pages go by those of
+    one moment.
+    """
 
     value: float
     hash: int
+    moment: int
 
 
 @dataclass(frozen=True)
@@ -101,8 +106,8 @@ class Chosen:
     def __len__(self) -> int:
         return len(self.pins)
 
-    def place(self, row: int) -> Place:
-        return Place(float(self.values[row]), int(self.hashes[row]))
+    def place(self, row: int, moment: int) -> Place:
+        return Place(float(self.values[row]), int(self.hashes[row]), moment)
 
     def first(self, most: int) -> Chosen:
         order = np.lexsort((self.hashes, self.values))[:most]
@@ -161,7 +166,8 @@ def _select(
     if wanted.state is not None:
         kept = kept & (field(words, "state") == STATES.index(wanted.state))
     places = np.flatnonzero(kept & (age >= wanted.older) & (quiet >= wanted.idle))
-    values = _values(wanted.sort, batch.pins[places], look.moments(at[places]), age[places], quiet[places])
+    moments, alive = look.moments(at[places]), why[places] == LIVE
+    values = _values(wanted, pins[places], moments, age[places], quiet[places], alive)
     if wanted.after is not None:
         behind = values > wanted.after.value
         equal = np.flatnonzero(values == wanted.after.value)
@@ -177,15 +183,17 @@ def _select(
     return found.first(wanted.most)
 
 
-def _values(sort: Sort, pins: Pins, moments: Ms, age: Ms, quiet: Ms) -> Floats:
+def _values(wanted: Wanted, pins: Pins, moments: Ms, age: Ms, quiet: Ms, alive: Mask) -> Floats:
     """What a list is sorted by, the smallest first: in place of an age its beginning, which stays."""
-    match sort:
+    match wanted.sort:
         case "age":
             return (moments - age).astype(np.float64)
         case "idle":
             return (moments - quiet).astype(np.float64)
         case "bytes":
             return -pins["bytes"].astype(np.float64)
+    if wanted.after is not None:
+        age = np.where(alive, np.maximum(wanted.after.moment - (moments - age), 0), age)
     return -rates(pins, age)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -22,8 +23,9 @@ from mgmt_system.store.ledger import Ledger
 
 T = TypeVar("T")
 WORKERS = 8
-_PLACE = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)_([0-9a-f]{16})_(.+)")
+_PLACE = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)_([0-9a-f]{16})_([0-9]{1,15})_(.+)")
 _FIRST, _LAST = "0" * 16, "f" * 16
+_BEFORE_ALL = -1e300
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,18 @@ class Wanted:
 
 
 class Sessions:
-    """Asks the masters. The ledger has the chains' names, and its journal tells of orders."""
+    """Asks the masters. The ledger has the chains' names, and its journal tells of orders.
 
-    def __init__(self, peers: Peers, network: Current, ledger: Ledger) -> None:
+    `clock` gives seconds since the epoch.
+    """
+
+    def __init__(
+        self, peers: Peers, network: Current, ledger: Ledger, clock: Callable[[], float] = time.time
+    ) -> None:
         self._peers = peers
         self._network = network
         self._ledger = ledger
+        self._clock = clock
 
     def list(self, wanted: Wanted) -> tuple[list[SegmentSession], str | None]:
         """A page over the wanted segments, and where the next one begins; None if there is no more."""
@@ -55,7 +63,10 @@ class Sessions:
         if wanted.chain is not None:
             record = self._chain(wanted.chain, wanted.segment)
             segments, tags = [record.segment], record.chain.tags
-        after = _read(wanted.after)
+        if wanted.after is None:
+            after = Place(_BEFORE_ALL, "", _FIRST, round(1000 * self._clock()))
+        else:
+            after = _read(wanted.after)
 
         def ask(segment: str) -> list[SessionEntry]:
             return self._master(segment).list_sessions(
@@ -66,12 +77,12 @@ class Sessions:
                 sort=wanted.sort,
                 ended=wanted.ended,
                 limit=wanted.limit + 1,
-                after=None if after is None else after.at(segment),
+                after=after.at(segment),
             )
 
         records = self._ledger.snapshot().chains
         places = {
-            Place.of(entry, wanted.sort, segment): _named(segment, entry, records)
+            Place.of(entry, wanted.sort, segment, after.moment): _named(segment, entry, records)
             for segment, entries in zip(segments, _each(ask, segments), strict=True)
             for entry in entries
         }
@@ -136,38 +147,42 @@ class Sessions:
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """Where something stands in a list over several segments."""
+    """Where something stands in a list over several segments, just as their masters order theirs.
+
+    `moment`, in ms since the epoch: when its first page was asked for. Rates are those of then.
+    """
 
     value: float
     segment: str
     hash: str
+    moment: int
 
     @classmethod
-    def of(cls, entry: SessionEntry, sort: SessionSort, segment: str) -> Place:
+    def of(cls, entry: SessionEntry, sort: SessionSort, segment: str, moment: int) -> Place:
+        placed = round(entry.origin.placed * 1000)
+        age = max(moment - placed, 0) if entry.ended is None else round(entry.age * 1000)
         values = {
-            "age": round(entry.origin.placed * 1000),
+            "age": placed,
             "idle": round(entry.seen * 1000),
             "bytes": -entry.bytes,
-            "rate": -entry.rate,
+            "rate": -entry.bytes / max(age / 1000, 1.0),
         }
-        return cls(float(values[sort]), segment, f"{SessionKey.parse(entry.key).hash64():016x}")
+        return cls(float(values[sort]), segment, f"{SessionKey.parse(entry.key).hash64():016x}", moment)
 
     def at(self, segment: str) -> str:
         """The same place in the list of one segment's master."""
         equals = self.hash if segment == self.segment else _LAST if segment < self.segment else _FIRST
-        return f"{self.value!r}_{equals}"
+        return f"{self.value!r}_{equals}_{self.moment}"
 
     def __str__(self) -> str:
-        return f"{self.value!r}_{self.hash}_{self.segment}"
+        return f"{self.value!r}_{self.hash}_{self.moment}_{self.segment}"
 
 
-def _read(after: str | None) -> Place | None:
-    if after is None:
-        return None
+def _read(after: str) -> Place:
     found = _PLACE.fullmatch(after)
     if found is None:
         raise InvalidValue(f"after: {after!r} is no place in this list: follow the Link of the page before")
-    return Place(float(found[1]), found[3], found[2])
+    return Place(float(found[1]), found[4], found[2], int(found[3]))
 
 
 def _each(ask: Callable[[str], T], segments: Sequence[str]) -> list[T]:

@@ -431,7 +431,7 @@ class FakeMaster(FakeBalancer):
     def list_sessions(self, **wanted: Any) -> list[SessionEntry]:
         """By the hashes of their keys, for all were placed at one moment; it heeds tags, limit and after."""
         self.enter("list_sessions")
-        after = wanted["after"] and wanted["after"].partition("_")[2]
+        after = wanted["after"] and wanted["after"].split("_")[1]
         keys = {f"{SessionKey.parse(key).hash64():016x}": key for key in self.keys}
         found = [keys[place] for place in sorted(keys) if after is None or place > after]
         entries = [entry_of(key, self.keys[key]) for key in found]
@@ -514,7 +514,7 @@ class Site:
         self.applying = Applying(
             self.ledger, self.engine, self.manager, self.status, self.peers, self.network, crash_point
         )
-        self.sessions = Sessions(self.peers, self.network, self.ledger)
+        self.sessions = Sessions(self.peers, self.network, self.ledger, self.clock)
 
     def clock(self) -> float:
         return self.now
