@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from catenary.session import End, SessionKey
 from lb_adapter import abi
 from lb_adapter.core.setup import Order
+from lb_adapter.dataplane import ring
 from lb_adapter.dataplane.segment import Segment, ffi
 from topologies.patience import PATIENCE_S
 
@@ -91,6 +93,24 @@ def test_what_was_inserted_is_found_and_nothing_else(segment: Segment, v6: bool)
     assert insert(segment, keys(range(1000), v6), word(1)) == 0, "only if absent"
     assert find(segment, key(7, v6)) == value
     assert used(segment) == ((0, 1000) if v6 else (1000, 0))
+
+
+def test_of_those_that_ended_the_ring_keeps_the_newest() -> None:
+    """What is told of the past goes back by a count of sessions, not by a time."""
+    early, count = 500, abi.ENDED + 500
+    packed = np.tile(np.frombuffer(key(0, v6=True).pack(), dtype=np.uint8), (count, 1))
+    packed[:, 12:16] = np.arange(count, dtype=">u4").view(np.uint8).reshape(-1, 4)  # of the client's address
+    made = Segment.create(count, 1, 1)
+    made.slots[0].generation = 1
+    assert len(ring.whole(made.ended())) == 0
+    for part in (packed[:early], packed[early:]):
+        assert insert(made, part.tobytes(), word(0, age_ms=HOUR_MS)) == len(part)
+        walk(made)
+    rows = ring.whole(made.ended())
+    made.close()
+    assert {row.tobytes() for row in rows["key"]} == {row.tobytes() for row in packed[early:]}
+    assert {abi.ENDINGS[why] for why in rows["why"]} == {"expired"}
+    assert sorted(rows["number"]) == [*range(early + 1, count + 1)]
 
 
 @pytest.mark.parametrize("v6", [False, True])
@@ -235,6 +255,7 @@ def test_switch_waits_for_a_thread_that_is_in_a_batch(segment: Segment) -> None:
 
 SWITCHER = """
 import sys
+from lb_adapter.dataplane import ring
 from lb_adapter.dataplane.segment import Segment, ffi
 print(Segment(int(sys.argv[1])).switch(bytes(ffi.sizeof("struct place_table")), 1000))
 """
