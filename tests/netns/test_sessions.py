@@ -132,12 +132,34 @@ def test_a_new_connection_on_the_same_ports_works_at_once() -> None:
             item.close()
 
 
+def listed(lbs: LoadBalancers, **wanted: object) -> list[wire.SessionEntry]:
+    return lbs.master_client.list_sessions(**wanted)
+
+
+def check_lists(lbs: LoadBalancers, opened: dict[str, int | None]) -> None:
+    """The lists and the life table of the master tell of the sessions that are open, by key and chain."""
+    entries = listed(lbs, state="established")
+    assert {entry.key: entry.tags and entry.tags.forward for entry in entries} == opened
+    begun = [entry.origin.placed for entry in entries]
+    assert begun == sorted(begun), "the oldest first"
+    assert len(listed(lbs, state="established", sort="rate", limit=4)) == 4
+    assert not listed(lbs, older=PATIENCE_S * 60)
+    table = lbs.master_client.lives()
+    for tags in (FIRST, SECOND):
+        mine = {key for key, forward in opened.items() if forward == tags.forward}
+        assert {entry.key for entry in listed(lbs, state="established", tags=tags.path)} == mine
+        (pair,) = [pair for pair in table.pairs if pair.pair() == tags]
+        assert sum(cell.sessions for cell in pair.cells if cell.state == "established") == len(mine)
+        assert sum(cell.sessions for cell in pair.cells) == pair.sessions
+
+
 @isolated
 def test_what_is_left_of_a_chain_is_reset() -> None:
     with pair(FIRST, SECOND) as lbs:
         sessions = [Session() for _ in range(16)]
         chains = {session: chain_of(lbs, session) for session in sessions}
         assert set(chains.values()) == {FIRST.forward, SECOND.forward}
+        check_lists(lbs, {key_of("tcp", session.near): chain for session, chain in chains.items()})
         with pytest.raises(Conflict, match=r"\(2, 3\) is active: remove it before"):
             lbs.master_client.end_sessions(FIRST, wire.Ending(then="reset"))
         lbs.master_client.change(remove(FIRST))
@@ -145,6 +167,10 @@ def test_what_is_left_of_a_chain_is_reset() -> None:
         theirs = [session for session, chain in chains.items() if chain == FIRST.forward]
         assert (ended.reset, ended.moved, ended.sessions) == (len(theirs), 0, 0)
         assert lbs.master_client.end_sessions(FIRST, wire.Ending(then="reset")).reset == len(theirs)
+        keys = {key_of("tcp", session.near) for session in theirs}
+        assert {entry.key for entry in listed(lbs, state="reset")} == keys
+        over = listed(lbs, ended=True, tags=FIRST.path)
+        assert {entry.key for entry in over if entry.ended and entry.ended.why == "reset"} == keys
         for session in sessions:
             if session in theirs:
                 assert told(session.near)
