@@ -123,7 +123,8 @@ def _segments(config: NetworkConfig) -> Iterator[Fault]:
     for name, segment in config.segments.items():
         at = ("segments", name)
         if segment.master == segment.slave:
-            yield Fault((*at, "slave"), f"segment {name!r} has {segment.master!r} as master and as slave")
+            text = f"segment {name!r} has {segment.master!r} as master and as slave: name two load balancers"
+            yield Fault((*at, "slave"), text)
             continue
         claims = {f"ask ID {segment.ask_id}": "ask_id"}
         for role, fixed, lb in (
@@ -161,7 +162,7 @@ def _misplaced(config: NetworkConfig, segment: str, switch: str, name: str) -> I
             f"attach it to that of its load balancer, {switch!r}"
         )
     if nf.ingress == nf.egress:
-        yield f"fixed NF {name!r} of segment {segment!r} has one port: it needs two"
+        yield f"fixed NF {name!r} of segment {segment!r} has one port: it needs two, give it another egress"
 
 
 def _services(config: ServiceConfig) -> Iterator[Fault]:
@@ -270,7 +271,10 @@ def _unusable(config: ServiceConfig, users: dict[str, str], chain: str, nf: str)
     if nf not in config.nfs:
         yield f"unknown NF {nf!r}: there is {names(config.nfs)}"
     elif nf in config.fixed:
-        yield f"NF {nf!r} stands fixed at segment {config.fixed[nf]!r}: it can't be part of a chain too"
+        yield (
+            f"NF {nf!r} stands fixed at segment {config.fixed[nf]!r}: it can't be part of a chain too; "
+            "use another NF, or take it out of before and after"
+        )
     elif users.get(nf) == chain or config.chains[chain].nfs.count(nf) > 1:
         yield f"chain {chain!r} names NF {nf!r} twice: once is all"
     elif nf in users:

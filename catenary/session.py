@@ -259,10 +259,11 @@ class Timeouts:
         if self.lease < 1.25 * self.transit:
             raise InvalidValue(
                 f"timeout lease of {self.lease} s is below 1.25 times the transit bound of {self.transit} s: "
-                "a packet and the ask that follows it may take that long twice"
+                "a packet and the ask that follows it may take that long twice; raise lease, or lower transit"
             )
         if self.tcp_closing < 2 * self.transit:
             raise InvalidValue(
                 f"timeout tcp_closing of {self.tcp_closing} s is below twice the transit bound of "
-                f"{self.transit} s: late packets of a closed session would find no pin"
+                f"{self.transit} s: late packets of a closed session would find no pin; raise tcp_closing, "
+                "or lower transit"
             )

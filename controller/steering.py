@@ -274,7 +274,8 @@ def _check_nfs(network: Network, chain: Chain, others: Collection[Plan]) -> None
     for name in chain.nfs:
         if name in fixed:
             raise Conflict(
-                f"NF {name!r} stands fixed at segment {fixed[name]!r}: it can't be part of a chain too"
+                f"NF {name!r} stands fixed at segment {fixed[name]!r}: it can't be part of a chain too; "
+                "use another NF"
             )
     users = {nf: plan.chain.name for plan in others for nf in plan.chain.nfs}
     for name in chain.nfs:

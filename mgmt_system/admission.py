@@ -125,7 +125,7 @@ class Register:
             if nf in self._network.fixed:
                 raise Conflict(
                     f"NF {nf!r} stands fixed at segment {self._network.fixed[nf]!r}: it can't be part of a "
-                    "chain too"
+                    "chain too; use another NF"
                 )
             record = self._crossed.get(nf)
             if record and self._network.nfs[nf].tags is TagMode.STRIPPED:

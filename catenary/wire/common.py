@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
@@ -51,9 +51,12 @@ SessionText = Annotated[
 
 def _prefix(value: Any) -> Any:
     """Text, for a number would be an address by itself."""
-    if not isinstance(value, str | IPv4Network | IPv6Network):
-        raise ValueError(f"{value!r} is no prefix: write it like 10.0.0.0/24")
-    return value
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    try:
+        return ip_network(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no prefix: write it like 10.0.0.0/24") from error
 
 
 Prefix = Annotated[IPvAnyNetwork, BeforeValidator(_prefix)]

@@ -1,7 +1,8 @@
 """Each file under `config` is refused with exactly the text beside it; what the schema can tell, it tells.
 
 `shape`: refused by the published JSON schema too. `sense`: of the right shape, but impossible. `live`: can't
-take the place of `docs/service.yaml` while that is in force. `text`: what is no such document at all.
+take the place of `docs/service.yaml` while that is in force. `deadline`: can't take the place of itself with
+the chains of that one, what is left being rebalanced at a deadline. `text`: what is no such document at all.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from catenary.chain import ChainState
 from catenary.config import ServiceConfig, schema
 from catenary.document import Document, check
 from catenary.errors import InvalidValue
+from mgmt_system.admission import Deadline
 from mgmt_system.planning import Terms, decide
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path for path in Path(__file__).with_name("config").glob("*/*.yaml"))
 LIVE = [path for path in FILES if path.parent.name == "live"]
-BAD = [path for path in FILES if path not in LIVE]
+DEADLINE = [path for path in FILES if path.parent.name == "deadline"]
+BAD = [path for path in FILES if path not in LIVE + DEADLINE]
 SCHEMA = ROOT / "docs" / "service.schema.json"
 GOOD = ROOT / "docs" / "service.yaml"
 
@@ -58,22 +61,33 @@ def test_the_schema_refuses_what_has_the_wrong_shape(path: Path) -> None:
         assert fits(path) is (path.parent.name == "sense")
 
 
-def live_refusal(text: str, where: str) -> str:
-    """What applying a file is refused with while the example is in force."""
-    example = ServiceConfig.load(GOOD.read_text())
-    document = Document(text, where)
+def refusal(path: Path, present: ServiceConfig, terms: Terms) -> str:
+    """What applying a file is refused with while `present` is in force, all its chains active."""
+    document = Document(path.read_text(), path.name)
     wanted = check(ServiceConfig, document)
-    terms = Terms("op-1", 1000.0)
     records = [
-        replace(record, state=ChainState.ACTIVE) for record in decide(example, example, [], terms).records
+        replace(record, state=ChainState.ACTIVE) for record in decide(present, present, [], TERMS).records
     ]
-    return document.refusal(decide(example, wanted, records, terms).faults).detail
+    return document.refusal(decide(present, wanted, records, terms).faults).detail
+
+
+TERMS = Terms("op-1", 1000.0)
 
 
 @pytest.mark.parametrize("path", LIVE, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_a_change_of_what_is_live_is_refused_with_its_text(path: Path) -> None:
     assert fits(path)
-    assert live_refusal(path.read_text(), path.name) + "\n" == path.with_suffix(".txt").read_text()
+    example = ServiceConfig.load(GOOD.read_text())
+    assert refusal(path, example, TERMS) + "\n" == path.with_suffix(".txt").read_text()
+
+
+@pytest.mark.parametrize("path", DEADLINE, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_an_end_that_sessions_can_not_have_is_refused_with_its_text(path: Path) -> None:
+    assert fits(path)
+    example = ServiceConfig.load(GOOD.read_text())
+    present = ServiceConfig.load(path.read_text()).model_copy(update={"chains": example.chains})
+    terms = replace(TERMS, deadline=Deadline(TERMS.now, TERMS.now + 60, "rebalance"))
+    assert refusal(path, present, terms) + "\n" == path.with_suffix(".txt").read_text()
 
 
 ODD = (

@@ -28,10 +28,16 @@ def site() -> Iterator[Site]:
     site = Site()
     site.add("n1")
     site.add("n2")
+    site.add("shared", name="spent", tags={"forward": 20, "reverse": 21})
     site.settle()
     site.master.sessions[TagPair(4, 5)] = 1
     site.manager.remove("chain-2", force=False)
-    site.step()
+    site.controller.down = True  # so what is drained can't go
+    site.manager.remove("spent", force=False)
+    for _ in range(3):
+        site.step()
+    site.controller.down = False
+    assert site.states() == {"chain-1": "active", "chain-2": "cooling", "spent": "drained"}
     yield site
     site.close()
 
