@@ -32,7 +32,18 @@ from catenary.classifier import PROTOCOLS, Ports, Rule
 from catenary.config_faults import network_faults, service_faults
 from catenary.document import Fault, load, refuse
 from catenary.errors import CatenaryError
-from catenary.wire import Affinity, Model, Name, PortRef, Prefix, Tags, TimeoutsModel, VlanId, Weight
+from catenary.wire import (
+    EXPLAINED,
+    Affinity,
+    Model,
+    Name,
+    PortRef,
+    Prefix,
+    Tags,
+    TimeoutsModel,
+    VlanId,
+    Weight,
+)
 
 _DURATION_SCHEMA = {
     "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": durations.PATTERN}],
@@ -102,9 +113,9 @@ Url = Annotated[str, BeforeValidator(_url), WithJsonSchema(_URL_SCHEMA)]
 
 
 class Section(Model):
-    """A part of the file. The text below a key is its meaning in schema and reference."""
+    """A part of the file."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    model_config = EXPLAINED
 
 
 class HostAttachment(Section, PortRef):

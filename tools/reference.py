@@ -1,4 +1,4 @@
-"""The reference that is written from the code: commands, REST, the configuration and its JSON schema.
+"""The reference that is written from the code: commands, REST, metrics, configuration and its JSON schema.
 
 `make docs` writes it, and a test holds that it is what the code says. A page is a function without
 arguments; `PAGES` says where it goes.
@@ -15,11 +15,15 @@ from unittest.mock import Mock
 
 import typer
 from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
 from typer.cli import get_docs_for_click
 
 from catenary import chain, cli, config, durations
+from catenary.traffic import ChainTraffic, CoolDownProgress, SegmentTraffic, TrafficSample
+from catenary.wire import BalancerStats, Model, PairStats, RuleView, SwitchView
 from controller import rest as controller
 from lb_adapter import rest as balancer
+from lb_adapter.counters import meanings
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave
 from mgmt_system import rest as management
@@ -34,6 +38,15 @@ CONFIGURATION = """\
 The keys of `service.yaml`, by the [JSON schema](../service.schema.json) that editors can check it with;
 [an example](../service.yaml). Unknown keys are refused, with file and line. A name is 1 to 40 of a-z, 0-9
 and '-', not at the ends; a duration `60s`, `5m`, `1h30m`, or a number of seconds."""
+METRICS = """\
+What is counted and measured, where it is read, and in which unit. `GET /v1/traffic` and `GET /v1/status`
+are calls of the management system, `GET /v1/stats` of a load balancer, `GET /v1/topology` and
+`GET /v1/chains/{name}/rules` of the controller. `catenary status` prints the counters that are not 0,
+`catenary top` the traffic."""
+COUNTED = """\
+What `counters` has, and `GET /v1/status` by load balancer. Each counts packets, unless it speaks of sessions,
+since the tables were made: a daemon that restarts and adopts them counts on. Every packet that is dropped is
+counted by one `drop_...`. Rules are those of [affinity](../ARCHITECTURE.md#affinity)."""
 TOKEN = "a page of a service that asks for one"
 _KINDS = {f"^{chain.NAME}$": "name", durations.PATTERN: "duration"}
 
@@ -92,6 +105,27 @@ def configuration() -> str:
     return "\n".join(lines) + "\n"
 
 
+def metrics() -> str:
+    """Every counter, and the fields of what tells of traffic."""
+    lines = [MARK, "# Metrics", "", METRICS, "", "## Load balancer: `GET /v1/stats`"]
+    lines += _fields(BalancerStats, PairStats)
+    lines += ["", "### Counters", "", COUNTED]
+    lines += _table(("counter", "meaning"), [(f"`{name}`", text) for name, text in meanings().items()])
+    lines += ["", "## Management system: `GET /v1/traffic`"]
+    lines += _fields(TrafficSample, SegmentTraffic, ChainTraffic, CoolDownProgress)
+    lines += ["", "## Controller: `GET /v1/topology`, `GET /v1/chains/{name}/rules`"]
+    lines += _fields(SwitchView, RuleView)
+    return "\n".join(lines) + "\n"
+
+
+def _fields(*models: type[Model]) -> Iterable[str]:
+    """Models in this order, and then what they consist of."""
+    _, schema = models_json_schema([(model, "serialization") for model in models])
+    known: dict[str, Any] = schema["$defs"]
+    for name in dict.fromkeys([*(model.__name__ for model in models), *known]):
+        yield from ("", f"### {name}", *_model(known[name]))
+
+
 def schema() -> str:
     return json.dumps(config.schema(), indent=2) + "\n"
 
@@ -100,6 +134,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/commands.md": commands,
     "docs/reference/rest.md": rest,
     "docs/reference/configuration.md": configuration,
+    "docs/reference/metrics.md": metrics,
     "docs/service.schema.json": schema,
 }
 

@@ -10,6 +10,7 @@ from catenary import classifier as _classifier
 from catenary import session as _session
 from catenary.chain import WEIGHT_DEFAULT, PairState
 from catenary.wire.common import (
+    EXPLAINED,
     Affinity,
     Model,
     Name,
@@ -195,42 +196,56 @@ class PairActivity(Tags):
 
 
 class PairStats(Tags):
-    """Counters of one pair at one LB since its generation began; forward = client to server.
-
-    `reset` and `moved` count sessions that an order ended. A `bypass` carries what passes by the chains.
-    """
+    """Counters of one pair at one LB since its generation began; forward = client to server."""
 
     slot: int
+    """what its pins store in place of its tags"""
     bypass: bool = False
+    """does it carry what passes by the chains?"""
     state: PairState
     sessions: int
+    """sessions that live now; those that are closing out are not among them"""
     new_sessions: int
+    """sessions that were placed or learned"""
     forward_packets: int
+    """packets, as the kernel hands them over: segments that it merged are one"""
     forward_bytes: int
+    """bytes of their Ethernet frames, without the chain's tag"""
     reverse_packets: int
+    """packets"""
     reverse_bytes: int
+    """bytes"""
     reset: int = 0
+    """sessions that an order reset"""
     moved: int = 0
+    """sessions that an order moved"""
 
 
 class BalancerStats(Model):
-    """Statistics of an LB; a master's include its slave's as `peer` (null while it does not give them).
+    """Statistics of an LB."""
 
-    `entered` counts new sessions by the entry of the classifier that they agreed with, since it is in force.
-    `states` counts the sessions of all chains by state; `pairs` leaves those that are closing out.
-    """
+    model_config = EXPLAINED
 
     role: Role
     segment: Name
     epoch: int
+    """version of its chain set; it only grows"""
     pins: int
+    """sessions in its table, in whatever state"""
     capacity: int
+    """sessions that its table has room for"""
     overflow: bool
+    """is the table full, so that the plain hash places new sessions?"""
     pairs: list[PairStats]
+    """each tag pair of the chain set"""
     states: dict[str, int] = {}
+    """sessions of all chains by state, also those that are closing out; a reset one is nobody's"""
     counters: dict[str, int]
+    """packets and events by reason, since its tables were made"""
     entered: list[int] = []
+    """new sessions by the entry of the classifier that they agreed with, since it is in force"""
     peer: BalancerStats | None = None
+    """a master's slave; null when it can't be reached"""
 
 
 class Rebalance(Model):

@@ -78,6 +78,10 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+EXPLAINED = ConfigDict(use_attribute_docstrings=True)
+"""Of a model the text below whose fields is their meaning in schema and reference."""
+
+
 def examples(*bodies: JsonDict) -> ConfigDict:
     """What stands as examples on the OpenAPI page."""
     return ConfigDict(json_schema_extra={"examples": [*bodies]})
@@ -96,8 +100,12 @@ class Problem(Model):
 class Tags(Model):
     """A tag pair."""
 
+    model_config = EXPLAINED
+
     forward: VlanId
+    """VLAN ID of what goes from client to server"""
     reverse: VlanId
+    """VLAN ID of what goes back"""
 
     @model_validator(mode="after")
     def _differ(self) -> Self:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from catenary.wire.common import Model, Name, Tags, examples
+from catenary.wire.common import EXPLAINED, Model, Name, Tags, examples
 
 
 class SteerRequest(Model):
@@ -41,17 +41,23 @@ class SteeredChain(SteerRequest):
 
 
 class RuleView(Model):
-    """One OpenFlow rule with its counters; `installed` is false when the switch does not show it."""
+    """One OpenFlow rule with its counters."""
+
+    model_config = EXPLAINED
 
     switch: Name
     table: int
     priority: int
     cookie: int
+    """that of its chain"""
     match: dict[str, str | int]
     actions: list[str]
     packets: int
+    """packets that it matched since the switch has it"""
     bytes: int
+    """bytes of their Ethernet frames"""
     installed: bool
+    """`false`: the switch does not show it"""
 
 
 class PortRef(Model):
@@ -65,11 +71,15 @@ class LinkView(Model):
 
 
 class SwitchView(Model):
+    model_config = EXPLAINED
+
     name: Name
     dpid: int
+    """its datapath ID"""
     connected: bool
     ports: list[str]
     dropped_packets: int = 0
+    """packets that no rule wanted"""
 
 
 class TopologyView(Model):

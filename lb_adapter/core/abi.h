@@ -304,7 +304,7 @@ struct walk_result {
 	__u32 zero;
 };
 
-/* Every drop and every special case has a counter; the name in the REST answer is the name here. */
+/* Every drop and every special case has a counter; its name in REST and its text in the reference are those here. */
 enum reason {
 	to_chain = 0,           /* emitted into a chain (or, as an answer, towards the slave) */
 	session_placed = 1,     /* the master assigned a chain to a new key */
@@ -344,9 +344,9 @@ enum reason {
 	evicted = 35,           /* rule 7: the walk took away a half-open session that the hash places alike */
 	drop_overrun = 36,      /* frames came faster than the worker took them (af_packet, pf_ring) */
 	drop_take_over = 37,    /* rule 8: the master's table is being copied: clients' packets and asks must wait */
-	orphaned = 38,          /* after that: TCP under way whose pin was lost with the table, placed anew */
-	session_reset = 39,     /* of a connection that was reset: answered by a TCP RST */
-	drop_reset = 40,        /* the same, not answered: a RST, an ICMP error, or no way back */
+	orphaned = 38,          /* rule 8: TCP under way whose pin was lost with the table, placed anew */
+	session_reset = 39,     /* of a connection that was reset by order: answered by a TCP RST */
+	drop_reset = 40,        /* likewise, not answered: a RST, an ICMP error, or no way back */
 	ordered_reset = 41,     /* a session was reset by order */
 	ordered_move = 42,      /* a session was moved by order, or let go to be placed anew */
 	drop_closed = 43,       /* asked about a key that only the peer knows, and whose chain is closed: no chain has it */

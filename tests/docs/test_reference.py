@@ -6,10 +6,15 @@ import re
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
+from lb_adapter import abi
+from lb_adapter.counters import OWN, meanings
+from tests import services
 from tools import reference
 
 ROOT = Path(__file__).parents[2]
+HEADS = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", reference.PAGES)
@@ -23,3 +28,21 @@ def test_every_command_has_an_example() -> None:
         head = part.splitlines()[0]
         if "**Options**" in part or "**Arguments**" in part:
             assert "Example" in part, f"{head} has options and no example"
+
+
+def test_every_counter_has_a_text() -> None:
+    texts = meanings()
+    assert [*texts] == [*abi.REASONS, *OWN], "say in core/abi.h, or in counters.py, what it counts"
+    assert all(texts.values())
+    with services.master() as app:
+        told = TestClient(app).get("/v1/stats").json()
+    assert told["counters"].keys() | told["peer"]["counters"].keys() <= texts.keys()
+    assert told["counters"].keys() - abi.REASONS.keys() == OWN.keys()
+
+
+def test_every_link_of_a_page_leads_somewhere() -> None:
+    for name, page in reference.PAGES.items():
+        text = page()
+        heads = {re.sub(r"[^a-z0-9 _-]", "", head.lower()).replace(" ", "-") for head in HEADS.findall(text)}
+        links = set(re.findall(r"\]\(#([^)]+)\)", text))
+        assert links <= heads, f"{name}: {links - heads}"
