@@ -37,8 +37,9 @@ def _user() -> str:
 class ManagementClient(Client):
     """The management system: what operators, experiments and the CLI talk to.
 
-    Its journal keeps `who` asks for a change, and `why`. `match` is the `revision` of a chain that was read:
-    if the chain has changed since, `PreconditionFailed` is raised, and nothing is done.
+    Its journal keeps `who` asks for a change, and `why`. `match` is the `revision` of what was read: a chain,
+    the list of chains, the configuration. If that has changed since, `PreconditionFailed` is raised, and
+    nothing is done.
     """
 
     def __init__(
@@ -83,8 +84,12 @@ class ManagementClient(Client):
     def chain(self, name: str) -> wire.ChainView:
         return self.call("GET", f"/v1/chains/{name}", wire.ChainView)
 
-    def add_chain(self, request: wire.ChainRequest) -> wire.OperationView:
-        return self.call("POST", "/v1/chains", wire.OperationView, request)
+    def chains_revision(self) -> str:
+        """That of the list of chains: `match` of an add or a rebalance."""
+        return self.revision("/v1/chains")
+
+    def add_chain(self, request: wire.ChainRequest, *, match: str | None = None) -> wire.OperationView:
+        return self.call("POST", "/v1/chains", wire.OperationView, request, match=match)
 
     def remove_chain(
         self,
@@ -115,16 +120,20 @@ class ManagementClient(Client):
     def uncordon_chain(self, name: str, *, match: str | None = None) -> wire.ChainView:
         return self.call("POST", f"/v1/chains/{name}/uncordon", wire.ChainView, match=match)
 
-    def insert(self, segment: str) -> wire.SegmentView:
+    def insert(self, segment: str, *, match: str | None = None) -> wire.SegmentView:
         """Put the pair of a segment around the chain that carries its traffic. Idempotent."""
-        return self.call("POST", f"/v1/segments/{segment}/insert", wire.SegmentView)
+        return self.call("POST", f"/v1/segments/{segment}/insert", wire.SegmentView, match=match)
 
     def rebalance(
-        self, request: wire.Rebalance | None = None, *, segment: str | None = None
+        self,
+        request: wire.Rebalance | None = None,
+        *,
+        segment: str | None = None,
+        match: str | None = None,
     ) -> wire.Rebalanced:
         """Spread new sessions afresh; `segment` is needed if there are several and no weights are given."""
         body = request or wire.Rebalance()
-        return self.call("POST", "/v1/rebalance", wire.Rebalanced, body, segment=segment)
+        return self.call("POST", "/v1/rebalance", wire.Rebalanced, body, match=match, segment=segment)
 
     def session(self, key: str, segment: str | None = None) -> wire.SegmentSession:
         """A session, the last of its key if it ended."""
@@ -150,6 +159,10 @@ class ManagementClient(Client):
         """Reset a TCP connection, or move a session to another chain."""
         return self.call("POST", "/v1/sessions/end", wire.SessionStatus, request)
 
+    def config_revision(self) -> str:
+        """That of the configuration: `match` of an apply."""
+        return self.revision("/v1/config")
+
     def config(self) -> ServiceConfig:
         """What is in force, as a document that could be applied."""
         return self.call("GET", "/v1/config", ServiceConfig)
@@ -170,13 +183,14 @@ class ManagementClient(Client):
         config: ServiceConfig,
         *,
         token: str | None = None,
+        match: str | None = None,
         force: bool = False,
         deadline: float | None = None,
         then: wire.Then | None = None,
     ) -> wire.OperationView | None:
         """Make a document true; `token` is that of its plan. None: there is nothing to do."""
         query = {"plan": token, "force": force, "deadline": deadline, "then": then}
-        content = self.send("PUT", "/v1/config", config, **query)
+        content = self.send("PUT", "/v1/config", config, match=match, **query)
         return wire.OperationView.model_validate_json(content) if content else None
 
     def services(self) -> list[ServiceView]:

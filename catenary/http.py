@@ -73,9 +73,21 @@ class Client:
         """
         return self._read(self._request(method, path, body, query, match), answer)
 
-    def send(self, method: str, path: str, body: BaseModel | bytes | None = None, **query: Any) -> bytes:
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: BaseModel | bytes | None = None,
+        *,
+        match: str | None = None,
+        **query: Any,
+    ) -> bytes:
         """One request; the raw body of the answer."""
-        return self._request(method, path, body, query).content
+        return self._request(method, path, body, query, match).content
+
+    def revision(self, path: str) -> str:
+        """The revision of what a GET shows: its ETag, as `match` takes it."""
+        return self._request("GET", path, None, {}).headers["ETag"].strip('"')
 
     def pages(self, path: str, answer: type[T], **query: Any) -> Iterator[T]:
         """The answer to a GET, and that of each page that it links to as the next."""

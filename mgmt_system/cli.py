@@ -21,7 +21,7 @@ from mgmt_system.capture_cli import capture
 from mgmt_system.dashboard_cli import dashboard
 from mgmt_system.explain_cli import explain
 from mgmt_system.history_cli import history
-from mgmt_system.options import IfMatch, Json, NoWait, Timeout, Why
+from mgmt_system.options import IfListMatch, IfMatch, Json, NoWait, Revision, Timeout, Why
 from mgmt_system.session_cli import session_app, sessions
 from mgmt_system.top_cli import top
 
@@ -52,6 +52,7 @@ def add(
     tags: Annotated[str | None, typer.Option(help="Tag pair FORWARD,REVERSE; else chosen.")] = None,
     weight: Annotated[int, typer.Option(help="Share of new sessions; 0 = none yet.")] = WEIGHT_DEFAULT,
     segment: Annotated[str | None, typer.Option(help="Segment; needed if there are several.")] = None,
+    if_match: IfListMatch = None,
     no_wait: NoWait = False,
     timeout: Timeout = 60.0,
     why: Why = None,
@@ -70,7 +71,7 @@ def add(
     pair = _tags(tags) if tags is not None else None
     request = _request(wire.ChainRequest, nfs=nf, name=name, tags=pair, weight=weight, segment=segment)
     with ManagementClient.from_environment(why) as client:
-        operation = client.add_chain(request)
+        operation = client.add_chain(request, match=if_match)
         _follow(client, operation, no_wait, timeout, json)
 
 
@@ -79,6 +80,7 @@ def list_chains(
     at: Annotated[
         str | None, typer.Option(help="As they were at a moment: 2026-03-01T14:30, or 10m ago: 10m.")
     ] = None,
+    revision: Revision = False,
     json: Json = False,
 ) -> None:
     """List all chains that are not removed, or that were not at a past moment.
@@ -89,8 +91,13 @@ def list_chains(
 
         catenary chain list --at 10m
     """
+    if at is not None and revision:
+        raise InvalidValue("the past has no revision: leave out --at, or --revision")
     moment = None if at is None else moments.parse(at, time.time())
     with ManagementClient.from_environment() as client:
+        if revision:
+            print(client.chains_revision())
+            return
         chains = client.chains(moment)
     tables.show(chains, json, tables.chains)
 
@@ -230,7 +237,10 @@ def list_segments(json: Json = False) -> None:
 
 @segment_app.command("insert")
 def insert(
-    name: Annotated[str, typer.Argument(help="Name of the segment.")], why: Why = None, json: Json = False
+    name: Annotated[str, typer.Argument(help="Name of the segment.")],
+    if_match: IfMatch = None,
+    why: Why = None,
+    json: Json = False,
 ) -> None:
     """Put a segment's pair around the chain that carries its traffic: live sessions stay on that chain.
 
@@ -239,7 +249,7 @@ def insert(
         catenary segment insert main
     """
     with ManagementClient.from_environment(why) as client:
-        segment = client.insert(name)
+        segment = client.insert(name, match=if_match)
     tables.show(segment, json, tables.segment)
 
 
@@ -274,6 +284,7 @@ def rebalance(
             help="Place sessions anew that are idle for this long (300s, 1h), and lease + 2 transit."
         ),
     ] = None,
+    if_match: IfListMatch = None,
     why: Why = None,
     json: Json = False,
 ) -> None:
@@ -291,7 +302,7 @@ def rebalance(
     weights = [_weight(text) for text in weight or []]
     request = _request(wire.Rebalance, weights=weights, force=force, move_idle=idle)
     with ManagementClient.from_environment(why) as client:
-        chain_set = client.rebalance(request, segment=segment)
+        chain_set = client.rebalance(request, segment=segment, match=if_match)
     tables.show(chain_set, json, tables.rebalanced)
 
 

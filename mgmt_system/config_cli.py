@@ -19,7 +19,7 @@ from catenary.document import Document, Fault, check
 from catenary.errors import Conflict, InvalidValue, NotFound
 from catenary.plans import PlanView
 from mgmt_system import plan_tables, progress, tables
-from mgmt_system.options import Json, NoWait, Timeout, Why
+from mgmt_system.options import Json, NoWait, Revision, Timeout, Why
 
 DIFFERS = 1
 """Exit code of `catenary diff` when the file says something else than what is in force."""
@@ -32,6 +32,10 @@ Deadline = Annotated[
     str | None, typer.Option(help="End what is left on removed chains after this long: 60s, 5m.")
 ]
 Then = Annotated[str | None, typer.Option(help="What becomes of it then: reset or rebalance.")]
+IfConfigMatch = Annotated[
+    str | None,
+    typer.Option("--if-match", help="Only if what is in force is as it was read, by export --revision."),
+]
 
 
 def plan(
@@ -61,6 +65,7 @@ def apply(
     force: Force = False,
     deadline: Deadline = None,
     then: Then = None,
+    if_match: IfConfigMatch = None,
     no_wait: NoWait = False,
     timeout: Timeout = 8000.0,
     why: Why = None,
@@ -78,6 +83,8 @@ def apply(
         catenary apply -f service.yaml --yes --no-wait --why 'a second firewall for the evening'
 
         catenary apply -f service.yaml --plan 12-6c1b1f0a3e5d9b42-0f6f1e2d3c4b5a69
+
+        catenary apply -f service.yaml --if-match 12-6c1b1f0a3e5d9b42
     """
     document, config = _read(file)
     seconds, end = _seconds(deadline), then_of(then)
@@ -86,7 +93,7 @@ def apply(
             view = client.plan(config, force=force, deadline=seconds, then=end)
             _confirm(document, view, yes, json)
             token = view.token
-        operation = client.apply(config, token=token, force=force, deadline=seconds, then=end)
+        operation = client.apply(config, token=token, match=if_match, force=force, deadline=seconds, then=end)
         if operation is None:
             _say_nothing(json)
             return
@@ -110,14 +117,19 @@ def diff(file: File, json: Json = False) -> None:
         raise typer.Exit(DIFFERS)
 
 
-def export(json: Json = False) -> None:
+def export(revision: Revision = False, json: Json = False) -> None:
     """Print what is in force as a file that `catenary apply` takes.
 
-    Example:
+    Examples:
 
         catenary export > service.yaml
+
+        catenary export --revision
     """
     with ManagementClient.from_environment() as client:
+        if revision:
+            print(client.config_revision())
+            return
         config = client.config()
     said = config.model_dump(mode="json", exclude_defaults=True)
     print(dumps(said, indent=2) if json else yaml.safe_dump(said, sort_keys=False, width=110).rstrip())

@@ -182,12 +182,12 @@ class Manager:
             self._weigh(kind, [after], author)
         return self.chain(name)
 
-    def insert(self, segment: str, *, author: Author = SELF) -> wire.SegmentView:
+    def insert(self, segment: str, *, author: Author = SELF, match: Match = None) -> wire.SegmentView:
         """Put a segment's pair around the chain that carries its traffic; its live sessions stay on it.
 
         First both load balancers know the chain, then the switches lead through them: so no packet meets one
         that can't place it. Raises `NotFound`, `Conflict`, or the others' own errors, and then nothing is led
-        through the pair; again is answered alike.
+        through the pair; again is answered alike. `match` is of that chain.
         """
         config = self._config.segments.get(segment)
         if config is None:
@@ -203,7 +203,8 @@ class Manager:
                 raise Conflict(f"the controller has no segment {segment!r}: give both one network file")
             if views[segment].inserted:
                 return views[segment]
-            chain = admission.adopter(segment, self._ledger.snapshot().chains).chain
+            snapshot = self._ledger.snapshot()
+            chain = _find(admission.adopter(segment, snapshot.chains).name, snapshot, match).chain
             reason = differs(config, self._peers.balancers[config.master].health())
             if reason is not None:
                 raise Conflict(f"load balancer {config.master} can't be inserted: {reason}")

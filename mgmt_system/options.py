@@ -16,3 +16,10 @@ IfMatch = Annotated[
         "--if-match", help="Only if the chain is as it was read: its revision, by chain show --json."
     ),
 ]
+IfListMatch = Annotated[
+    str | None,
+    typer.Option("--if-match", help="Only if all chains are as they were read, by chain list --revision."),
+]
+Revision = Annotated[
+    bool, typer.Option("--revision", help="Print only the revision of what is shown, for --if-match.")
+]

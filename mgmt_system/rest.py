@@ -264,13 +264,13 @@ def _add_chain_routes(app: FastAPI, manager: Manager) -> None:
 def _add_other_changes(app: FastAPI, running: Running) -> None:
     @app.post("/v1/segments/{name}/insert", tags=["segments"], responses=CHANGES)
     def insert_pair(
-        name: Annotated[wire.Name, Path(description="name of the segment")], author: By
+        name: Annotated[wire.Name, Path(description="name of the segment")], author: By, match: IfMatch
     ) -> wire.SegmentView:
         """Put a segment's pair around the chain that carries its traffic.
 
-        Live sessions stay there.
+        Live sessions stay there. `If-Match` takes the ETag of that chain.
         """
-        return running.manager.insert(name, author=author)
+        return running.manager.insert(name, author=author, match=match)
 
     @app.post("/v1/sessions/end", tags=["sessions"], responses=CHANGES)
     def end_session(request: wire.SessionRequest, author: By) -> wire.SessionStatus:

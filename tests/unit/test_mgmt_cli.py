@@ -88,6 +88,18 @@ def test_a_chain_that_has_changed_is_left_alone(run: Run) -> None:
     assert "has changed" in run("chain cancel chain-1 --if-match 1")[2]
 
 
+def test_a_list_that_has_changed_is_left_alone(run: Run) -> None:
+    run("chain add --nf n1")
+    for words in ("rebalance", "chain add --nf n2 --no-wait"):
+        read = run("chain list --revision")[1].strip()
+        code, _, err = run(f"{words} --if-match {read}0")
+        assert (code, "the list of chains has changed since it was read" in err) == (2, True)
+        assert run(f"{words} --if-match {read}")[0] == 0
+    assert run("chain list --revision --at 1m")[2] == (
+        "catenary: the past has no revision: leave out --at, or --revision\n"
+    )
+
+
 def test_without_waiting_the_operation_is_printed(run: Run, site: Site) -> None:
     site.master.down = True
     code, out, _ = run("chain add --nf n1 --no-wait --json")

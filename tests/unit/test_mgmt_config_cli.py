@@ -62,6 +62,16 @@ def test_plan_apply_diff_and_export(run: Run) -> None:
     assert yaml.safe_load(run("export --json")[1]) == yaml.safe_load(out)
 
 
+def test_a_file_is_applied_only_to_what_was_exported(run: Run) -> None:
+    run("apply -f one.yaml --yes")
+    read = run("export --revision")[1].strip()
+    run("chain add --nf n2 --name two")
+    code, _, err = run(f"apply -f two.yaml --yes --if-match {read}")
+    assert (code, "the configuration has changed since it was read" in err) == (2, True)
+    read = run("export --revision")[1].strip()
+    assert run(f"apply -f two.yaml --yes --if-match {read}")[0] == 0
+
+
 def test_a_stale_plan_and_one_without_anybody_to_confirm_are_refused(run: Run, site: Site) -> None:
     code, out, _ = run("plan -f one.yaml --json")
     token = json.loads(out)["token"]

@@ -12,6 +12,7 @@ from catenary.chain import PairState
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
 from catenary.tags import TagPair
 from mgmt_system import adoption
+from tests.unit.mgmt_commands import commands
 from tests.unit.mgmt_fakes import Site, network_text
 
 TIMEOUTS = {"tcp_established": 30.0, "udp": 5.0, "other": 5.0, "neighbour": 5.0, "tcp_opening": 5.0}
@@ -39,6 +40,22 @@ def test_a_chain_carries_its_segment_without_load_balancers() -> None:
     site.settle()
     assert site.states() == {"first": "removed"}
     assert "change" not in site.master.calls
+
+
+def test_an_insertion_around_a_chain_that_has_changed_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = plain_site()
+    site.add("n1", name="first")
+    site.settle()
+    site.master.down = site.slave.down = False
+    read = site.manager.stored_chain("first").revision
+    with commands(site, monkeypatch, capsys) as run:
+        code, _, err = run(f"segment insert main --if-match {read + 1}")
+        assert (code, "chain 'first' has changed since it was read" in err) == (2, True)
+        assert (site.controller.inserted, "change" in site.master.calls) == ({"main": None}, False)
+        assert run(f"segment insert main --if-match {read}")[0] == 0
+    assert site.controller.inserted["main"] is not None
 
 
 def test_an_insertion_tells_the_pair_before_the_switches() -> None:
