@@ -1,5 +1,7 @@
 """One file makes two segments what it says, under traffic, and over a management system that is killed in it.
 
+The disk with its database is full for a while.
+
 nothing  -> start    a-1 | b-1             the network loses the NF b2, which nobody uses
 start    -> over     a-2 | b-1 (50), b-2   b2 comes back with its chain; a-1 cools down with its sessions
 over     -> back     a-1 | b-2             a-1 is taken back as a-2 leaves; b-1 leaves
@@ -9,13 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
-from catenary.config import ChainConfig, ServiceConfig
-from catenary.errors import Unavailable
+import pytest
+
+from catenary.config import ChainConfig, ServiceConfig, ServiceEntry
+from catenary.errors import InsufficientStorage, Unavailable
+from catenary.wire import ChainRequest
 from tests.e2e.management_process import ManagementProcess
 from tests.e2e.test_crash_points import take_over
 from tests.e2e.watching import SHORT, judged, keys_of, nfs_of, wait_quiet, watch
 from tests.isolation import isolated
+from tests.small_disk import fill, mounted
 from topologies.chained import CHAINED
 from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
@@ -64,6 +71,26 @@ class Operator:
         wait_until(reached, f"chains are not {states}")
 
 
+def refused_by_a_full_disk(testbed: Testbed, config: ServiceConfig, talks: Talks, disk: Path) -> None:
+    """Whatever is asked for is refused, and the data plane goes on as it was."""
+    management, before = testbed.management, [testbed.balancers[name].pairs() for name in ("l1", "l3")]
+
+    def rename() -> None:  # small writes may still fit in, so what they change is nothing to the network
+        for number in range(1000):
+            services = {f"web-{number}": ServiceEntry(segments=["first"])}
+            management.apply(config.model_copy(update={"services": services}))
+
+    filler = fill(disk)
+    for change in (rename, lambda: management.add_chain(ChainRequest(nfs=["a2"], segment="first"))):
+        with pytest.raises(InsufficientStorage, match="its disk is full"):
+            change()
+    assert talks.wait_rounds(3).failures == ()
+    assert {chain.name: chain.state for chain in management.chains()} == {"a-1": "active", "b-1": "active"}
+    assert "its disk is full" in str(management.health().reason)
+    assert [testbed.balancers[name].pairs() for name in ("l1", "l3")] == before
+    filler.unlink()
+
+
 def epochs(testbed: Testbed) -> dict[str, int]:
     return {name: testbed.balancers[name].pairs().epoch for name in ("l1", "l3")}
 
@@ -75,7 +102,8 @@ def weights(testbed: Testbed, master: str) -> list[int]:
 @isolated
 def test_files_are_applied_under_traffic_by_a_service_that_is_killed() -> None:
     with Testbed(blueprint=CHAINED, timeouts=SHORT) as testbed:
-        service = take_over(testbed, testbed.run_dir / "killed.log")
+        disk = mounted(testbed.run_dir / "disk")
+        service = take_over(testbed, testbed.run_dir / "killed.log", disk / "ms.db")
         operator = Operator(testbed, service)
         without = testbed.network.model_copy(
             update={"nfs": {name: nf for name, nf in testbed.network.nfs.items() if name != "b2"}}
@@ -94,6 +122,7 @@ def test_files_are_applied_under_traffic_by_a_service_that_is_killed() -> None:
                 watch(testbed, "second", ("b1", "b2")) as two,
                 talk(name="early") as early,
             ):
+                refused_by_a_full_disk(testbed, start, early, disk)
                 before = epochs(testbed)
                 operator.apply(over, "call to l1: remove pair a-1, add pair a-2")
                 operator.wait(a_1="cooling", a_2="active", b_1="active", b_2="active")

@@ -112,8 +112,13 @@ def pins(testbed: Testbed) -> int:
     return sum(balancer.stats().pins for balancer in testbed.balancers.values())
 
 
-def take_over(testbed: Testbed, log: Path) -> ManagementProcess:
-    """Stop the testbed's management system, and return one of the same command line, not started yet."""
+def take_over(testbed: Testbed, log: Path, database: Path | None = None) -> ManagementProcess:
+    """Stop the testbed's management system, and return one of the same command line, not started yet.
+
+    With a `database`, that is another one.
+    """
     words = Path(f"/proc/{testbed.services.pid('ms')}/cmdline").read_text().split("\0")[:-1]
     testbed.services.stop("ms")
+    if database is not None:
+        words[words.index("--db") + 1] = str(database)
     return ManagementProcess(words[words.index("ms") :], log)

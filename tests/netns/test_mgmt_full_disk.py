@@ -14,6 +14,7 @@ from catenary.errors import CatenaryError, InsufficientStorage
 from catenary.wire import ChainRequest
 from tests.isolation import isolated
 from tests.netns.pair import wait_until
+from tests.small_disk import fill, mounted
 from tests.unit.mgmt_fakes import network_text
 from topologies.patience import PATIENCE_S
 
@@ -38,15 +39,6 @@ def is_up() -> bool:
         return False
 
 
-def fill(disk: Path) -> None:
-    with (disk / "filler").open("ab", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(512))
-        except OSError:
-            return
-
-
 def add_until_it_is_full(client: ManagementClient, accepted: list[str]) -> None:
     def add() -> None:
         for _ in range(1000):
@@ -63,31 +55,29 @@ def names(client: ManagementClient) -> list[str]:
 @isolated
 def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
     (tmp_path / "network.yaml").write_text(network_text())
-    disk = tmp_path / "disk"
-    disk.mkdir()
+    disk = mounted(tmp_path / "disk")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=True)
     accepted: list[str] = []
     process = start(disk)
     try:
         with ManagementClient() as client:
             accepted.append(client.add_chain(ChainRequest(nfs=["n1"])).chain)
-            fill(disk)
+            filler = fill(disk)
             add_until_it_is_full(client, accepted)
             assert names(client) == accepted
             assert [entry.chain for entry in client.history(kind="add")] == accepted
             assert "its disk is full" in str(client.health().reason)
-            (disk / "filler").unlink()
+            filler.unlink()
             wait_until(lambda: "disk" not in str(client.health().reason), "it does not go on")
             accepted.append(client.add_chain(ChainRequest(nfs=["n2"])).chain)
-            fill(disk)
+            filler = fill(disk)
             add_until_it_is_full(client, accepted)
         process.send_signal(signal.SIGKILL)
         process.wait(PATIENCE_S)
         process = start(disk)  # there is still no room
         with ManagementClient() as client:
             assert names(client) == accepted
-            (disk / "filler").unlink()
+            filler.unlink()
             accepted.append(client.add_chain(ChainRequest(nfs=["n3"])).chain)
             assert names(client) == accepted
         process.send_signal(signal.SIGTERM)
