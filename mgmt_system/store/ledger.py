@@ -242,13 +242,13 @@ class Ledger:
         """One write of all that belongs together: records, and the events that tell of them."""
         with self._lock:
             now, told = self._now, [*self._pending, *events]
-            head, journal = self._journal(told)
             put: dict[str, str | None] = dict.fromkeys(forget)
             put |= {rows.chain_key(record): rows.chain_value(record) for record in chains}
             put |= {rows.operation_key(item.id): rows.operation_value(item) for item in operations}
             put |= {rows.CONFIG: config} if config is not None else {}
-            put |= journal | {rows.HEAD: rows.head_value(head)} | ({rows.GATE: ""} if gate else {})
             try:
+                head, journal = self._journal(told)
+                put |= journal | {rows.HEAD: rows.head_value(head)} | ({rows.GATE: ""} if gate else {})
                 revision = self._store.commit(put, {**expect, rows.HEAD: now.head_revision})
                 if not revision:
                     self._now = self._load()

@@ -75,8 +75,8 @@ class SqliteStore:
     def _damaged(self, verdict: str) -> InvalidValue:
         first = verdict.splitlines()[0]
         return InvalidValue(
-            f"{self.where} is damaged or no database ({first}): put a backup in its place, or move it away "
-            "and start with a new one, which knows of no chain"
+            f"{self.where} is damaged or no database ({first}): put a backup in its place, or move it away, "
+            "start with a new one, and add the chains as the controller has them: curl CONTROLLER/v1/chains"
         )
 
     def _pragma(self, name: str) -> int:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from catenary import wire
-from catenary.errors import InsufficientStorage, InvalidValue, Unavailable
+from catenary.errors import InsufficientStorage, InvalidValue
 from catenary.tags import TagPair
 from mgmt_system.crash import never
 from mgmt_system.rest import create
@@ -163,6 +164,7 @@ def test_a_change_that_can_not_be_told_is_not_made(site: Site, change: str) -> N
 
 
 def test_a_file_that_breaks_under_way_is_said_and_reads_go_on(site: Site, tmp_path: Path) -> None:
+    client = TestClient(create(site.running(), None), raise_server_exceptions=False)
     assert isinstance(site.store, SqliteStore)
     site.store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     site.store._db.execute("PRAGMA cache_size = 0")
@@ -171,13 +173,47 @@ def test_a_file_that_breaks_under_way_is_said_and_reads_go_on(site: Site, tmp_pa
         file.seek(4096)
         file.write(b"\xa5" * (path.stat().st_size - 4096))
     site.store._db.execute("PRAGMA shrink_memory")
-    with pytest.raises(
-        Unavailable, match=r"ms\.db can't be (read|written): database disk image is malformed"
+    site.master.calls.clear()
+    site.controller.calls.clear()
+    for answer in (
+        client.post("/v1/chains", json={"nfs": ["n2"]}),
+        client.delete("/v1/chains/chain-1?force=true"),
+        client.get("/v1/history"),
+        client.get("/v1/chains?at=1001"),
     ):
-        site.add("n2")
-    site.step()
-    assert [chain.state for chain in site.manager.chains()] == ["active"]
-    assert "malformed" in str(site.manager.health().reason)
+        assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+        assert re.search(
+            r"ms\.db can't be (read|written): database disk image is malformed", answer.json()["detail"]
+        )
+    for _ in range(3):
+        site.step()
+    assert [(chain["name"], chain["state"]) for chain in client.get("/v1/chains").json()] == [
+        ("chain-1", "active")
+    ]
+    assert client.get("/v1/chains/chain-1").is_success
+    assert [*client.get("/v1/config").json()["chains"]] == ["chain-1"]
+    assert [chain["name"] for chain in client.get("/v1/status").json()["chains"]] == ["chain-1"]
+    assert "malformed" in client.get("/v1/health").json()["reason"]
+    assert not {"steer", "unsteer", "change", "rebalance"} & {*site.controller.calls, *site.master.calls}
+
+
+def test_a_store_that_is_lost_is_made_anew_of_what_the_others_have(site: Site) -> None:
+    """The way out that the reference tells: no part is told anything that changes what it does."""
+    site.add("n2", name="second", weight=50)
+    site.settle()
+    weights = dict(site.master.weights)
+    steered = site.controller.chains()
+    site.store.close()
+    site.store = SqliteStore(None)
+    site.restart()
+    assert site.manager.chains() == []
+    for chain in steered:
+        weight = weights[chain.tags.pair()]
+        site.add(*chain.nfs, name=chain.name, tags=chain.tags, segment=chain.segment, weight=weight)
+    site.settle()
+    assert site.states() == {"chain-1": "active", "second": "active"}
+    assert (site.master.weights, site.controller.chains()) == (weights, steered)
+    assert not {"unsteer", "rebalance"} & {*site.controller.calls, *site.master.calls}
 
 
 def database(path: Path) -> bytes:
@@ -209,7 +245,8 @@ def test_a_damaged_file_is_refused_and_not_touched(tmp_path: Path, part: str) ->
         SqliteStore(path)
     assert str(info.value).startswith(f"database {path} is damaged or no database (")
     assert str(info.value).endswith(
-        "): put a backup in its place, or move it away and start with a new one, which knows of no chain"
+        "): put a backup in its place, or move it away, start with a new one, and add the chains as the "
+        "controller has them: curl CONTROLLER/v1/chains"
     )
     assert path.read_bytes() == broken
 
