@@ -18,6 +18,7 @@ from tests.docs.making import ROOT
 from topologies.patience import PATIENCE_S
 
 PAGE = (ROOT / "docs" / "tutorial.md").read_text()
+TIME = r"(?:\d+[dhms])+"
 SEEN = {
     "catenary status": [
         r"^controller +http",
@@ -27,7 +28,10 @@ SEEN = {
     "catenary plan": [
         r"add +chain +one",
         r"9 sessions on chains that stay, 0 on(.|\n)*^two +0.0% +50.0%",
-        r"\d sessions on chains that stay, (9|1\d) on(.|\n)*^one +50.0% +0.0%(.|\n)*^cools down(.|\n)*^one ",
+        (
+            r"\d sessions on chains that stay, (9|1\d) on(.|\n)*^one +50.0% +0.0%(.|\n)*"
+            rf"^cools down +sessions +at least +p50 +p95 .*\n^one +\d+ +{TIME} +{TIME} +{TIME} "
+        ),
     ],
     "catenary apply": [r"1 of 1 +succeeded", r"1 of 1 +succeeded", r"0 of 1 +running"],
     "catenary chain list": [r"^one +main +active", r"^one +main +cooling", r"^one +main +cooling"],
