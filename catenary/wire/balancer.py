@@ -245,7 +245,7 @@ class BalancerStats(Model):
     entered: list[int] = []
     """new sessions by the entry of the classifier that they agreed with, since it is in force"""
     peer: BalancerStats | None = None
-    """a master's slave; null when it can't be reached"""
+    """a master's slave; null while it does not give them"""
 
 
 class Rebalance(Model):
