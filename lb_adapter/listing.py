@@ -105,9 +105,7 @@ class Listing:
         if not len(chosen):
             # Read after the pins, so that what ends meanwhile is found. What has expired, and the walk has
             # not come by yet, is over all the same.
-            rows = self._plane.ended()
-            packed = np.frombuffer(key.pack(), dtype=np.uint8)
-            mine = np.concatenate([rows[(rows["key"] == packed).all(axis=1)], _expired(batches, look)])
+            mine = np.concatenate([self._plane.ended(key), _expired(batches, look)])
             last = mine[np.argsort(look.moments(mine["at_ms"]), kind="stable")[-1:]]
             chosen = selecting.over(last, Wanted(), look)
         if not len(chosen):

@@ -174,7 +174,7 @@ class OraclePlane:
             if len(pins):
                 yield Batch(pins["key"], records.copied(pins, self._clock(), 0))
 
-    def ended(self) -> ring.Rows:
+    def ended(self, key: SessionKey | None = None) -> ring.Rows:
         return np.zeros(0, dtype=ring.ROW)
 
     def insert(self, pins: PinRecords) -> int:

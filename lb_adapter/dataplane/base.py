@@ -146,8 +146,9 @@ class DataPlane(Protocol):
     def sessions(self, key: SessionKey | None = None) -> Iterator[Batch]:
         """All pins, or that of a session, in force or not, in batches. Any thread may call it."""
 
-    def ended(self) -> npt.NDArray[np.void]:
-        """Sessions that ended, as rows of `struct ended`, in no order. Any thread may call it."""
+    def ended(self, key: SessionKey | None = None) -> npt.NDArray[np.void]:
+        """Sessions that ended, or all of a key, as rows of `struct ended`, in no order. Any thread may call
+        it."""
 
     def overflow(self) -> bool:
         """Is it placing by the plain hash alone (affinity rule 7)? It enters it by itself when full."""

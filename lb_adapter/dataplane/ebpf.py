@@ -17,10 +17,9 @@ from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound
 from catenary.session import SessionKey
 from lb_adapter import abi, records
 from lb_adapter.core.setup import Order
-from lb_adapter.dataplane import ports
+from lb_adapter.dataplane import ports, ring
 from lb_adapter.dataplane.base import PINS_DEFAULT, Batch, Load, SpliceConfig, Swept, TakeOver
 from lb_adapter.dataplane.bpffs import make_bpffs
-from lb_adapter.dataplane.ring import MappedRing
 from lb_adapter.dataplane.tables import SpliceTables, check_pins, read_settings
 from lb_adapter.dataplane.tables import number as _key
 from lb_adapter.records import PinRecords
@@ -57,7 +56,7 @@ class EbpfDataPlane(SpliceTables):
         self._loads = self._object.map("loads")
         self._order = self._object.map("order")
         self._epoch = self._object.map("epoch")
-        self._ended = MappedRing(self._object.map("ended"))
+        self._ended = ring.MappedRing(self._object.map("ended"))
         self._ports = self._object.map("ports")
 
     @property
@@ -181,8 +180,8 @@ class EbpfDataPlane(SpliceTables):
             for keys, values in self._object.map(name).batches(records.FRAME):
                 yield _batch(keys, values, size)
 
-    def ended(self) -> npt.NDArray[np.void]:
-        return self._ended.rows()
+    def ended(self, key: SessionKey | None = None) -> ring.Rows:
+        return self._ended.rows(key)
 
     def insert(self, pins: PinRecords) -> int:
         fits, small = records.small_keys(pins)

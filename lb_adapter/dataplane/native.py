@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import structlog
 from pyroute2 import IPRoute
 
@@ -207,8 +206,8 @@ class NativeDataPlane(SpliceTables):
         rows = self.segment.export() if key is None else self.segment.show(key)
         return (Batch(batch["key"], batch["pin"]) for batch in rows)
 
-    def ended(self) -> npt.NDArray[np.void]:
-        return ring.whole(self.segment.ended())
+    def ended(self, key: SessionKey | None = None) -> ring.Rows:
+        return ring.whole(self.segment.ended(), key)
 
     def insert(self, pins: PinRecords) -> int:
         return self._hand_over(pins, take_in=False)

@@ -193,9 +193,9 @@ class Segment:
         if self.lib.pin_show(self.pointer, packed, ffi.from_buffer("struct session_record *", row)):
             yield row
 
-    def ended(self) -> bytes:
-        """The ring of sessions that ended (`ring`), a copy of it."""
-        return bytes(ffi.buffer(self.lib.segment_ended(self.pointer), ring.SIZE))
+    def ended(self) -> ring.Rows:
+        """The ring of sessions that ended (`ring`), as it is shared."""
+        return ring.shared(ffi.buffer(self.lib.segment_ended(self.pointer), ring.SIZE))
 
     def stage(self, pins: PinRecords, *, take_in: bool) -> Iterator[None]:
         """Lay a part of the pins ready for `segment_insert`, then the next one."""
