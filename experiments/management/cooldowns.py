@@ -14,9 +14,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from statistics import median
 
+from catenary import plans
 from catenary.client import ManagementClient
 from catenary.config import ChainConfig, ServiceConfig
 from catenary.errors import Unavailable
+from catenary.plans import SegmentPlan
 from catenary.wire import HistoryEntry, TimeoutsModel
 from experiments.management.plan import Plan, Say
 from experiments.management.sessions import MEAN_S
@@ -110,17 +112,22 @@ def _apply(management: ManagementClient, config: ServiceConfig) -> str:
 
 def _cool(management: ManagementClient, config: ServiceConfig) -> list[CoolDown]:
     """Plan it, apply it, and wait for every cool-down."""
-    plan = management.plan(config)
-    planned = {cooling.chain: cooling for segment in plan.segments for cooling in segment.cooling}
-    unknown = [chain for chain, cooling in planned.items() if cooling.p50 is None]
-    if unknown:
-        raise Unavailable(f"the plan predicts no cool-down of {', '.join(unknown)}")
+    planned = {cooling.chain: cooling for cooling in predicted(management.plan(config).segments)}
     operation = _apply(management, config)
     real = took(management.history(kind="state"), operation)
     return [
         CoolDown(chain, cooling.sessions or 0, cooling.p50 or 0.0, real[chain])
         for chain, cooling in planned.items()
     ]
+
+
+def predicted(segments: Iterable[SegmentPlan]) -> list[plans.CoolDown]:
+    """Every cool-down of a plan; raises `Unavailable` if it predicts one of them not."""
+    coolings = [cooling for segment in segments for cooling in segment.cooling]
+    unknown = [cooling.chain for cooling in coolings if cooling.p50 is None]
+    if unknown:
+        raise Unavailable(f"the plan predicts no cool-down of {', '.join(unknown)}")
+    return coolings
 
 
 def took(entries: Iterable[HistoryEntry], operation: str) -> Mapping[str, float]:

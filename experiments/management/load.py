@@ -41,11 +41,15 @@ LATE_S = 30.0
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one request: `ms` from the moment at which it was due; `fault` is None if it is well."""
+    """What became of one request: `ms` from the moment at which it was due; `fault` is None if it is well.
+
+    `lag`: ms after which the client turned to it. They are its own, and in `ms` as well.
+    """
 
     kind: str
     ms: float
     fault: str | None = None
+    lag: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -147,17 +151,19 @@ async def drive(url: str, calls: Calls, due: Sequence[tuple[float, str]]) -> lis
 
 
 async def _one(client: httpx.AsyncClient, kind: str, calls: Calls, due: float) -> Answer:
-    call, clock = calls.call(kind), asyncio.get_running_loop().time
+    clock = asyncio.get_running_loop().time
+    lag = 1000 * (clock() - due)
+    call = calls.call(kind)
     headers = {"Content-Type": "application/json"} if call.body is not None else {}
     try:
         answer = await client.request(call.method, call.path, content=call.body, headers=headers)
     except httpx.HTTPError as error:
-        return Answer(kind, 1000 * (clock() - due), f"{type(error).__name__}: {error}")
+        return Answer(kind, 1000 * (clock() - due), f"{type(error).__name__}: {error}", lag)
     took = 1000 * (clock() - due)
     if answer.is_error:
-        return Answer(kind, took, f"{answer.status_code}: {answer.text[:200]}")
+        return Answer(kind, took, f"{answer.status_code}: {answer.text[:200]}", lag)
     call.done(answer.text)
-    return Answer(kind, took)
+    return Answer(kind, took, lag=lag)
 
 
 def told(answers: Sequence[Answer]) -> Iterator[str]:

@@ -13,8 +13,8 @@ class Plan:
     """`chains` in `segments`, `rate` requests a second for `seconds`, a list or a plan `times` over.
 
     `wide`: chains of one apply with real switches. `kills` of the management system at most; None: at every
-    crash point. `rounds` of `crowd` chains that cool down at once. `pins` in the session tables when sessions
-    are explained.
+    crash point. `rounds` of `crowd` chains that cool down at once. `pins` in the session tables when so many
+    sessions of each status are `explained`.
     """
 
     chains: int
@@ -27,6 +27,7 @@ class Plan:
     rounds: int
     crowd: int
     pins: int
+    explained: int
 
 
 FULL = Plan(
@@ -40,9 +41,20 @@ FULL = Plan(
     rounds=2,
     crowd=8,
     pins=1_000_000,
+    explained=70,
 )
 QUICK = Plan(
-    chains=40, segments=4, times=2, rate=20.0, seconds=3.0, wide=8, kills=2, rounds=1, crowd=2, pins=20_000
+    chains=40,
+    segments=4,
+    times=2,
+    rate=20.0,
+    seconds=1.5,
+    wide=8,
+    kills=2,
+    rounds=1,
+    crowd=2,
+    pins=20_000,
+    explained=5,
 )
 
 Say = Callable[[str], None]

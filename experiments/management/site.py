@@ -71,6 +71,12 @@ class Site:
             return None
         return answer
 
+    def check_answers(self) -> None:
+        """Raise `Unavailable` if the stand-ins had no answer to some call: it would take longer than that."""
+        strange = httpx.get(f"{STAND_INS_URL}/unanswered", trust_env=False).json()
+        if strange:
+            raise Unavailable(f"the stand-ins have no answer to {', '.join(strange)}")
+
     def peak_memory_mb(self) -> float:
         """The most that the management system's process has had in memory, in 10^6 bytes."""
         status = Path(f"/proc/{self._services.pid('ms')}/status").read_text()

@@ -4,7 +4,8 @@
 
 They answer as the real ones do and as fast as Python can: what is measured is the management system, not
 forty daemons on the same cores. Everything they know ends with the process. Each has an address of its own in
-127.0.0.0/8, as the configuration says; GET /held at the controller's counts what all hold.
+127.0.0.0/8, as the configuration says. At the controller's, GET /held counts what all hold, and
+GET /unanswered lists the calls for which no stand-in has an answer.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from starlette.routing import BaseRoute, Host, Route, Router
 from catenary import wire
 from catenary.config import NetworkConfig, ServiceConfig
 from catenary.problems import problem
+from experiments.management.lives import cells, life_table
 
 SESSIONS, NEW_SESSIONS = 20, 2000
 """Of every chain, as its master tells."""
@@ -98,6 +100,8 @@ class StandInBalancer:
             "rewrites": about.rewrites,
             "peer": {"url": None, "connected": True},
         }
+        self._life_table = life_table().model_dump()
+        self._cells = [cell.model_dump() for cell in cells(SESSIONS, about.timeouts.timeouts())]
         self.pairs: dict[tuple[int, int], Json] = {}
         self._epoch = 1
 
@@ -105,6 +109,7 @@ class StandInBalancer:
         return [
             Route("/v1/health", self._health),
             Route("/v1/stats", self._stats),
+            Route("/v1/lives", self._lives),
             Route("/v1/pairs", self._pairs),
             Route("/v1/pairs/{tags}/active", self._active),
             Route("/v1/changes", self._change, methods=["POST"]),
@@ -132,6 +137,11 @@ class StandInBalancer:
         pairs = [{**{key: pair[key] for key in shown}, **load} for pair in self.pairs.values()]
         table = {"pins": SESSIONS * len(pairs), "capacity": 1 << 20, "overflow": False, "counters": {}}
         return JSONResponse({**self._common, "epoch": self._epoch, "pairs": pairs, **table})
+
+    async def _lives(self, _request: Request) -> Response:
+        lives = {"sessions": SESSIONS, "cells": self._cells}
+        pairs = [{"forward": forward, "reverse": reverse, **lives} for forward, reverse in self.pairs]
+        return JSONResponse({**self._life_table, "pairs": pairs})
 
     async def _active(self, request: Request) -> Response:
         forward, _, reverse = request.path_params["tags"].partition("-")
@@ -177,9 +187,20 @@ def build(config: ServiceConfig) -> Starlette:
         active = sum(pair["state"] == "active" for pair in pairs)
         return JSONResponse({"steered": len(controller.chains), "pairs": len(pairs), "active": active})
 
-    parts = {config.controller_url: [Route("/held", held), *controller.routes()]}
+    strange: set[str] = set()
+
+    async def unanswered(_request: Request) -> Response:
+        return JSONResponse(sorted(strange))
+
+    async def wonder(request: Request) -> Response:
+        strange.add(f"{request.method} {request.url.path}")
+        return _unknown(request, "call")
+
+    own = [Route("/held", held), Route("/unanswered", unanswered)]
+    rest = Route("/{path:path}", wonder, methods=["GET", "PUT", "POST", "DELETE"])
+    parts = {config.controller_url: [*own, *controller.routes()]}
     parts |= {config.balancers[name].url: balancer.routes() for name, balancer in balancers.items()}
-    hosts = [Host(urlsplit(url).hostname or "", Router(routes)) for url, routes in parts.items()]
+    hosts = [Host(urlsplit(url).hostname or "", Router([*routes, rest])) for url, routes in parts.items()]
     return Starlette(routes=hosts)
 
 

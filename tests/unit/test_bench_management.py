@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from dataclasses import replace
 
 import pytest
+from starlette.testclient import TestClient
 
+from catenary import plans
 from catenary.config import NetworkConfig, ServiceConfig
-from catenary.errors import InvalidValue
+from catenary.errors import InvalidValue, Unavailable
+from catenary.session import Timeouts
 from catenary.tags import TagPair
 from catenary.wire import HistoryEntry, Tags
-from experiments.management import load
-from experiments.management.cooldowns import CoolDown, took
+from catenary.wire_sessions import ChainLives, LifeTable
+from experiments.management import load, stand_ins
+from experiments.management.cooldowns import CoolDown, predicted, took
 from experiments.management.crashes import Held, files, judge, says_the_same
 from experiments.management.documents import many, turned
 from experiments.management.run import PARTS
+from experiments.management.scale import HISTORY_MB
 from experiments.management.sessions import MEAN_S, WORD_S, lifetime, pauses
+from mgmt_system.forecast import Outlook
+from mgmt_system.traffic import Ring
 from tests.unit.mgmt_fakes import network_text
 
 KEYS = {
@@ -108,6 +116,52 @@ def test_what_went_wrong_is_told_by_kind() -> None:
         "health: 2 requests, p99 9 ms, 1 errors: 503: no",
         "plan: 1 requests, p99 700 ms",
     ]
+
+
+def test_memory_has_room_for_a_full_history() -> None:
+    assert inspect.signature(Ring).parameters["size"].default == HISTORY_MB * 10**6
+
+
+# --- stand-ins
+
+
+def stand_in(host: str) -> TestClient:
+    return TestClient(stand_ins.build(many(4, 2)), base_url=f"http://{host}")
+
+
+def test_a_stand_in_tells_lives_from_which_cool_downs_follow() -> None:
+    with stand_in("127.0.1.1") as master:
+        tags = [{"forward": 2, "reverse": 3}, {"forward": 4, "reverse": 5}]
+        master.post("/v1/changes", json={"add": tags, "remove": [], "cancel": [], "forget": []})
+        table = LifeTable.model_validate_json(master.get("/v1/lives").text)
+    assert [pair.pair() for pair in table.pairs] == [TagPair(2, 3), TagPair(4, 5)]
+    assert {lives_of(pair) for pair in table.pairs} == {stand_ins.SESSIONS}
+    assert sum(table.tcp.closed) + sum(table.tcp.expired) == pytest.approx(table.tcp.risk[0], abs=1)
+    found = Outlook(table, Timeouts()).forecast(table.pairs[0])
+    assert 10 < found.earliest < found.p50 < found.p95 < 86_400
+
+
+def lives_of(pair: ChainLives) -> int:
+    return sum(cell.sessions for cell in pair.cells)
+
+
+def test_a_call_without_an_answer_is_remembered() -> None:
+    with stand_in("127.0.0.1") as controller:
+        controller.get("/v1/health")
+        assert controller.get("/unanswered").json() == []
+        assert controller.get("/v1/chains/x/hops").status_code == 404
+        assert controller.get("/unanswered").json() == ["GET /v1/chains/x/hops"]
+
+
+def test_a_plan_without_predictions_is_not_measured() -> None:
+    known, unknown = plans.CoolDown(chain="a", sessions=3, p50=1.0), plans.CoolDown(chain="b", sessions=3)
+
+    def segment(*cooling: plans.CoolDown) -> plans.SegmentPlan:
+        return plans.SegmentPlan(segment="main", stay=0, leave=0, shares=[], cooling=list(cooling))
+
+    assert predicted([segment(known), segment()]) == [known]
+    with pytest.raises(Unavailable, match="predicts no cool-down of b"):
+        predicted([segment(known), segment(unknown)])
 
 
 # --- kills
