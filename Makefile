@@ -81,7 +81,6 @@ bench: install ## measure the parts (no benchmark is part of `make test`)
 
 bench-mgmt: install ## measure the management system: 1,000 chains, mixed load, kills, cool-downs
 	@$(BIN)/python -m experiments.management.run $(BENCH_ARGS)
-	@CATENARY_EXPLAINED=70 $(BIN)/python -m pytest -q tests/e2e/test_explain.py
 
 clean: ## remove what was built (the virtual environment too); Debian packages stay
 	rm -rf .venv build dist results *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from catenary.errors import Unavailable
 from topologies.patience import PATIENCE_S
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -67,3 +72,20 @@ class Host:
 
     def _enter(self) -> list[str]:
         return ["nsenter", f"--net=/proc/{self.pid}/ns/net", "--"]
+
+
+@contextmanager
+def inside(host: Host) -> Iterator[None]:
+    """Sockets made by this thread in the block are the host's, and stay so."""
+    with open("/proc/thread-self/ns/net") as here, open(f"/proc/{host.pid}/ns/net") as there:
+        _enter(there.fileno())
+        try:
+            yield
+        finally:
+            _enter(here.fileno())
+
+
+def _enter(namespace: int) -> None:
+    if _libc.setns(namespace, 0):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -14,7 +14,8 @@ class Plan:
 
     `wide`: chains of one apply with real switches. `kills` of the management system at most; None: at every
     crash point. `rounds` of `crowd` chains that cool down at once. `pins` in the session tables when so many
-    sessions of each status are `explained`.
+    sessions of each status are `explained`. `compared`: of so many of each kind the explanation is compared
+    with what the taps saw.
     """
 
     chains: int
@@ -28,6 +29,7 @@ class Plan:
     crowd: int
     pins: int
     explained: int
+    compared: int
 
 
 FULL = Plan(
@@ -42,6 +44,7 @@ FULL = Plan(
     crowd=8,
     pins=1_000_000,
     explained=70,
+    compared=67,
 )
 QUICK = Plan(
     chains=40,
@@ -55,6 +58,7 @@ QUICK = Plan(
     crowd=2,
     pins=20_000,
     explained=5,
+    compared=3,
 )
 
 Say = Callable[[str], None]

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from catenary.wire import Tags
-from tests.e2e.watching import wait_quiet
 from topologies.patience import PATIENCE_S
 from topologies.testbed import Testbed
 from topologies.traffic import ByteServer, TransferResult, Transfers, WebServer
+from topologies.watching import wait_quiet
 from witness.checker import judge
 from witness.places import places_of
 from witness.taps import Taps

@@ -1,89 +1,15 @@
-"""The testbed with network functions that route and translate: clients and server are in two networks.
-
-    h1 10.0.0.1, h3 10.0.0.3 -- 10.0.0.254 [n1 n2 n3] 10.9.0.254 -- 10.9.0.2 h2
-
-The gateways are addresses of every copy. No neighbour entry is static.
-"""
+"""Talks through network functions that translate, and what goes wrong with the pair around them."""
 
 from __future__ import annotations
 
-import ctypes
-import os
 import socket
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-from catenary.wire import OperationView, TimeoutsModel
-from topologies.hosts import Host
-from topologies.nfs.router import Side
-from topologies.patience import PATIENCE_S
+from catenary.wire import OperationView
+from topologies.hosts import inside
 from topologies.services import wait_until
 from topologies.testbed import Testbed
-
-SERVER = "10.9.0.2"
-TIMES = TimeoutsModel(tcp_closing=1, udp=20, other=5, neighbour=3, lease=2, transit=0.5)
-"""TCP lives for hours: only what was exchanged can know it."""
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-@contextmanager
-def rewriting_testbed() -> Iterator[Testbed]:
-    """Up, with hosts in their two networks, and no network function yet."""
-    with Testbed(timeouts=TIMES, rewrites=True, nf_rate_mbit=None) as testbed:
-        for firewall in testbed.firewalls.values():
-            firewall.stop()
-        for name in ("h1", "h3"):
-            testbed.hosts[name].run(["ip", "route", "add", "10.9.0.0/16", "via", "10.0.0.254"])
-        move = f"ip addr flush dev h2-eth0; ip addr add {SERVER}/24 dev h2-eth0; "
-        testbed.hosts["h2"].run(["sh", "-ec", move + "ip route add default via 10.9.0.254"])
-        yield testbed
-
-
-def sides(name: str) -> tuple[Side, Side]:
-    """Ingress and egress of n1, n2 or n3."""
-    number = 100 + int(name[1:])
-    return (
-        Side(f"{name}-eth0", f"10.0.0.{number}/24", "10.0.0.254/24"),
-        Side(f"{name}-eth1", f"10.9.0.{number}/24", "10.9.0.254/24"),
-    )
-
-
-@contextmanager
-def inside(host: Host) -> Iterator[None]:
-    """Sockets made by this thread in the block are the host's, and stay so."""
-    with open("/proc/thread-self/ns/net") as here, open(f"/proc/{host.pid}/ns/net") as there:
-        assert _libc.setns(there.fileno(), 0) == 0, os.strerror(ctypes.get_errno())
-        try:
-            yield
-        finally:
-            assert _libc.setns(here.fileno(), 0) == 0
-
-
-class TcpTalk:
-    """A TCP connection of h1 to the server."""
-
-    def __init__(self, testbed: Testbed) -> None:
-        with inside(testbed.hosts["h2"]):
-            listener = socket.create_server((SERVER, 0))
-        with listener:
-            with inside(testbed.hosts["h1"]):
-                self.near = socket.socket()
-            self.near.settimeout(PATIENCE_S)
-            self.near.connect(listener.getsockname())
-            listener.settimeout(PATIENCE_S)
-            self.far, self.seen_as = listener.accept()
-        self.far.settimeout(PATIENCE_S)
-
-    def talk(self) -> None:
-        """A line of the server, and one of the client."""
-        for a, b in ((self.far, self.near), (self.near, self.far)):
-            a.sendall(b"hello")
-            assert b.recv(5, socket.MSG_WAITALL) == b"hello"
-
-    def close(self) -> None:
-        self.near.close()
-        self.far.close()
+from topologies.translated import SERVER
 
 
 class UdpTalk:
@@ -123,17 +49,6 @@ class UdpTalk:
     def close(self) -> None:
         self.near.close()
         self.far.close()
-
-
-def wait_for_exchange(testbed: Testbed) -> None:
-    """Until an exchange of keys that began later than now is complete."""
-    begun = time.monotonic()
-
-    def exchanged() -> bool:
-        lag = testbed.balancers["l1"].health().peer.lag
-        return lag is not None and lag < time.monotonic() - begun
-
-    wait_until(exchanged, "no exchange of keys")
 
 
 def begin_removal(testbed: Testbed, chain: str) -> OperationView:

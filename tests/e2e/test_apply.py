@@ -20,7 +20,7 @@ from catenary.errors import InsufficientStorage, Unavailable
 from catenary.wire import ChainRequest
 from tests.e2e.management_process import ManagementProcess
 from tests.e2e.test_crash_points import take_over
-from tests.e2e.watching import SHORT, judged, keys_of, nfs_of, wait_quiet, watch
+from tests.e2e.watching import SHORT, judged, keys_of, nfs_of
 from tests.isolation import isolated
 from tests.small_disk import fill, mounted
 from topologies.chained import CHAINED
@@ -28,6 +28,7 @@ from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 from topologies.testbed import Testbed
 from topologies.traffic import Talks
+from topologies.watching import wait_quiet, watch
 
 FIRST = {"a-1": ("a1",), "a-2": ("a2",)}
 SECOND = {"b-1": ("b1",), "b-2": ("b2",)}

@@ -11,11 +11,12 @@ from functools import partial
 
 from catenary.chain import ChainState
 from catenary.config import ChainConfig, ServiceConfig, ServiceEntry, TrafficConfig
-from tests.e2e.watching import SHORT, judged, keys_of, nfs_of, wait_quiet, watch
+from tests.e2e.watching import SHORT, judged, keys_of, nfs_of
 from tests.isolation import isolated
 from topologies.services import wait_until
 from topologies.testbed import Testbed
 from topologies.traffic import Talks
+from topologies.watching import wait_quiet, watch
 
 CHAINS = {"first": ("n1",), "second": ("n2",)}
 TALKS = 6

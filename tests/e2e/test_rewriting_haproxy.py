@@ -8,20 +8,13 @@ from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tests.e2e.rewriting import (
-    SERVER,
-    begin_removal,
-    inside,
-    lose_tables,
-    mismatches,
-    rewriting_testbed,
-    sides,
-    wait_for_exchange,
-)
+from tests.e2e.rewriting import begin_removal, lose_tables, mismatches
 from tests.isolation import isolated
+from topologies.hosts import inside
 from topologies.nfs.haproxy import Haproxy
 from topologies.patience import PATIENCE_S
 from topologies.testbed import Testbed
+from topologies.translated import SERVER, rewriting_testbed, sides, wait_for_exchange
 
 PORTS = {"n1": (10000, 19999), "n2": (20000, 29999)}
 """Each proxy's own; the clients' begin at 32768."""

@@ -7,24 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from tests.e2e.rewriting import (
-    SERVER,
-    TIMES,
-    TcpTalk,
-    UdpTalk,
-    begin_removal,
-    inside,
-    lose_tables,
-    mismatches,
-    rewriting_testbed,
-    sides,
-    wait_for_exchange,
-)
+from tests.e2e.rewriting import UdpTalk, begin_removal, lose_tables, mismatches
 from tests.isolation import isolated
+from topologies.hosts import inside
 from topologies.nfs.nat import Nat
 from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 from topologies.testbed import Testbed
+from topologies.translated import SERVER, TIMES, TcpTalk, rewriting_testbed, sides, wait_for_exchange
 
 POOLS = {"n1": "10.9.1.0/24", "n2": "10.9.2.0/24", "n3": "10.9.3.0/24"}
 

@@ -17,13 +17,14 @@ from typer.testing import CliRunner
 from catenary.config import ChainConfig, ServiceConfig, ServiceEntry, TrafficConfig
 from catenary.wire import ChainSet
 from mgmt_system.cli import app
-from tests.e2e.watching import SHORT, judged, keys_of, nfs_of, wait_quiet, watch
+from tests.e2e.watching import SHORT, judged, keys_of, nfs_of
 from tests.isolation import isolated
 from topologies.chained import CHAINED
 from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 from topologies.testbed import Testbed
 from topologies.traffic import Talks, Transfers, WebServer
+from topologies.watching import wait_quiet, watch
 
 FIRST = {"a-1": ("a1",), "a-2": ("a2",)}
 SECOND = {"b-1": ("b1",), "b-2": ("b2",)}

@@ -13,13 +13,14 @@ import pytest
 from catenary.errors import Conflict, Unavailable
 from catenary.wire import ChainRequest
 from mgmt_system.adoption import adoption
-from tests.e2e.watching import SHORT, judged, keys_of, nfs_of, wait_quiet, watch
+from tests.e2e.watching import SHORT, judged, keys_of, nfs_of
 from tests.isolation import isolated
 from topologies.insertion import INSERTION
 from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 from topologies.testbed import Testbed
 from topologies.traffic import Talks, Transfers, WebServer, ping
+from topologies.watching import wait_quiet, watch
 from witness.recording import Recording
 from witness.verdict import Finding
 

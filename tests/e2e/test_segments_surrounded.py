@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from catenary.errors import Conflict
-from tests.e2e.watching import SHORT, judged, keys_of, nfs_of, wait_quiet, watch
+from tests.e2e.watching import SHORT, judged, keys_of, nfs_of
 from tests.isolation import isolated
 from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 from topologies.surrounded import SURROUNDED
 from topologies.testbed import Testbed
 from topologies.traffic import Talks, Transfers, WebServer, ping
+from topologies.watching import wait_quiet, watch
 
 CHAINS = {"one": ("n1",), "two": ("n2",)}
 

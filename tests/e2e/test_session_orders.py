@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 from catenary import wire
 from catenary.wire import TimeoutsModel
-from tests.e2e.watching import judged, wait_quiet, watch
+from tests.e2e.watching import judged
 from tests.isolation import isolated
-from topologies.hosts import Host
+from topologies.hosts import inside
 from topologies.patience import PATIENCE_S
 from topologies.testbed import Testbed
+from topologies.watching import wait_quiet, watch
 
 TIMES = TimeoutsModel(
     tcp_opening=2, tcp_established=600, tcp_closing=1, udp=600, other=2, neighbour=2, lease=1, transit=0.5
 )
 DEADLINE_S = 4.0
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-@contextmanager
-def inside(host: Host) -> Iterator[None]:
-    """Sockets made in the block belong to `host`, and go on doing so afterwards."""
-    with open("/proc/thread-self/ns/net") as here, open(f"/proc/{host.pid}/ns/net") as there:
-        assert _libc.setns(there.fileno(), 0) == 0, os.strerror(ctypes.get_errno())
-        try:
-            yield
-        finally:
-            assert _libc.setns(here.fileno(), 0) == 0
 
 
 def connect(testbed: Testbed) -> tuple[socket.socket, socket.socket]:

@@ -12,11 +12,13 @@ from starlette.testclient import TestClient
 from catenary import plans
 from catenary.config import NetworkConfig, ServiceConfig
 from catenary.errors import InvalidValue, Unavailable
-from catenary.session import Timeouts
+from catenary.explanations import HopView, SegmentExplanation
+from catenary.session import SessionKey, Timeouts
 from catenary.tags import TagPair
 from catenary.wire import HistoryEntry, Tags
 from catenary.wire_sessions import ChainLives, LifeTable
 from experiments.management import load, stand_ins
+from experiments.management.compared import differences
 from experiments.management.cooldowns import CoolDown, predicted, took
 from experiments.management.crashes import Held, files, judge, says_the_same
 from experiments.management.documents import many, turned
@@ -34,6 +36,8 @@ KEYS = {
     "memory_mb",
     "apply_200_s",
     "explain_ms",
+    "explain_differs",
+    "foretold_differs",
     "p99_ms",
     "errors",
     "crash_points_ok",
@@ -162,6 +166,29 @@ def test_a_plan_without_predictions_is_not_measured() -> None:
     assert predicted([segment(known), segment()]) == [known]
     with pytest.raises(Unavailable, match="predicts no cool-down of b"):
         predicted([segment(known), segment(unknown)])
+
+
+# --- explanations and taps
+
+
+def test_what_is_told_otherwise_than_seen_is_found() -> None:
+    key = SessionKey.parse("10.0.0.1:4242 -> 10.0.0.2:80/tcp")
+
+    def hops(*nfs: str) -> list[HopView]:
+        rule = {"switch": "s1", "table": 0, "priority": 1, "cookie": 1, "match": {}, "actions": []}
+        counted = {"packets": 1, "bytes": 60, "installed": True, "source": "s3.1"}
+        return [HopView.model_validate({**rule, **counted, "target": f"{nf}.ingress"}) for nf in nfs]
+
+    told = SegmentExplanation(
+        segment="main", status="live", nfs=["n1", "n2"], forward=hops("n1", "n2"), reverse=hops("n2", "n1")
+    )
+    right = {key: (["n1", "n2"], ["n2", "n1"])}
+    assert differences([key], [told], right, "live") == []
+    assert len(differences([key], [told], right, "ended")) == 1
+    assert len(differences([key], [told], {key: (["n3"], ["n3"])}, "live")) == 1
+    assert len(differences([key], [told], {}, "live")) == 1, "it was not seen at all"
+    other = told.model_copy(update={"reverse": hops("n3")})
+    assert len(differences([key], [other], right, "live")) == 1
 
 
 # --- kills
