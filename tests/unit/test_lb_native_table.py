@@ -178,6 +178,16 @@ def test_an_order_frees_what_it_deletes_and_keeps_tombstones(segment: Segment) -
     assert [int(row["moved"].sum()) for row in rows] == [200, 0, 1]
 
 
+def test_what_ended_is_found_in_the_ring(segment: Segment) -> None:
+    insert(segment, keys(range(30)), word(1))
+    assert len(ring.whole(segment.ended())) == 0
+    sweep(segment, Order("delete", slot=(1, 1)))
+    assert len(ring.whole(segment.ended())) == 30
+    (row,) = ring.whole(segment.ended(), key(7))
+    assert (row["key"].tobytes(), abi.ENDINGS[row["why"]]) == (key(7).pack(), "let_go")
+    assert len(ring.whole(segment.ended(), key(31))) == 0
+
+
 def test_entry_that_the_walk_marked_dead_is_absent_and_may_be_taken_over(segment: Segment) -> None:
     insert(segment, keys(range(1)), 1 << 63 | word(0))
     assert find(segment, key(0)) == 0
