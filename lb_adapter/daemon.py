@@ -203,8 +203,8 @@ class Daemon(ABC):
         return self._listing.one(self.single(text), self._judging())
 
     def _judging(self) -> Look:
-        with self._lock:
-            return self._listing.look(self.table, self._config.timeouts)
+        """Without the lock: a walk over a million pins holds it for as long as an answer may take."""
+        return self._listing.look(self.table, self._config.timeouts)
 
     def single(self, text: str) -> SessionKey:
         """The key of one session; `Conflict` in a segment that keeps several together."""

@@ -117,7 +117,7 @@ class Listing:
         """None: nothing can be that."""
         slot = None
         if query.tags is not None:
-            slots = [place for place, tags in self._tags.items() if tags == query.tags]
+            slots = [place for place, tags in list(self._tags.items()) if tags == query.tags]
             if not slots:
                 return None
             slot = slots[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from lb_adapter.core.oracle_pin import State
 from lb_adapter.peering import PATIENCE
 from tests.unit.test_lb_master import FIRST, SECOND, Pair
 from tests.vectors.acting import answer, key_of, said, tcp, with_tag
+from topologies.patience import PATIENCE_S
 
 ONE, TWO = TagPair(2, 3), TagPair(4, 5)
 KEY = key_of(tcp("S")).text
@@ -171,6 +173,27 @@ def test_a_reset_may_be_asked_for_twice(pair: Opened) -> None:
     for _ in range(2):
         assert pair.master.end_session(wire.SessionOrder(key=KEY, mode="reset")).state == "reset"
     assert pair.plane.splice.counts["ordered_reset"] == 1  # type: ignore[union-attr]
+
+
+def test_a_session_is_told_while_the_table_is_walked(pair: Opened) -> None:
+    begun, told, over = threading.Event(), threading.Event(), threading.Event()
+    walk = pair.plane.walk
+
+    def long_walk() -> object:
+        begun.set()
+        told.wait(10)
+        over.set()
+        return walk()
+
+    pair.plane.walk = long_walk  # type: ignore[method-assign, assignment]
+    tick = threading.Thread(target=pair.master.tick)
+    tick.start()
+    begun.wait(PATIENCE_S)
+    assert pair.master.session(KEY).state == "established"
+    waited = over.is_set()
+    told.set()
+    tick.join()
+    assert not waited
 
 
 def test_sessions_that_cant_be_ended(pair: Opened) -> None:
