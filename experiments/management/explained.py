@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from catenary import libbpf, wire
 from catenary.errors import Unavailable
@@ -75,10 +76,11 @@ def fill(pins: Path, chain_set: wire.ChainSet, count: int) -> None:
 
     So many established ones go into its table; the next ones fill its ring of those that ended.
     """
-    _write(pins / "pins4", _keys(0, count).tobytes(), _established(chain_set, count).tobytes(), count)
+    keys = _keys(0, count)
+    _write(pins / "pins4", keys.tobytes(), _established(chain_set, keys).tobytes(), count)
     rows = np.zeros(abi.ENDED, dtype=ring.ROW)
-    rows["key"] = records.full_keys(_keys(count, len(rows)))
-    rows["pin"] = _established(chain_set, len(rows))
+    keys = _keys(count, len(rows))
+    rows["key"], rows["pin"] = records.full_keys(keys), _established(chain_set, keys)
     rows["number"] = np.arange(1, len(rows) + 1)
     rows["at_ms"], rows["why"] = _now_ms(), abi.ENDINGS.index("expired")
     places = np.arange(len(rows), dtype=np.uint32).tobytes()
@@ -96,11 +98,11 @@ def _keys(first: int, count: int) -> npt.NDArray[np.uint8]:
     return keys.view(np.uint8).reshape(count, -1)
 
 
-def _established(chain_set: wire.ChainSet, count: int) -> Pins:
+def _established(chain_set: wire.ChainSet, keys: npt.NDArray[np.uint8]) -> Pins:
     now = _now_ms()
     each = [Pin(pair.slot, pair.generation, State.ESTABLISHED, now).word() for pair in chain_set.pairs]
-    words = np.array(each, dtype=np.uint64)[np.arange(count) % len(each)]
-    return records.copied(words, now, chain_set.epoch)
+    words = np.array(each, dtype=np.uint64)[np.arange(len(keys)) % len(each)]
+    return records.copied(records.of_small(keys.tobytes(), words.tobytes()), now, chain_set.epoch)
 
 
 def _now_ms() -> int:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from catenary.session import Timeouts
-from catenary.wire_sessions import Leaving, LifeCell, LifeTable, SessionState
+from catenary.wire.sessions import Leaving, LifeCell, LifeTable, SessionState
 from lb_adapter.lives import AGES, IDLES
 
 _SCALE_S, _TAIL = 60.0, 2.5

@@ -16,7 +16,7 @@ from catenary.explanations import HopView, SegmentExplanation
 from catenary.session import SessionKey, Timeouts
 from catenary.tags import TagPair
 from catenary.wire import HistoryEntry, Tags
-from catenary.wire_sessions import ChainLives, LifeTable
+from catenary.wire.sessions import ChainLives, LifeTable
 from experiments.management import load, stand_ins
 from experiments.management.compared import differences
 from experiments.management.cooldowns import CoolDown, predicted, took

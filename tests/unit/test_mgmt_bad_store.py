@@ -164,7 +164,7 @@ def test_a_change_that_can_not_be_told_is_not_made(site: Site, change: str) -> N
 
 
 def test_a_file_that_breaks_under_way_is_said_and_reads_go_on(site: Site, tmp_path: Path) -> None:
-    client = TestClient(create(site.running(), None), raise_server_exceptions=False)
+    client = calling(create(site.running(), None), raise_server_exceptions=False)
     assert isinstance(site.store, SqliteStore)
     site.store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     site.store._db.execute("PRAGMA cache_size = 0")
