@@ -87,13 +87,13 @@ class Sampling:
     def _run(self) -> None:
         while not self._stop.is_set():
             began = self._monotonic()
-            self._wake.clear()
             try:
                 self.sample()
             except Exception:  # who looks is told by its age that a sample is old
                 log.exception("no sample of the traffic")
             every = WATCHED if began - self._looked <= LOOKS else UNWATCHED
             self._wake.wait(max(0.0, began + every - self._monotonic()))
+            self._wake.clear()  # what it was set for is seen above: a stop, or a look
 
     def sample(self) -> None:
         """Take one sample."""
