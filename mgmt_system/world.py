@@ -56,12 +56,18 @@ class World:
         self._faults: dict[str, tuple[str, float]] = {}
         self.told: str | None = None
         """The revision of the network that the controller has; None: it has not said."""
-        self.untold: str | None = None
-        """Why the controller does not take the network in force."""
+        self._refused: tuple[str, str] | None = None
+
+    @property
+    def untold(self) -> str | None:
+        """Why the controller does not take the network in force; None: it does, or has not been asked."""
+        revision, reason = self._refused or ("", None)
+        return reason if revision == self._network.revision else None
 
     def faults(self) -> dict[str, str]:
         """Why parts can't be used at present, or not as they should be, by name."""
-        refused = {CONTROLLER: self.untold} if self.untold else {}
+        untold = self.untold
+        refused = {CONTROLLER: untold} if untold else {}
         return refused | {service: reason for service, (reason, _) in dict(self._faults).items()}
 
     def fault(self, service: str) -> str | None:
@@ -132,13 +138,14 @@ class World:
         network = self._network.network
         controller = self._peers.controller
         self.told = self.call(CONTROLLER, "network", controller.network).revision
-        self.untold = None
+        self._refused = None
         if self.told == network.revision:
             return
         try:
             view = self.call(CONTROLLER, "put network", lambda: controller.put_network(network))
         except REFUSALS as error:
-            self.untold = f"the controller refuses the network of the configuration: {error.detail}"
+            reason = f"the controller refuses the network of the configuration: {error.detail}"
+            self._refused = network.revision, reason
         else:
             self.told = view.revision
 
