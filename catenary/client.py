@@ -100,7 +100,7 @@ class ManagementClient(Client):
         then: wire.Then | None = None,
         match: str | None = None,
     ) -> wire.OperationView:
-        """After `deadline` seconds what is left is reset or rebalanced, as `then` says."""
+        """`deadline` seconds after the last new session what is left is reset or rebalanced (`then`)."""
         return self.call(
             "DELETE",
             f"/v1/chains/{name}",

@@ -6,7 +6,7 @@ All refusals are made here, before anything is written, so that a bad request ch
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from catenary.chain import WEIGHT_DEFAULT, Chain, ChainState, NetworkFunction, TagMode
@@ -157,10 +157,10 @@ class Register:
 
 @dataclass(frozen=True)
 class Deadline:
-    """From the moment `at` on what is left of a chain is ended so; both in seconds since the epoch."""
+    """What is left of a chain `seconds` after it was let go is ended so. `now` is since the epoch."""
 
     now: float
-    at: float
+    seconds: float
     then: Then
 
 
@@ -196,11 +196,9 @@ def dismiss(
     Raises `NotFound` (unknown) or `Conflict` (already on its way out; the last active one, unless `force`).
     """
     record = find(name, records)
-    leaving = record.goal is Goal.ABSENT and record.state is not ChainState.FAILED
-    if leaving and record.operation and deadline is not None:
-        if record.due(deadline.now):
-            return record
-        return replace(record, deadline=deadline.at, then=deadline.then)
+    leaves = record.goal is Goal.ABSENT and record.state is not ChainState.FAILED
+    if leaves and record.operation and deadline is not None:
+        return record if record.due(deadline.now) else leaving(record, record.operation, deadline)
     if record.goal is not Goal.PRESENT and record.state is not ChainState.FAILED:
         raise Conflict(f"chain {name!r} is already being removed: it is {record.state}")
     if record.live:
@@ -210,8 +208,34 @@ def dismiss(
             f"chain {name!r} is the last active one of segment {record.segment!r}: without it traffic is "
             "dropped; add another chain first, or use --force (?force=true)"
         )
-    at, then = (deadline.at, deadline.then) if deadline else (None, None)
-    return replace(record, goal=Goal.ABSENT, operation=operation, deadline=at, then=then)
+    after = leaving(record, operation, deadline)
+    if not force and unserved(records, [other if other.id != record.id else after for other in records]):
+        raise Conflict(
+            f"chain {name!r} is the only one of segment {record.segment!r} that is to take sessions: without "
+            "it traffic is dropped; cancel the removal of another or add one first, or use --force "
+            "(?force=true)"
+        )
+    return after
+
+
+def leaving(record: ChainRecord, operation: str, deadline: Deadline | None) -> ChainRecord:
+    """The record of a chain that shall leave. What is let go later has its time from then on."""
+    after = replace(record, goal=Goal.ABSENT, operation=operation, deadline=None, grace=None, then=None)
+    if deadline is None:
+        return after
+    after = replace(after, then=deadline.then)
+    if record.state in (ChainState.COOLING, ChainState.DRAINED):
+        return replace(after, deadline=deadline.now + deadline.seconds)
+    return replace(after, grace=deadline.seconds)
+
+
+def unserved(before: Iterable[ChainRecord], after: Iterable[ChainRecord]) -> set[str]:
+    """Segments that lose the last chain that takes sessions, or that was to take the place of those."""
+    able = [record for record in before if record.chain.weight]
+    # One that was taken back and leaves again is on record as cooling, and may be active at its master.
+    carried = {it.segment for it in able if it.carrying}
+    kept = {it.segment for it in after if it.chain.weight and it.staying}
+    return (carried & {it.segment for it in able if it.staying}) - kept
 
 
 def recall(name: str, records: Collection[ChainRecord], operation: str, now: float) -> ChainRecord:

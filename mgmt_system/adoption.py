@@ -17,6 +17,15 @@ from mgmt_system.reconcile import NOT_SAID, Action
 from mgmt_system.records import ChainRecord
 
 
+def carrying(records: Sequence[ChainRecord]) -> dict[str, list[ChainRecord]]:
+    """The chains that may have sessions, by segment."""
+    found: dict[str, list[ChainRecord]] = {}
+    for record in records:
+        if record.carrying:
+            found.setdefault(record.segment, []).append(record)
+    return found
+
+
 def adoption(timeouts: wire.TimeoutsModel) -> float:
     """Seconds: the longest that a session may rest, and D for packets that went past the pair just before."""
     return timeouts.timeouts().longest + timeouts.transit

@@ -23,7 +23,7 @@ from mgmt_system.journal import Event
 from mgmt_system.manager import ATTEMPTS, Manager
 from mgmt_system.peers import CONTROLLER, Peers
 from mgmt_system.planning import Decision, Terms
-from mgmt_system.predictions import Predictions
+from mgmt_system.predictions import Predictions, predicted
 from mgmt_system.reconcile import REFUSALS
 from mgmt_system.records import SELF, Author, ChainRecord, Goal, OperationRecord, Then
 from mgmt_system.status import StatusPage
@@ -113,6 +113,7 @@ class Applying:
         what can't be changed while live, `InvalidValue`.
         """
         operation_id = self._manager.operation_id()
+        forecasts = self._predictions.forecasts(planning.leavers(wanted, self._ledger.snapshot().chains))
         with self._manager.deciding:
             for _ in range(ATTEMPTS):
                 snapshot = self._ledger.snapshot()
@@ -123,9 +124,9 @@ class Applying:
                 unchanged(condition.match, revision, "the configuration")
                 _check_token(condition.token, _token(revision, wanted, decision, options))
                 self._check_faults(wanted, decision, planned=condition.token is not None)
-                predicted = [self._predictions.predicted(snapshot.chains, it) for it in decision.records]
-                decision = replace(decision, records=predicted)
-                names = tuple(record.name for record in decision.records)
+                records = [predicted(_before(snapshot, it), it, forecasts) for it in decision.records]
+                decision = replace(decision, records=records)
+                names = tuple(record.name for record in records + decision.taken if record.operation)
                 now = self._manager.now()
                 operation = OperationRecord(operation_id, "apply", "", "running", now, author, chains=names)
                 if self._accept(wanted, snapshot, decision, operation):
@@ -138,7 +139,8 @@ class Applying:
     ) -> bool:
         """Write it all down. The configuration is in force a moment before: the engine must know what the
         chains on record refer to."""
-        operations = [*self._taken_over(snapshot, decision.records), operation]
+        records = [*decision.records, *decision.taken]
+        operations = [*self._taken_over(snapshot, records, operation), operation]
         config = rows.config_value(wanted) if decision.document else None
         changes = {
             f"{change.kind} {change.name}": (change.before or None, change.after or None)
@@ -150,7 +152,7 @@ class Applying:
         self._network.put(wanted)
         try:
             done = self._ledger.accept(
-                snapshot, decision.records, operations, operation.author, config=config, also=[event]
+                snapshot, records, operations, operation.author, config=config, also=[event]
             )
         finally:
             if not done:
@@ -163,8 +165,9 @@ class Applying:
         now = self._manager.now()
         end = None
         if options.deadline is not None and options.then is not None:
-            end = Deadline(now, now + options.deadline, options.then)
-        terms = Terms(operation, now, options.force, end)
+            end = Deadline(now, options.deadline, options.then)
+        applies = frozenset(item.id for item in snapshot.applies)
+        terms = Terms(operation, now, options.force, end, applies)
         return planning.decide(self._network.config, wanted, snapshot.chains, terms)
 
     def _check_faults(self, wanted: ServiceConfig, decision: Decision, *, planned: bool) -> None:
@@ -208,17 +211,19 @@ class Applying:
             self._crash_point(f"call to {CONTROLLER}: check {', '.join(requests)}")
         return []
 
-    def _taken_over(self, snapshot: Snapshot, after: Sequence[ChainRecord]) -> list[OperationRecord]:
-        """Operations on chains that have another goal from now on: they have failed."""
-        ended = []
+    def _taken_over(
+        self, snapshot: Snapshot, after: Sequence[ChainRecord], by: OperationRecord
+    ) -> list[OperationRecord]:
+        """Operations that this one takes a chain from before it is what it shall be: they have failed."""
+        ended = {}
         for record in after:
-            old = snapshot.stored(record)
-            operation = snapshot.operation(old.record.operation) if old else None
-            if operation is None or operation.id == record.operation or operation.kind == "apply":
+            old = _before(snapshot, record)
+            operation = snapshot.operation(old.operation) if old else None
+            if old is None or operation is None or (operation.kind == "apply" and old.settled):
                 continue
-            reason = f"another configuration was applied: chain {record.name!r} shall be {record.goal}"
-            ended.append(operation.finish("failed", self._manager.now(), reason))
-        return ended
+            reason = f"operation {by.id} applied another configuration: chain {record.name!r} shall be"
+            ended[operation.id] = operation.finish("failed", by.created, f"{reason} {record.goal}")
+        return list(ended.values())
 
     def services(self) -> list[ServiceView]:
         """All services with their segments and chains; a segment that no service names is one of its name."""
@@ -227,6 +232,11 @@ class Applying:
         named = {segment for service in config.services.values() for segment in service.segments}
         alone = {name: ServiceEntry(segments=[name]) for name in config.segments if name not in named}
         return [_service(name, entry, status) for name, entry in (config.services | alone).items()]
+
+
+def _before(snapshot: Snapshot, record: ChainRecord) -> ChainRecord | None:
+    stored = snapshot.stored(record)
+    return stored.record if stored else None
 
 
 def _service(name: str, entry: ServiceEntry, status: wire.StatusView) -> ServiceView:

@@ -29,7 +29,7 @@ service_app = typer.Typer(no_args_is_help=True, help="Services: their segments i
 File = Annotated[Path, typer.Option("--file", "-f", help="Configuration (YAML); - is standard input.")]
 Force = Annotated[bool, typer.Option("--force", help="Even if a segment is left without a chain.")]
 Deadline = Annotated[
-    str | None, typer.Option(help="End what is left on removed chains after this long: 60s, 5m.")
+    str | None, typer.Option(help="End what is left on a removed chain so long after it is let go: 60s, 5m.")
 ]
 Then = Annotated[str | None, typer.Option(help="What becomes of it then: reset or rebalance.")]
 IfConfigMatch = Annotated[

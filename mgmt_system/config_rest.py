@@ -22,7 +22,8 @@ Token = Annotated[
 def _options(
     force: Annotated[bool, Query(description="Even if a segment is left without a chain.")] = False,
     deadline: Annotated[
-        float | None, Query(ge=0, le=1e7, description="Seconds after which removed chains are ended.")
+        float | None,
+        Query(ge=0, le=1e7, description="Seconds from when a removed chain is let go to when it is ended."),
     ] = None,
     then: Annotated[wire.Then | None, Query(description="What becomes of their sessions then.")] = None,
 ) -> Options:

@@ -11,9 +11,10 @@ from dataclasses import replace
 import structlog
 
 from catenary import request_id, wire
+from catenary.chain import ChainState
 from catenary.config import SegmentConfig
-from catenary.errors import CatenaryError, InvalidValue, NotFound, Unavailable
-from mgmt_system import adoption, tasks, together
+from catenary.errors import CatenaryError, NotFound, Unavailable
+from mgmt_system import adoption, live, tasks, together
 from mgmt_system.cooldown import Activity, judge
 from mgmt_system.current import Current
 from mgmt_system.journal import Event
@@ -25,10 +26,12 @@ from mgmt_system.reconcile import (
     Do,
     Sight,
     Step,
+    Wait,
     conclude,
     decide,
     outlook,
     refused,
+    serve,
     succeeded,
 )
 from mgmt_system.records import SELF, Author, ChainRecord, Goal
@@ -80,19 +83,14 @@ class Engine:
         self._progress: list[Progress] = []
         self._wake = threading.Event()
         self._stopping = False
-        for stored in ledger.chains():
-            if stored.record.segment not in network.segments:
-                raise InvalidValue(
-                    f"chain {stored.record.name!r} on record belongs to segment {stored.record.segment!r}, "
-                    f"which the network file does not have: it has {', '.join(network.segments)}"
-                )
+        live.check_placed(ledger.snapshot().chains, network.segments)
 
     def run(self) -> None:
         """Settle until stopped. An unexpected error ends the loop: state is on disk, a restart goes on."""
         while not self._stopping:
-            self._wake.clear()
             busy = self.settle()
             self._wake.wait(BUSY if busy else IDLE)
+            self._wake.clear()
 
     def stop(self) -> None:
         self._stopping = True
@@ -165,14 +163,14 @@ class Engine:
 
     def _conclude(self) -> bool:
         """End every apply whose chains are all done; True if any goes on."""
-        running = [item for item in self._ledger.operations() if item.state == "running"]
-        unfinished = False
-        for operation in (item for item in running if item.kind == "apply"):
-            members = [item for item in self._ledger.chains() if item.record.operation == operation.id]
+        snapshot, unfinished = self._ledger.snapshot(), False
+        for operation in snapshot.applies:
+            members = [item for item in snapshot.listed if item.record.operation == operation.id]
             records = [stored.record for stored in members]
-            told = self._world.untold or self._world.told == self._network.revision
-            if told and all(together.done(record, self._world.seen(record)) for record in records):
-                ended = together.end(operation, records, self._clock(), self._world.untold)
+            refused = self._world.untold
+            told = refused or self._world.told == self._network.revision
+            if told and all(together.done(record, self._world.seen) for record in records):
+                ended = together.end(operation, records, self._clock(), refused)
                 self._ledger.conclude(members, ended)
             else:
                 unfinished = True
@@ -208,33 +206,36 @@ class Engine:
 
     def _tasks(self, chains: Iterable[StoredChain], reasons: dict[str, str]) -> list[Task]:
         """The steps that are due, for chains that don't wait yet; fills in why the others wait."""
-        found = []
-        carrying: dict[str, list[ChainRecord]] = {}
         records = self._ledger.snapshot().chains
-        groups = together.groups(records)
-        for record in records:
-            if record.carrying:
-                carrying.setdefault(record.segment, []).append(record)
+        groups, carrying = together.groups(records), adoption.carrying(records)
+        found, judged, ready = [], [], set[str]()
         for stored in chains:
             record = stored.record
-            if record.id in reasons or (record.id, record.goal) not in self._asked:
+            gone = record.state is ChainState.REMOVED  # and so may be its segment
+            if gone or record.id in reasons or (record.id, record.goal) not in self._asked:
                 continue
             if self._ledger.fault is not None and not record.settled:
                 reasons[record.id] = self._ledger.fault
                 continue
-            peers = together.peers(record, groups)
-            if kept := together.stays(record, peers):
+            step = decide(record, self._world.seen(record), self._clock())
+            obstacle = self._obstacle(record, step, carrying.get(record.segment, []))
+            judged.append((stored, step, obstacle))
+            if obstacle is None and together.brings(step):
+                ready.add(record.id)
+        for stored, step, obstacle in judged:
+            peers = together.peers(record := stored.record, groups)
+            if kept := together.stays(record, step, peers, self._network.config.rules):
                 self._progress.append(Progress(stored, kept, None, self._author([record])))
                 continue
-            step = decide(record, self._world.seen(record), self._clock())
-            held = together.hold(record, peers, reasons)
-            if held is not None:  # another round may free it
+            if held := together.hold(record, step, peers, ready):  # another round may free it
                 self._held[record.id] = held
-                continue
-            self._held.pop(record.id, None)
-            reason = self._obstacle(record, step, carrying.get(record.segment, []))
-            if reason is not None:
-                reasons[record.id] = reason
+                leaves = together.leaves(record, step)
+                step = serve(self._world.seen(record)) if leaves else Wait()
+                obstacle = self._obstacle(record, step, carrying.get(record.segment, []))
+            else:
+                self._held.pop(record.id, None)
+            if obstacle is not None:
+                reasons[record.id] = obstacle
             elif isinstance(step, Do | Become):
                 found.append(Task(stored, step))
         return found

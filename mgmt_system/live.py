@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from catenary.chain import ChainState
 from catenary.config import ServiceConfig
 from catenary.document import Fault
+from catenary.errors import InvalidValue
 from mgmt_system.records import ChainRecord
 
 _RESTART = ", then apply this, start the pair with it, and add the chain again"
@@ -15,7 +17,23 @@ _RESTART = ", then apply this, start the pair with it, and add the chain again"
 def faults(config: ServiceConfig, wanted: ServiceConfig, records: Collection[ChainRecord]) -> list[Fault]:
     """Why `wanted` can't take the place of `config`, apart from its chains."""
     live = [record for record in records if record.live]
-    return [*_fixed(config, wanted), *_ask_ids(wanted, live), *_used(config, wanted, live)]
+    failed = [record for record in records if record.state is ChainState.FAILED]
+    return [
+        *_fixed(config, wanted),
+        *_ask_ids(wanted, live),
+        *_used(config, wanted, live),
+        *_shown(wanted, failed),
+    ]
+
+
+def check_placed(records: Collection[ChainRecord], segments: Collection[str]) -> None:
+    """Raises `InvalidValue` for a chain that is not removed and belongs to none of these segments."""
+    for record in records:
+        if record.state is not ChainState.REMOVED and record.segment not in segments:
+            raise InvalidValue(
+                f"chain {record.name!r} on record belongs to segment {record.segment!r}, which the network "
+                f"file does not have: it has {', '.join(segments)}"
+            )
 
 
 def _fixed(config: ServiceConfig, wanted: ServiceConfig) -> Iterator[Fault]:
@@ -42,6 +60,14 @@ def _used(config: ServiceConfig, wanted: ServiceConfig, live: Collection[ChainRe
             yield Fault((section, name), f"can't be taken away {why}")
         elif old != new:
             yield from _changed(section, name, old, new, why)
+
+
+def _shown(wanted: ServiceConfig, failed: Collection[ChainRecord]) -> Iterator[Fault]:
+    """A chain that failed is shown with its segment until it is removed; all else of that may change."""
+    for record in failed:
+        if record.segment not in wanted.segments:
+            text = f"can't be taken away while it shows chain {record.name!r} (failed): remove that first"
+            yield Fault(("segments", record.segment), text)
 
 
 def _changed(section: str, name: str, old: Any, new: Any, why: str) -> Iterator[Fault]:

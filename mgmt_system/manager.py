@@ -26,7 +26,7 @@ from mgmt_system.engine import Engine
 from mgmt_system.etags import Match, unchanged
 from mgmt_system.journal import Event, Kind
 from mgmt_system.peers import CONTROLLER, Peers
-from mgmt_system.predictions import Predictions
+from mgmt_system.predictions import Predictions, predicted
 from mgmt_system.records import SELF, Author, ChainRecord, OperationRecord, Then
 from mgmt_system.store.ledger import Ledger
 from mgmt_system.store.snapshot import Snapshot, Stored, StoredChain
@@ -105,19 +105,22 @@ class Manager:
         author: Author = SELF,
         match: Match = None,
     ) -> wire.OperationView:
-        """Accept the removal of a chain. After `deadline` seconds its last sessions are ended as `then` says.
+        """Accept the removal of a chain. `deadline` seconds after its last new session what is left is ended
+        as `then` says.
 
         Raises `NotFound`, `Conflict` or `InvalidValue`, and then nothing has changed.
         """
         admission.both_or_none(deadline, then)
         operation_id = self.operation_id()
+        chains = [it for it in self._ledger.snapshot().chains if it.name == name and it.staying]
+        forecasts = self._predictions.forecasts(chains)
 
         def accept(snapshot: Snapshot) -> tuple[list[ChainRecord], list[OperationRecord]]:
             now = self.now()
             before = _find(name, snapshot, match)
-            end = admission.Deadline(now, now + deadline, then) if deadline is not None and then else None
+            end = admission.Deadline(now, deadline, then) if deadline is not None and then else None
             record = admission.dismiss(name, snapshot.chains, operation_id, force=force, deadline=end)
-            record = self._predictions.predicted(snapshot.chains, record)
+            record = predicted(before, record, forecasts)
             if then == "rebalance" and self._config.segments[record.segment].rewrites:
                 raise Conflict(f"chain {name!r} is in {admission.no_refuge(record.segment)}")
             removal = OperationRecord(operation_id, "remove", name, "running", now, author)

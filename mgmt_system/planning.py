@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from catenary.chain import ChainState
 from catenary.config import ChainConfig, ServiceConfig
 from catenary.document import Fault
 from catenary.errors import CatenaryError
@@ -31,21 +32,29 @@ _KINDS: Mapping[str, Kind] = {
 
 @dataclass(frozen=True)
 class Terms:
-    """How a change is made: its operation, when, and what becomes of sessions that are left."""
+    """How a change is made: its operation, when, and what becomes of sessions that are left.
+
+    `applies` are the IDs of the applies that are running.
+    """
 
     operation: str
     now: float
     force: bool = False
     deadline: Deadline | None = None
+    applies: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Decision:
-    """`records` are the chains that change, as they are afterwards; with `faults` nothing may be written."""
+    """`records` are the chains that change, as they are afterwards; with `faults` nothing may be written.
+
+    `taken` are those that only go on under another operation, or under none.
+    """
 
     changes: list[PlanChange] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     records: list[ChainRecord] = field(default_factory=list)
+    taken: list[ChainRecord] = field(default_factory=list)
 
     @property
     def document(self) -> bool:
@@ -60,12 +69,14 @@ class Decision:
 
 def in_force(config: ServiceConfig, records: Collection[ChainRecord]) -> ServiceConfig:
     """The document that says what is: the one applied last, with the chains that shall be there."""
-    chains = {record.name: _entry(record) for record in records if _stays(record)}
+    chains = {record.name: _entry(record) for record in records if record.staying}
     return config.model_copy(update={"chains": chains})
 
 
-def _stays(record: ChainRecord) -> bool:
-    return record.live and record.goal is Goal.PRESENT
+def leavers(wanted: ServiceConfig, records: Collection[ChainRecord]) -> list[ChainRecord]:
+    """The chains that `wanted` does without."""
+    chains = wanted.chains | wanted.bypasses
+    return [record for record in records if record.staying and record.name not in chains]
 
 
 def _entry(record: ChainRecord) -> ChainConfig:
@@ -147,9 +158,8 @@ class _Chains:
     def decide(self) -> None:
         """Those that leave first: a segment may be left to others."""
         held = {record.name: record for record in self._before if record.live}
-        for record in held.values():
-            if _stays(record) and record.name not in self._chains:
-                self._remove(record)
+        for record in leavers(self._wanted, self._before):
+            self._remove(record)
         for name, chain in self._chains.items():
             try:
                 if name in held:
@@ -159,6 +169,8 @@ class _Chains:
             except CatenaryError as error:
                 self._fault(name, error.detail)
         self._check_served()
+        if self._decision.changes:
+            self._take_over()
 
     def _write(self, record: ChainRecord, change: PlanChange) -> None:
         self._records[record.id] = record
@@ -173,9 +185,7 @@ class _Chains:
         end, segment = self._terms.deadline, self._wanted.segments.get(record.segment)
         if end and end.then == "rebalance" and segment and segment.rewrites:
             self._fault(record.name, f"it is in {admission.no_refuge(record.segment)}")
-        at, then = (end.at, end.then) if end else (None, None)
-        operation = self._terms.operation
-        after = replace(record, goal=Goal.ABSENT, operation=operation, deadline=at, then=then)
+        after = admission.leaving(record, self._terms.operation, end)
         before = _said(_entry(record))
         self._write(after, PlanChange(kind="chain", name=record.name, verb="remove", before=before))
 
@@ -204,13 +214,13 @@ class _Chains:
                 text = f"can't be changed while the chain is {record.state}: give the new one another name"
                 self._fault(record.name, text, key)
                 return
-        if not _stays(record):
+        if not record.staying:
             back = admission.recall(record.name, [record], self._terms.operation, self._terms.now)
             change = PlanChange(kind="chain", name=record.name, verb="take back", after=wanted)
             self._write(_weighed(back, chain), change)
             return
         weighed = _weighed(record, chain)
-        after = replace(weighed, operation=record.operation or self._terms.operation)
+        after = replace(weighed, operation=self._terms.operation)
         if weighed != record:
             self._write(after, _change("chain", record.name, said, wanted))
         elif record.chain.bypass and self._reclassified(record.segment):
@@ -225,16 +235,34 @@ class _Chains:
         """A segment that takes sessions must go on doing so."""
         if self._terms.force:
             return
-        served = {record.segment for record in self._before if record.serving and record.chain.weight}
-        after = {
-            record.segment for record in self._records.values() if _stays(record) and record.chain.weight
-        }
-        for segment in sorted(served - after):
+        for segment in sorted(admission.unserved(self._before, self._records.values())):
             text = (
                 f"no chain of segment {segment!r} would take sessions: without one traffic is dropped; "
                 "keep one, or use --force (?force=true)"
             )
             self._decision.faults.append(Fault(("chains",), text))
+
+    def _take_over(self) -> None:
+        """What goes together goes on under this operation: what comes to a segment that loses a chain, and
+        all of an earlier apply that is not through with what comes and goes, or that is changed."""
+        changed = {record.id for record in self._decision.records}
+        losing = {
+            record.segment
+            for record in self._records.values()
+            if record.state is ChainState.ACTIVE and record.goal is Goal.ABSENT
+        }
+        going_on = [record for record in self._before if record.operation and not record.settled]
+        ended = {
+            record.operation
+            for record in going_on
+            if record.operation in self._terms.applies and (record.id in changed or not record.let_go)
+        }
+        joining = {record.id for record in going_on if record.staying and record.segment in losing}
+        for record in self._before:
+            if record.id not in changed and (record.operation in ended or record.id in joining):
+                wanted = record.goal is not Goal.FAILED and record.state is not ChainState.REMOVED
+                operation = self._terms.operation if wanted else None
+                self._decision.taken.append(replace(record, operation=operation))
 
 
 def _weighed(record: ChainRecord, chain: ChainConfig) -> ChainRecord:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from catenary.errors import CatenaryError
@@ -51,13 +51,16 @@ class Predictions:
                     found[record.name] = Prospect(outlook, pairs[record.chain.tags])
         return found
 
-    def predicted(self, before: Iterable[ChainRecord], after: ChainRecord) -> ChainRecord:
-        """A record that is about to be written; with a prediction, if it begins the removal of its chain."""
-        old = next((record for record in before if record.id == after.id), None)
-        if old is None or old.goal is Goal.ABSENT or after.goal is not Goal.ABSENT:
-            return after
-        prospect = self.prospects([old]).get(after.name)
-        if prospect is None:
-            return after
-        found = prospect.forecast()
-        return replace(after, p50=round(found.p50, 1), p95=round(found.p95, 1))
+    def forecasts(self, records: Iterable[ChainRecord]) -> dict[str, Forecast]:
+        """By chain, as `prospects`: ask before a change is decided, for others wait for that."""
+        return {name: prospect.forecast() for name, prospect in self.prospects(records).items()}
+
+
+def predicted(
+    before: ChainRecord | None, after: ChainRecord, forecasts: Mapping[str, Forecast]
+) -> ChainRecord:
+    """A record that is about to be written; with a prediction, if it begins the removal of its chain."""
+    found = forecasts.get(after.name)
+    if found is None or before is None or before.goal is Goal.ABSENT or after.goal is not Goal.ABSENT:
+        return after
+    return replace(after, p50=round(found.p50, 1), p95=round(found.p95, 1))

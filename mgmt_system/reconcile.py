@@ -115,6 +115,12 @@ def _arrive(record: ChainRecord, seen: Seen) -> Step:
             return _keep(seen)
 
 
+def serve(seen: Seen) -> Step:
+    """For a chain that shall leave and may not yet: it gets back what it needs to serve until then."""
+    step = _keep(seen)
+    return step if step in (Do(Action.STEER), Do(Action.ADD_PAIR)) else Wait()
+
+
 def _come_back(seen: Seen) -> Step:
     """A chain whose removal was cancelled while it cooled down."""
     if seen.steered is False:

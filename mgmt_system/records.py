@@ -46,7 +46,8 @@ class ChainRecord:
     says why it failed. `operation` is the ID of the operation that runs on it, if any. `created` and
     `changed` are seconds since the epoch; `changed` moves with `state` only. `uncordoned` is the weight that
     a cordoned chain gets back. From `deadline` on, in the same seconds, the sessions that hold up its removal
-    are ended as `then` says; `reset` and `moved` count them. `p50` and `p95` are what was predicted of its
+    are ended as `then` says: `grace` seconds after it was let go, which it may have to wait for. `reset` and
+    `moved` count them. `p50` and `p95` are what was predicted of its
     cool-down when its removal was accepted: with that probability it takes so many seconds at most.
     """
 
@@ -61,6 +62,7 @@ class ChainRecord:
     operation: str | None = None
     uncordoned: int | None = None
     deadline: float | None = None
+    grace: float | None = None
     then: Then | None = None
     reset: int = 0
     moved: int = 0
@@ -87,6 +89,11 @@ class ChainRecord:
         return self.state is ChainState.ACTIVE and self.goal is Goal.PRESENT
 
     @property
+    def staying(self) -> bool:
+        """Whether it is there, or on its way, and shall be."""
+        return self.live and self.goal is Goal.PRESENT
+
+    @property
     def settled(self) -> bool:
         """Whether it is what it shall be."""
         ends = {
@@ -106,13 +113,22 @@ class ChainRecord:
         """Whether it cools down, and shall."""
         return self.state is ChainState.COOLING and self.goal is Goal.ABSENT
 
+    @property
+    def let_go(self) -> bool:
+        """Whether it takes no new session, and shall not."""
+        return self.goal is Goal.ABSENT and self.state in (ChainState.COOLING, ChainState.DRAINED)
+
     def become(self, state: ChainState, now: float) -> Self:
         if state is self.state:
             return self
         after = replace(self, state=state, changed=now)
-        if state is not ChainState.ACTIVE:
-            return after
-        return replace(after, deadline=None, then=None, p50=None, p95=None)
+        if state is ChainState.COOLING and self.grace is not None:
+            return replace(after, deadline=now + self.grace, grace=None)
+        return after.kept() if state is ChainState.ACTIVE else after
+
+    def kept(self) -> Self:
+        """Without what was to become of it when it leaves."""
+        return replace(self, deadline=None, grace=None, then=None, p50=None, p95=None)
 
     def due(self, now: float) -> bool:
         """Has the deadline of its removal come?"""

@@ -221,8 +221,8 @@ def _add_chain_routes(app: FastAPI, manager: Manager) -> None:
     ) -> wire.OperationView:
         """Remove a chain: it gets no new session, and goes when its last one has ended.
 
-        After `deadline` seconds what is left is reset or rebalanced, as `then` says. A removal under way
-        may be given one, too.
+        `deadline` seconds after the last new one what is left is reset or rebalanced, as `then` says. A
+        removal under way may be given one, too.
         """
         operation = manager.remove(
             name, force=force, deadline=deadline, then=then, author=author, match=match

@@ -22,7 +22,7 @@ from catenary.config import ServiceConfig
 from catenary.errors import CatenaryError
 from mgmt_system.crash import CrashPoint
 from mgmt_system.epochs import Epochs
-from mgmt_system.journal import Event, Head, JournalEntry, Kind, Retention, chain_event
+from mgmt_system.journal import Event, Head, JournalEntry, Kind, Retention, chain_event, difference
 from mgmt_system.records import SELF, Author, ChainRecord, Goal, OperationRecord
 from mgmt_system.store import KeyValueStore, rows, under
 from mgmt_system.store.snapshot import Progress, Snapshot, Stored, StoredChain
@@ -155,7 +155,8 @@ class Ledger:
             stored = snapshot.stored(record)
             expect[rows.chain_key(record)] = stored.revision if stored else 0
             before = stored.record if stored else None
-            events.append(chain_event(_asked(before, record), author, before, record))
+            if before is None or difference(before, record):  # what only goes on elsewhere tells nothing
+                events.append(chain_event(_asked(before, record), author, before, record))
         what = ", ".join(f"{record.name} shall be {record.goal}" for record in chains)
         return self._commit(
             what or "configuration",
@@ -327,8 +328,10 @@ def _asked(before: ChainRecord | None, after: ChainRecord) -> Kind:
 
 
 def _outdated(snapshot: Snapshot) -> list[str]:
-    """What is forgotten with the next write: the oldest of removed chains and finished operations."""
+    """What is forgotten with the next write: the oldest of removed chains and finished operations. What an
+    apply removed is counted at its end."""
     removed = [record for record in snapshot.chains if record.state is ChainState.REMOVED]
+    removed = [record for record in removed if record.operation is None]
     removed.sort(key=lambda record: record.changed)
     operations = snapshot.stored_operations.items()
     finished = [key for key, stored in operations if stored.record.state != "running"]

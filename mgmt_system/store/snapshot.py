@@ -53,6 +53,12 @@ class Snapshot:
     def operations_revision(self) -> int:
         return max([self.gate, *(stored.revision for stored in self.stored_operations.values())])
 
+    @cached_property
+    def applies(self) -> Sequence[OperationRecord]:
+        """The applies that are running, oldest first."""
+        operations = [stored.record for stored in self.stored_operations.values()]
+        return [item for item in operations if item.kind == "apply" and item.state == "running"]
+
     def stored(self, record: ChainRecord) -> StoredChain | None:
         """The chain as it is in this snapshot."""
         return self.stored_chains.get(rows.chain_key(record))

@@ -139,8 +139,10 @@ def test_files_are_applied_under_traffic_by_a_service_that_is_killed() -> None:
                 operator.wait(a_1="active", b_2="active")
                 wait_quiet(one, two)
                 recordings, verdicts = zip(judged(one, FIRST), judged(two, SECOND), strict=True)
-            states = {item.state for item in testbed.management.operations()}
-            assert states == {"succeeded"}
+            ended = {item.reason: item.state for item in testbed.management.operations()}
+            assert ended.pop(None) == "succeeded"
+            ((reason, state),) = ended.items()
+            assert (state, "chain 'a-1' shall be present" in str(reason)) == ("failed", True), "it was undone"
         finally:
             service.stop()
         for verdict in verdicts:

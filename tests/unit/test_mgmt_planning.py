@@ -140,8 +140,8 @@ def test_adds_removals_and_weights_are_told_apart() -> None:
 
 
 def test_a_removal_takes_the_deadline() -> None:
-    decision = decide(TWO, BASE, running(TWO), terms(deadline=Deadline(1000.0, 1060.0, "reset")))
-    assert {(record.deadline, record.then) for record in decision.records} == {(1060.0, "reset")}
+    decision = decide(TWO, BASE, running(TWO), terms(deadline=Deadline(1000.0, 60.0, "reset")))
+    assert {(record.grace, record.then) for record in decision.records} == {(60.0, "reset")}
 
 
 def test_a_chain_that_cools_down_is_taken_back_by_its_entry() -> None:
@@ -186,7 +186,7 @@ def test_a_chain_that_rewrites_leaves_no_session_to_others() -> None:
     before = changed("ask_id: 4093}", "ask_id: 4093, rewrites: true}")
     after = before.model_copy(update={"chains": {}})
     for then, refused in (("rebalance", True), ("reset", False)):
-        end = Deadline(1000.0, 1060.0, then)  # type: ignore[arg-type]
+        end = Deadline(1000.0, 60.0, then)  # type: ignore[arg-type]
         told = faults(decide(before, after, running(before), terms(deadline=end)))
         assert [text.startswith("chains.z: it is in segment 'second'") for text in told] == [True] * refused
 
