@@ -100,7 +100,7 @@ class Splice(SessionTable):
         self._from_inner, self._asked = where != "outer", where in ("ask", "hint")
         if self._from_inner:
             self._outer = 0
-        self._other = None
+        self._other = self._entry = None
         if self._asked:
             self._size = self._packets = 0
         if parsed.kind is FrameClass.BAD:

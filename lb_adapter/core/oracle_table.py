@@ -79,6 +79,7 @@ class SessionTable:
         self._asked = False
         self._size = self._packets = 0
         self._other: int | None = None
+        self._entry: int | None = None
 
     def configure(self, setup: Setup) -> None:
         """Set up anew; the sessions stay."""
@@ -291,6 +292,8 @@ class SessionTable:
         self._other = None
         if self._passes(key, self._ends(parsed)):
             return setup.bypass
+        if setup.bypass is not None and not is_neighbour(parsed):
+            self._entry = entry_of(setup.rules, key, self._ends(parsed))
         chosen = choose(key, setup.entries, setup.slots, self.loads.__getitem__, policy)
         self._other = next((slot for slot, _ in chosen.weighed if slot != chosen.slot), None)
         return chosen.slot
@@ -323,9 +326,7 @@ class SessionTable:
         self._begin(raw, self._cause(reason), slot, now, self._other if chosen else None)
         self.counts[reason] += 1
         self.loads[slot] += 1
-        if reason == "session_placed" and self.setup.bypass is not None and not is_neighbour(parsed):
-            entry = entry_of(self.setup.rules, parsed.key, self._ends(parsed))
-            self.entered.update(() if entry is None else (entry,))
+        self.entered.update(() if self._entry is None else (self._entry,))
         return slot
 
     def _cause(self, reason: str) -> str:

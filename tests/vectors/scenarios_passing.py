@@ -18,6 +18,7 @@ from tests.vectors.acting import (
     SLOTS,
     A,
     B,
+    D,
     L,
     Make,
     answer,
@@ -98,6 +99,18 @@ def what_was_let_go_is_judged_anew(make: Make) -> None:
     splice.configure(_passing(rules=(Rule(0, protocol=6),)))
     assert splice.sweep(Order("delete", slot=(PAST, 1)), 1) == (0, 1)
     assert said(splice.outer(_mail("A"), 2)) == CHAIN0
+
+
+def only_what_a_rule_let_in_is_counted_as_its_own(make: Make) -> None:
+    """A connection soon after a reset goes back to its chain, which nobody chose anew."""
+    splice = make(_passing())
+    splice.outer(tcp("S"), 0)
+    splice.sweep(Order("reset"), 1)
+    assert said(splice.outer(tcp("S"), 2)) == CHAIN0
+    assert (splice.counts["session_placed"], dict(splice.entered)) == (2, {0: 1})
+    splice.sweep(Order("reset"), 3)
+    assert said(splice.outer(tcp("S"), 4 + 2 * D)) == CHAIN0
+    assert dict(splice.entered) == {0: 2}, "later, it is judged anew"
 
 
 def errors_and_fragments_follow_their_session(make: Make) -> None:
