@@ -45,12 +45,14 @@ INLINE __u64 pin_own(__u64 word) { return word & ~(63ULL << 42); }
 INLINE int pin_later(__u64 word, __u64 other) { return (__s32)((__u32)word - (__u32)other) > 0; }
 
 /*
- * Write down that a pin is over. Who reads meanwhile sees by the number that the row is not whole.
+ * Write down that a pin is over. The number is 0 before the rest changes, and told after it: who finds the same one
+ * before and after a copy has a row that was whole all the while (dataplane/ring.py). By exchanges, for BPF has no
+ * other barrier; they order what is written before and after them.
  */
 INLINE void write_ended(struct ended *row, __u32 number, const struct session_key *key, __u64 word, const struct pin *pin,
 			const struct origin *origin, __u32 now, __u32 why)
 {
-	*(volatile __u32 *)&row->number = 0;
+	__atomic_exchange_n(&row->number, 0, __ATOMIC_SEQ_CST);
 	row->key = *key;
 	row->pin.word = word;
 	row->pin.bytes = pin->bytes;
@@ -58,7 +60,7 @@ INLINE void write_ended(struct ended *row, __u32 number, const struct session_ke
 	row->pin.origin = *origin;
 	row->at_ms = now;
 	row->why = why;
-	*(volatile __u32 *)&row->number = number;
+	__atomic_exchange_n(&row->number, number, __ATOMIC_SEQ_CST);
 }
 
 /* What a pin begins with. */

@@ -40,17 +40,14 @@ def shared(memory: Any) -> Rows:
 
 
 def whole(ring: Rows, key: SessionKey | None = None) -> Rows:
-    """A copy of the rows, or of those of a session, that are used and not just being written."""
-    if key is None:
-        places, rows = np.arange(len(ring)), ring.copy()
-    else:
-        places = _places(ring, key)
-        rows = ring[places]
-    used = (rows["number"] != 0) & ((rows["number"] - np.uint32(1)) % np.uint32(len(ring)) == places)
-    if key is not None:
-        used &= (_words(rows) == _wanted(key)).all(axis=1)  # else it was overwritten since it was found
-    result: Rows = rows[used]
-    return result
+    """A copy of the rows, or of those of a session, that are used and not written meanwhile (`write_ended`)."""
+    before = ring["number"].copy()
+    places = np.arange(len(ring)) if key is None else _places(ring, key)
+    numbers = before[places]
+    used = places[(numbers != 0) & ((numbers - np.uint32(1)) % np.uint32(len(ring)) == places)]
+    rows = ring[used]
+    kept: Rows = rows[ring["number"][used] == before[used]]
+    return kept
 
 
 def _places(ring: Rows, key: SessionKey) -> npt.NDArray[np.int64]:
