@@ -28,7 +28,7 @@ class Slave(Daemon):
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(plane, config, segment, clock=clock)
+        super().__init__(plane, _as_told(config, plane), segment, clock=clock)
         self._follower = following.Follower(segment, plane.adopt())
         self._asking = asking.Asking()
 
@@ -144,3 +144,14 @@ class Slave(Daemon):
                 url=None, connected=met, instance=master, reason=None if met else "no handshake yet"
             )
         )
+
+
+def _as_told(config: SpliceConfig, plane: DataPlane) -> SpliceConfig:
+    """With what the master told the slave before this one: the sessions that go on live by it.
+
+    Until the master greets, they may need to ask, and neither their keys nor their leases may change.
+    """
+    told = plane.adopted_config((config.outer, config.inner))
+    if told is None or told.role != "slave":
+        return config
+    return replace(config, ask_id=told.ask_id, affinity=told.affinity, timeouts=told.timeouts)

@@ -46,7 +46,9 @@ def attach(pin: Path | None, ports: Ports | None) -> Adopted:
     if plane is None:
         raise NotFound(f"no worker splices {ports[0]} and {ports[1]}: `catenary lb run` starts one")
     try:
-        return Adopted(plane.name, plane.adopted_config(), plane.capacity, plane.adopt(), plane.walk())
+        config = plane.adopted_config()
+        assert config is not None, "a worker starts on what is configured"
+        return Adopted(plane.name, config, plane.capacity, plane.adopt(), plane.walk())
     finally:
         plane.close()
 

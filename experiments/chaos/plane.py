@@ -43,6 +43,9 @@ class OraclePlane:
         self.forgot: Callable[[Collection[bytes]], None] = lambda keys: None
         """Is told which keys' tombstones overflow has just taken back."""
 
+    def adopted_config(self, ports: tuple[str, str] | None = None) -> SpliceConfig | None:
+        return self._config
+
     def configure(self, config: SpliceConfig) -> None:
         self._config = config
         self._set_up()

@@ -119,6 +119,9 @@ class DataPlane(Protocol):
     capacity: int
     """Sessions that its table has room for."""
 
+    def adopted_config(self, ports: tuple[str, str] | None = None) -> SpliceConfig | None:
+        """What an earlier process configured, None if none did; `ports`: outer and inner, as they are now."""
+
     def configure(self, config: SpliceConfig) -> None:
         """Set or replace ports, ask ID and timeouts."""
 

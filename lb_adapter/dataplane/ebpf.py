@@ -139,20 +139,13 @@ class EbpfDataPlane(SpliceTables):
         done = abi.unpack("sweep", self._order.get(_ZERO) or b"")
         return Swept(int(done.reset), int(done.moved))
 
-    def overflow(self) -> bool:
-        return bool(self._settings().overflow)
-
     def set_overflow(self, overflow: bool, *, roomy: bool = False) -> None:
         self._change_setting("overflow", abi.overflow(overflow, roomy=roomy))
-
-    def take_over(self) -> TakeOver:
-        return TakeOver(self._settings().take_over)
 
     def set_take_over(self, state: TakeOver) -> None:
         self._change_setting("take_over", state)
 
     def _settings(self) -> Any:
-        """A copy of `struct config` as it is now."""
         return abi.unpack("config", self._config.get(_ZERO) or b"")
 
     def _change_setting(self, field: str, value: int) -> None:
@@ -265,16 +258,16 @@ class EbpfDataPlane(SpliceTables):
                 raise
             return {program: old.program.tag for program, (_, old) in olds.items()}
 
-    def adopted_config(self, renamed: tuple[str, str] | None = None) -> SpliceConfig | None:
+    def adopted_config(self, ports: tuple[str, str] | None = None) -> SpliceConfig | None:
         """What an earlier process configured, None if none did. A port that is gone has an empty name.
 
-        `renamed`: the outer and inner port that it shall have now.
+        `ports`: the outer and inner port that it shall have now.
         """
         row = self._settings()
         if not row.outers:
             return None
         config = read_settings(row)
-        return replace(config, outer=renamed[0], inner=renamed[1]) if renamed else config
+        return replace(config, outer=ports[0], inner=ports[1]) if ports else config
 
     def detach(self) -> None:
         if self._splice is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,9 +75,14 @@ class NativeDataPlane(SpliceTables):
         """The worker's process ID."""
         return self._worker.pid if self._worker else None
 
-    def adopted_config(self) -> SpliceConfig:
-        """What an earlier process configured."""
-        return read_settings(self.segment.config)
+    def adopted_config(self, ports: tuple[str, str] | None = None) -> SpliceConfig | None:
+        """What an earlier process configured; of the worker on these ports, unless there is one already."""
+        if ports is not None and self._memory is None:
+            self._take_over(*ports)
+        if self._memory is None or not self._memory.config.outers:
+            return None
+        config = read_settings(self._memory.config)
+        return replace(config, outer=ports[0], inner=ports[1]) if ports else config
 
     @property
     def segment(self) -> Segment:
@@ -91,15 +97,15 @@ class NativeDataPlane(SpliceTables):
         if outer is None or inner is None:
             outer, inner = ports.check(device_interface(config.outer), device_interface(config.inner))
             if self._memory is None:
-                self._take_over(config)
+                self._take_over(config.outer, config.inner)
         self._write_settings(config, outer, inner)
 
-    def _take_over(self, config: SpliceConfig) -> None:
-        found = worker.find(config.outer, config.inner)
+    def _take_over(self, outer: str, inner: str) -> None:
+        found = worker.find(outer, inner)
         if found is None:
             return
         running, fd = found
-        memory = _checked(running, Segment(fd), config.outer, config.inner)
+        memory = _checked(running, Segment(fd), outer, inner)
         threads = self._threads or memory.threads
         if (memory.plane, memory.pins, memory.threads) != (self._number, self.capacity, threads):
             options = (
@@ -108,12 +114,15 @@ class NativeDataPlane(SpliceTables):
             running.release()
             memory.close()
             raise Conflict(
-                f"worker {running.pid} of {config.outer} and {config.inner} runs as {options}: ask for the "
-                f"same, or `catenary lb detach --outer {config.outer} --inner {config.inner}` first, which "
+                f"worker {running.pid} of {outer} and {inner} runs as {options}: ask for the "
+                f"same, or `catenary lb detach --outer {outer} --inner {inner}` first, which "
                 "loses its sessions"
             )
         self._worker, self._memory = running, memory
         log.info("worker adopted", pid=running.pid, data_plane=self.name)
+
+    def _settings(self) -> Any:
+        return self.segment.config
 
     def _write_config(self, row: bytes) -> None:
         ffi.memmove(self.segment.config, row, len(row))
@@ -160,9 +169,6 @@ class NativeDataPlane(SpliceTables):
     def _write_epoch(self, epoch: int) -> None:
         self.segment.chain_set[0] = epoch
 
-    def overflow(self) -> bool:
-        return bool(self.segment.config.overflow)
-
     def set_overflow(self, overflow: bool, *, roomy: bool = False) -> None:
         self.segment.config.overflow = abi.overflow(overflow, roomy=roomy)
 
@@ -171,6 +177,14 @@ class NativeDataPlane(SpliceTables):
         self._obey(b"walk", self.segment.lib.segment_walk)
         rows = self.segment.walked
         return {slot: Load.of(rows[slot]) for slot in {0, *self._applied}}
+
+    def _settle(self) -> None:
+        """Wait for an order that took too long: what a worker works on is not written meanwhile.
+
+        `Unavailable` while it is still at it.
+        """
+        if self._worker is not None and self._worker.left:
+            self._replace_worker(self._worker)
 
     def _obey(self, order: bytes, here: Callable[[Any], int]) -> int:
         """Have the worker go over the table; without one, do it `here`."""
@@ -182,13 +196,11 @@ class NativeDataPlane(SpliceTables):
             return self._replace_worker(self._worker).go_over(order)
 
     def sweep(self, order: Order) -> Swept:
+        self._settle()
         raw = abi.sweep(order)
         ffi.memmove(self.segment.order, raw, len(raw))
         self._obey(b"sweep", self.segment.lib.segment_sweep)
         return Swept(int(self.segment.order.reset), int(self.segment.order.moved))
-
-    def take_over(self) -> TakeOver:
-        return TakeOver(self.segment.config.take_over)
 
     def set_take_over(self, state: TakeOver) -> None:
         self.segment.config.take_over = state
@@ -217,6 +229,7 @@ class NativeDataPlane(SpliceTables):
 
     def _hand_over(self, pins: PinRecords, *, take_in: bool) -> int:
         """By way of the worker, for only it takes the table's locks."""
+        self._settle()
         parts = self.segment.stage(pins, take_in=take_in)
         return sum(self._obey(b"insert", self.segment.lib.segment_insert) for _ in parts)
 
@@ -266,11 +279,17 @@ class NativeDataPlane(SpliceTables):
         return worker.start(self.name, self._splice.outer, self._splice.inner, self.segment.fd)
 
     def _replace_worker(self, gone: Worker) -> Worker:
-        """The worker that an upgrade put in the place of this one, or, if it died, a new one."""
+        """The worker that an upgrade put in the place of this one, or, if it died, a new one.
+
+        Or itself, if it took too long over an order: it answers when that has come to its end.
+        """
         present = self._successor()
         if present is None:
             log.warning("worker died", pid=gone.pid, data_plane=self.name)
             present = self._start_worker()
+        elif present.pid == gone.pid:
+            present.process = gone.process
+            log.info("worker answers again", pid=present.pid, data_plane=self.name)
         else:
             log.info("worker was upgraded", pid=present.pid, data_plane=self.name)
         gone.release()
@@ -299,8 +318,9 @@ class NativeDataPlane(SpliceTables):
 
     def detach(self) -> None:
         if self._worker is not None:
-            self._worker.stop()
-            successor = self._successor()  # it may have been upgraded since the last walk
+            if not self._worker.left:
+                self._worker.stop()
+            successor = self._successor()  # it was upgraded since the last walk, or took too long over it
             if successor is not None:
                 successor.stop()
             self._worker = None

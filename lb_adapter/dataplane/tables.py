@@ -55,9 +55,9 @@ class SpliceTables(ABC):
         self._splice: SpliceConfig | None = None
 
     @abstractmethod
-    def overflow(self) -> bool: ...
-    @abstractmethod
-    def take_over(self) -> TakeOver: ...
+    def _settings(self) -> Any:
+        """`struct config` as it is now, all zero before the first `_write_config`."""
+
     @abstractmethod
     def _write_config(self, row: bytes) -> None: ...
     @abstractmethod
@@ -91,8 +91,15 @@ class SpliceTables(ABC):
     @abstractmethod
     def _write_epoch(self, epoch: int) -> None: ...
 
+    def overflow(self) -> bool:
+        return bool(self._settings().overflow)
+
+    def take_over(self) -> TakeOver:
+        return TakeOver(self._settings().take_over)
+
     def _write_settings(self, config: SpliceConfig, outer: int, inner: int) -> None:
         """Write `struct config` and what the ask ID means. `outer` and `inner` are interface indices."""
+        present = self._settings()
         row = abi.pack(
             "config",
             miss=abi.enum("miss")["MISS_PLACE" if config.role == "master" else "MISS_ASK"],
@@ -103,8 +110,8 @@ class SpliceTables(ABC):
             inner_ifindex=inner,
             ask_vid=config.ask_id or 0,
             **timing(config.timeouts),
-            overflow=self.overflow(),
-            take_over=self.take_over(),
+            overflow=present.overflow,
+            take_over=present.take_over,
             refuse_full=config.refuse_full,
             rewrites=config.rewrites,
         )
@@ -178,7 +185,7 @@ class SpliceTables(ABC):
 
     def _places(self) -> bool:
         """Is this the master's splice? The slave's tags are the other way round."""
-        return self._splice is None or self._splice.role == "master"
+        return bool(self._settings().miss == abi.enum("miss")["MISS_PLACE"])
 
     def _close(self, pair: Pair) -> None:
         for vid in pair.tags.ids:
@@ -189,12 +196,11 @@ class SpliceTables(ABC):
         self._write_vid(vid, abi.pack("vid", kind=abi.VID_KINDS[kind], slot=slot))
 
     def _swap_table(self, table: ChainTable) -> None:
-        placement = table.placement()
-        if self._splice is not None and self._splice.role == "slave":
-            placement = {}  # it places nothing; only the designated slot matters
-        if table.rules != self._rules:
-            self._zero_traffic()
+        # The slave places nothing: only the designated slot matters there.
+        placement = table.placement() if self._places() else {}
         self.place(placement, table.designated, table.epoch, table.rules, table.bypass)
+        if table.rules != self._rules:
+            self._zero_traffic()  # after the switch: what the old rules said is not counted as the new ones'
         self._rules = table.rules
 
     def place(

@@ -64,7 +64,7 @@ class Worker:
     def go_over(self, order: bytes) -> int:
         """Have it go over its session table: `walk`, `sweep`, or `insert`, which says how many were.
 
-        `Gone` if it has ended.
+        `Gone` if it has ended, or was left.
         """
         answer, _, count = self._order(order).decode().partition(" ")
         if answer == "":
@@ -73,7 +73,19 @@ class Worker:
             raise Unavailable(f"worker {self.pid} does not get through its session table: {answer}")
         return int(count or 0)
 
+    @property
+    def left(self) -> bool:
+        """Was the connection given up, for an order took too long? The worker may be at it still.
+
+        Its answer, late, would else be taken for that to the next order. Over another connection it
+        answers when it is through.
+        """
+        return self.link.fileno() < 0
+
     def alive(self) -> bool:
+        """Is it, as far as one can tell? Of one that was left, one can't."""
+        if self.left:
+            return True
         try:
             return self.link.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
         except BlockingIOError:
@@ -106,6 +118,7 @@ class Worker:
             self.link.send(order)
             return self.link.recv(64)
         except TimeoutError:
+            self.link.close()
             raise Unavailable(
                 f"worker {self.pid} does not answer: `kill {self.pid}` and start again"
             ) from None

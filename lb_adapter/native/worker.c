@@ -246,7 +246,10 @@ static void serve(int listener)
 		if (callers[0].revents)
 			admit(listener, callers);
 		for (int i = 1; i <= CALLERS; i++) {
-			if (callers[i].fd < 0 || !callers[i].revents || obey(callers[i].fd, listener))
+			if (callers[i].fd < 0 || !callers[i].revents)
+				continue;
+			/* Who has hung up waits for no order, and another caller may be writing what it works on. */
+			if (!(callers[i].revents & POLLHUP) && obey(callers[i].fd, listener))
 				continue;
 			close(callers[i].fd);
 			callers[i].fd = -1;

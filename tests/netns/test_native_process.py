@@ -5,13 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import pytest
 
 from catenary import wire
+from catenary.chain import PairState
 from catenary.client import BalancerClient
+from catenary.errors import Unavailable
+from lb_adapter import abi, records
+from lb_adapter.balancer import ChainTable, Pair
+from lb_adapter.core.setup import Order
 from lb_adapter.dataplane import worker
+from lb_adapter.dataplane.base import SpliceConfig, Swept
+from lb_adapter.dataplane.native import NativeDataPlane
 from lb_adapter.dataplane.segment import Segment
 from tests.isolation import isolated
-from tests.netns.pair import SERVER, Session, wait_until, wire_up
+from tests.netns.pair import ASK, SERVER, SHORT, Session, wait_until, wire_up
 from tests.netns.test_lb_process import (
     FIRST,
     SECOND,
@@ -67,7 +78,11 @@ def test_killed_daemons_leave_the_packets_flowing_and_are_adopted() -> None:
     shown = said("attach", "--outer", "l1o", "--inner", "l1i")
     assert "carries packets: data plane af_packet" in shown
     assert "2 chains" in shown
-    processes = start("--keep")
+    processes = [slave(*PLANE, "--keep")]
+    wait_until(slave_is_up, "slave after the crash")
+    with Session(SERVER) as asked:
+        asked.talk()  # before its master greets it
+    processes.append(master(*PLANE, "--keep"))
     wait_until(lambda: connected(client), "handshake after the crash")
     after = client.pairs()
     assert after.pairs == before.pairs, "slots and generations too: the pins are worth something"
@@ -107,6 +122,39 @@ def test_a_worker_without_its_daemon_is_stopped_by_command() -> None:
     assert worker_pid("l2o", "l2i") is None
     assert (state("l2o"), state("l2i")) == before
     assert "no worker splices l2o and l2i" in said("attach", *ports, status=2)
+
+
+@isolated
+def test_an_order_that_took_too_long_is_over_when_the_next_one_begins() -> None:
+    wire_up()
+    with (
+        closing(NativeDataPlane("af_packet", pins=1024, threads=1)) as plane,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        plane.configure(SpliceConfig("master", "l1o", "l1i", ASK, SHORT))
+        plane.apply(ChainTable(1, (Pair(FIRST, 0, 1, 100, 100, PairState.ACTIVE, 0.0),), {0: 1}))
+        plane.attach()
+        pins = records.of(bytes(range(48)), bytes(8))
+        pins["word"] = abi.PIN_STATES["PIN_UDP"] << 58 | 1 << 48 | plane.now_ms()
+        assert plane.insert(pins) == plane.walk()[0].pins == 1
+        pid, all_of_it = plane.pid, Order("delete", (0, 1))
+        assert plane._worker is not None
+        assert pid is not None
+        patch.setattr(worker, "_ORDER_S", 0.1)
+        plane._worker.link.settimeout(0.1)
+        os.kill(pid, signal.SIGSTOP)
+        stat = Path(f"/proc/{pid}/stat")
+        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "it is stopped")
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="does not answer"):
+                plane.sweep(all_of_it)
+        patch.undo()
+        os.kill(pid, signal.SIGCONT)
+        assert plane.walk()[0].pins == 1, "what it had not begun it never does: nobody waits for that"
+        assert plane.pid == pid
+        assert plane.sweep(all_of_it) == Swept(moved=1)
+        plane.detach()
+        assert worker_pid("l1o", "l1i") is None
 
 
 @isolated

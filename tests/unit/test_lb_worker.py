@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import queue
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 from typer.testing import CliRunner
 
 from catenary.errors import InvalidValue, Unavailable
+from catenary.session import Timeouts
 from lb_adapter import cli, records
 from lb_adapter.core.setup import Order
 from lb_adapter.dataplane import worker
+from lb_adapter.dataplane.base import SpliceConfig
 from lb_adapter.dataplane.native import NativeDataPlane
 from lb_adapter.dataplane.worker import Gone, Worker
 from topologies.patience import PATIENCE_S
@@ -108,13 +111,80 @@ def test_a_worker_that_hangs_up_is_gone_at_each_moment() -> None:
 def test_a_worker_that_does_not_answer_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     silent, theirs = linked()
     silent.link.settimeout(0.01)
-    with closing(theirs), pytest.raises(Unavailable, match="worker 4711 does not answer"):
-        silent.go_over(b"walk")
+    with closing(theirs):
+        with pytest.raises(Unavailable, match="worker 4711 does not answer"):
+            silent.go_over(b"walk")
+        assert theirs.recv(64) == b"walk"
+        with pytest.raises(BrokenPipeError):
+            theirs.send(b"ok")
+        with pytest.raises(Gone):
+            silent.go_over(b"walk")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.settimeout(0.01)
     monkeypatch.setattr(worker, "_connect", lambda outer, inner: ours)
     with closing(theirs), pytest.raises(Unavailable, match="worker of a and b does not answer"):
         worker.find("a", "b")
+
+
+class Slow:
+    """A worker that takes its time over an order, and obeys one after the other, as the real one does."""
+
+    def __init__(self, plane: NativeDataPlane) -> None:
+        self.plane = plane
+        self.patience = 0.05
+        self.goes_on = threading.Event()
+        self.swept: list[int] = []
+        """Slots of the sweeps: what was ordered, read when each ended."""
+        self.links: queue.Queue[socket.socket] = queue.Queue()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def connect(self, outer: str = "a", inner: str = "b") -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.settimeout(self.patience)
+        self.links.put(theirs)
+        return ours
+
+    def _serve(self) -> None:
+        while True:
+            with self.links.get() as link, suppress(BrokenPipeError):  # who asked may have hung up
+                while order := link.recv(64):
+                    self._obey(link, order)
+
+    def _obey(self, link: socket.socket, order: bytes) -> None:
+        if order == b"hello":
+            socket.send_fds(link, [b"4711"], [self.plane.segment.fd])
+            return
+        assert self.goes_on.wait(PATIENCE_S)
+        segment = self.plane.segment
+        if order == b"sweep":
+            self.swept.append(int(segment.order.slot))
+        if order == b"walk":
+            segment.walked[0].pins += 1
+        link.send(b"ok")
+
+
+def test_the_next_order_begins_when_the_one_that_took_too_long_has_ended(
+    plane: NativeDataPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(plane)
+    monkeypatch.setattr(worker, "_connect", slow.connect)
+    plane.configure(SpliceConfig("master", "a", "b", 4094, Timeouts()), outer=1, inner=2)
+    plane._worker = Worker(slow.connect(), 4711)
+    with pytest.raises(Unavailable, match="worker 4711 does not answer"):
+        plane.sweep(Order("delete", (5, 1)))
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="worker of a and b does not answer"):
+            plane.sweep(Order("delete", (7, 1)))
+        with pytest.raises(Unavailable, match="worker of a and b does not answer"):
+            plane.insert(PINS)
+        staged = plane.segment.lib.segment_staged(plane.segment.pointer)
+        assert (plane.segment.order.slot, staged.count) == (5, 0), "the worker may be at it"
+    slow.patience = PATIENCE_S
+    slow.goes_on.set()
+    for walks in (1, 2):
+        assert plane.walk()[0].pins == walks, "its own answer, not the last order's"
+    plane.sweep(Order("delete", (7, 1)))
+    assert slow.swept == [5, 7]
 
 
 def test_a_segment_with_a_bad_name_is_refused_before_anything_is_attached() -> None:
