@@ -35,7 +35,8 @@ class SessionForecast(Model):
     """Where a session would go that began at this moment, at the master of a segment.
 
     `candidates` are what the policy weighs, that of the plain hash first. `overflow`: the table is full, and
-    the plain hash places. Without `tags` it goes nowhere, and `reason` says why.
+    the plain hash places. Without `tags` it goes nowhere, and `reason` says why. With `client` all this holds
+    if that end is the client's, and else the classifier judges otherwise.
     """
 
     key: SessionText
@@ -45,6 +46,7 @@ class SessionForecast(Model):
     candidates: list[Candidate]
     tags: Tags | None
     reason: str | None = None
+    client: str | None = None
 
 
 class HopView(RuleView):

@@ -90,7 +90,7 @@ class SessionKey:
     def text(self) -> str:
         """As `parse` reads it."""
         vlans = ",".join(str(vid) for vid in self.vlans if vid)
-        words = (str(KIND_NAMES.get(self.kind, self.kind)), _text(self.low), _text(self.high))
+        words = (str(KIND_NAMES.get(self.kind, self.kind)), end_text(self.low), end_text(self.high))
         return " ".join(words) + (f" vlan={vlans}" if vlans else "")
 
     def hash64(self) -> int:
@@ -102,7 +102,7 @@ class SessionKey:
         return value
 
     def __str__(self) -> str:
-        return f"{_text(self.low)} <-> {_text(self.high)}/{KIND_NAMES.get(self.kind, self.kind)}"
+        return f"{end_text(self.low)} <-> {end_text(self.high)}/{KIND_NAMES.get(self.kind, self.kind)}"
 
 
 KIND_NAMES = {
@@ -172,7 +172,9 @@ def _end(text: str, kind: int) -> End:
     if ip.version == 6 and IPv6Address(ip).scope_id:
         raise ValueError(f"{text!r} has a zone, which frames don't: leave %{IPv6Address(ip).scope_id} out")
     if not port and kind in _WITH_PORTS:
-        raise ValueError(f"{text!r} lacks its port: {KIND_NAMES[kind]} has one, as in {_text(End(ip, 80))}")
+        raise ValueError(
+            f"{text!r} lacks its port: {KIND_NAMES[kind]} has one, as in {end_text(End(ip, 80))}"
+        )
     if port and not (port.isdecimal() and port.isascii() and int(port) < 1 << 16):
         raise ValueError(f"port {port!r} of {text!r} is none: use 0..65535")
     return End(ip, int(port or 0))
@@ -190,7 +192,8 @@ def _vlans(words: list[str]) -> tuple[int, int]:
     return (int(ids[0]), int(ids[1]) if len(ids) > 1 else 0)
 
 
-def _text(end: End) -> str:
+def end_text(end: End) -> str:
+    """As in `SessionKey.text`."""
     return f"[{end.address}]:{end.port}" if end.address.version == 6 else f"{end.address}:{end.port}"
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from catenary.chain import PairState
 from catenary.explanations import Candidate, SessionForecast
-from catenary.session import SessionKey
+from catenary.session import SessionKey, end_text
 from catenary.wire import Tags
 from lb_adapter.balancer import ChainTable, Pair
+from lb_adapter.core.oracle import ARP, ND
 from lb_adapter.core.oracle_choice import Chosen, choose
 from lb_adapter.core.oracle_classify import Ends, entry_of
 from lb_adapter.core.setup import Slot
@@ -32,12 +33,14 @@ class Place:
 def forecast(key: SessionKey, place: Place) -> SessionForecast:
     """What `choose` says in the data plane at this moment: every session that comes or goes may change it.
 
-    A key does not tell which end is the client's: for a classifier, the one with the lower port is the
-    server's.
+    A key does not tell which end is the client's. Where a classifier judges otherwise from the other end, the
+    one with the lower port is taken for the server's, and `client` of the answer says so.
     """
     pairs = {pair.slot: pair for pair in place.table.pairs}
     slots = {slot: _slot(pair) for slot, pair in pairs.items()}
-    if _passes(key, place.table):
+    client, server = sorted((key.low, key.high), key=lambda end: end.port, reverse=True)
+    passes = _passes(key, place.table, Ends(client, server))
+    if passes:
         chosen = Chosen(place.table.bypass, ())
     else:
         chosen = choose(key, place.entries, slots, place.live, "maglev" if place.overflow else place.policy)
@@ -50,12 +53,17 @@ def forecast(key: SessionKey, place: Place) -> SessionForecast:
         candidates=[_candidate(pairs[slot], live) for slot, live in chosen.weighed],
         tags=None if taker is None else Tags.of(taker.tags),
         reason=_reason(place) if taker is None else None,
+        client=None if _passes(key, place.table, Ends(server, client)) == passes else end_text(client),
     )
 
 
-def _passes(key: SessionKey, table: ChainTable) -> bool:
-    server, client = sorted((key.low, key.high), key=lambda end: end.port)
-    return table.bypass is not None and entry_of(table.rules, key, Ends(client, server)) is None
+def _passes(key: SessionKey, table: ChainTable, ends: Ends) -> bool:
+    """Does it go past the chains? ARP and ND do so if what is no session does (core/classify.h)."""
+    if table.bypass is None:
+        return False
+    if key.kind in (ARP, ND):
+        return table.designated == table.bypass
+    return entry_of(table.rules, key, ends) is None
 
 
 def _slot(pair: Pair) -> Slot:

@@ -179,6 +179,8 @@ class Reasons:
                 f"{again} would go to {name}: of the two chains that its key names, {' and '.join(weighed)}, "
                 "it has no more for its weight (p2c)"
             )
+        if told.client is not None:
+            yield f"that holds if {told.client} is the client's end: else the classifier judges otherwise"
         yield f"that holds now, in epoch {told.epoch}: every session that begins or ends may change it"
 
     def _weighed(self, item: Candidate) -> str:

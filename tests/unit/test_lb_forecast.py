@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scapy.layers.inet import ICMP, IP, TCP
+from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
+from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Packet, Raw
 
 from catenary import wire
 from catenary.chain import PairState
+from catenary.classifier import Rule
 from catenary.errors import Conflict
 from catenary.tags import TagPair
 from lb_adapter.balancer import ChainTable
 from lb_adapter.balancer import Pair as TableRow
+from lb_adapter.core.oracle_splice import Splice
+from lb_adapter.core.setup import Slot
 from lb_adapter.core.splices import entries_of
 from lb_adapter.dataplane.base import TakeOver
 from lb_adapter.forecasting import Place, forecast
 from tests.unit.test_lb_master import FIRST, SECOND, Pair
-from tests.vectors.acting import key_of, tcp
+from tests.vectors.acting import A, B, key_of, setup, tcp
 
 KEY = key_of(tcp("S"))
 
@@ -112,6 +121,55 @@ def test_where_keys_are_coarser_there_is_no_single_session() -> None:
     object.__setattr__(pair.master._config, "affinity", "client")
     with pytest.raises(Conflict, match="keeps sessions together by client"):
         pair.master.forecast(KEY.text)
+
+
+PAST = TagPair(8, 9)
+CLIENTS = Rule(0, client=ip_network("10.0.0.1/32"))
+GRE, ECHO = IP(src=A, dst=B, proto=47) / Raw(b"x" * 8), IP(src=A, dst=B) / ICMP(id=7)
+HIGH = IP(src=A, dst=B) / TCP(sport=80, dport=8080, flags="S")
+LOW = IP(src=A, dst=B) / TCP(sport=8080, dport=80, flags="S")
+ASKED = ARP(psrc=A, pdst="10.0.0.9")
+SOLICITED = IPv6(src="fd00::1", dst="fd00::2") / ICMPv6ND_NS(tgt="fd00::2")
+
+
+def passing(*states: PairState) -> tuple[Place, Splice]:
+    """A pair a state, and the bypass, as a forecast sees them and as the oracle of the data plane does."""
+    rows = [TableRow(TagPair(2, 3), n, 1, 100, 100, state, 0.0) for n, state in enumerate(states)]
+    table = ChainTable(
+        7, (*rows, TableRow(PAST, 5, 1, 0, 0, PairState.ACTIVE, 0.0, bypass=True)), rules=(CLIENTS,)
+    )
+    entries = entries_of(tuple(table.placement().items()), 509)
+    slots = {row.slot: Slot(*row.tags.ids, weight=row.weight, placed=row.placed) for row in table.pairs}
+    made = setup(
+        slots=slots, entries=entries, designated=table.designated, rules=table.rules, bypass=table.bypass
+    )
+    return Place(table, entries, lambda slot: 0, "p2c"), Splice(made)
+
+
+@pytest.mark.parametrize(
+    ("packet", "client"),
+    [(LOW, "10.0.0.1:8080"), (ECHO, "10.0.0.1:7"), (GRE, "10.0.0.1:0"), (ASKED, None), (SOLICITED, None)],
+)
+@pytest.mark.parametrize("chains", [(PairState.ACTIVE,), ()], ids=["chain", "none"])
+def test_with_a_classifier_it_is_judged_as_the_data_plane_judges_it(
+    packet: Packet, client: str | None, chains: tuple[PairState, ...]
+) -> None:
+    place, splice = passing(*chains)
+    frame = bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / packet)
+    told = forecast(key_of(frame), place)
+    verdict, _ = splice.outer(frame, 0)
+    assert (told.tags and told.tags.forward) == (verdict.vid or None)
+    assert told.client == client
+
+
+def test_where_the_other_end_would_be_judged_otherwise_it_says_whom_it_takes_for_the_client() -> None:
+    place, splice = passing(PairState.ACTIVE)
+    frame = bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / HIGH)
+    told = forecast(key_of(frame), place)
+    assert (told.tags, told.client) == (wire.Tags.of(PAST), "10.0.0.2:8080")
+    assert splice.outer(frame, 0)[0].vid == 2, "the client was the other one"
+    free = Place(ChainTable(7, place.table.pairs), place.entries, place.live, "p2c")
+    assert forecast(key_of(frame), free).client is None
 
 
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=2), st.sampled_from(("maglev", "p2c")))
