@@ -49,6 +49,7 @@ def command(bring_up: Callable[..., Any]) -> Callable[..., None]:
             with bring_up(**options) as testbed, at.told({n: host.pid for n, host in testbed.hosts.items()}):
                 typer.echo(testbed.describe())
                 url = dashboard.start(testbed.services, testbed.hosts["root"], listening)
+                testbed.services.wait_ready(["dashboard"])
                 typer.echo(f"dashboard          {url}  (in a browser on this host)")
                 if shell:
                     testbed.wiring.shell()

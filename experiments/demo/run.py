@@ -10,7 +10,6 @@ import shutil
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from socket import socket
 
 from catenary.wire import TimeoutsModel
 from experiments import summary
@@ -67,7 +66,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     return plan
 
 
-def _demo(plan: Plan, results: Path, screen: Screen, listening: socket) -> bool:
+def _demo(plan: Plan, results: Path, screen: Screen, listening: dashboard.Listening) -> bool:
     """Run it all; True when every claim holds."""
     timeouts = TimeoutsModel(**asdict(TIMEOUTS))
     screen.say(f"timeouts of the segment, s: {', '.join(f'{k} {v:g}' for k, v in asdict(TIMEOUTS).items())}")
@@ -81,6 +80,7 @@ def _demo(plan: Plan, results: Path, screen: Screen, listening: socket) -> bool:
         screen.say(f"dashboard: {url} (in a browser on this host, while this runs)")
         with screen.doing("attaching the witness to every NF port and to both load balancers"):
             taps = Taps(places_of(testbed.network), Limits.of(TIMEOUTS))
+            testbed.services.wait_ready(["dashboard"])
         with taps:
             told = tell(testbed, taps, plan, screen)
             latencies = measure_adds(testbed, taps, plan.adds, screen)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
+from pyroute2 import netns as namespaces
 
 from catenary.errors import NotFound, Unavailable
+from catenary.listen import Listen
+from catenary.service import server
+from topologies import dashboard
 from topologies.hosts import Host
 from topologies.services import Service, ServiceEnded, Services, wait_until
 
@@ -80,3 +87,41 @@ def test_what_does_not_come_is_told_with_the_last_reason() -> None:
 
     with pytest.raises(Unavailable, match=r"l1 is not ready: not within 0 s \(the slave is away\)"):
         wait_until(never, "l1 is not ready", 0)
+
+
+def test_a_dashboard_is_asked_where_the_browser_is(netns: str) -> None:
+    """From inside the namespaces of a testbed, by its socket outside."""
+    listening = dashboard.listen()
+    app = FastAPI()
+
+    @app.get("/")
+    def home() -> str:
+        return "here"
+
+    def asked_inside() -> bool:
+        namespaces.setns(netns)
+        return listening.answers()
+
+    uvicorn_server = server(app, Listen())
+    serving = threading.Thread(target=uvicorn_server.run, kwargs={"sockets": [listening.socket]})
+    with ThreadPoolExecutor(1) as inside:
+        assert not inside.submit(asked_inside).result()  # it accepts, and nobody answers
+        serving.start()
+        try:
+            wait_until(inside.submit(asked_inside).result, "an answer")
+        finally:
+            uvicorn_server.should_exit = True
+            serving.join()
+    os.close(listening.namespace)
+    listening.socket.close()
+
+
+def test_a_dashboard_that_dies_at_once_is_not_ready(host: Host) -> None:
+    listening, services = dashboard.listen(), Services()
+    url = dashboard.start(services, host, listening)
+    services.kill("dashboard")
+    with pytest.raises(ServiceEnded, match="dashboard has ended"):
+        services.wait_ready(["dashboard"])
+    assert url.startswith("http://127.0.0.1:")
+    os.close(listening.namespace)
+    listening.socket.close()
