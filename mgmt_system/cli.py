@@ -21,7 +21,8 @@ from mgmt_system.capture_cli import capture
 from mgmt_system.dashboard_cli import dashboard
 from mgmt_system.explain_cli import explain
 from mgmt_system.history_cli import history
-from mgmt_system.options import IfListMatch, IfMatch, Json, NoWait, Revision, Timeout, Why
+from mgmt_system.operation_cli import operation_app
+from mgmt_system.options import IfListMatch, IfMatch, Json, NoWait, Revision, Timeout, Why, tags_of
 from mgmt_system.session_cli import session_app, sessions
 from mgmt_system.top_cli import top
 
@@ -35,6 +36,7 @@ segment_app = typer.Typer(no_args_is_help=True, help="List segments, and put a p
 app.add_typer(segment_app, name="segment")
 app.add_typer(ms_app, name="ms")
 app.add_typer(session_app, name="session")
+app.add_typer(operation_app, name="operation")
 config_cli.register(app)
 
 app.command("history")(history)
@@ -68,7 +70,7 @@ def add(
 
         catenary chain add --segment first --nf n3
     """
-    pair = _tags(tags) if tags is not None else None
+    pair = tags_of(tags) if tags is not None else None
     request = _request(wire.ChainRequest, nfs=nf, name=name, tags=pair, weight=weight, segment=segment)
     with ManagementClient.from_environment(why) as client:
         operation = client.add_chain(request, match=if_match)
@@ -310,16 +312,7 @@ def _weight(text: str) -> dict[str, int]:
     pair, separator, number = text.partition("=")
     if not separator or not number.strip().isdecimal():
         raise InvalidValue(f"{text!r} is not a weight: write FORWARD,REVERSE=WEIGHT such as 2,3=50")
-    return _tags(pair) | {"weight": int(number)}
-
-
-def _tags(text: str) -> dict[str, int]:
-    """Two numbers; whether they can be tags is for the model to say, as it does in the service."""
-    try:
-        forward, reverse = (int(part) for part in text.strip(" ()").replace("-", ",").split(","))
-    except ValueError:
-        raise InvalidValue(f"{text!r} is not a tag pair: write FORWARD,REVERSE such as 2,3") from None
-    return {"forward": forward, "reverse": reverse}
+    return tags_of(pair) | {"weight": int(number)}
 
 
 def _request(model: type[M], **fields: Any) -> M:
@@ -347,19 +340,26 @@ def run(
     balancer_ca: Annotated[Path | None, typer.Option(help="CA of the load balancers (PEM).")] = None,
     controller_token_file: Annotated[Path | None, typer.Option(help="Token of the controller.")] = None,
     controller_ca: Annotated[Path | None, typer.Option(help="CA of the controller (PEM).")] = None,
+    dashboard_port: Annotated[
+        int | None,
+        typer.Option("--dashboard", help="Serve the dashboard too, on this port of the same address."),
+    ] = None,
     log_level: LogLevelOption = LogLevel.INFO,
     log_format: LogFormatOption = LogFormat.AUTO,
 ) -> None:
     """Run the management system until SIGTERM.
 
-    Example:
+    Examples:
 
         catenary ms run --network network.yaml --db /var/lib/catenary/ms.db
+
+        catenary ms run --network network.yaml --db /var/lib/catenary/ms.db --dashboard 8090
     """
     # Imported here: an operator's command should not wait for what only the service needs.
     from catenary import logs
     from catenary.service import run as serve
     from catenary.service import server
+    from mgmt_system.dashboard_child import beside
     from mgmt_system.journal import Retention
     from mgmt_system.peers import Secrets
     from mgmt_system.rest import create
@@ -377,6 +377,7 @@ def run(
         uvicorn_server.should_exit = True
 
     running.on_failure = stop
-    serve(uvicorn_server)
+    with beside(listen, dashboard_port):
+        serve(uvicorn_server)
     if running.failed or not uvicorn_server.started:
         raise CatenaryError("the management system stopped after an error: see its log")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import yaml
@@ -55,7 +55,7 @@ def plan(
     with ManagementClient.from_environment() as client:
         view = client.plan(config, force=force, deadline=_seconds(deadline), then=then_of(then))
     tables.show(view, json, plan_tables.plan)
-    _refuse(document, view)
+    refuse(document, view)
 
 
 def apply(
@@ -131,8 +131,16 @@ def export(revision: Revision = False, json: Json = False) -> None:
             print(client.config_revision())
             return
         config = client.config()
-    said = config.model_dump(mode="json", exclude_defaults=True)
-    print(dumps(said, indent=2) if json else yaml.safe_dump(said, sort_keys=False, width=110).rstrip())
+    print(dumps(_said(config), indent=2) if json else written(config).rstrip())
+
+
+def written(config: ServiceConfig) -> str:
+    """As a file that can be applied."""
+    return yaml.safe_dump(_said(config), sort_keys=False, width=110)
+
+
+def _said(config: ServiceConfig) -> Any:
+    return config.model_dump(mode="json", exclude_defaults=True)
 
 
 def schema() -> None:
@@ -200,7 +208,8 @@ def _read(file: Path) -> tuple[Document, ServiceConfig]:
     return document, check(ServiceConfig, document)
 
 
-def _refuse(document: Document, view: PlanView) -> None:
+def refuse(document: Document, view: PlanView) -> None:
+    """Raises `InvalidValue` with file and line of all that the plan is refused for."""
     if view.refused:
         raise document.refusal([Fault(tuple(fault.key), fault.text) for fault in view.refused])
 
@@ -208,7 +217,7 @@ def _refuse(document: Document, view: PlanView) -> None:
 def _confirm(document: Document, view: PlanView, yes: bool, json: bool) -> None:
     if not json:
         tables.show(view, json, plan_tables.plan)
-    _refuse(document, view)
+    refuse(document, view)
     if yes or not view.changes:
         return
     if json or not sys.stdin.isatty():

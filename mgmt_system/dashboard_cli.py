@@ -31,7 +31,8 @@ def dashboard(
     """Serve the dashboard, a web page, until SIGTERM.
 
     It is a client like any other command: CATENARY_URL, CATENARY_TOKEN_FILE and CATENARY_CA say how it
-    reaches the management system. With a token, who opens the page is asked for the same one.
+    reaches the management system. With a token, who opens the page is asked for the same one. `catenary ms
+    run --dashboard PORT` starts one beside the management system.
 
     Examples:
 

@@ -1,10 +1,12 @@
-"""Options that several commands share."""
+"""Options that several commands share, and how they are read."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 import typer
+
+from catenary.errors import InvalidValue
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Don't wait: print the operation and return.")]
@@ -23,3 +25,12 @@ IfListMatch = Annotated[
 Revision = Annotated[
     bool, typer.Option("--revision", help="Print only the revision of what is shown, for --if-match.")
 ]
+
+
+def tags_of(text: str) -> dict[str, int]:
+    """Two numbers; whether they can be tags is for the model to say, as it does in the service."""
+    try:
+        forward, reverse = (int(part) for part in text.strip(" ()").replace("-", ",").split(","))
+    except ValueError:
+        raise InvalidValue(f"{text!r} is not a tag pair: write FORWARD,REVERSE such as 2,3") from None
+    return {"forward": forward, "reverse": reverse}

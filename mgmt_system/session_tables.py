@@ -11,18 +11,26 @@ from catenary import durations, sizes
 from catenary.wire import SegmentSession
 from mgmt_system.tables import cell, table
 
+COLUMNS = ("session", "chain", "segment", "state", "age", "idle", "rate", "bytes", "packets", "ended")
+
+
+def cells(item: SegmentSession) -> dict[str, str | None]:
+    """What is told of a session, by column."""
+    times = (_time(item.age), _time(item.idle), f"{sizes.text(round(item.rate))}/s")
+    carried = (sizes.text(item.bytes), str(item.packets), _end(item))
+    found = (item.key, item.chain, item.segment, item.state, *times, *carried)
+    return dict(zip(COLUMNS, found, strict=True))
+
 
 def sessions(items: Sequence[SegmentSession]) -> RenderableType:
     if not items:
         return Text("no such session")
     over = any(item.ended for item in items)
-    columns = ("session", "chain", "segment", "state", "age", "idle", "rate", "bytes", "packets")
-    rows = table(*columns, *(("ended",) if over else ()))
+    columns = COLUMNS if over else COLUMNS[:-1]
+    rows = table(*columns)
     for item in items:
-        ended = (cell(_end(item)),) if over else ()
-        times = (_time(item.age), _time(item.idle), Text(f"{sizes.text(round(item.rate))}/s"))
-        carried = (sizes.text(item.bytes), str(item.packets))
-        rows.add_row(cell(item.key), cell(item.chain), item.segment, item.state, *times, *carried, *ended)
+        told = cells(item)
+        rows.add_row(*(cell(told[column]) for column in columns))
     return rows
 
 

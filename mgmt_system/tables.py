@@ -49,6 +49,17 @@ def operation(item: wire.OperationView) -> RenderableType:
     return rows
 
 
+def operations(items: Sequence[wire.OperationView]) -> RenderableType:
+    if not items:
+        return Text("no operation: those that are long over are forgotten")
+    rows = table("operation", "begun", "kind", "chains", "state", "by", "reason")
+    for item in items:
+        chains = item.chain or f"{item.done} of {len(item.chains)}"
+        begun = moments.iso(item.created)
+        rows.add_row(item.id, begun, item.kind, chains, item.state, cell(item.who), cell(item.reason))
+    return rows
+
+
 def line(text: str, console: Console) -> None:
     """Print one line, of whatever length, as it is."""
     console.print(Text(text), soft_wrap=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from html import escape
-from typing import Any, TypeVar
+from typing import Any
 
 from nicegui import ui
 
@@ -15,9 +14,10 @@ from catenary.client import ManagementClient
 from catenary.errors import CatenaryError
 from catenary.plans import PlanView
 from mgmt_system import figures
+from mgmt_system.dashboard.dialogs import Asker, Dialog
 from mgmt_system.dashboard.hub import Hub
+from mgmt_system.options import tags_of
 
-T = TypeVar("T")
 WEIGHTS = 50
 """Chains whose weights one dialog offers."""
 _WAIT = "wait until they end"
@@ -25,11 +25,11 @@ _THEN: dict[str, wire.Then] = {"reset them after": "reset", "rebalance them afte
 
 
 class Actions:
-    """`who` asks, as the journal shall have it."""
+    """Changes of chains and segments."""
 
-    def __init__(self, hub: Hub, who: str) -> None:
+    def __init__(self, hub: Hub, ask: Asker) -> None:
         self._hub = hub
-        self._who = who
+        self._ask = ask
 
     async def act(self, verb: str, chain: str) -> None:
         match verb:
@@ -37,42 +37,53 @@ class Actions:
                 await self.remove(chain)
             case "cancel":
                 text = "The chain takes new sessions again. It fails if its tags are closed by then."
-                await self._simple(
-                    f"Take {chain} back?", text, "Take back", lambda it: it.cancel_removal(chain)
-                )
+                self._simple(f"Take {chain} back?", text, "Take back", lambda it: it.cancel_removal(chain))
             case "cordon":
-                text = "The chain gets no new session. Its live ones stay, and so does the chain."
-                await self._simple(f"Cordon {chain}?", text, "Cordon", lambda it: it.cordon_chain(chain))
+                self.cordon(chain)
             case "uncordon":
                 text = "The chain gets its weight back, and new sessions with it."
-                await self._simple(
-                    f"Uncordon {chain}?", text, "Uncordon", lambda it: it.uncordon_chain(chain)
-                )
+                self._simple(f"Uncordon {chain}?", text, "Uncordon", lambda it: it.uncordon_chain(chain))
 
-    async def _ask(self, call: Callable[[ManagementClient], T], why: str | None = None) -> T:
-        """One call in a thread, with a client of its own; raises `CatenaryError`."""
+    def cordon(self, chain: str) -> None:
+        with Dialog(f"Cordon {chain}?") as dialog:
+            dialog.text("The chain gets no new session. Its live ones stay, and so does the chain.")
+            force = ui.checkbox("Even if it is the last that takes sessions")
+            why = dialog.why()
+            dialog.confirm(
+                "Cordon",
+                lambda: self._ask(
+                    lambda client: client.cordon_chain(chain, force=force.value), why.value or None
+                ),
+            )
 
-        def ask() -> T:
-            with self._hub.connect(self._who, why) as client:
-                return call(client)
+    def insert(self) -> None:
+        """Put the pair of a segment into the way of its traffic."""
+        config = self._hub.view().config
+        if config is None:
+            return
+        with Dialog("Insert a pair") as dialog:
+            dialog.text("It is put around the chain that carries the traffic; live sessions stay there.")
+            names = list(config.segments)
+            segment = ui.select(names, value=names[0], label="Segment")
+            why = dialog.why()
+            dialog.confirm(
+                "Insert pair",
+                lambda: self._ask(lambda client: client.insert(segment.value), why.value or None),
+            )
 
-        return await asyncio.to_thread(ask)
-
-    async def _simple(
-        self, title: str, text: str, button: str, call: Callable[[ManagementClient], object]
-    ) -> None:
-        with _Dialog(title) as dialog:
+    def _simple(self, title: str, text: str, button: str, call: Callable[[ManagementClient], object]) -> None:
+        with Dialog(title) as dialog:
             dialog.text(text)
             why = dialog.why()
             dialog.confirm(button, lambda: self._ask(call, why.value or None))
 
-    async def add(self) -> None:
+    def add(self) -> None:
         config = self._hub.view().config
         if config is None:
             return
         used = {nf for chain in self._hub.view().chains.values() if _live(chain) for nf in chain.nfs}
         free = [nf for nf in config.nfs if nf not in config.fixed and nf not in used]
-        with _Dialog("Add a chain") as dialog:
+        with Dialog("Add a chain") as dialog:
             dialog.text("A new copy of the network functions takes its share of new sessions.")
             names = list(config.segments)
             segment = ui.select(names, value=names[0], label="Segment")
@@ -80,6 +91,7 @@ class Actions:
             nfs = ui.select(free, multiple=True, label="NFs, client side first").props("use-chips")
             name = ui.input("Name (made up if empty)")
             weight = ui.number("Weight", value=WEIGHT_DEFAULT, min=0, max=WEIGHT_MAX, precision=0)
+            tags = ui.input("Tag pair (chosen if empty)", placeholder="4,5")
             why = dialog.why()
 
             async def confirmed() -> object:
@@ -90,6 +102,7 @@ class Actions:
                         "nfs": nfs.value,
                         "name": name.value.strip() or None,
                         "weight": int(weight.value or 0),
+                        "tags": tags_of(tags.value) if tags.value else None,
                         "segment": segment.value,
                     }
                 )
@@ -101,7 +114,7 @@ class Actions:
         known = self._hub.view().chains.get(chain)
         if known is None:
             return
-        with _Dialog(f"Remove {chain}?") as dialog:
+        with Dialog(f"Remove {chain}?") as dialog:
             dialog.text("It takes no new session from now on, and goes when its last one has ended.")
             if known.state is ChainState.ACTIVE:
                 dialog.html(await self._forecast(chain))
@@ -136,10 +149,10 @@ class Actions:
             return f"<p>{escape(error.detail)}</p>"
         return "".join(_told(segment) for segment in found.segments)
 
-    async def rebalance(self) -> None:
+    def rebalance(self) -> None:
         view = self._hub.view()
         segments = list(view.config.segments) if view.config else []
-        with _Dialog("Rebalance") as dialog:
+        with Dialog("Rebalance") as dialog:
             dialog.text("New sessions are spread by these weights. Live ones stay where they are.")
             segment = ui.select(segments, value=segments[0] if segments else None, label="Segment")
             segment.set_visibility(len(segments) > 1)
@@ -161,6 +174,7 @@ class Actions:
             offer()
             segment.on_value_change(offer)
             idle = ui.input("Move sessions that are idle for (empty: none)", placeholder="300s")
+            force = ui.checkbox("Also while the session table overflows: may break sessions")
             why = dialog.why()
 
             async def confirmed() -> object:
@@ -170,7 +184,7 @@ class Actions:
                     if int(number.value or 0) != view.chains[name].weight
                 ]
                 moved = durations.parse(idle.value) if idle.value else None
-                request = wire.Rebalance(weights=changed, move_idle=moved)
+                request = wire.Rebalance(weights=changed, move_idle=moved, force=force.value)
                 return await self._ask(
                     lambda client: client.rebalance(request, segment=segment.value), why.value or None
                 )
@@ -199,54 +213,3 @@ def _told(segment: Any) -> str:
     )
     head = "<tr><th>share of new sessions</th><th>now</th><th>then</th></tr>"
     return f"{told}<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
-
-
-class _Dialog:
-    """A modal card: what is put in it comes between its title and its buttons. It opens at the end."""
-
-    def __init__(self, title: str) -> None:
-        self._title = title
-
-    def __enter__(self) -> _Dialog:
-        self._dialog = ui.dialog().props(f'aria-label="{escape(self._title)}"')
-        self._dialog.__enter__()
-        self._card = ui.card().classes("dialog")
-        self._card.__enter__()
-        self.html(f"<h2>{escape(self._title)}</h2>")
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._card.__exit__(*error)
-        self._dialog.__exit__(*error)
-        self._dialog.on("hide", self._dialog.delete)
-        self._dialog.open()
-
-    def text(self, text: str) -> None:
-        self.html(f"<p>{escape(text)}</p>")
-
-    def html(self, text: str) -> None:
-        ui.html(text, sanitize=False)
-
-    def why(self) -> ui.input:
-        return ui.input("Why (for the journal)").props("maxlength=500")
-
-    def confirm(self, button: str, call: Callable[[], Awaitable[object]], *, danger: bool = False) -> None:
-        """The buttons. What is refused is told here, and the dialog stays."""
-        alert = ui.label().classes("alert").props("role=alert")
-        alert.set_visibility(False)
-
-        async def confirmed() -> None:
-            go.disable()
-            try:
-                await call()
-            except (CatenaryError, ValueError) as error:
-                alert.text = error.detail if isinstance(error, CatenaryError) else str(error)
-                alert.set_visibility(True)
-                go.enable()
-            else:
-                self._dialog.close()
-
-        with ui.element("div").classes("buttons"):
-            ui.button("Close", on_click=self._dialog.close, color=None).props("no-caps flat")
-            go = ui.button(button, on_click=confirmed, color=None).props("no-caps unelevated")
-            go.classes("danger" if danger else "primary")

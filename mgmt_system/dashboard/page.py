@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
@@ -11,8 +12,12 @@ from nicegui import Client, ui
 from catenary.traffic import ChainTraffic, TrafficSample
 from mgmt_system.dashboard import charts, panels
 from mgmt_system.dashboard.actions import Actions
+from mgmt_system.dashboard.capturing import Capturing
+from mgmt_system.dashboard.configuring import Configuring
+from mgmt_system.dashboard.dialogs import Asker
 from mgmt_system.dashboard.gate import LOGOUT
 from mgmt_system.dashboard.hub import REFRESH, Hub, View
+from mgmt_system.dashboard.looking import Looking
 
 ROWS = 25
 _COLUMNS: tuple[tuple[str, str, bool], ...] = (
@@ -61,7 +66,10 @@ class Page:
             "rowsNumber": 0,
         }
         self.dark = ui.dark_mode(None)
-        self._actions = Actions(hub, f"dashboard@{client.ip}")
+        ask = Asker(hub, f"dashboard@{client.ip}")
+        self._actions, self._configuring = Actions(hub, ask), Configuring(ask)
+        self._capturing = Capturing(hub, ask)
+        self._looking = Looking(hub, ask, self._capturing.open)
         self._build()
         self.refresh()
         ui.timer(REFRESH / 2, self.refresh)
@@ -69,6 +77,7 @@ class Page:
     def _build(self) -> None:
         with ui.element("main").classes("board").props("id=board") as self._board:
             self._head()
+            self._tools()
             self._totals = ui.html("", sanitize=False).classes("cards").props('aria-label="totals"')
             self._filters()
             self._topology = self._html("Topology", "lines are as thick as chains are busy")
@@ -85,12 +94,28 @@ class Page:
             ui.html("Catenary", tag="h1", sanitize=False)
             self._health = ui.html("", sanitize=False).classes("health").props("role=status")
             ui.button("Add chain", on_click=self._actions.add, color=None).props("no-caps").classes("primary")
-            ui.button("Rebalance", on_click=self._actions.rebalance, color=None).props("no-caps flat")
             self._theme = ui.button("Theme: auto", on_click=self._next_theme, color=None)
             self._theme.props("no-caps flat")
             if self._signed_in:
                 form = f'<form method="post" action="{LOGOUT}"><button class="link">Sign out</button></form>'
                 ui.html(form, sanitize=False)
+
+    def _tools(self) -> None:
+        """All else that can be asked for, a dialog each."""
+        tools: tuple[tuple[str, Callable[[], object]], ...] = (
+            ("Rebalance", self._actions.rebalance),
+            ("Sessions", self._looking.sessions),
+            ("Explain", self._looking.explain),
+            ("Capture", self._capturing.open),
+            ("Configuration", self._configuring.open),
+            ("Insert", self._actions.insert),
+            ("Services", self._looking.services),
+            ("History", self._looking.history),
+            ("Operations", self._looking.operations),
+        )
+        with ui.element("nav").classes("tools").props('aria-label="tools"'):
+            for name, call in tools:
+                ui.button(name, on_click=call, color=None).props("no-caps flat dense")
 
     def _next_theme(self) -> None:
         following = {None: False, False: True, True: None}

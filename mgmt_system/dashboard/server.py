@@ -10,6 +10,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from nicegui import Client, ui
 
+from mgmt_system.dashboard.capturing import add_download
 from mgmt_system.dashboard.gate import Gate
 from mgmt_system.dashboard.hub import Hub
 from mgmt_system.dashboard.page import Page
@@ -42,6 +43,7 @@ def create(hub: Hub, token: str | None, *, secure: bool) -> FastAPI:
         ui.add_css(style)
         Page(hub, client, signed_in=token is not None)
 
+    add_download(app, hub)
     ui.page("/", title="Catenary", language="en-US")(page)
     ui.run_with(app, title="Catenary", favicon=_ICON, dark=None, tailwind=False, show_welcome_message=False)
     app.add_middleware(Gate, token=token, secure=secure)

@@ -30,7 +30,10 @@ class BusyMaster(FakeMaster):
             passed = (now - self.last) * pair.sessions
             self.counted[pair.forward] = self.counted.get(pair.forward, 0.0) + passed
         self.last = now
-        return found.model_copy(update={"pairs": [self._busy(pair) for pair in found.pairs]})
+        live = sum(pair.sessions for pair in found.pairs)
+        states = {"opening": live // 10, "established": live - live // 10 - 3, "udp": 3, "closing": 7}
+        pairs = [self._busy(pair) for pair in found.pairs]
+        return found.model_copy(update={"pairs": pairs, "states": states, "pins": live + 7})
 
     def _busy(self, pair: wire.PairStats) -> wire.PairStats:
         seconds = self.counted[pair.forward]

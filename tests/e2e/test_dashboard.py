@@ -13,17 +13,29 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
 
 from catenary.chain import ChainState
 from catenary.client import ManagementClient
+from catenary.tags import TagPair
 from catenary.traffic import TrafficSample
+from mgmt_system import plan_tables, tables
+from mgmt_system.config_cli import written
+from mgmt_system.dashboard.hub import REFRESH
+from mgmt_system.dashboard.panels import EVENTS
+from mgmt_system.dashboard.texts import WIDTH
+from mgmt_system.explain_cli import explanation
+from mgmt_system.sampling import WATCHED
 from tests.e2e.dashboard_world import BusySite, management
+from tests.unit.mgmt_fakes import network_text
 from topologies.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +44,9 @@ TOKEN = "0123456789abcdef-secret"
 MS = PATIENCE_S * 1000
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 360, "height": 740}
+LAG = REFRESH + WATCHED
+"""Seconds by which a page may be behind REST's newest sample."""
+SESSION = "tcp 10.0.0.1:4000 10.0.0.2:80"
 Eventually = Callable[..., None]
 
 pytestmark = pytest.mark.skipif(
@@ -39,7 +54,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 NUMBERS = """() => {
-  const found = {at: +document.querySelector('#board').dataset.at, keys: {}, cells: {}, lines: []};
+  const found = {at: +document.querySelector('#board').dataset.at, keys: {}, cells: {}, lines: [],
+                 events: []};
+  for (const e of document.querySelectorAll('[data-seq]')) found.events.push(+e.dataset.seq);
   for (const e of document.querySelectorAll('[data-key]')) found.keys[e.dataset.key] = {...e.dataset};
   for (const e of document.querySelectorAll('td[data-chain]'))
     (found.cells[e.dataset.chain] ??= {})[e.dataset.field] = e.dataset.value ?? e.innerText.trim();
@@ -155,6 +172,28 @@ def page(visit: tuple[Page, list[str]]) -> Page:
     return visit[0]
 
 
+def fresh(page: Page, rest: ManagementClient, eventually: Eventually, since: float = 0.0) -> dict[str, Any]:
+    """All numbers of the page in one read, beside REST's newest: no older than one refresh and one sample.
+
+    A machine that stalls is read again. `since`: REST's newest is not older than that.
+    """
+    found: dict[str, Any] = {}
+
+    def read() -> bool:
+        newest = rest.traffic()[0].at
+        found.update(page.evaluate(NUMBERS))
+        return newest >= since and newest - found["at"] <= LAG
+
+    eventually(read, what="a page that is up to date")
+    return found
+
+
+def picture(page: Page, name: str, *, full_page: bool = False) -> None:
+    """As it is once nothing moves any more."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=PICTURES / name, full_page=full_page, animations="disabled")
+
+
 def taken_at(rest: ManagementClient, at: float) -> TrafficSample:
     """The sample that a page shows, as REST tells it."""
     [sample] = rest.traffic(since=at - 5e-4, limit=1)
@@ -173,9 +212,7 @@ def close(shown: Any, value: float) -> bool:
 def test_every_panel_shows_what_rest_tells_of_that_moment(
     page: Page, rest: ManagementClient, eventually: Eventually
 ) -> None:
-    newest = rest.traffic()[0].at
-    eventually(lambda: page.evaluate(NUMBERS)["at"] >= newest, what="a newer sample on the page")
-    shown = page.evaluate(NUMBERS)
+    shown = fresh(page, rest, eventually, since=rest.traffic()[0].at)
     sample = taken_at(rest, shown["at"])
     keys = shown["keys"]
     chains = {row.name: row for row in sample.chains}
@@ -194,12 +231,30 @@ def test_every_panel_shows_what_rest_tells_of_that_moment(
     for field in ("sessions", "new", "forward", "reverse"):
         assert close(keys[f"total-{field}"]["value"], sum(getattr(row, field) for row in sample.chains))
     assert keys["total-chains"]["value"] == "3"
-    assert keys["pins"]["value"] == str(sum(segment.pins or 0 for segment in sample.segments))
+    [segment] = sample.segments
+    assert segment.pins == 207
+    assert keys["pins"]["value"] == "207"
+    assert segment.states == {"opening": 20, "established": 177, "udp": 3, "closing": 7}
+    for state, sessions in segment.states.items():
+        assert keys[f"state-{state}"]["value"] == str(sessions)
 
 
-def test_numbers_follow_the_traffic(page: Page, site: BusySite, eventually: Eventually) -> None:
+def test_events_are_the_newest_of_the_journal(
+    page: Page, rest: ManagementClient, eventually: Eventually
+) -> None:
+    newest = [entry.seq for entry in rest.history(last=EVENTS)]
+    assert len(newest) > 5
+    shown = fresh(page, rest, eventually)["events"]
+    assert shown == newest[::-1]
+
+
+def test_numbers_follow_the_traffic(
+    page: Page, site: BusySite, rest: ManagementClient, eventually: Eventually
+) -> None:
     site.carry(2, 137)
-    eventually(lambda: page.evaluate(NUMBERS)["cells"]["chain-1"]["sessions"] == "137")
+    eventually(lambda: rest.traffic()[0].chains[0].sessions == 137, what="a sample of it")
+    shown = fresh(page, rest, eventually, since=rest.traffic()[0].at + LAG)
+    assert shown["cells"]["chain-1"]["sessions"] == "137"
     assert page.locator("td[data-chain=chain-1][data-field=sessions]").inner_text() == "137"
     site.carry(2, 120)
 
@@ -208,8 +263,7 @@ def test_numbers_follow_the_traffic(page: Page, site: BusySite, eventually: Even
 def test_all_text_can_be_read(page: Page, scheme: str, eventually: Eventually) -> None:
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     expect(page.locator("body.body--dark")).to_have_count(int(scheme == "dark"), timeout=MS)
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=PICTURES / f"{scheme}.png", full_page=True)
+    picture(page, f"{scheme}.png", full_page=True)
     assert len(page.evaluate(CONTRASTS)) > 60
 
     def all_readable() -> bool:  # colours change by and by
@@ -218,7 +272,7 @@ def test_all_text_can_be_read(page: Page, scheme: str, eventually: Eventually) -
     eventually(all_readable)
     page.get_by_role("button", name="Add chain").click()
     expect(page.get_by_role("dialog")).to_be_visible(timeout=MS)
-    page.screenshot(path=PICTURES / f"add-{scheme}.png")
+    picture(page, f"add-{scheme}.png")
     eventually(all_readable)
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0, timeout=MS)
@@ -230,7 +284,7 @@ def test_it_fits_a_phone(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     outside = "[...document.querySelectorAll('#board *')].filter(e => e.getBoundingClientRect().right > 360)"
     assert page.evaluate(f"{outside}.map(e => e.outerHTML.slice(0, 200))") == []
-    page.screenshot(path=PICTURES / "phone.png", full_page=True)
+    picture(page, "phone.png", full_page=True)
     page.set_viewport_size(DESKTOP)
 
 
@@ -255,64 +309,250 @@ def test_a_chain_is_removed_and_taken_back_with_the_keyboard_alone(
     page.wait_for_selector("#board[data-at] .chart svg")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.innerText") == "Skip to the chains"
-    press_until(page, "remove chain chain-3")
-    page.keyboard.press("Enter")
+    press(page, "remove chain chain-3")
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("20 live sessions stay on it until they end", timeout=MS)
-    page.screenshot(path=PICTURES / "remove.png")
+    picture(page, "remove.png")
     assert rest.chain("chain-3").state is ChainState.ACTIVE  # nothing happens before it is confirmed
-    dialog.get_by_label("Why").focus()
-    page.keyboard.type("worn out")
-    press_until(page, "Remove chain")
-    page.keyboard.press("Enter")
+    write(page, "Why (for the journal)", "worn out")
+    press(page, "Remove chain")
     eventually(lambda: rest.chain("chain-3").state is ChainState.COOLING)
     [entry] = rest.history(kind="remove")
     assert (entry.who.split("@")[0], entry.why) == ("dashboard", "worn out")
     note = page.locator("[data-key=cooldown-chain-3]")
     expect(note).to_contain_text("predicted", timeout=MS)
-    shown = page.evaluate(NUMBERS)
+    shown = fresh(page, rest, eventually)
     [cooling] = taken_at(rest, shown["at"]).cooling
+    assert (cooling.sessions, cooling.left) == (20, 20)
     assert cooling.p50 is not None
     assert cooling.p95 is not None
     assert shown["keys"]["cooldown-chain-3"]["p50"] == str(cooling.p50)
     assert shown["keys"]["cooldown-chain-3"]["p95"] == str(cooling.p95)
     assert shown["keys"]["left-chain-3"]["value"] == str(cooling.left)
-    page.screenshot(path=PICTURES / "cooling.png", full_page=True)
-    page.get_by_role("button", name="cancel chain chain-3").click()
-    page.get_by_role("dialog").get_by_role("button", name="Take back").click()
+    assert shown["keys"]["of-chain-3"]["value"] == str(cooling.sessions)
+    picture(page, "cooling.png", full_page=True)
+    press(page, "cancel chain chain-3")
+    expect(dialog).to_be_visible(timeout=MS)
+    press(page, "Take back")
     eventually(lambda: rest.chain("chain-3").state is ChainState.ACTIVE)
+    expect(dialog).to_have_count(0, timeout=MS)
 
 
-def press_until(page: Page, label: str) -> None:
-    """Tab until a control of that name has the focus."""
+def press(page: Page, label: str) -> None:
+    """Tab until a control of that name has the focus, and Enter."""
+    tab_to(page, label)
+    page.keyboard.press("Enter")
+
+
+def tab_to(page: Page, label: str) -> None:
     name = "(e => e.ariaLabel || e.innerText)(document.activeElement)"
-    for _ in range(60):
+    for _ in range(120):
         if page.evaluate(name) == label:
             return
         page.keyboard.press("Tab")
     pytest.fail(f"{label!r} can't be reached by Tab")
 
 
-def test_a_chain_is_added_and_weights_are_changed(
+def write(page: Page, label: str, text: str) -> None:
+    """Text in place of what the field has."""
+    tab_to(page, label)
+    page.keyboard.press("Control+A")
+    page.keyboard.type(text)
+
+
+def test_a_chain_is_added_and_weights_are_changed_with_the_keyboard(
     page: Page, rest: ManagementClient, eventually: Eventually
 ) -> None:
-    page.get_by_role("button", name="Add chain").click()
     dialog = page.get_by_role("dialog")
-    dialog.get_by_role("button", name="Add chain").click()
+    press(page, "Add chain")
+    expect(dialog).to_be_visible(timeout=MS)
+    press(page, "Add chain")
     expect(dialog.get_by_role("alert")).to_contain_text("choose the NFs", timeout=MS)
-    dialog.get_by_role("combobox", name="NFs").click()
-    page.get_by_role("option", name="shared").click()
+    tab_to(page, "NFs, client side first")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("option", name="shared")).to_be_visible(timeout=MS)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("option", name="shared")).to_have_attribute("aria-selected", "true", timeout=MS)
     page.keyboard.press("Escape")
-    dialog.get_by_label("Name").fill("fourth")
-    dialog.get_by_role("button", name="Add chain").click()
+    write(page, "Name (made up if empty)", "fourth")
+    press(page, "Add chain")
     eventually(
         lambda: [one.name for one in rest.chains() if one.state is ChainState.ACTIVE][-1:] == ["fourth"]
     )
+    assert rest.chain("fourth").nfs == ["shared"]
     expect(page.locator("td[data-chain=fourth]").first).to_be_visible(timeout=MS)
-    page.get_by_role("button", name="Rebalance").click()
-    page.get_by_role("dialog").get_by_label("fourth").fill("40")
-    page.get_by_role("dialog").get_by_role("button", name="Rebalance").click()
+    press(page, "Rebalance")
+    expect(dialog).to_be_visible(timeout=MS)
+    write(page, "fourth", "40")
+    press(page, "Rebalance")
     eventually(lambda: rest.chain("fourth").weight == 40)
+    expect(dialog).to_have_count(0, timeout=MS)
+
+
+def test_a_dialog_fits_a_phone(page: Page, rest: ManagementClient) -> None:
+    page.set_viewport_size(PHONE)
+    outside = "[...document.querySelectorAll('.dialog *')].filter(e => e.getBoundingClientRect().right > 360)"
+    dialog = page.get_by_role("dialog")
+    for name in ("remove chain chain-1", "Sessions", "Configuration"):
+        page.get_by_role("button", name=name, exact=True).click()
+        expect(dialog.get_by_role("button", name="Close")).to_be_visible(timeout=MS)
+        picture(page, f"phone-{name.split()[0].lower()}.png")
+        told = page.evaluate(f"{outside}.filter(e => !e.closest('.told, .q-table__middle'))")
+        assert told == [], name
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        dialog.get_by_role("button", name="Close").click()
+        expect(dialog).to_have_count(0, timeout=MS)
+    assert rest.chain("chain-1").state is ChainState.ACTIVE
+    page.set_viewport_size(DESKTOP)
+
+
+def test_a_session_is_explained_listed_and_ended(
+    page: Page, site: BusySite, rest: ManagementClient, eventually: Eventually
+) -> None:
+    site.busy.keys[SESSION] = TagPair(2, 3)
+    page.get_by_role("button", name="Sessions", exact=True).click()
+    row = page.locator(f"td[data-session='{SESSION}'][data-field=chain]")
+    expect(row).to_have_text("chain-1", timeout=MS)
+    picture(page, "sessions.png")
+    page.get_by_role("button", name=f"explain {SESSION}").click()
+    told = page.locator(".told")
+    expect(told).to_contain_text("client to server", timeout=MS)
+    picture(page, "explain.png")
+    assert told.inner_text().splitlines() == printed(explanation(rest.explain(SESSION)))
+    page.get_by_role("button", name="Reset", exact=True).click()
+    assert rest.session(SESSION).state == "established"  # nothing happens before it is confirmed
+    page.get_by_role("button", name="Reset session").click()
+    eventually(lambda: rest.session(SESSION).state == "reset")
+    close_all(page)
+
+
+def printed(told: RenderableType) -> list[str]:
+    """The lines that a command prints in a terminal as wide as a dialog."""
+    console = Console(width=WIDTH, file=StringIO(), color_system=None)
+    with console.capture() as capture:
+        console.print(told)
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def close_all(page: Page) -> None:
+    dialog = page.get_by_role("dialog")
+    while dialog.count():
+        before = dialog.count()
+        page.keyboard.press("Escape")
+        page.wait_for_function("n => document.querySelectorAll('[role=dialog]').length < n", arg=before)
+
+
+def test_a_configuration_is_planned_and_applied_and_a_stale_plan_is_refused(
+    page: Page, rest: ManagementClient, eventually: Eventually
+) -> None:
+    page.get_by_role("button", name="Configuration").click()
+    document, alert = page.get_by_label("Document (YAML)"), page.get_by_role("alert")
+    expect(document).to_have_value(written(rest.config()), timeout=MS)
+    config = rest.config()
+    config.chains["fourth"] = config.chains["fourth"].model_copy(update={"weight": 70})
+    wanted = written(config)
+    document.fill(wanted + "typo: 1\n")
+    page.get_by_role("button", name="Plan", exact=True).click()
+    line = wanted.count("\n") + 1
+    expect(alert).to_contain_text(f"document:{line}: typo: unknown key: use", timeout=MS)
+    document.fill(wanted)
+    apply = page.get_by_role("button", name="Apply this plan")
+    expect(apply).to_be_disabled(timeout=MS)
+    page.get_by_role("button", name="Plan", exact=True).click()
+    expect(apply).to_be_enabled(timeout=MS)
+    assert page.locator(".told").inner_text().splitlines() == printed(plan_tables.plan(rest.plan(config)))
+    picture(page, "configuration.png")
+    rest.cordon_chain("chain-2")
+    apply.click()
+    expect(alert).to_contain_text("stale", timeout=MS)
+    rest.uncordon_chain("chain-2")
+    page.get_by_label("Why").fill("for the evening")
+    page.get_by_role("button", name="Plan", exact=True).click()
+    expect(alert).to_be_hidden(timeout=MS)
+    expect(apply).to_be_enabled(timeout=MS)
+    apply.click()
+    expect(page.locator(".told")).to_contain_text("succeeded", timeout=MS)
+    assert rest.chain("fourth").weight == 70
+    assert [entry.why for entry in rest.history(kind="weight", last=1)] == ["for the evening"]
+    close_all(page)
+
+
+def test_a_chain_is_captured(page: Page, rest: ManagementClient) -> None:
+    page.get_by_role("button", name="Capture", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Download").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("choose the chain", timeout=MS)
+    dialog.get_by_role("combobox", name="Chain").click()
+    page.get_by_role("option", name="chain-2").click()
+    dialog.get_by_label("Seconds").fill("3")
+    with page.expect_download(timeout=MS) as downloading:
+        dialog.get_by_role("button", name="Download").click()
+    found = downloading.value
+    assert found.suggested_filename == "chain-2.pcap"
+    asked = b"".join(rest.capture("chain-2", seconds=3, packets=10_000))
+    assert Path(found.path()).read_bytes() == asked
+    expect(dialog).to_have_count(0, timeout=MS)
+
+
+def test_the_journal_is_filtered(page: Page, rest: ManagementClient) -> None:
+    page.get_by_role("button", name="History").click()
+    told = page.locator(".told")
+    expect(told).to_contain_text("add main chain-1", timeout=MS)
+    page.get_by_label("Chain", exact=True).fill("chain-2")
+    page.get_by_role("button", name="Show entries").click()
+    expect(told).not_to_contain_text("add main chain-1", timeout=MS)
+    entries = [Text(tables.entry(entry)) for entry in rest.history(chain="chain-2")]
+    assert told.inner_text().splitlines() == printed(Group(*entries))
+    page.get_by_label("Chains as they were at").fill("0s")
+    page.get_by_role("button", name="Chains then").click()
+    expect(told).to_contain_text("NFs", timeout=MS)
+    assert told.inner_text().splitlines() == printed(tables.chains(rest.chains()))
+    close_all(page)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("Insert", "main"), ("Services", "main"), ("Operations", "chain-1")],
+)
+def test_the_other_tools_open(page: Page, name: str, words: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+    expect(page.get_by_role("dialog")).to_contain_text(words, timeout=MS)
+    close_all(page)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+def test_one_beside_a_management_system_ends_with_it(tmp_path: Path, eventually: Eventually) -> None:
+    """Even with one that is killed."""
+    network, own = tmp_path / "network.yaml", free_port()
+    network.write_text(network_text())
+    files = ["--network", str(network), "--db", str(tmp_path / "db"), "--port", str(free_port())]
+    command = ["ms", "run", *files, "--dashboard", str(own)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from mgmt_system.cli import app; app()", *command],
+        cwd=ROOT,
+        stdout=(tmp_path / "log").open("wb"),
+        stderr=subprocess.STDOUT,
+    )
+
+    def answers() -> bool:
+        try:
+            return "Catenary" in httpx.get(f"http://127.0.0.1:{own}", timeout=5.0).text
+        except httpx.TransportError:
+            return False
+
+    try:
+        eventually(answers, what="a dashboard")
+        process.kill()
+        process.wait()
+        eventually(lambda: not answers(), what="its end")
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_who_does_not_know_the_token_sees_nothing(

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +19,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from catenary.chain import ChainState
 from catenary.config import ServiceConfig
+from catenary.listen import Listen
 from catenary.traffic import ChainTraffic, SegmentTraffic, TrafficSample
+from mgmt_system import dashboard_child
 from mgmt_system.dashboard import charts, panels
 from mgmt_system.dashboard.gate import COOKIE, Gate
 from mgmt_system.watching import Point
@@ -165,3 +172,37 @@ def test_a_token_is_asked_for_once() -> None:
 def test_a_sign_in_by_another_site_is_refused() -> None:
     answer = app(TOKEN).post("/login", data={"token": TOKEN}, headers={"origin": "http://evil.example"})
     assert answer.status_code == 403
+
+
+def test_one_beside_a_management_system_is_there_while_it_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(argv: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        started.append(popen(["sleep", "600"]))
+        return started[-1]
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(dashboard_child.subprocess, "Popen", start)
+    with dashboard_child.beside(Listen(), None):
+        assert not started
+    with dashboard_child.beside(Listen(), 8090):
+        [process] = started
+        assert process.poll() is None
+    assert process.poll() == -signal.SIGTERM
+
+
+def test_one_beside_a_management_system_has_its_protection() -> None:
+    cert, key, token = Path("cert.pem"), Path("key.pem"), Path("token")
+    management = Listen("192.0.2.1", 8080, cert, key, token)
+    ours = {"HOME": "/root", "CATENARY_URL": "http://elsewhere", "CATENARY_TOKEN_FILE": "another"}
+    assert dashboard_child.environment(management, ours) == {
+        "HOME": "/root",
+        "CATENARY_URL": "https://192.0.2.1:8080",
+        "CATENARY_CA": "cert.pem",
+        "CATENARY_TOKEN_FILE": "token",
+    }
+    bare = dashboard_child.environment(Listen(), ours)
+    assert bare == {"HOME": "/root", "CATENARY_URL": "http://127.0.0.1:8080"}
+    words = dashboard_child.command(replace(management, port=8090))
+    own = ["dashboard", "--host", "192.0.2.1", "--port", "8090"]
+    assert words[3:] == [*own, "--tls-cert", "cert.pem", "--tls-key", "key.pem"]
