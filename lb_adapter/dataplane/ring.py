@@ -40,7 +40,7 @@ def shared(memory: Any) -> Rows:
 
 
 def whole(ring: Rows, key: SessionKey | None = None) -> Rows:
-    """A copy of the rows, or of those of a session, that are used and not written meanwhile (`write_ended`)."""
+    """A copy of the rows, or of a session's, that are used and not written meanwhile (`write_ended`)."""
     before = ring["number"].copy()
     places = np.arange(len(ring)) if key is None else _places(ring, key)
     numbers = before[places]
