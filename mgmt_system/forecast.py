@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ OCTAVE = 4
 """Bins of a life table in which the age doubles."""
 SURELY = 1 - 1e-9
 _TCP = ("opening", "established", "reopening")
-_HALVINGS = 60
+_HALVINGS = 32
+"""Of 19 days: to less than a millisecond."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,21 @@ class Survival:
         closes = np.where(later > 0, closing / np.maximum(later, 1), overall)
         return cls(ages, np.clip(shares, 0.0, SURELY), closes)
 
+    @cached_property
+    def _sums(self) -> Floats:
+        """Log of the share that is open still at each edge."""
+        return np.concatenate([[0.0], np.cumsum(np.log1p(-self.shares))])
+
+    @cached_property
+    def _widths(self) -> Floats:
+        return np.diff(self.edges)
+
     def log(self, ages: Floats) -> Floats:
         """Log of the share that is open still at these ages."""
-        sums = np.concatenate([[0.0], np.cumsum(np.log1p(-self.shares))])
-        bins = np.clip(np.searchsorted(self.edges, ages, side="right") - 1, 0, len(self.shares) - 1)
-        inside = (ages - self.edges[bins]) / np.diff(self.edges)[bins]  # beyond 1 in the last bin
-        evenly = np.log1p(-self.shares[bins] * np.clip(inside, 0.0, 1.0))
-        result: Floats = sums[bins] + evenly
+        bins = np.searchsorted(self.edges[1:-1], ages, side="right")
+        inside = (ages - self.edges[bins]) / self._widths[bins]  # beyond 1 in the last bin
+        evenly = np.log1p(-self.shares[bins] * np.minimum(inside, 1.0))
+        result: Floats = self._sums[bins] + evenly
         return result
 
     def gone(self, ages: Floats, after: Any) -> Floats:
