@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
-from fastapi.testclient import TestClient
 
 from lb_adapter import abi
 from lb_adapter.counters import OWN, meanings
 from tests import services
+from tests.serving import calling
 from tools import reference
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def test_every_counter_has_a_text() -> None:
     assert [*texts] == [*abi.REASONS, *OWN], "say in core/abi.h, or in counters.py, what it counts"
     assert all(texts.values())
     with services.master() as app:
-        told = TestClient(app).get("/v1/stats").json()
+        told = calling(app).get("/v1/stats").json()
     assert told["counters"].keys() | told["peer"]["counters"].keys() <= texts.keys()
     assert told["counters"].keys() - abi.REASONS.keys() == OWN.keys()
 

@@ -110,8 +110,9 @@ class Shelf:
         elif mine := [one for one in self.live if one.key == key]:
             yield batch(mine)
 
-    def ended(self) -> ring.Rows:
-        return self.over
+    def ended(self, key: SessionKey | None = None) -> ring.Rows:
+        wanted = slice(None) if key is None else [made.key == key for made in self.made if made.end is not None]
+        return self.over[wanted]
 
     def page(self, query: SessionQuery) -> tuple[list[wire.SessionEntry], str | None]:
         return self.listing.page(query, self.listing.look(TABLE, TIMES))
