@@ -103,7 +103,7 @@ class Ledger:
         found = self._store.range(
             rows.entry_key(first), rows.entry_key(end), limit=limit, descending=descending
         )
-        return [rows.read(entry, rows.journal_entry, self._store.where) for entry in found]
+        return [rows.told(entry, self._store.where) for entry in found]
 
     @property
     def fault(self) -> str | None:

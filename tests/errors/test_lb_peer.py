@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import structlog
-from fastapi.testclient import TestClient
 
 from catenary import wire
 from catenary.session import SessionKey
 from lb_adapter import records, rest
 from lb_adapter.core.oracle_pin import Pin, State
 from tests.services import SESSION, daemons
+from tests.serving import calling
 
 KEY = SessionKey.parse(SESSION).pack()
 
@@ -23,7 +23,7 @@ class Told:
     def __init__(self) -> None:
         master, self.slave = daemons()
         self.master_id, self.chains = master.instance, self.slave.pairs()
-        self.client = TestClient(rest.build(self.slave, None), raise_server_exceptions=False)
+        self.client = calling(rest.build(self.slave, None), raise_server_exceptions=False)
 
     def refused(self, method: str, path: str, **body: Any) -> tuple[int, str]:
         """Status and detail of an answer that the log tells of as well, and that changes nothing."""

@@ -111,7 +111,9 @@ class Shelf:
             yield batch(mine)
 
     def ended(self, key: SessionKey | None = None) -> ring.Rows:
-        wanted = slice(None) if key is None else [made.key == key for made in self.made if made.end is not None]
+        wanted = (
+            slice(None) if key is None else [made.key == key for made in self.made if made.end is not None]
+        )
         return self.over[wanted]
 
     def page(self, query: SessionQuery) -> tuple[list[wire.SessionEntry], str | None]:
