@@ -78,7 +78,7 @@ def journal_entry(data: dict[str, Any]) -> JournalEntry:
 
 @lru_cache(maxsize=2048)
 def told(entry: Entry, where: str) -> JournalEntry:
-    """What an entry of the journal says: it never changes, and the last ones are asked for again and again."""
+    """What an entry of the journal says: it never changes, and the last ones are asked for often."""
     return read(entry, journal_entry, where)
 
 
