@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -75,6 +76,8 @@ class Applying:
         self._network = network
         self._crash_point = crash_point
         self._predictions = Predictions(peers, network)
+        # One at a time: a plan of many chains computes for long, and whoever else asks waits meanwhile.
+        self._planning = threading.Lock()
 
     def view(self) -> ConfigView:
         """The document that says what is, tags included."""
@@ -86,11 +89,16 @@ class Applying:
 
     def plan(self, wanted: ServiceConfig, options: Options) -> PlanView:
         """What applying a document would do now. Nothing is changed, whatever it says."""
+        with self._planning:
+            return self._plan(wanted, options)
+
+    def _plan(self, wanted: ServiceConfig, options: Options) -> PlanView:
         snapshot = self._ledger.snapshot()
         decision = self._decide(wanted, snapshot, options, "op-planned")
         faults = decision.faults or self._unreachable(wanted, decision)
         view = self._view(snapshot)
-        sessions = {chain.name: chain.sessions for chain in self.status().chains}
+        touched = {record.segment for record in decision.records}
+        sessions = self._status.sessions([it for it in self._manager.chains() if it.segment in touched])
         going = [record for record in decision.records if record.goal is Goal.ABSENT]
         estimate = Costs(sessions, self._predictions.prospects(going), options.deadline)
         return PlanView(

@@ -70,6 +70,21 @@ class StatusPage:
             counters={name: dict(balancer.counters) for name, balancer in stats.items()},
         )
 
+    def sessions(self, chains: Collection[wire.ChainView]) -> dict[str, int | None]:
+        """Live sessions of these chains; None where their master does not tell. No other part is asked."""
+        segments = {chain.segment for chain in chains} & self._network.segments.keys()
+        asked = {name: self._ask(self._counter(self._network.segments[name].master)) for name in segments}
+        wait(asked.values(), PATIENCE)
+        said = {name: _answer(future) for name, future in asked.items()}
+        loads = {
+            name: _Loads.of(stats) for name, stats in said.items() if isinstance(stats, wire.BalancerStats)
+        }
+        pairs = {chain.name: _pair(chain, loads.get(chain.segment)) for chain in chains}
+        return {name: None if pair is None else pair.sessions for name, pair in pairs.items()}
+
+    def _counter(self, master: str) -> Callable[[], wire.BalancerStats]:
+        return lambda: self._peers.balancers[master].stats()
+
     def _ask(self, call: Callable[[], T]) -> Future[T | CatenaryError]:
         """In the context of the caller, which names the request that all of it is for."""
         return self._pool.submit(copy_context().run, _try, call)
@@ -150,19 +165,20 @@ class _Loads:
         return cls(pairs, sum(pair.sessions for pair in master.pairs if not pair.bypass))
 
 
-def _load(chain: wire.ChainView, loads: _Loads | None) -> wire.ChainStatus:
-    """A chain with its load at the master; without one the load is unknown.
+def _pair(chain: wire.ChainView, loads: _Loads | None) -> wire.PairStats | None:
+    """What the master tells of a chain. The tags of one that failed may be another one's."""
+    return loads.pairs.get(chain.tags.pair()) if loads and chain.state is not ChainState.FAILED else None
 
-    The tags of a chain that failed may be another one's.
-    """
-    known = loads if chain.state is not ChainState.FAILED else None
-    pair = known.pairs.get(chain.tags.pair()) if known else None
-    if known is None or pair is None:
+
+def _load(chain: wire.ChainView, loads: _Loads | None) -> wire.ChainStatus:
+    """A chain with its load at the master; without one the load is unknown."""
+    pair = _pair(chain, loads)
+    if loads is None or pair is None:
         return wire.ChainStatus(**chain.model_dump())
     return wire.ChainStatus(
         **chain.model_dump(),
         sessions=pair.sessions,
         new_sessions=pair.new_sessions,
         bytes=pair.forward_bytes + pair.reverse_bytes,
-        share=pair.sessions / known.total if known.total and not pair.bypass else None,
+        share=pair.sessions / loads.total if loads.total and not pair.bypass else None,
     )

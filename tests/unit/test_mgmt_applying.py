@@ -13,6 +13,7 @@ from catenary.errors import Conflict, InvalidValue, PreconditionFailed
 from catenary.tags import TagPair
 from mgmt_system.applying import Condition, Options
 from mgmt_system.etags import etag
+from mgmt_system.predictions import FRESH_S, Predictions
 from mgmt_system.records import Author
 from tests.unit.mgmt_fakes import Site, network_text
 
@@ -237,7 +238,23 @@ def test_a_plan_tells_what_it_costs(site: Site) -> None:
     assert 0 < (cooling.cut or 0) < 30
     site.master.down = True
     (segment,) = site.applying.plan(OTHERS, PLAIN).segments
-    assert (segment.stay, segment.leave, segment.cooling[0].p50) == (None, None, None)
+    assert (segment.stay, segment.leave) == (None, None)
+
+
+def test_a_life_table_is_asked_for_again_when_it_is_old(site: Site) -> None:
+    apply(site, file("  one: {nfs: [n1]}\n  two: {nfs: [n2]}"))
+    site.settle()
+    site.master.sessions = {TagPair(2, 3): 30, TagPair(4, 5): 10}
+    now = 0.0
+    predictions = Predictions(site.peers, site.network, lambda: now)
+    chains = site.ledger.snapshot().chains
+    found = predictions.forecasts(chains)
+    assert found.keys() == {"one", "two"}
+    site.master.down = True
+    now = FRESH_S - 0.1
+    assert predictions.forecasts(chains) == found
+    now = FRESH_S
+    assert predictions.forecasts(chains) == {}
 
 
 def test_a_plan_without_the_segment_of_a_chain_says_what_is_in_its_way(site: Site) -> None:
