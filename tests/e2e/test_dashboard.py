@@ -212,7 +212,8 @@ def close(shown: Any, value: float) -> bool:
 def test_every_panel_shows_what_rest_tells_of_that_moment(
     page: Page, rest: ManagementClient, eventually: Eventually
 ) -> None:
-    shown = fresh(page, rest, eventually, since=rest.traffic()[0].at)
+    eventually(lambda: rest.traffic()[0].chains[0].new is not None, what="a sample with rates")
+    shown = fresh(page, rest, eventually, since=rest.traffic()[0].at + LAG)
     sample = taken_at(rest, shown["at"])
     keys = shown["keys"]
     chains = {row.name: row for row in sample.chains}
