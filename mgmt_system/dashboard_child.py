@@ -6,21 +6,15 @@ import ctypes
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
+from catenary import program
 from catenary.listen import Listen
 
 PATIENCE = 5.0
 """Seconds that it has to end."""
-_PROGRAM = (
-    "import sys; from catenary.errors import CatenaryError\n"
-    "from mgmt_system.cli import app\n"
-    "try: app()\n"
-    "except CatenaryError as error: sys.exit(f'catenary: {error.detail}')"
-)
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
@@ -29,7 +23,7 @@ def command(listen: Listen) -> list[str]:
     words = ["dashboard", "--host", listen.host, "--port", str(listen.port)]
     if listen.tls_cert is not None:
         words += ["--tls-cert", str(listen.tls_cert), "--tls-key", str(listen.tls_key)]
-    return [sys.executable, "-c", _PROGRAM, *words]
+    return program.argv("mgmt_system", words)
 
 
 def environment(management: Listen, ours: Mapping[str, str]) -> dict[str, str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from catenary import program
 from catenary.errors import CatenaryError, NotFound, Unavailable
 from topologies.hosts import Host
 from topologies.patience import PATIENCE_S
@@ -59,14 +59,7 @@ class Service:
     descriptors: tuple[int, ...] = ()
 
     def argv(self) -> list[str]:
-        """The command `catenary`, of this one package: it starts from the checkout, and sooner."""
-        program = (
-            "import sys; from catenary.errors import CatenaryError\n"
-            f"from {self.package}.cli import app\n"
-            "try: app()\n"
-            "except CatenaryError as error: sys.exit(f'catenary: {error.detail}')"
-        )
-        return [sys.executable, "-c", program, *self.command]
+        return program.argv(self.package, self.command)
 
 
 class Services:

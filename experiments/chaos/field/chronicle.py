@@ -63,8 +63,8 @@ def _epoch(entry: HistoryEntry) -> str:
     return f"{entry.changes[EPOCH][1]}: {', '.join(said)}"
 
 
-class Holders(Protocol):
-    """Who knows of pins, and of the names of their chains."""
+class Probes(Protocol):
+    """Where chains, and the pins of their sessions, are asked about."""
 
     @property
     def management(self) -> ManagementClient: ...
@@ -80,8 +80,8 @@ class Pins:
     `lines` are what `catenary verify --pins` reads. Who does not answer is left out until it does.
     """
 
-    def __init__(self, holders: Holders) -> None:
-        self._holders = holders
+    def __init__(self, probes: Probes) -> None:
+        self._probes = probes
         self._chains: dict[tuple[int, int], str] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pins", daemon=True)
@@ -104,9 +104,9 @@ class Pins:
     def _run(self) -> None:
         while not self._stop.wait(_EVERY_S):
             with suppress(CatenaryError):
-                chains = self._holders.management.chains()
+                chains = self._probes.management.chains()
                 self._chains |= {(view.tags.forward, view.tags.reverse): view.name for view in chains}
-            for lb, balancer in (("l1", self._holders.master), ("l2", self._holders.slave)):
+            for lb, balancer in (("l1", self._probes.master), ("l2", self._probes.slave)):
                 with suppress(CatenaryError):
                     self.lines += map(json.dumps, self._held(lb, balancer))
 

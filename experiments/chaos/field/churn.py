@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from catenary import wire
 from catenary.chain import ChainState
-from catenary.client import BalancerClient, ManagementClient
+from catenary.client import BalancerClient
 from catenary.errors import CatenaryError, Conflict, NotFound
 from catenary.tags import TagPair
-from experiments.chaos.field.chronicle import Chronicle
+from experiments.chaos.field.chronicle import Chronicle, Probes
 from topologies.testbed import FIG4
 
 _POLL_S, _SOON_S = 0.1, 0.03
@@ -25,17 +24,6 @@ _HELD_UP_S = 0.2
 LAST_TAG = 25
 _TAGS = tuple(TagPair(vid, vid + 1) for vid in range(2, LAST_TAG, 2))
 """Forward IDs are even, reverse ones odd: `faults.cut_bypass` tells them apart by that."""
-
-
-class Probes(Protocol):
-    """Where chains are asked about."""
-
-    @property
-    def management(self) -> ManagementClient: ...
-    @property
-    def master(self) -> BalancerClient: ...
-    @property
-    def slave(self) -> BalancerClient: ...
 
 
 @dataclass(frozen=True)
