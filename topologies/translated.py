@@ -75,11 +75,15 @@ class TcpTalk:
 
 
 def wait_for_exchange(testbed: Testbed) -> None:
-    """Until an exchange of keys that began later than now is complete."""
+    """Until an exchange of keys that began later than now is complete.
+
+    `lag` is as old as its answer: only counted back from before the question no exchange looks younger than it is.
+    """
     begun = time.monotonic()
 
     def exchanged() -> bool:
+        asked = time.monotonic()
         lag = testbed.balancers["l1"].health().peer.lag
-        return lag is not None and lag < time.monotonic() - begun
+        return lag is not None and lag < asked - begun
 
     wait_until(exchanged, "no exchange of keys")
