@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * The walk over the session tables: count what is in force, reclaim what is not. The same meaning as `walk` in
- * bpf/splice.bpf.c. One at a time, in the worker, beside its packets.
+ * bpf/walk.h. One at a time, in the worker, beside its packets.
  */
 #ifndef CATENARY_WALK_H
 #define CATENARY_WALK_H
