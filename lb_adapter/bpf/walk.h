@@ -3,6 +3,8 @@
 #ifndef CATENARY_BPF_WALK_H
 #define CATENARY_BPF_WALK_H
 
+#include "upkeep.h"
+
 /* The clock that pins age by, for user space. */
 SEC("syscall")
 int clock(void *unused) { return now_ms(); }

@@ -210,6 +210,7 @@ INLINE void leaf_ended(struct env *e, __u32 slot)
 INLINE void leaf_swept(struct env *e, __u32 slot, int reset) {}
 
 #include "splice.h"
+#include "upkeep.h"
 
 EXPORT struct check *check_new(__u32 limit)
 {

@@ -1,7 +1,7 @@
 """The oracle's session table: what is remembered of each key, and how it changes (affinity rules 1, 5, 7).
 
-The oracle of `place.h`. The pins of `pin.h` are in `oracle_pin`; who may ask for what is decided in
-`oracle_splice`.
+The oracle of `place.h` and `upkeep.h`. The pins of `pin.h` are in `oracle_pin`; who may ask for what is
+decided in `oracle_splice`.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@
 #define CATENARY_WALK_H
 
 #include "leaf.h"
+#include "upkeep.h"
 
 #define WALK_PATIENCE 2000 /* ms that a thread may take for one batch */
 

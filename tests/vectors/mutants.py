@@ -97,7 +97,7 @@ MUTANTS = (
     ),
     Mutant(
         "what is judged by its ends is evicted",
-        "place.h",
+        "upkeep.h",
         "plain_slot(e, key, 0) == pin_slot(word) &&",
         "",
         by_frames=False,
@@ -134,7 +134,7 @@ MUTANTS = (
     Mutant("a FIN has no number", "reset.h", "!!(flags & TCP_FIN)", "0"),
     Mutant(
         "what closed just now is idle",
-        "place.h",
+        "upkeep.h",
         "? 2 * e->c->transit_ms : 0);",
         "? 0 : 0);",
         by_frames=False,
@@ -153,14 +153,14 @@ MUTANTS = (
     ),
     Mutant(
         "the stream moves what was seen here",
-        "place.h",
+        "upkeep.h",
         "!(is_foreign(e, old) && pin_later(word, old))",
         "!pin_later(word, old)",
         by_frames=False,
     ),
     Mutant(
         "the stream brings back what is gone",
-        "place.h",
+        "upkeep.h",
         "is_tombstone(word) || !in_force(e, word))",
         "is_tombstone(word))",
         by_frames=False,
@@ -169,7 +169,7 @@ MUTANTS = (
     Mutant("an ask makes a pin of its own", "place.h", "e->c->rewrites &&", "0 &&"),
     Mutant(
         "what the stream brought is evicted",
-        "place.h",
+        "upkeep.h",
         "PIN_OPENING && !is_foreign(e, word) &&",
         "PIN_OPENING &&",
         by_frames=False,
