@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from catenary import __version__
-from catenary.access import Access
+from catenary.access import READS, Access
 from catenary.errors import CatenaryError, Conflict, InvalidValue
 from catenary.listen import Listen
 from catenary.openapi import document
@@ -25,7 +25,7 @@ from catenary.problems import problem
 from catenary.wire import explain
 
 _REFUSALS = {Conflict.status, InvalidValue.status}
-"""What goes into the log: a caller that asks for what can't be."""
+"""What goes into the log of reads, too: a caller that asks for what can't be."""
 
 
 def create_app(
@@ -91,7 +91,9 @@ def _refuse(
     detail: str,
     title: str | None = None,
 ) -> JSONResponse:
-    if status in _REFUSALS:
+    """A change that is refused has its reason in the log; who only looks for what is not there does not."""
+    changes = request.method not in READS and 400 <= status < 500
+    if changes or status in _REFUSALS:
         request.state.refusal = detail
     return problem(status, detail, request.url.path, title)
 

@@ -1,4 +1,4 @@
-"""What a slave refuses of its master: a reason to the caller, an event in the log, nothing changed."""
+"""What the two of a pair refuse: a reason to the caller, an event in the log, nothing changed."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from catenary import wire
 from catenary.session import SessionKey
 from lb_adapter import records, rest
 from lb_adapter.core.oracle_pin import Pin, State
+from lb_adapter.master import Master
+from lb_adapter.slave import Slave
 from tests.services import SESSION, daemons
 from tests.serving import calling
 
 KEY = SessionKey.parse(SESSION).pack()
+TOKEN = "secret-of-this-pair"
+UNKNOWN = {"forward": 8, "reverse": 9}
 
 
 class Told:
-    """A slave's REST, and the master that it follows."""
+    """The REST of one of a pair, which has two chains."""
 
-    def __init__(self) -> None:
-        master, self.slave = daemons()
-        self.master_id, self.chains = master.instance, self.slave.pairs()
-        self.client = calling(rest.build(self.slave, None), raise_server_exceptions=False)
+    def __init__(self, daemon: Master | Slave, token: str | None = None) -> None:
+        self.daemon = daemon
+        self.chains = daemon.pairs()
+        self.client = calling(rest.build(daemon, token), raise_server_exceptions=False)
 
     def refused(self, method: str, path: str, **body: Any) -> tuple[int, str]:
         """Status and detail of an answer that the log tells of as well, and that changes nothing."""
@@ -36,48 +40,133 @@ class Told:
         return answer.status_code, detail
 
     def state(self) -> tuple[object, ...]:
-        return self.slave.pairs(), self.slave.health(), self.pins()
+        return self.daemon.pairs(), self.daemon.health(), self.pins()
 
     def pins(self) -> bytes:
-        return b"".join(batch.tobytes() for batch in self.slave._plane.export(None))
+        return b"".join(batch.tobytes() for batch in self.daemon._plane.export(None))
+
+
+class Follower(Told):
+    """A slave, and the master that it follows."""
+
+    def __init__(self, token: str | None = None) -> None:
+        master, slave = daemons()
+        super().__init__(slave, token)
+        self.master_id = master.instance
+
+    def greeting(self, master: str = "m2", ahead: int = 1, **fields: Any) -> dict[str, Any]:
+        """One that would be taken, but for `fields`, with an epoch that is so far `ahead`."""
+        greeting = wire.Handshake(
+            protocol=wire.PROTOCOL,
+            master_id=master,
+            ask_id=4094,
+            affinity="session",
+            timeouts=wire.TimeoutsModel(),
+            chain_set=self.chains.model_copy(update={"epoch": self.chains.epoch + ahead}),
+        ).model_dump(mode="json")
+        return greeting | fields
+
+    def chain_set(self, ahead: int = 1, **pair: Any) -> dict[str, Any]:
+        """The next one of its master, whose first pair has these fields."""
+        chains = self.chains.model_copy(update={"epoch": self.chains.epoch + ahead})
+        update = wire.ChainSetUpdate(master_id=self.master_id, chain_set=chains).model_dump(mode="json")
+        update["chain_set"]["pairs"][0] |= pair
+        return update
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def slave() -> Follower:
+    return Follower()
 
 
-def test_a_copy_that_is_cut_in_the_middle(told: Told) -> None:
-    pair = told.chains.pairs[0]
+@pytest.fixture
+def master() -> Told:
+    return Told(daemons()[0])
+
+
+def test_a_copy_that_is_cut_in_the_middle(slave: Follower) -> None:
+    pair = slave.chains.pairs[0]
     word = Pin(pair.slot, pair.generation, State.ESTABLISHED, seen=1000).word()
     pins = records.of(KEY, word.to_bytes(8, "little"))
-    whole = b"".join(records.write([pins], protocol=wire.PROTOCOL, epoch=told.chains.epoch, now_ms=1000))
-    put = {"params": {"master_id": told.master_id}}
+    whole = b"".join(records.write([pins], protocol=wire.PROTOCOL, epoch=slave.chains.epoch, now_ms=1000))
+    put = {"params": {"master_id": slave.master_id}}
     for size in (0, 10, len(whole) // 2, len(whole) - 1):
-        status, detail = told.refused("PUT", "/v1/pins", content=whole[:size], **put)
+        status, detail = slave.refused("PUT", "/v1/pins", content=whole[:size], **put)
         assert (status, detail) == (409, f"the copy ends after {size} bytes, in the middle")
-    assert told.client.put("/v1/pins", content=whole, **put).status_code == 204
-    assert KEY in told.pins(), "it is a copy that would be taken"
+    assert slave.client.put("/v1/pins", content=whole, **put).status_code == 204
+    assert KEY in slave.pins(), "it is a copy that would be taken"
 
 
-def test_a_greeting_that_does_not_say_its_protocol(told: Told) -> None:
-    greeting = wire.Handshake(
-        protocol=wire.PROTOCOL,
-        master_id="m2",
-        ask_id=4094,
-        affinity="session",
-        timeouts=wire.TimeoutsModel(),
-        chain_set=told.chains.model_copy(update={"epoch": told.chains.epoch + 1}),
-    ).model_dump(mode="json")
+def test_a_greeting_of_another_protocol_or_of_none(slave: Follower) -> None:
+    greeting = slave.greeting()
+    assert slave.refused("POST", "/v1/handshake", json=greeting | {"protocol": 2}) == (
+        409,
+        f"the master speaks protocol 2, this slave speaks {wire.PROTOCOL}: run the same release on both",
+    )
     del greeting["protocol"]
-    assert told.refused("POST", "/v1/handshake", json=greeting) == (422, "protocol: Field required")
-    status, detail = told.refused("POST", "/v1/handshake", json=greeting | {"protocol": 2})
-    assert (status, "the master speaks protocol 2, this slave speaks" in detail) == (409, True)
+    assert slave.refused("POST", "/v1/handshake", json=greeting) == (422, "protocol: Field required")
+    assert slave.client.post("/v1/handshake", json=slave.greeting()).status_code == 200, "it would be taken"
 
 
-def test_an_order_that_nobody_waits_for(told: Told) -> None:
-    order = {"nonce": "n", "master_id": told.master_id, "mode": "reset", "key": SESSION}
+@pytest.mark.parametrize("given", [None, "Bearer wrong-secret", f"Basic {TOKEN}"])
+def test_a_wrong_token(given: str | None) -> None:
+    slave = Follower(TOKEN)
+    headers = {"Authorization": given} if given else {}
+    calls: list[tuple[str, str, dict[str, Any]]] = [
+        ("POST", "/v1/handshake", {"json": slave.greeting()}),
+        ("PUT", "/v1/chain-set", {"json": slave.chain_set()}),
+        ("GET", "/v1/pins", {}),
+        ("POST", "/v1/nonce", {"json": {"master_id": slave.master_id}}),
+    ]
+    for method, path, body in calls:
+        status, detail = slave.refused(method, path, headers=headers, **body)
+        assert (status, "secret" in detail) == (401, False)
+    right = {"Authorization": f"Bearer {TOKEN}"}
+    assert slave.client.put("/v1/chain-set", json=slave.chain_set(), headers=right).status_code == 204
+
+
+def test_an_epoch_from_the_future(slave: Follower) -> None:
+    epoch = slave.chains.epoch
+    for path, method, body in (
+        ("/v1/handshake", "POST", slave.greeting(ahead=1025)),
+        ("/v1/chain-set", "PUT", slave.chain_set(ahead=1025)),
+    ):
+        status, detail = slave.refused(method, path, json=body)
+        told = f"epoch {epoch + 1025} is from the future, the present one is {epoch}: refused;"
+        assert (status, detail[: len(told)]) == (409, told)
+    assert slave.client.put("/v1/chain-set", json=slave.chain_set(ahead=1024)).status_code == 204
+
+
+def test_an_ask_id_in_use(slave: Follower) -> None:
+    told = "VLAN ID 3 of tag pair (2, 3) is in use already: it is the ask ID"
+    assert slave.refused("POST", "/v1/handshake", json=slave.greeting(ask_id=3)) == (409, told)
+    status, detail = slave.refused("PUT", "/v1/chain-set", json=slave.chain_set(reverse=4094))
+    assert (status, "VLAN ID 4094 of tag pair (2, 4094) is in use" in detail) == (409, True)
+
+
+def test_a_pair_on_the_ask_id(master: Told) -> None:
+    status, detail = master.refused("POST", "/v1/changes", json={"add": [{"forward": 4094, "reverse": 9}]})
+    assert (status, "VLAN ID 4094" in detail) == (409, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("changes", {"remove": [UNKNOWN]}),
+        ("changes", {"cancel": [UNKNOWN]}),
+        ("changes", {"forget": [UNKNOWN]}),
+        ("changes", {"remove": [UNKNOWN], "add": [{"forward": 6, "reverse": 7}]}),
+        ("rebalance", {"weights": [UNKNOWN | {"weight": 5}]}),
+        ("pairs/8-9/sessions/end", {"then": "reset"}),
+    ],
+)
+def test_a_tag_that_the_pair_does_not_know(master: Told, path: str, body: dict[str, Any]) -> None:
+    assert master.refused("POST", f"/v1/{path}", json=body) == (404, "tag pair (8, 9) is not known here")
+
+
+def test_an_order_that_nobody_waits_for(slave: Follower) -> None:
+    order = {"nonce": "n", "master_id": slave.master_id, "mode": "reset", "key": SESSION}
     text = "order n came twice, or is older than the last one: refused"
-    assert told.refused("POST", "/v1/sweep", json=order) == (409, text)
-    status, detail = told.refused("POST", "/v1/nonce", json={"master_id": "m0"})
+    assert slave.refused("POST", "/v1/sweep", json=order) == (409, text)
+    status, detail = slave.refused("POST", "/v1/nonce", json={"master_id": "m0"})
     assert (status, "greeted last, not m0" in detail) == (409, True)

@@ -74,8 +74,11 @@ def request(case: dict[str, Any]) -> tuple[str, str]:
 def test_rest_answers_with_a_problem(client: TestClient, case: dict[str, Any]) -> None:
     method, path = request(case)
     body = {"json": case["body"]} if "body" in case else {}
-    answer = client.request(method, path, **body)
+    with capture_logs() as events:
+        answer = client.request(method, path, **body)
     assert answer.headers["content-type"] == "application/problem+json"
+    told = [] if (method, case["status"]) == ("get", 404) else [case["text"]]
+    assert [event["reason"] for event in events if event["event"] == "refused"] == told
     assert (answer.json()["detail"], answer.status_code) == (case["text"], case["status"])
     assert answer.json()["status"] == case["status"]
     assert answer.json()["instance"] == path.partition("?")[0]
