@@ -77,7 +77,8 @@ class TcpTalk:
 def wait_for_exchange(testbed: Testbed) -> None:
     """Until an exchange of keys that began later than now is complete.
 
-    `lag` is as old as its answer: only counted back from before the question no exchange looks younger than it is.
+    `lag` is as old as its answer: only counted back from before the question no exchange looks younger than
+    it is.
     """
     begun = time.monotonic()
 
