@@ -343,7 +343,7 @@ class Conductor:
         return [self._view(plan, standing) for plan in plans]
 
     def segments(self) -> list[wire.SegmentView]:
-        return [self._segment_view(name) for name in self._network.segments]
+        return [self._segment_view(name) for name in sorted(self._network.segments)]
 
     def _segment_view(self, name: str) -> wire.SegmentView:
         """An insertion that may be taken back yet is none. Its age never runs ahead of either clock."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Query
+from fastapi import FastAPI, Query, Request, Response
 from fastapi import Path as PathParam
 
 from catenary import wire
+from catenary.chain import NAME
 from catenary.config import NetworkConfig
 from catenary.errors import Conflict, NotFound, Unavailable
 from catenary.explanations import ChainHops
+from catenary.pages import LINK, After, Limit, page
 from catenary.problems import problems
 from catenary.service import create_app
 from controller.conductor import Conductor
@@ -24,6 +28,8 @@ TAGS = {
 ChainName = Annotated[wire.Name, PathParam(description="name of the chain")]
 SegmentName = Annotated[wire.Name, PathParam(description="name of the segment")]
 Check = Annotated[bool, Query(description="only ask whether that could be")]
+_NAME = re.compile(NAME)
+_LISTED: dict[int | str, dict[str, Any]] = {200: {"headers": LINK}}
 _CHANGES = problems(NotFound, Conflict, Unavailable)
 
 
@@ -59,10 +65,13 @@ def _add_others(app: FastAPI, conductor: Conductor) -> None:
         """
         return conductor.put_network(network, check=check)
 
-    @app.get("/v1/segments", tags=["segments"])
-    def list_segments() -> list[wire.SegmentView]:
-        """Which pairs are in the way of the traffic, and since when."""
-        return conductor.segments()
+    @app.get("/v1/segments", tags=["segments"], responses=_LISTED)
+    def list_segments(
+        request: Request, response: Response, limit: Limit = None, after: After = None
+    ) -> Sequence[wire.SegmentView]:
+        """Which pairs are in the way of the traffic, and since when, by name."""
+        segments = conductor.segments()
+        return page(request, response, segments, lambda it: it.name, limit, after, form=_NAME)
 
     @app.put("/v1/segments/{name}/inserted", tags=["segments"], responses=_CHANGES)
     def insert_pair(name: SegmentName) -> wire.SegmentView:
@@ -75,10 +84,12 @@ def _add_others(app: FastAPI, conductor: Conductor) -> None:
 
 
 def _add_chains(app: FastAPI, conductor: Conductor) -> None:
-    @app.get("/v1/chains", tags=["chains"])
-    def list_chains() -> list[wire.SteeredChain]:
-        """All steered chains with their paths."""
-        return conductor.chains()
+    @app.get("/v1/chains", tags=["chains"], responses=_LISTED)
+    def list_chains(
+        request: Request, response: Response, limit: Limit = None, after: After = None
+    ) -> Sequence[wire.SteeredChain]:
+        """All steered chains with their paths, by name."""
+        return page(request, response, conductor.chains(), lambda it: it.name, limit, after, form=_NAME)
 
     @app.put("/v1/chains", tags=["chains"], responses=_CHANGES)
     def steer_chains(requests: wire.SteerRequests, check: Check = False) -> list[wire.SteeredChain]:

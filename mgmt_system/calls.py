@@ -1,13 +1,12 @@
-"""What calls of the REST service have in common: who makes them, what they expect, and pages of lists."""
+"""What calls of the REST service have in common: who makes them, what they expect, and the order of lists."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from urllib.parse import unquote
 
-from fastapi import Depends, Header, Query, Request, Response
+from fastapi import Depends, Header, Request, Response
 
 from catenary import request_id
 from catenary.errors import (
@@ -18,16 +17,12 @@ from catenary.errors import (
     PreconditionFailed,
     Unavailable,
 )
-from catenary.pages import link
 from catenary.problems import problems
 from mgmt_system.etags import Match, etag, expected
 from mgmt_system.records import Author
 
-T = TypeVar("T")
 TEXT_MAX = 500
-_PLACE = re.compile(r"[0-9]{10}\.[0-9]{7}-.{1,80}")
-Limit = Annotated[int | None, Query(ge=1, le=10000, description="At most so many; all unless given.")]
-After = Annotated[str | None, Query(description="Where the page before ended: from its Link header.")]
+PLACE = re.compile(r"[0-9]{10}\.[0-9]{7}-.{1,80}")
 
 
 def _author(
@@ -74,24 +69,3 @@ def tag(response: Response, revision: int | str) -> None:
 def place(created: float, name: str) -> str:
     """Where something stands in a list: oldest first, of the same moment by name."""
     return f"{created:018.7f}-{name}"
-
-
-def page(
-    request: Request,
-    response: Response,
-    items: Sequence[T],
-    place: Callable[[T], str],
-    limit: int | None,
-    after: str | None,
-) -> Sequence[T]:
-    """The first `limit` items behind `after`, and a link to the next page if there are more."""
-    if after is not None:
-        if not _PLACE.fullmatch(after):
-            raise InvalidValue(
-                f"after: {after!r} is no place in this list: follow the Link of the page before"
-            )
-        items = [item for item in items if place(item) > after]
-    if limit is None or len(items) <= limit:
-        return items
-    link(request, response, place(items[limit - 1]))
-    return items[:limit]

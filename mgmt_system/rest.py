@@ -10,7 +10,7 @@ from fastapi import FastAPI, Path, Query, Request, Response
 
 from catenary import wire
 from catenary.errors import Conflict, NotFound, Unavailable
-from catenary.pages import LINK, link
+from catenary.pages import LINK, After, Limit, link, page
 from catenary.problems import problems
 from catenary.service import create_app
 from catenary.wire import SegmentSession
@@ -18,11 +18,9 @@ from mgmt_system.calls import (
     ACCEPTED,
     CHANGES,
     ETAG,
-    After,
+    PLACE,
     By,
     IfMatch,
-    Limit,
-    page,
     place,
     tag,
 )
@@ -112,7 +110,15 @@ def _add_reading_routes(app: FastAPI, running: Running) -> None:
         else:
             tag(response, manager.chains_revision())
             chains = manager.shown()
-        paged = page(request, response, chains, lambda it: place(it.view.created, it.view.name), limit, after)
+        paged = page(
+            request,
+            response,
+            chains,
+            lambda it: place(it.view.created, it.view.name),
+            limit,
+            after,
+            form=PLACE,
+        )
         body = b"[" + b",".join(item.json for item in paged) + b"]"
         return Response(body, headers=dict(response.headers), media_type="application/json")
 
@@ -133,7 +139,9 @@ def _add_reading_routes(app: FastAPI, running: Running) -> None:
         """
         tag(response, manager.operations_revision())
         operations = manager.operations()
-        return page(request, response, operations, lambda it: place(it.created, it.id), limit, after)
+        return page(
+            request, response, operations, lambda it: place(it.created, it.id), limit, after, form=PLACE
+        )
 
     @app.get("/v1/operations/{operation_id}", tags=["operations"], responses=_SHOWN)
     def show_operation(operation_id: str, response: Response) -> wire.OperationView:

@@ -19,6 +19,17 @@ def calling(app: FastAPI, **options: Any) -> TestClient:
     return TestClient(app, base_url="http://127.0.0.1", **options)
 
 
+def pages(client: TestClient, path: str) -> list[list[Any]]:
+    """A list, following the links from page to page."""
+    found = []
+    while True:
+        answer = client.get(path)
+        found.append(answer.json())
+        if "next" not in answer.links:
+            return found
+        path = answer.links["next"]["url"]
+
+
 @contextmanager
 def serving(app: FastAPI, *, lifespan: bool = True) -> Iterator[str]:
     """Its URL; stopped at the end. Without its `lifespan` a management system's engine does not run."""

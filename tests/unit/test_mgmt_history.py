@@ -19,7 +19,7 @@ from catenary.client import ManagementClient
 from catenary.errors import InvalidValue, PreconditionFailed, from_problem
 from mgmt_system import history_cli, tables
 from mgmt_system.rest import create
-from tests.serving import calling
+from tests.serving import calling, pages
 from tests.unit.mgmt_fakes import Site, network_text
 from tests.unit.test_mgmt_cli import Run, run, site  # noqa: F401
 
@@ -43,17 +43,6 @@ def get(client: TestClient, path: str) -> Any:
     answer = client.get(path)
     assert answer.status_code == 200, answer.text
     return answer.json()
-
-
-def pages(client: TestClient, path: str) -> list[list[Any]]:
-    """Following the links from page to page."""
-    found = []
-    while True:
-        answer = client.get(path)
-        found.append(answer.json())
-        if "next" not in answer.links:
-            return found
-        path = answer.links["next"]["url"]
 
 
 CHANGES: dict[str, Callable[[TestClient], httpx.Response]] = {
