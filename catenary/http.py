@@ -15,6 +15,8 @@ from catenary import request_id, wire
 from catenary.errors import CatenaryError, InvalidValue, Unavailable, from_problem
 
 T = TypeVar("T")
+KEPT_S = 5.0
+"""A connection that nobody uses is kept for so long; services keep it longer, lest a request meet its end."""
 
 
 class Client:
@@ -42,6 +44,7 @@ class Client:
             "headers": headers,
             "verify": _trust(self.url, ca),
             "trust_env": False,
+            "limits": httpx.Limits(keepalive_expiry=KEPT_S),
         }
         self._timeout = timeout
         self._http = httpx.Client(**self._options, timeout=timeout)

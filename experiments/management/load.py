@@ -33,8 +33,6 @@ MIX: Mapping[str, float] = {
     "remove chain": 5,
 }
 """Kinds of requests and their share; the last four write."""
-_KEPT_S = 2.0
-"""A connection is given up before its server does so, which is after five."""
 LATE_S = 30.0
 """Nobody waits longer for an answer: it counts as an error."""
 
@@ -140,7 +138,7 @@ class Calls:
 async def drive(url: str, calls: Calls, due: Sequence[tuple[float, str]]) -> list[Answer]:
     """Make all of them, each at its moment."""
     loop = asyncio.get_running_loop()
-    limits = httpx.Limits(max_connections=None, keepalive_expiry=_KEPT_S)
+    limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=LATE_S, limits=limits, trust_env=False) as client:
         begun = loop.time()
         tasks = []

@@ -206,7 +206,14 @@ def build(config: ServiceConfig) -> Starlette:
 
 def main() -> None:
     config = ServiceConfig.load(Path(sys.argv[1]).read_text(), sys.argv[1])
-    uvicorn.run(build(config), host="0.0.0.0", port=int(sys.argv[2]), log_level="warning", access_log=False)
+    uvicorn.run(
+        build(config),
+        host="0.0.0.0",
+        port=int(sys.argv[2]),
+        log_level="warning",
+        access_log=False,
+        timeout_keep_alive=60,  # as the services do
+    )
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from fastapi import FastAPI
 
 from catenary import errors
 from catenary.client import BalancerClient, ManagementClient
+from catenary.http import KEPT_S
 from catenary.listen import Listen
-from catenary.service import create_app
+from catenary.service import create_app, server
 from catenary.token import read_token
 from catenary.wire import ChainSet, Change, OperationView, Problem
 from tests.serving import calling
@@ -185,3 +186,8 @@ def test_a_refusal_is_an_event_in_the_log(capsys: pytest.CaptureFixture[str]) ->
     assert "VLAN ID 7 is in use" in said
     assert "wrong-and-secret" not in said
     assert TOKEN not in said
+
+
+def test_a_service_keeps_a_connection_for_longer_than_its_callers() -> None:
+    """Else a request may go out on one that ends at that moment, and nobody knows whether it was heard."""
+    assert server(FastAPI(), Listen()).config.timeout_keep_alive > 2 * KEPT_S
