@@ -26,9 +26,9 @@ TIMES = TimeoutsModel(tcp_closing=1, udp=20, other=5, neighbour=3, lease=2, tran
 
 
 @contextmanager
-def rewriting_testbed() -> Iterator[Testbed]:
+def rewriting_testbed(times: TimeoutsModel = TIMES) -> Iterator[Testbed]:
     """Up, with hosts in their two networks, and no network function yet."""
-    with Testbed(timeouts=TIMES, rewrites=True, nf_rate_mbit=None) as testbed:
+    with Testbed(timeouts=times, rewrites=True, nf_rate_mbit=None) as testbed:
         for firewall in testbed.firewalls.values():
             firewall.stop()
         for name in ("h1", "h3"):

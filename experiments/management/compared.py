@@ -2,224 +2,215 @@
 
 from __future__ import annotations
 
-import socket
-from collections import defaultdict
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from ipaddress import ip_address
+from dataclasses import dataclass, field
 
-from catenary.errors import Unavailable
 from catenary.explanations import SegmentExplanation, SessionStatus
-from catenary.session import End, SessionKey
 from catenary.wire import TimeoutsModel
 from experiments.management.plan import Plan, Say
+from experiments.management.talks import Caller, Server, Talk, kinds
+from experiments.management.trails import Asked, Ports, Rule, Taps, counted, difference
 from experiments.part import Part
 from experiments.summary import Claim, Figure
-from topologies.hosts import inside
+from topologies.blueprint import Blueprint
 from topologies.nfs.nat import Nat
-from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
-from topologies.testbed import Testbed
-from topologies.translated import SERVER, TcpTalk, rewriting_testbed, sides, wait_for_exchange
-from topologies.watching import wait_quiet, watch
-from witness.recording import Recording
-from witness.sightings import FORWARD, REVERSE, read
+from topologies.testbed import FIG4, Testbed
+from topologies.translated import SERVER, rewriting_testbed, sides, wait_for_exchange
 
 CLAIMS = (
     Claim("explain_differs", at_least=0, at_most=0),
     Claim("foretold_differs", at_least=0, at_most=0),
 )
+SEED = 20
 TIMES = TimeoutsModel(
     tcp_opening=600,
     tcp_established=600,
     tcp_closing=1,
     udp=600,
-    other=600,
+    other=1,
     neighbour=600,
     lease=1,
     transit=0.5,
 )
-"""Nothing expires, but what is closed: loads change when it is said here."""
-CHAINS = {f"chain-{number}": (f"n{number}",) for number in (1, 2, 3)}
+"""Nothing expires but ICMP, and what is closed: loads change when it is said here."""
+WIDER = Blueprint(
+    switches=FIG4.switches,
+    trunks=FIG4.trunks,
+    hosts=FIG4.hosts,
+    nfs={**FIG4.nfs, "n4": "s4"},
+    balancers=FIG4.balancers,
+    segments=FIG4.segments,
+)
+"""With a fourth firewall, for a chain of two on different switches."""
+CHAINS = {"chain-1": ("n1",), "chain-2": ("n2",), "chain-3": ("n4", "n3")}
 POOLS = {"n1": "10.9.1.0/24", "n2": "10.9.2.0/24"}
 """Addresses to which each NF translates."""
-Crossed = dict[SessionKey, tuple[list[str], list[str]]]
+LASTING = kinds(("tcp", "udp"))
+ENDING = kinds(("tcp", "icmp"))
+FLEETING = kinds(("icmp",))
+FLEETING_NEW = 2
+"""Of those that don't exist yet; each waits until the one before is over."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Sessions of one kind: all answers about them, and those that say otherwise than the taps saw it."""
+    """Sessions of one status: all answers about them, and those that say otherwise than the taps saw it."""
 
     sessions: int
     told: Sequence[SegmentExplanation]
     differences: Sequence[str]
 
 
+@dataclass
+class Scene:
+    """A testbed that is watched at all ports that an explanation can name, and what its rules had counted."""
+
+    testbed: Testbed
+    ports: Ports
+    taps: Taps
+    before: dict[Rule, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, testbed: Testbed, chains: Mapping[str, Sequence[str]], stack: ExitStack) -> Scene:
+        """With these chains, and nothing in them yet."""
+        config, network = testbed.network.segments["main"], testbed.network
+        nfs = {name: network.nfs[name] for chain in chains.values() for name in chain}
+        names = {network.balancers[name].inner: f"{name}.inner" for name in (config.master, config.slave)}
+        names |= {nf.ingress: f"{name}.ingress" for name, nf in nfs.items()}
+        names |= {nf.egress: f"{name}.egress" for name, nf in nfs.items()}
+        taps = stack.enter_context(Taps(names))
+        made = cls(testbed, Ports(names, config.master, config.slave, config.ask_id), taps)
+        for name, row in chains.items():
+            testbed.add_chain(row, name=name)
+            made.before |= made.counters(name)
+        return made
+
+    def counters(self, chain: str) -> dict[Rule, int]:
+        hops = self.testbed.controller.hops(chain)
+        return counted([*hops.forward, *hops.reverse])
+
+    def wait_counted(self, chains: Mapping[str, object]) -> None:
+        """Switches tell of their counters late."""
+
+        def all_moved() -> bool:
+            now = {rule: count for name in chains for rule, count in self.counters(name).items()}
+            return all(count > self.before.get(rule, 0) for rule, count in now.items())
+
+        wait_until(all_moved, "rules of the chains have counted nothing")
+
+    def told(self, text: str) -> SegmentExplanation:
+        (segment,) = self.testbed.management.explain(text).segments
+        return segment
+
+    def wait_ended(self, talk: Talk) -> None:
+        wait_until(lambda: self.told(talk.text).status == "ended", f"{talk.text} does not end")
+
+    def compared(
+        self, status: SessionStatus, asked: Sequence[Asked], told: Sequence[SegmentExplanation]
+    ) -> Comparison:
+        seen, before = self.taps.seen(), None if status == "new" else self.before
+        found = [
+            difference(one, item, seen, self.ports, status, before)
+            for one, item in zip(asked, told, strict=True)
+        ]
+        return Comparison(len(asked), told, [one for one in found if one is not None])
+
+
 def measure(plan: Plan, say: Say) -> Part:
     """`explain_differs`, and `foretold_differs` of sessions that were opened only then: wrong answers."""
     found: dict[str, Comparison] = {}
-    with Testbed(timeouts=TIMES, nf_rate_mbit=None) as testbed, ExitStack() as stack:
+    with Testbed(blueprint=WIDER, timeouts=TIMES, nf_rate_mbit=None) as testbed, ExitStack() as stack:
         compared, _ = plain(testbed, plan.compared, stack)
     found |= compared
     _report(compared, say)
-    with rewriting_testbed() as testbed, ExitStack() as stack:
+    with rewriting_testbed(TIMES) as testbed, ExitStack() as stack:
         found["translated"] = translated(testbed, plan.compared, stack)
     _report({"translated": found["translated"]}, say)
     new = found.pop("new")
-    kinds = ", ".join(f"{item.sessions} {kind}" for kind, item in found.items())
+    numbers = ", ".join(f"{item.sessions} {status}" for status, item in found.items())
     wrong = [difference for item in found.values() for difference in item.differences]
     figures = {
-        "explain_differs": Figure(len(wrong), f"of the answers about {kinds} sessions"),
+        "explain_differs": Figure(len(wrong), f"of the answers about {numbers} sessions"),
         "foretold_differs": Figure(len(new.differences), f"of {new.sessions} sessions, opened afterwards"),
     }
     return Part(figures, CLAIMS, [*wrong, *new.differences])
 
 
 def _report(found: dict[str, Comparison], say: Say) -> None:
-    for kind, item in found.items():
-        say(f"{item.sessions} {kind} sessions compared, {len(item.differences)} wrong answers")
+    for status, item in found.items():
+        say(f"{item.sessions} {status} sessions compared, {len(item.differences)} wrong answers")
 
 
 def plain(testbed: Testbed, count: int, stack: ExitStack) -> tuple[dict[str, Comparison], list[Talk]]:
-    """So many live ones, ended ones, and new ones that are then opened. The last ones, all open still.
+    """So many live ones, ended ones, and new ones that are then opened. The live ones, open still.
 
     What must end afterwards is on the stack.
     """
-    for name, nfs in CHAINS.items():
-        testbed.add_chain(nfs, name=name)
-    with inside(testbed.hosts["h2"]):
-        server = socket.create_server((testbed.hosts["h2"].address(), 0), backlog=64)
-    listener = stack.enter_context(server)
-    listener.settimeout(PATIENCE_S)
-    taps = stack.enter_context(watch(testbed, "main", [nf for nfs in CHAINS.values() for nf in nfs]))
-
-    def talk() -> Talk:
-        made = Talk(testbed, listener)
-        stack.callback(made.close)
-        return made
-
-    leaving, staying, coming = ([talk() for _ in range(count)] for _ in range(3))
+    _know_each_other(testbed)
+    scene = Scene.of(testbed, CHAINS, stack)
+    addresses = {family: testbed.hosts["h2"].address(family) for family in (4, 6)}
+    server = stack.enter_context(Server(testbed, addresses))
+    caller = Caller(testbed, server, random.Random(SEED), stack)
+    leaving, staying = caller.talks(ENDING, count), caller.talks(LASTING, count)
+    coming = caller.talks(LASTING, count - FLEETING_NEW) + caller.talks(FLEETING, FLEETING_NEW)
     for each in (*leaving, *staying):
-        each.open()
-    new = []
-    for each in coming:
-        new.append(explained(testbed, each.key))
         each.open()
     for each in leaving:
         each.close()
-    live = [explained(testbed, each.key) for each in staying]
-    for each in (*staying, *coming):
-        each.near.sendall(b"once more")
-    last = leaving[-1].key
-    wait_until(lambda: explained(testbed, last).status == "ended", "sessions that were closed do not end")
-    ended = [explained(testbed, each.key) for each in leaving]
-    wait_quiet(taps)
-    seen = crossed(taps.snapshot(CHAINS))
+    for each in leaving:
+        scene.wait_ended(each)
+    new = []
+    for number, each in enumerate(coming):
+        if number and coming[number - 1].kind in FLEETING:
+            scene.wait_ended(coming[number - 1])
+        new.append(scene.told(each.text))
+        each.open()
+    for each in staying:
+        each.say()
+    scene.wait_counted(CHAINS)
+    live = [scene.told(each.text) for each in staying]
+    ended = [scene.told(each.text) for each in leaving]
     found = {
-        "live": _compared(staying, live, seen, "live"),
-        "ended": _compared(leaving, ended, seen, "ended"),
-        "new": _compared(coming, new, seen, "new"),
+        "live": scene.compared("live", [_asked(each) for each in staying], live),
+        "ended": scene.compared("ended", [_asked(each) for each in leaving], ended),
+        "new": scene.compared("new", [_asked(each) for each in coming], new),
     }
-    return found, coming
+    return found, staying
 
 
 def translated(testbed: Testbed, count: int, stack: ExitStack) -> Comparison:
     """So many sessions through NFs that translate, each told by both of its keys."""
     for name, pool in POOLS.items():
         stack.enter_context(Nat(testbed.hosts[name], *sides(name), pool))
-        testbed.add_chain([name], name=f"chain-{name[1:]}")
-    taps = stack.enter_context(watch(testbed, "main", POOLS))
-    talks = []
-    for _ in range(count):
-        talks.append(TcpTalk(testbed))
-        stack.callback(talks[-1].close)
-        talks[-1].talk()
+    chains = {f"chain-{name[1:]}": (name,) for name in POOLS}
+    scene = Scene.of(testbed, chains, stack)
+    server = stack.enter_context(Server(testbed, {4: SERVER}))
+    talks = Caller(testbed, server, random.Random(SEED), stack).talks(kinds(("tcp", "udp"), (4,)), count)
+    for talk in talks:
+        talk.open()
     wait_for_exchange(testbed)
-    keys = [key_of(talk.near.getsockname(), talk.near.getpeername()) for talk in talks]
-    keys += [key_of(talk.seen_as, (SERVER, talk.near.getpeername()[1])) for talk in talks]
-    told = [explained(testbed, key) for key in keys]
-    wait_quiet(taps)
-    seen = crossed(taps.snapshot({f"chain-{name[1:]}": (name,) for name in POOLS}))
-    return Comparison(count, told, differences(keys, told, seen, "live"))
+    scene.wait_counted(chains)
+    asked = [_asked(talk, outer=outer) for outer in (False, True) for talk in talks]
+    told = [scene.told(one.text) for one in asked]
+    found = scene.compared("live", asked, told)
+    return Comparison(count, found.told, found.differences)
 
 
-class Talk:
-    """A connection from h1, from a port that is known before it is opened."""
-
-    def __init__(self, testbed: Testbed, listener: socket.socket) -> None:
-        self._listener = listener
-        with inside(testbed.hosts["h1"]):
-            self.near = socket.socket()
-            self.near.bind((testbed.hosts["h1"].address(), 0))
-        self.near.settimeout(PATIENCE_S)
-        self.far: socket.socket | None = None
-        self.key = key_of(self.near.getsockname(), listener.getsockname())
-
-    def open(self) -> None:
-        """With a word each way."""
-        self.near.connect(self._listener.getsockname())
-        self.far, _ = self._listener.accept()
-        self.far.settimeout(PATIENCE_S)
-        for a, b in ((self.near, self.far), (self.far, self.near)):
-            a.sendall(b"hello")
-            if b.recv(5, socket.MSG_WAITALL) != b"hello":
-                raise Unavailable(f"session {self.key.text} is cut")
-
-    def close(self) -> None:
-        self.near.close()
-        if self.far is not None:
-            self.far.close()
+def _asked(talk: Talk, *, outer: bool = False) -> Asked:
+    """By its key on the clients' side, or by the `outer` one."""
+    text = talk.keys[1].text if outer else talk.text
+    return Asked.of(text, talk.keys, (talk.client, talk.seen_as))
 
 
-def key_of(a: tuple[str, int], b: tuple[str, int]) -> SessionKey:
-    return SessionKey.of(End(ip_address(a[0]), a[1]), End(ip_address(b[0]), b[1]), socket.IPPROTO_TCP)
-
-
-def explained(testbed: Testbed, key: SessionKey) -> SegmentExplanation:
-    (segment,) = testbed.management.explain(key.text).segments
-    return segment
-
-
-def crossed(recording: Recording) -> Crossed:
-    """The NFs at which each key was seen, from client to server and back, in the order of their sightings."""
-    rows = read(recording, 0)
-    seen: dict[tuple[int, int], dict[str, None]] = defaultdict(dict)
-    for row in sorted(range(len(rows.session)), key=lambda row: int(rows.first_ns[row])):
-        nf = recording.places[int(rows.place[row])].nf
-        if nf and rows.known[row]:
-            seen[int(rows.session[row]), int(rows.direction[row])][nf] = None
-    sessions = {session for session, _ in seen}
-    return {
-        recording.key(session): (list(seen[session, FORWARD]), list(seen[session, REVERSE]))
-        for session in sessions
-    }
-
-
-def _compared(
-    talks: Sequence[Talk], told: Sequence[SegmentExplanation], seen: Crossed, status: SessionStatus
-) -> Comparison:
-    keys = [talk.key for talk in talks]
-    return Comparison(len(talks), told, differences(keys, told, seen, status))
-
-
-def differences(
-    keys: Sequence[SessionKey], told: Sequence[SegmentExplanation], seen: Crossed, status: SessionStatus
-) -> list[str]:
-    """What is told of each of the keys otherwise than the taps saw it, in either direction."""
-    found = []
-    for key, item in zip(keys, told, strict=True):
-        forward, reverse = seen.get(key, ([], []))
-        said = (item.status, item.nfs, item.nfs[::-1], _hops(item))
-        if not forward or said != (status, forward, reverse, (forward, reverse)) or item.faults:
-            found.append(f"{key.text}: said {said}, seen {forward} and {reverse} {item.faults}")
-    return found
-
-
-def _hops(item: SegmentExplanation) -> tuple[list[str], list[str]]:
-    """The NFs into which the rules lead, each way."""
-    there, back = (
-        [hop.target.partition(".")[0] for hop in hops if hop.target.endswith(("ingress", "egress"))]
-        for hops in (item.forward, item.reverse)
-    )
-    return there, back
+def _know_each_other(testbed: Testbed) -> None:
+    """Clients and server need not ask for addresses: no load changes by that."""
+    for a, b in (("h1", "h2"), ("h3", "h2"), ("h2", "h1"), ("h2", "h3")):
+        lines = [
+            f"ip neigh replace {testbed.hosts[b].address(family)} "
+            f"lladdr {testbed.network.hosts[b].mac} dev {a}-eth0 nud permanent"
+            for family in (4, 6)
+        ]
+        testbed.hosts[a].run(["sh", "-ec", "\n".join(lines)])

@@ -18,13 +18,13 @@ from catenary.tags import TagPair
 from catenary.wire import HistoryEntry, Tags
 from catenary.wire.sessions import ChainLives, LifeTable
 from experiments.management import load, stand_ins
-from experiments.management.compared import differences
 from experiments.management.cooldowns import CoolDown, predicted, took
 from experiments.management.crashes import Held, files, judge, says_the_same
 from experiments.management.documents import many, turned
 from experiments.management.run import PARTS
 from experiments.management.scale import HISTORY_MB
 from experiments.management.sessions import MEAN_S, WORD_S, lifetime, pauses
+from experiments.management.trails import FROM, TO, Asked, Ports, Seen, Sighting, counted, difference
 from mgmt_system.forecast import Outlook
 from mgmt_system.traffic import Ring
 from tests.unit.mgmt_fakes import network_text
@@ -171,24 +171,101 @@ def test_a_plan_without_predictions_is_not_measured() -> None:
 # --- explanations and taps
 
 
-def test_what_is_told_otherwise_than_seen_is_found() -> None:
-    key = SessionKey.parse("10.0.0.1:4242 -> 10.0.0.2:80/tcp")
+PORTS = Ports(
+    {"p1": "l1.inner", "p2": "n1.ingress", "p3": "n1.egress", "p4": "l2.inner"}, "l1", "l2", ask_id=4094
+)
+WAY = (("s1", "p1", 2, "to-s2"), ("s2", "to-s1", 2, "p2"), ("s2", "p3", 0, "p4"))
+"""Switch, port, VLAN ID, and where it goes: l1 hangs on s1, n1 and l2 on s2."""
 
-    def hops(*nfs: str) -> list[HopView]:
-        rule = {"switch": "s1", "table": 0, "priority": 1, "cookie": 1, "match": {}, "actions": []}
-        counted = {"packets": 1, "bytes": 60, "installed": True, "source": "s3.1"}
-        return [HopView.model_validate({**rule, **counted, "target": f"{nf}.ingress"}) for nf in nfs]
 
-    told = SegmentExplanation(
-        segment="main", status="live", nfs=["n1", "n2"], forward=hops("n1", "n2"), reverse=hops("n2", "n1")
-    )
-    right = {key: (["n1", "n2"], ["n2", "n1"])}
-    assert differences([key], [told], right, "live") == []
-    assert len(differences([key], [told], right, "ended")) == 1
-    assert len(differences([key], [told], {key: (["n3"], ["n3"])}, "live")) == 1
-    assert len(differences([key], [told], {}, "live")) == 1, "it was not seen at all"
-    other = told.model_copy(update={"reverse": hops("n3")})
-    assert len(differences([key], [other], right, "live")) == 1
+def hops(tag: int, way: tuple[tuple[str, str, int, str], ...]) -> list[HopView]:
+    found = []
+    for number, (switch, port, vlan, out) in enumerate(way):
+        after = {"p2": ["pop_vlan"], "p3": ["pop_vlan"]}.get(out, [] if vlan else [f"push_vlan:{tag}"])
+        before, behind = way[number - 1], way[(number + 1) % len(way)]
+        found.append(
+            HopView(
+                switch=switch,
+                table=0,
+                priority=1,
+                cookie=1,
+                match={"in_port": port, "vlan": vlan},
+                actions=[*after, f"output:{out}"],
+                packets=1,
+                bytes=60,
+                installed=True,
+                source=PORTS.names.get(port) or f"{before[0]}:{before[3]}",
+                target=PORTS.names.get(out) or f"{behind[0]}:{behind[1]}",
+            )
+        )
+    return found
+
+
+TOLD = SegmentExplanation(
+    segment="main",
+    status="live",
+    tags=Tags(forward=2, reverse=3),
+    nfs=["n1"],
+    path=["l1", "n1", "l2"],
+    forward=hops(2, WAY),
+    reverse=hops(3, (("s2", "p4", 3, "p3"), ("s2", "p2", 0, "to-s1"), ("s1", "to-s2", 3, "p1"))),
+)
+
+
+def sighted(*places: tuple[str, str, int]) -> dict[Sighting, int]:
+    return {Sighting(*place): number for number, place in enumerate(places)}
+
+
+KEY = SessionKey.parse("10.0.0.1:4242 -> 10.0.0.2:80/tcp")
+ASKED = Asked.of("it", [KEY], [KEY.low])
+THERE = sighted(("p1", FROM, 2), ("p2", TO, 0), ("p3", FROM, 0), ("p4", TO, 2))
+BACK = sighted(("p4", FROM, 3), ("p3", TO, 0), ("p2", FROM, 0), ("p1", TO, 3))
+ASKING = sighted(("p4", FROM, 4094), ("p1", TO, 4094), ("p1", FROM, 3), ("p4", TO, 3), ("p4", FROM, 2))
+
+
+def wrong(
+    told: SegmentExplanation, there: dict[Sighting, int] = THERE, back: dict[Sighting, int] = BACK
+) -> str | None:
+    seen = Seen({(KEY, KEY.low): there, (KEY, KEY.high): back})
+    return difference(ASKED, told, seen, PORTS, "live", dict.fromkeys(counted(told.forward), 0))
+
+
+def test_what_is_told_as_it_was_seen_is_no_difference() -> None:
+    assert wrong(TOLD) is None
+    later = {sighting: number + len(ASKING) for sighting, number in BACK.items()}
+    assert wrong(TOLD, back=ASKING | later) is None, "asks and their answers are no hops"
+
+
+def edited(way: list[HopView], number: int, **changes: object) -> list[HopView]:
+    return [hop.model_copy(update=changes) if at == number else hop for at, hop in enumerate(way)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"status": "ended"}, "status"),
+        ({"nfs": ["n2"]}, "NFs"),
+        ({"path": ["l1", "l2"]}, "path"),
+        ({"tags": Tags(forward=2, reverse=5)}, "tags"),
+        ({"forward": edited(TOLD.forward, 0, match={"in_port": "p1", "vlan": 4})}, "hops"),
+        ({"forward": edited(TOLD.forward, 2, actions=["push_vlan:4", "output:p4"])}, "hops"),
+        ({"forward": edited(TOLD.forward, 1, target="n1.egress")}, "links"),
+        ({"reverse": edited(TOLD.reverse, 2, match={"in_port": "to-s2", "vlan": 5})}, "links"),
+        ({"reverse": TOLD.reverse[::-1]}, "hops back"),
+        ({"reverse": TOLD.forward}, "hops back"),
+        ({"reverse": TOLD.reverse[:2]}, "hops back"),
+        ({"reverse": edited(TOLD.reverse, 1, packets=0)}, "counters"),
+        ({"reverse": edited(TOLD.reverse, 1, installed=False)}, "counters"),
+        ({"faults": ["l2: can't be reached"]}, "faults"),
+    ],
+)
+def test_what_is_told_otherwise_than_seen_is_found(changes: dict[str, object], what: str) -> None:
+    assert f" {what}: said" in (wrong(TOLD.model_copy(update=changes)) or "")
+
+
+def test_a_session_that_went_two_ways_or_none_is_found() -> None:
+    assert "hops back: said" in (wrong(TOLD, back=BACK | sighted(("p1", TO, 5))) or "")
+    assert wrong(TOLD, there={}) == f"it: not seen: [] and {list(BACK)}"
 
 
 # --- kills

@@ -19,15 +19,20 @@ def ping(host: Host, address: str, *, count: int = 3, timeout: float = 20.0) -> 
     return int(host.run(argv, timeout=count * timeout + 60))
 
 
-def _exchange(
-    raw: socket.socket, address: str, request: int, reply: int, sequence: int, timeout: float
-) -> bool:
-    ident = os.getpid() & 0xFFFF
-    head = struct.pack("!BBHHH", request, 0, 0, ident, sequence)
+def opened(family: int) -> socket.socket:
+    """A raw socket for ICMP over IPv4 (4) or IPv6 (6)."""
+    kind = (socket.AF_INET, socket.IPPROTO_ICMP) if family == 4 else (socket.AF_INET6, socket.IPPROTO_ICMPV6)
+    return socket.socket(kind[0], socket.SOCK_RAW, kind[1])
+
+
+def exchange(raw: socket.socket, address: str, identifier: int, sequence: int, timeout: float) -> bool:
+    """Send an echo request: is it answered within `timeout` s?"""
+    request, reply = (8, 0) if raw.family == socket.AF_INET else (128, 129)
+    head = struct.pack("!BBHHH", request, 0, 0, identifier, sequence)
     # The kernel sums ICMPv6 itself.
     total = sum(struct.unpack("!4H", head))
     checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
-    raw.sendto(struct.pack("!BBHHH", request, 0, checksum, ident, sequence), (address, 0))
+    raw.sendto(struct.pack("!BBHHH", request, 0, checksum, identifier, sequence), (address, 0))
     deadline = time.monotonic() + timeout
     while (left := deadline - time.monotonic()) > 0:
         raw.settimeout(left)
@@ -37,20 +42,16 @@ def _exchange(
             return False
         if raw.family == socket.AF_INET:
             data = data[(data[0] & 0xF) * 4 :]
-        if data[0] == reply and struct.unpack("!HH", data[4:8]) == (ident, sequence):
+        if data[0] == reply and struct.unpack("!HH", data[4:8]) == (identifier, sequence):
             return True
     return False
 
 
 def main() -> None:
     address, count, timeout = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-    family, protocol, request, reply = (
-        (socket.AF_INET6, socket.IPPROTO_ICMPV6, 128, 129)
-        if ":" in address
-        else (socket.AF_INET, socket.IPPROTO_ICMP, 8, 0)
-    )
-    with socket.socket(family, socket.SOCK_RAW, protocol) as raw:
-        print(sum(_exchange(raw, address, request, reply, number, timeout) for number in range(count)))
+    identifier = os.getpid() & 0xFFFF
+    with opened(6 if ":" in address else 4) as raw:
+        print(sum(exchange(raw, address, identifier, number, timeout) for number in range(count)))
 
 
 if __name__ == "__main__":
