@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import structlog
 
 from catenary import wire
+from catenary.errors import Unauthorized
 from catenary.session import SessionKey
 from lb_adapter import records, rest
 from lb_adapter.core.oracle_pin import Pin, State
@@ -15,6 +17,7 @@ from lb_adapter.master import Master
 from lb_adapter.slave import Slave
 from tests.services import SESSION, daemons
 from tests.serving import calling
+from tests.unit.test_lb_master import Pair, restart_slave
 
 KEY = SessionKey.parse(SESSION).pack()
 TOKEN = "secret-of-this-pair"
@@ -170,3 +173,34 @@ def test_an_order_that_nobody_waits_for(slave: Follower) -> None:
     assert slave.refused("POST", "/v1/sweep", json=order) == (409, text)
     status, detail = slave.refused("POST", "/v1/nonce", json={"master_id": "m0"})
     assert (status, "greeted last, not m0" in detail) == (409, True)
+
+
+@pytest.mark.parametrize("wrong", ["protocol", "epoch", "token"])
+def test_a_slave_that_a_master_can_not_lead(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    """The master has nobody to answer to: its health tells the reason, and its log."""
+    pair = Pair()
+    restart_slave(pair)
+    whole, follower = pair.slave.handshake, pair.slave._follower
+
+    def refuse() -> None:
+        raise Unauthorized("a wrong token")
+
+    match wrong:
+        case "protocol":
+            text = "the master speaks protocol 9, this slave speaks"
+            other = {"protocol": 9}
+            monkeypatch.setattr(pair.slave, "handshake", lambda hello: whole(hello.model_copy(update=other)))
+        case "epoch":
+            text = "epoch 5000, the present one is"
+            pair.slave._follower = replace(follower, table=replace(follower.table, epoch=5000))
+        case _:
+            text = "a wrong token"
+            monkeypatch.setattr(pair.slave, "health", refuse)
+    before = pair.master.pairs().pairs, pair.slave.pairs(), pair.plane.adopt()
+    with structlog.testing.capture_logs() as logs:
+        pair.master.tick()
+    told = pair.master.health()
+    assert (told.status, told.peer.connected, text in (told.peer.reason or "")) == ("degraded", False, True)
+    lost = [entry for entry in logs if entry["event"] == "slave lost"]
+    assert [entry["reason"] for entry in lost] == [told.peer.reason]
+    assert (pair.master.pairs().pairs, pair.slave.pairs(), pair.plane.adopt()) == before
