@@ -1,8 +1,14 @@
 """A command on a machine of the testbed that is up, or a shell there, from any terminal of this host.
 
-    python -m topologies.at HOST [COMMAND ...]
+    python -m topologies.at [HOST [COMMAND ...]]
 
 `root` is where switches, controller and management system run: `catenary` finds them there.
+
+Examples:
+
+    python -m topologies.at root                         a shell
+
+    python -m topologies.at h1 iperf3 -c 10.0.0.2        a command on h1
 """
 
 from __future__ import annotations
@@ -75,6 +81,9 @@ def told(hosts: Mapping[str, int]) -> Iterator[None]:
 
 def main() -> None:
     host, *argv = sys.argv[1:] or [ROOT]
+    if host in ("-h", "--help"):
+        print(__doc__, end="")
+        return
     try:
         command = Place.read().command(host, argv or ["bash"])
     except CatenaryError as error:

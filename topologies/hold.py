@@ -37,7 +37,16 @@ def command(bring_up: Callable[..., Any]) -> Callable[..., None]:
         ] = 40.0,
         shell: Annotated[bool, typer.Option(help="Mininet's shell; leaving it ends the testbed.")] = False,
     ) -> None:
-        """Bring the testbed up and hold it until Ctrl-C or SIGTERM."""
+        """Bring the testbed up and hold it until Ctrl-C or SIGTERM.
+
+        Examples:
+
+            python -m topologies.testbed --nf-rate 0
+
+            python -m topologies.testbed --attach l1=eth1,eth2,http://10.255.0.200:8082 --control eth3
+
+            make testbed TESTBED_ARGS=--shell
+        """
         signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
         try:
             attachments = [Attachment.parse(text) for text in attach or ()]

@@ -31,6 +31,12 @@ from witness.recording import Recording
 from witness.taps import Limits, Taps
 
 RESULTS = Path("results/demo")
+_EXAMPLES = """\
+examples:
+  python -m experiments.demo.run                               about three minutes
+  python -m experiments.demo.run --paper                       as long as the paper's
+  python -m experiments.demo.run --brief --results /tmp/demo   the shortest
+"""
 
 
 def main() -> None:
@@ -47,7 +53,12 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="experiments.demo.run", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="experiments.demo.run",
+        description=__doc__,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--paper", action="store_true", help="the paper's 35 s phases")
     length.add_argument("--brief", action="store_true", help=f"{BRIEF.phase_s:g} s phases, {BRIEF.adds} adds")

@@ -31,7 +31,7 @@ class Screen:
         self._title = ""
 
     def say(self, text: str) -> None:
-        self.console.print(text)
+        self.console.print(text, soft_wrap=not self.console.is_terminal)
 
     @contextmanager
     def doing(self, text: str) -> Iterator[None]:

@@ -33,3 +33,11 @@ def test_it_says_what_is_not_there(tmp_path: Path, place: dict[str, object] | No
     environment = {**os.environ, "CATENARY_TESTBED": str(file)}
     done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, f"topologies.at: {text}\n")
+
+
+def test_its_help_needs_no_testbed(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "topologies.at", "--help"]
+    environment = {**os.environ, "CATENARY_TESTBED": str(tmp_path / "testbed.json")}
+    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "python -m topologies.at h1 " in done.stdout
