@@ -12,6 +12,7 @@ from catenary import durations, wire
 from catenary.client import ManagementClient
 from catenary.session import SessionKey
 from mgmt_system import session_tables, tables
+from mgmt_system.capture_cli import At
 from mgmt_system.options import Json, Why
 
 PAGE = 500
@@ -98,6 +99,7 @@ def sessions(
         bool, typer.Option("--ended", help="Those that ended lately, in place of live ones.")
     ] = False,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    at: Annotated[At, typer.Option(help="Who holds them: master (the clients' side) or slave.")] = At.MASTER,
     json: Json = False,
 ) -> None:
     """List sessions: where each goes, for how long it has lived, and what it carried.
@@ -119,6 +121,7 @@ def sessions(
         "sort": sort.value,
         "ended": ended or None,
         "limit": min(limit, PAGE),
+        "at": at.value,
     }
     with ManagementClient.from_environment() as client:
         found = list(islice(client.sessions(**wanted), limit))

@@ -11,6 +11,7 @@ from catenary.errors import InvalidValue, NotFound, Unavailable
 from catenary.pages import LINK, link
 from catenary.problems import problems
 from catenary.wire import SegmentSession, SessionSort, SessionState
+from mgmt_system.capture import At
 from mgmt_system.sessions import Sessions, Wanted
 
 
@@ -24,8 +25,9 @@ def _wanted(
     ended: Annotated[bool, Query(description="those that ended lately, in place of live ones")] = False,
     limit: Annotated[int, Query(ge=1, le=999)] = 100,
     after: Annotated[str | None, Query(description="where the page before ended", max_length=200)] = None,
+    at: Annotated[At, Query(description="as the masters hold them, or as the slaves do")] = "master",
 ) -> Wanted:
-    return Wanted(chain, segment, state, older, idle, sort, ended, limit, after)
+    return Wanted(chain, segment, state, older, idle, sort, ended, limit, after, at)
 
 
 def add_session_list(app: FastAPI, sessions: Sessions) -> None:

@@ -1,4 +1,7 @@
-"""Sessions of all segments: lists, single ones, and orders to reset or move one. Only the masters know."""
+"""Sessions of all segments: lists, single ones, and orders to reset or move one.
+
+The masters know; a list of what the slaves hold may be had, too.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
 from catenary.session import SessionKey
 from catenary.tags import TagPair
 from catenary.wire import SegmentSession, SessionEntry, SessionSort, SessionState
+from mgmt_system.capture import At
 from mgmt_system.current import Current
 from mgmt_system.journal import Event
 from mgmt_system.peers import Balancer, Peers
@@ -30,7 +34,8 @@ _BEFORE_ALL = -1e300
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a list shows; times in seconds. It is of one `chain`, of one `segment`, or of all."""
+    """What a list shows; times in seconds. It is of one `chain`, of one `segment`, or of all, as the
+    load balancers `at` that side of their segments hold them."""
 
     chain: str | None = None
     segment: str | None = None
@@ -41,10 +46,11 @@ class Wanted:
     ended: bool = False
     limit: int = 100
     after: str | None = None
+    at: At = "master"
 
 
 class Sessions:
-    """Asks the masters. The ledger has the chains' names, and its journal tells of orders.
+    """Asks the load balancers. The ledger has the chains' names, and its journal tells of orders.
 
     `clock` gives seconds since the epoch.
     """
@@ -69,7 +75,7 @@ class Sessions:
             after = _read(wanted.after)
 
         def ask(segment: str) -> list[SessionEntry]:
-            return self._master(segment).list_sessions(
+            return self._balancer(segment, wanted.at).list_sessions(
                 tags=None if tags is None else tags.path,
                 state=wanted.state,
                 older=wanted.older,
@@ -109,7 +115,11 @@ class Sessions:
         return after
 
     def _master(self, segment: str) -> Balancer:
-        return self._peers.balancers[self._network.segments[segment].master]
+        return self._balancer(segment, "master")
+
+    def _balancer(self, segment: str, at: At) -> Balancer:
+        config = self._network.segments[segment]
+        return self._peers.balancers[config.master if at == "master" else config.slave]
 
     def _segments(self, segment: str | None) -> Sequence[str]:
         segments = self._network.segments

@@ -18,6 +18,7 @@ from catenary.client import ManagementClient
 from catenary.session import SessionKey
 from catenary.wire import SegmentSession, SessionSort, SessionState
 from mgmt_system import explain_cli, plan_tables, session_tables, tables
+from mgmt_system.capture import At
 from mgmt_system.dashboard.dialogs import Asker, Choice, Dialog
 from mgmt_system.dashboard.hub import Hub
 
@@ -108,6 +109,7 @@ class Looking:
                 segment = Choice("Segment", self._segments())
                 chain = ui.input("Chain")
                 state = Choice("State", get_args(SessionState))
+                at = ui.select(list(get_args(At)), value="master", label="Held by")
                 sort = ui.select(list(get_args(SessionSort)), value="rate", label="Largest first by")
                 older = ui.input("Older than", placeholder="5m")
                 idle = ui.input("Idle for", placeholder="60s")
@@ -123,6 +125,7 @@ class Looking:
                     "state": state.value,
                     "older": durations.parse(older.value) if older.value else None,
                     "idle": durations.parse(idle.value) if idle.value else None,
+                    "at": at.value,
                     "sort": sort.value,
                     "ended": ended.value or None,
                     "limit": int(limit.value or LISTED),

@@ -11,7 +11,7 @@ from catenary.errors import InvalidValue
 from catenary.session import SessionKey
 from catenary.tags import TagPair
 from mgmt_system.sessions import Wanted
-from tests.unit.mgmt_fakes import Site
+from tests.unit.mgmt_fakes import Site, entry_of
 from tests.unit.test_mgmt_cli import Run, run, site  # noqa: F401
 
 KEY = "tcp 10.0.0.1:4000 10.0.0.2:80"
@@ -67,6 +67,13 @@ def two(run: Run, site: Site) -> Run:  # noqa: F811
         run(f"chain add --nf {nf}")
     site.master.keys[KEY] = TagPair(2, 3)
     return run
+
+
+def test_what_the_slave_holds_is_listed_by_chain_too(two: Run, site: Site) -> None:  # noqa: F811
+    site.slave.list_sessions = lambda **_: [entry_of(KEY, TagPair(4, 5))]  # type: ignore[method-assign]
+    for at, chain in (("master", "chain-1"), ("slave", "chain-2")):
+        code, out, _ = two(f"sessions --at {at} --json")
+        assert (code, [item["chain"] for item in json.loads(out)]) == (0, [chain])
 
 
 def test_show_move_and_reset_a_session(two: Run) -> None:
