@@ -50,7 +50,7 @@ class ManagementClient(Client):
         super().__init__(url, what="management system", headers=headers, **options)
 
     @classmethod
-    def from_environment(cls, why: str | None = None, *, who: str | None = None) -> Self:
+    def from_environment(cls, why: str | None = None, *, who: str | None = None, **options: Any) -> Self:
         """From CATENARY_URL, CATENARY_TOKEN_FILE and CATENARY_CA, each optional; `who` is user@host."""
         token_file, ca = os.environ.get("CATENARY_TOKEN_FILE"), os.environ.get("CATENARY_CA")
         return cls(
@@ -59,6 +59,7 @@ class ManagementClient(Client):
             ca=Path(ca) if ca else None,
             who=who or _user(),
             why=why,
+            **options,
         )
 
     def health(self) -> wire.ManagementHealth:

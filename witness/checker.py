@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from catenary.errors import InvalidValue
-from witness.events import CHANGE, FAULT, Pin
+from witness.events import CHANGE, FAULT
 from witness.example import Example
 from witness.places import PlaceKind, Side
 from witness.recording import INTO, OUT_OF, Array, Recording
@@ -45,10 +45,9 @@ def judge(
     thresholds: Thresholds | None = None,
     in_flight_s: float = IN_FLIGHT_S,
     rewrites: Collection[str] | None = None,
-    pins: Sequence[Pin] = (),
 ) -> Verdict:
     """Judge a run. `chains` (name -> NFs in forward order) and `rewrites` (chains or NFs) default to those of
-    the recording; `pins` are told with the counter-example. A chain without NFs is for what may pass by.
+    the recording. A chain without NFs is for what may pass by.
 
     Raises `InvalidValue` when there is no chain, or a chain's NF has no taps.
     """
@@ -59,14 +58,14 @@ def judge(
         )
     rewriting = rewriting_nfs(recording.rewrites if rewrites is None else rewrites, table)
     court = _Court(per_side(recording, table, rewriting), table, in_flight_s)
-    return court.verdict(thresholds or Thresholds(), pins)
+    return court.verdict(thresholds or Thresholds())
 
 
-def example(recording: Recording, finding: Finding, pins: Sequence[Pin] = ()) -> Example:
+def example(recording: Recording, finding: Finding) -> Example:
     """The counter-example of any finding on a recording that names its chains."""
     rewriting = rewriting_nfs(recording.rewrites, recording.chains)
     sides = per_side(recording, recording.chains, rewriting)
-    return Stories(sides, recording.chains, read(sides, 0)).example(finding, pins)
+    return Stories(sides, recording.chains, read(sides, 0)).example(finding)
 
 
 class _Court:
@@ -93,7 +92,7 @@ class _Court:
         self.chain, self.crossing = self._assign()
         self.told = self._told()
 
-    def verdict(self, thresholds: Thresholds, pins: Sequence[Pin]) -> Verdict:
+    def verdict(self, thresholds: Thresholds) -> Verdict:
         faults: dict[int, str] = {}
         balance = _Balance()
         judged = self.rows.outside & ~self.crossing & ~self.rows.partial
@@ -116,7 +115,7 @@ class _Court:
             violations=violations,
             killed=killed,
             bypassed=bypassed,
-            example=self.stories.example(worst[0], pins) if worst else None,
+            example=self.stories.example(worst[0]) if worst else None,
             losses=balance.losses(),
             unsettled=int((last[outside] > self.settled_before).sum()),
             partial=int(self.rows.partial[outside].sum()),
@@ -126,6 +125,7 @@ class _Court:
             dropped=self.recording.dropped,
             thresholds=thresholds,
             wall_ns=self.recording.wall_ns,
+            missing=self.recording.missing,
         )
 
     def _crossed(self) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:

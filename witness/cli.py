@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ import typer
 from rich.console import Console
 
 from catenary import durations
+from catenary.client import ManagementClient
 from catenary.config import NetworkConfig, ServiceConfig
 from catenary.errors import InvalidValue
 from catenary.session import Timeouts
@@ -23,8 +25,11 @@ from witness.places import Place, check_places, place_named, places_of
 from witness.recording import Recording
 from witness.report import show
 from witness.verdict import Thresholds
+from witness.watch import Watch
 
 app = typer.Typer()
+_PATIENCE_S = 2.0
+"""A service that does not answer may hold up the end of a recording for so long."""
 _HELP = """Judge a run: did every session cross exactly one chain? Exit 1 if not, 2 if there is no telling.
 
 Places are master.outer, slave.outer, and NF.ingress, NF.egress or NF.both; with --network those of the
@@ -41,6 +46,8 @@ Examples:
     catenary verify --live --for 30s --chain chain-1=n1 --tap master.outer=s1-eth3 --tap n1.ingress=s3-eth1
 
     catenary verify --live --for 5m --network network.yaml --chain chain-1=n1 --save run.npz
+
+    catenary verify --live --ask --network network.yaml --chain chain-1=n1 --chain chain-2=n2 --save run.npz
 """
 
 
@@ -74,6 +81,13 @@ def verify(
     duration: Annotated[
         str, typer.Option("--for", help="How long to tap: 30s, 5m, 1h. Ctrl-C ends it sooner.")
     ] = "30s",
+    ask: Annotated[
+        bool,
+        typer.Option(
+            "--ask",
+            help="Have the management system (CATENARY_URL) tell of pins, epochs, changes and faults.",
+        ),
+    ] = False,
     save: Annotated[Path | None, typer.Option(help="Keep the recording in this file (.npz).")] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Judge pcaps that are cut off, until the first one ends.")
@@ -94,26 +108,28 @@ def verify(
     taps = [_named(text) for text in tap or ()]
     config = _network(network)
     _check_paths((events, pins), save)
-    if live:
-        if files:
-            raise InvalidValue(f"--live taps interfaces: it reads no file such as {files[0]}")
-        recording = _live(taps, config, segment, chains, _seconds(duration))
-    elif len(files or ()) == 1 and files is not None and files[0].suffix == ".npz" and not taps:
-        recording = Recording.load(files[0])
-    else:
-        recording = _pcaps(_taps(files or (), taps), config, segment, chains, in_flight, partial)
-    recording = replace(
-        recording, chains=chains or recording.chains, rewrites=tuple(rewrites or recording.rewrites)
-    )
-    if save:  # first: what follows may be refused
-        recording.save(save)
-    if events:
-        told = read_events(_lines(events), str(events), recording.wall_ns)
-        recording = replace(recording, events=(*recording.events, *told))
-        if save:
+    if ask and not live:
+        raise InvalidValue("--ask tells what load balancers hold at this moment: use it with --live")
+    with ExitStack() as stack:
+        watch = _watch(stack, segment) if ask else None
+        if live:
+            if files:
+                raise InvalidValue(f"--live taps interfaces: it reads no file such as {files[0]}")
+            recording = _live(taps, config, segment, chains, _seconds(duration))
+        elif len(files or ()) == 1 and files is not None and files[0].suffix == ".npz" and not taps:
+            recording = Recording.load(files[0])
+        else:
+            recording = _pcaps(_taps(files or (), taps), config, segment, chains, in_flight, partial)
+        recording = replace(
+            recording, chains=chains or recording.chains, rewrites=tuple(rewrites or recording.rewrites)
+        )
+        if save:  # first: what follows may be refused, or ended by Ctrl-C
             recording.save(save)
-    held = read_pins(_lines(pins), str(pins), recording.wall_ns) if pins else ()
-    verdict = judge(recording, None, Thresholds(min_share, max_loss), in_flight, pins=held)
+        recording = watch.told(recording) if watch else recording
+    recording = _merged(recording, events, pins)
+    if save and (ask or events or pins):
+        recording.save(save)
+    verdict = judge(recording, None, Thresholds(min_share, max_loss), in_flight)
     if as_json:
         typer.echo(json.dumps(verdict.summary(), indent=2))
     else:
@@ -121,6 +137,14 @@ def verify(
     if not verdict.sessions and not verdict.violations:
         raise typer.Exit(InvalidValue.exit_code)
     raise typer.Exit(0 if verdict.ok else 1)
+
+
+def _merged(recording: Recording, events: Path | None, pins: Path | None) -> Recording:
+    """With what these files tell."""
+    wall_ns = recording.wall_ns
+    told = read_events(_lines(events), str(events), wall_ns) if events else ()
+    held = read_pins(_lines(pins), str(pins), wall_ns) if pins else ()
+    return replace(recording, events=(*recording.events, *told), pins=(*recording.pins, *held))
 
 
 def parse_chain(text: str) -> tuple[str, tuple[str, ...]]:
@@ -212,6 +236,12 @@ def _pcaps(
     for fault in reading.broken:
         typer.echo(fault, err=True)
     return reading.recording
+
+
+def _watch(stack: ExitStack, segment: str) -> Watch:
+    """Of the management system, which must answer as it begins."""
+    client = stack.enter_context(ManagementClient.from_environment(timeout=_PATIENCE_S))
+    return stack.enter_context(Watch(client, segment))
 
 
 def _live(

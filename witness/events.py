@@ -35,17 +35,20 @@ class Event:
 
 @dataclass(frozen=True)
 class Pin:
-    """What a load balancer held for a session at a moment; `key` is written as `SessionKey` prints it."""
+    """What a load balancer held for a session at a moment; `key` is written as `SessionKey` prints it.
+
+    It got its chain in `epoch`, by what `cause` says: placed, learned, hinted, ...
+    """
 
     time_ns: int
     lb: str
     key: str
     chain: str
-    generation: int
     epoch: int
+    cause: str
 
     def __str__(self) -> str:
-        return f"{self.lb} holds {self.chain}, generation {self.generation}, epoch {self.epoch}"
+        return f"{self.lb} holds {self.chain}, {self.cause} in epoch {self.epoch}"
 
 
 def read_events(lines: Iterable[str], where: str, wall_ns: int) -> tuple[Event, ...]:
@@ -67,8 +70,8 @@ def read_pins(lines: Iterable[str], where: str, wall_ns: int) -> tuple[Pin, ...]
     """Pins in order of time; otherwise like `read_events`."""
 
     def pin(item: Mapping[str, Any]) -> Pin:
-        lb, key, chain = (_text(item, name) for name in ("lb", "key", "chain"))
-        return Pin(_time(item, wall_ns), lb, key, chain, int(item["generation"]), int(item["epoch"]))
+        lb, key, chain, cause = (_text(item, name) for name in ("lb", "key", "chain", "cause"))
+        return Pin(_time(item, wall_ns), lb, key, chain, int(item["epoch"]), cause)
 
     return tuple(sorted(_read(lines, where, pin), key=lambda pin: pin.time_ns))
 

@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from catenary.errors import CatenaryError, InvalidValue
 from catenary.session import End, SessionKey
-from witness.events import Event
+from witness.events import Event, Pin
 from witness.places import Place, PlaceKind, Side, check_places
 
 Array = npt.NDArray[Any]
-VERSION = 2
+VERSION = 3
 INTO, OUT_OF = 0, 1
 
 SESSION = np.dtype(
@@ -80,7 +80,7 @@ class Recording:
     The taps make one record of all of them, pcaps one of each packet. `dropped` counts, by reason, packets
     that the witness did not note rightly. `chains` are NF names in forward order; `rewrites` names NFs that
     change session keys. `begun_ns`: when all taps stood. `wall_ns`: Unix time minus this clock, 0 if it is
-    Unix time.
+    Unix time. `missing` tells what events and pins could not be had.
     """
 
     places: tuple[Place, ...]
@@ -93,6 +93,8 @@ class Recording:
     events: tuple[Event, ...] = ()
     begun_ns: int = 0
     wall_ns: int = 0
+    pins: tuple[Pin, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def witness_dropped(self) -> int:
@@ -116,6 +118,8 @@ class Recording:
             "events": [asdict(event) for event in self.events],
             "begun_ns": self.begun_ns,
             "wall_ns": self.wall_ns,
+            "pins": [asdict(pin) for pin in self.pins],
+            "missing": list(self.missing),
         }
         try:
             with path.open("wb") as file:
@@ -151,6 +155,8 @@ class Recording:
                     tuple(Event(**item) for item in about["events"]),
                     int(about["begun_ns"]),
                     int(about["wall_ns"]),
+                    tuple(Pin(**item) for item in about["pins"]),
+                    tuple(about["missing"]),
                 )
         except CatenaryError:
             raise

@@ -35,8 +35,9 @@ def show(verdict: Verdict, console: Console, findings: int = 10) -> None:
         _say(console, "The shortest counter-example (* marks what tells it):")
         for line in verdict.example.told():
             _say(console, line)
-    for line in verdict.failures:
-        _say(console, f"FAILED: {line}")
+    lines = [f"NOT KNOWN: {line}" for line in verdict.missing]
+    for line in (*lines, *(f"FAILED: {line}" for line in verdict.failures)):
+        _say(console, line)
     but = f" but {len(verdict.killed)} whose chain was killed" if verdict.killed else ""
     if verdict.ok and verdict.partial:
         few = f"{verdict.partial} of {verdict.sessions} were seen in part, and judged for nothing more"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
 
-from witness.events import FAULT, Pin
+from witness.events import FAULT
 from witness.example import Example, Line, around, crossing, explained, window
 from witness.recording import INTO, Array, Recording
 from witness.sides import side_name
@@ -31,6 +31,7 @@ class Stories:
         self._rows = rows
         self._nfs = [place.nf for place in recording.places]
         self._events = sorted(recording.events, key=lambda event: event.time_ns)
+        self._pins = sorted(recording.pins, key=lambda pin: pin.time_ns)
 
     def finding(self, session: int, text: str, told: int = 0) -> Finding:
         """Of a session, with the sizes that sort it: `told` by so many packets."""
@@ -67,7 +68,7 @@ class Stories:
                     alive &= ~inside
         return explained(set(nfs[alive]), self._chains)
 
-    def example(self, finding: Finding, pins: Sequence[Pin]) -> Example:
+    def example(self, finding: Finding) -> Example:
         """The session's packets that matter and those around them, with events and its own pins."""
         times, records, flags = self._packets(finding.session)
         matter = crossing(self._nfs_of(records), self._chains)
@@ -77,7 +78,7 @@ class Stories:
             for at in shown
         ]
         span = lines[0].time_ns, lines[-1].time_ns
-        mine = [pin for pin in pins if pin.key == str(finding.key)]
+        mine = [pin for pin in self._pins if pin.key == str(finding.key)]
         lines += [Line(e.time_ns, "event", str(e)) for e in around(self._events, *span)]
         lines += [Line(pin.time_ns, "pin", str(pin)) for pin in around(mine, *span)]
         rows = tuple(sorted(lines, key=lambda line: line.time_ns))

@@ -84,7 +84,8 @@ class Verdict:
     """What the checker found; findings are sorted, the shortest counter-example first.
 
     `killed` crossed because a fault had killed their chain: no violations. `partial` sessions were under way
-    as the recording began, or began as it ended: they are judged for crossing only.
+    as the recording began, or began as it ended: they are judged for crossing only. `missing` tells what
+    could not be had of events and pins: no failure.
     """
 
     chains: tuple[str, ...]
@@ -102,6 +103,7 @@ class Verdict:
     dropped: Mapping[str, int] = field(default_factory=dict)
     thresholds: Thresholds = Thresholds()
     wall_ns: int = 0
+    missing: tuple[str, ...] = ()
 
     @property
     def headline(self) -> str:
@@ -196,6 +198,7 @@ class Verdict:
             "ok": self.ok,
             "report": self.headline,
             "failures": list(self.failures),
+            "missing": list(self.missing),
             "sessions": self.sessions,
             "server_opened": self.server_opened,
             "changes": self.changes,

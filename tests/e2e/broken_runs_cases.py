@@ -6,6 +6,10 @@ broken past all of them, by hand: OpenFlow rules above the controller's, or a dr
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +24,7 @@ from topologies.traffic import ByteServer, TransferResult, Transfers, WebServer
 from topologies.watching import wait_quiet
 from witness.checker import judge
 from witness.places import places_of
+from witness.recording import Recording
 from witness.taps import Taps
 from witness.verdict import Thresholds, Verdict
 
@@ -153,6 +158,41 @@ def test_crossing(testbed: Testbed, experiment: Experiment) -> None:
     assert testbed.firewalls["n2"].counters().dropped > dropped
     assert len(outcome.verdict.violations) >= outcome.client.failures
     assert all("n2 (chain-2)" in finding.text for finding in outcome.verdict.violations)
+
+
+def test_a_crossing_is_told_with_pins_epochs_and_changes(testbed: Testbed, tmp_path: Path) -> None:
+    """`catenary verify --live --ask`, while chain-2, which is cordoned, gets server packets of chain-1."""
+    kept, h1 = tmp_path / "run.npz", testbed.hosts["h1"]
+    chains = [f"--chain={name}={','.join(nfs)}" for name, nfs in CHAINS.items()]
+    options = ["--json", "--in-flight=0", "--for=10m", f"--network={testbed.network_file}", f"--save={kept}"]
+    command = [sys.executable, "-m", "catenary.cli", "verify", "--live", "--ask", *options, *chains]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    try:
+        while "frames seen" not in (line := process.stderr.readline()):
+            assert line, "it has ended"
+        reverse = TAGS["chain-1"].reverse, TAGS["chain-2"].reverse
+        with WebServer(testbed.hosts["h2"]) as web, _swapped(testbed, "s2", "l2", reverse, "s4"):
+            testbed.management.cordon_chain("chain-2")
+            with Transfers(h1, [web.url("4k")], name="told", parallel=1, timeout=0.5, sessions=1) as load:
+                load.wait(PATIENCE_S)
+        process.send_signal(signal.SIGINT)
+        said, errors = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+        testbed.management.uncordon_chain("chain-2")
+    assert process.returncode == 1, errors
+    verdict = json.loads(said)
+    assert (verdict["violations"], verdict["changes"], verdict["missing"]) == (1, 1, [])
+    told = [f"{line['what']}: {line['text']}" for line in verdict["example"]["lines"]]
+    crossed = min(number for number, line in enumerate(verdict["example"]["lines"]) if line["matters"])
+    before = "\n".join(told[:crossed])
+    for text in ("event: change: cordon chain-2, by ", "event: epoch: "):
+        assert text in before
+    for text in ("pin: l1 holds chain-1, placed in epoch ", "pin: l2 holds chain-1, learned in epoch "):
+        assert text in "\n".join(told)
+    again = judge(Recording.load(kept), in_flight_s=0.0)
+    assert again.summary()["example"] == verdict["example"], "the recording holds all of it"
 
 
 def test_and_it_recovers(experiment: Experiment) -> None:

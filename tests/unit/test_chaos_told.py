@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from catenary.wire import HistoryEntry
-from experiments.chaos.field.chronicle import epochs
+from dataclasses import replace
+
 from experiments.chaos.field.measure import Seen
 from experiments.chaos.field.run import told
 from tests.unit.test_chaos_measure import CHAINS, TIMES, A, happened, moved
@@ -11,12 +11,10 @@ from tests.unit.witness_runs import SECOND, Run
 from witness.checker import judge
 from witness.events import Pin
 
-WALL = 1_700_000_000 * SECOND
-
 
 def stage(run: Run, pins: tuple[Pin, ...] = ()) -> Seen:
-    recording = run.recording()
-    return Seen((), (), judge(recording), recording, TIMES, pins)
+    recording = replace(run.recording(), pins=pins)
+    return Seen((), (), judge(recording), recording, TIMES)
 
 
 def test_the_headline_counts_what_the_witness_was_told_and_what_did_cross() -> None:
@@ -38,23 +36,10 @@ def test_a_violation_is_told_with_its_packets_and_what_lay_around() -> None:
     run.now += 40 * SECOND
     session = moved(run, 3.0)
     happened(run, 1, 1)
-    pin = Pin(run.now - SECOND, "l1", str(run.key(session)), "n1-4", 3, 6)
+    pin = Pin(run.now - SECOND, "l1", str(run.key(session)), "n1-4", 6, "hinted")
     lines = told(stage(run, (pin,)))
     assert lines[0].startswith(f"{run.key(session)}: client to server at n1")
     assert sum(line.startswith("*") for line in lines) == 2
     text = "\n".join(lines)
-    for part in ("change: change 0", "fault: fault 1", "l1 holds n1-4, generation 3, epoch 6"):
+    for part in ("change: change 0", "fault: fault 1", "l1 holds n1-4, hinted in epoch 6"):
         assert part in text
-
-
-def test_epochs_of_the_journal_become_events_on_the_recordings_clock() -> None:
-    entry = HistoryEntry(
-        seq=1,
-        at=1_700_000_007.5,
-        kind="epoch",
-        who="management system",
-        segment="main",
-        changes={"epoch": (6, 7), "6-7": ({"state": "closed"}, None), "4-5": (None, {"state": "active"})},
-    )
-    (event,) = epochs([entry], WALL)
-    assert (event.time_ns, str(event)) == (7_500_000_000, "epoch: 7: 4-5 active, 6-7 gone")

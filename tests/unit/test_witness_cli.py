@@ -68,12 +68,14 @@ def test_events_and_pins_are_merged_into_the_story(tmp_path: Path) -> None:
         "lb": "l2",
         "key": KEY,
         "chain": "chain-2",
-        "generation": 1,
         "epoch": 8,
+        "cause": "learned",
     }
     pins = lines(tmp_path / "pins.jsonl", pin)
-    code, output, _ = verify(tmp_path / "run.npz", "--events", events, "--pins", pins)
+    kept = tmp_path / "kept.npz"
+    code, output, _ = verify(tmp_path / "run.npz", "--events", events, "--pins", pins, "--save", kept)
     assert code == 1
+    assert verify(kept)[:2] == (1, output), "the recording holds them, too"
     assert output.splitlines()[-1] == "5 sessions, 2 changes, 1 faults, 1 violations"
     told = [line for line in output.splitlines() if " ms  " in line]
     words = [line.split(" ms  ")[1].split(None, 1)[1] for line in told]
@@ -83,7 +85,7 @@ def test_events_and_pins_are_merged_into_the_story(tmp_path: Path) -> None:
         "change: chain-2 added",
         "fault: l1 killed",
         "epoch: 8",
-        "l2 holds chain-2, generation 1, epoch 8",
+        "l2 holds chain-2, learned in epoch 8",
     }
     code, output, _ = verify(tmp_path / "run.npz", "--events", events, "--json")
     found = json.loads(output)
@@ -115,10 +117,10 @@ def test_lines_that_are_no_events(text: str, message: str) -> None:
 
 
 def test_pins_are_read() -> None:
-    line = json.dumps({"time": 2, "lb": "l1", "key": KEY, "chain": "c", "generation": 1, "epoch": 2})
-    assert read_pins([line, ""], "pins", SECOND) == (Pin(SECOND, "l1", KEY, "c", 1, 2),)
+    line = json.dumps({"time": 2, "lb": "l1", "key": KEY, "chain": "c", "epoch": 2, "cause": "placed"})
+    assert read_pins([line, ""], "pins", SECOND) == (Pin(SECOND, "l1", KEY, "c", 2, "placed"),)
     with pytest.raises(InvalidValue, match="pins, line 1: 'lb' is missing"):
-        read_pins(['{"time": 1, "generation": 1, "epoch": 1}'], "pins", 0)
+        read_pins(['{"time": 1, "epoch": 1}'], "pins", 0)
 
 
 def test_a_folder_of_pcaps_or_taps_by_name(tmp_path: Path) -> None:
@@ -220,6 +222,7 @@ def test_a_cut_file_needs_partial(tmp_path: Path) -> None:
         (["--live", "--events", "gone.jsonl", *CHAINS], "can't read gone.jsonl: No such file"),
         (["--live", "--pins", "gone.jsonl", *CHAINS], "can't read gone.jsonl: No such file"),
         (["--live", "--tap", "n1=x", *CHAINS], "'n1' is no place"),
+        (["--ask", "x.npz"], "--ask tells what load balancers hold at this moment: use it with --live"),
         (["--network", "gone.yaml", "x.pcap"], "can't read gone.yaml: No such file or directory"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -104,10 +105,11 @@ def test_the_whole_story(singly: bool) -> None:
     broken(run)
     key = "10.0.0.1:5000 <-> 10.0.0.2:80/tcp"
     pins = (
-        Pin(run.now - 5500, "l1", key, "chain-1", 3, 6),
-        Pin(run.now - 5500, "l1", "another", "chain-1", 3, 6),
+        Pin(run.now - 5500, "l1", key, "chain-1", 6, "placed"),
+        Pin(run.now - 5500, "l1", "another", "chain-1", 6, "placed"),
     )
-    verdict = judge(run.recording(), pins=pins)
+    recording = replace(run.recording(), pins=pins)
+    verdict = judge(recording)
     assert verdict.headline == "3 sessions, 1 changes, 1 faults, 2 violations"
     assert verdict.example is not None
     assert verdict.example.session == key
@@ -118,7 +120,7 @@ def test_the_whole_story(singly: bool) -> None:
         (False, "packet", f"client to server, into n1.ingress, {bare}  [chain-1]"),
         (True, "packet", f"client to server, out of n1.egress, {bare}  [chain-1]"),
         (False, "packet", f"client to server, out of l2.outer, {bare}"),
-        (False, "pin", "l1 holds chain-1, generation 3, epoch 6"),
+        (False, "pin", "l1 holds chain-1, placed in epoch 6"),
         (False, "event", "fault: l2 killed"),
         (False, "packet", "server to client, into l2.outer, SYN ACK, 0 bytes"),
         (True, "packet", "server to client, into n2.egress, SYN ACK, 0 bytes  [chain-2]"),
@@ -126,7 +128,7 @@ def test_the_whole_story(singly: bool) -> None:
         (False, "packet", "server to client, out of l1.outer, SYN ACK, 0 bytes"),
         (False, "event", "epoch: 7"),
     ]
-    assert example(run.recording(), verdict.violations[0], pins) == verdict.example
+    assert example(recording, verdict.violations[0]) == verdict.example
     assert example(run.recording(), verdict.violations[1]).session == "10.0.0.1:4001 <-> 10.0.0.2:80/tcp"
     told = list(verdict.example.told())
     assert told[0].startswith(

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from catenary import wire
 from catenary.chain import ChainState
-from catenary.client import BalancerClient
+from catenary.client import BalancerClient, ManagementClient
 from catenary.errors import CatenaryError, Conflict, NotFound
 from catenary.tags import TagPair
-from experiments.chaos.field.chronicle import Chronicle, Probes
+from experiments.chaos.field.chronicle import Chronicle
 from topologies.testbed import FIG4
 
 _POLL_S, _SOON_S = 0.1, 0.03
@@ -41,6 +42,17 @@ class Drain:
     @property
     def detect_s(self) -> float:
         return self.shown - self.allowed
+
+
+class Probes(Protocol):
+    """Where chains, and the pins of their sessions, are asked about."""
+
+    @property
+    def management(self) -> ManagementClient: ...
+    @property
+    def master(self) -> BalancerClient: ...
+    @property
+    def slave(self) -> BalancerClient: ...
 
 
 class Churn:

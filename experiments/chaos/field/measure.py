@@ -14,7 +14,6 @@ from experiments.chaos.field.churn import Drain
 from experiments.chaos.field.schedule import FAULTS, KILLS, Kind
 from experiments.chaos.field.timeline import Own, Row
 from experiments.summary import Claim, Figure
-from witness.events import Pin
 from witness.places import PlaceKind
 from witness.recording import Array, Recording
 from witness.sightings import SYN
@@ -37,7 +36,6 @@ class Seen:
     verdict: Verdict
     recording: Recording
     timeouts: Timeouts
-    pins: tuple[Pin, ...] = ()
 
     @property
     def headline(self) -> str:

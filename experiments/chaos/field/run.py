@@ -6,14 +6,14 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
 from catenary.wire import TimeoutsModel
 from experiments.chaos.field import measure, timeline
-from experiments.chaos.field.chronicle import EPOCH, Chronicle, Pins, epochs
+from experiments.chaos.field.chronicle import Chronicle
 from experiments.chaos.field.churn import Churn
 from experiments.chaos.field.faults import fault
 from experiments.chaos.field.measure import DRAINS, Seen
@@ -27,10 +27,11 @@ from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 from topologies.testbed import FIG4, Testbed
 from witness.checker import example, judge
-from witness.events import read_pins
 from witness.places import places_of
 from witness.recording import Recording
+from witness.services import EPOCH
 from witness.taps import Limits, Taps
+from witness.watch import Watch
 
 SHOWN = 5
 
@@ -61,7 +62,7 @@ def told(seen: Seen) -> list[str]:
     if not seen.violations:
         return []
     first, *others = seen.violations
-    return [*example(seen.recording, first, seen.pins).told(), *map(str, others[: SHOWN - 1])]
+    return [*example(seen.recording, first).told(), *map(str, others[: SHOWN - 1])]
 
 
 class _Run:
@@ -95,7 +96,7 @@ class _Run:
             taps = undo.enter_context(Taps(places_of(testbed.network), Limits.of(stage.timeouts)))
             probes = Probes(testbed)
             undo.callback(probes.close)
-            pins = undo.enter_context(Pins(probes))
+            watch = undo.enter_context(Watch(probes.management, "main"))
             chronicle = self._chronicle = Chronicle(taps)
             churn = Churn(probes, stage.timeouts.transit, chronicle)
             undo.callback(churn.stop)
@@ -108,15 +109,12 @@ class _Run:
                 self._watch_drains(churn)
             churn.stop()
             recording = taps.snapshot({nf: (nf,) for nf in testbed.blueprint.nfs})
-            told = epochs(testbed.management.history(kind=EPOCH), recording.wall_ns)
-            recording = replace(recording, events=(*recording.events, *told))
-        return self._judged(recording, pins.lines, rows, churn)
+            recording = watch.told(recording, kind=EPOCH)
+        return self._judged(recording, rows, churn)
 
-    def _judged(self, recording: Recording, lines: Sequence[str], rows: Sequence[Row], churn: Churn) -> Seen:
+    def _judged(self, recording: Recording, rows: Sequence[Row], churn: Churn) -> Seen:
         recording.save(self._results / f"{self._name}.npz")
-        (self._results / f"{self._name}.pins").write_text("\n".join(lines))
-        pins = read_pins(lines, "what the load balancers held", recording.wall_ns)
-        seen = Seen(tuple(rows), tuple(churn.drains), judge(recording), recording, self._stage.timeouts, pins)
+        seen = Seen(tuple(rows), tuple(churn.drains), judge(recording), recording, self._stage.timeouts)
         self._write(rows, seen.crossed())
         self._say(f"{self._name}: {seen.headline}")
         return seen

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 from catenary import wire
 from catenary.chain import PairState
@@ -21,6 +18,7 @@ from experiments.chaos.field.churn import LAST_TAG
 from experiments.chaos.field.scene import Scene
 from topologies.services import wait_until
 from topologies.testbed import FIG4
+from witness.watch import Looking
 
 SPARE = {"n4": "s3", "n5": "s4", "n6": "s5", "n7": "s3"}
 """Network functions whose chains are there in storms only, and their switches."""
@@ -42,24 +40,13 @@ class Change:
     done: Callable[[], bool]
 
 
-class Sight:
+class Sight(Looking):
     """The master's tag pairs, looked at all the time: what is in force is what it goes by."""
 
     def __init__(self, master: BalancerClient) -> None:
+        super().__init__(_LOOK_S)
         self._master = master
         self._known = master.pairs()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sight", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
 
     @property
     def epoch(self) -> int:
@@ -72,10 +59,9 @@ class Sight:
     def weight(self, tags: TagPair) -> int | None:
         return next((pair.weight for pair in self._known.pairs if pair.pair() == tags), None)
 
-    def _run(self) -> None:
-        while not self._stop.wait(_LOOK_S):
-            with suppress(CatenaryError):
-                self._known = self._master.pairs()
+    def look(self) -> None:
+        with suppress(CatenaryError):
+            self._known = self._master.pairs()
 
 
 class Storm:
