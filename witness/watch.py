@@ -16,7 +16,7 @@ from witness.recording import Recording
 from witness.services import Held, happened
 
 EVERY_S = 1.0
-MOST = 500
+MOST = 200
 """So many sessions are read of a load balancer at a time: those that it has held for longest."""
 SIDES = ("master", "slave")
 
