@@ -16,16 +16,22 @@ from witness.recording import Recording
 from witness.services import Held, happened
 
 EVERY_S = 1.0
+REST = 4.0
+"""It rests for so many times as long as it took to look, if that is longer: services have other work."""
 MOST = 200
 """So many sessions are read of a load balancer at a time: those that it has held for longest."""
 SIDES = ("master", "slave")
 
 
 class Looking(ABC):
-    """Looks every so many seconds, in a thread, from entering the context until its end."""
+    """Looks in a thread, from entering the context until its end.
 
-    def __init__(self, every_s: float) -> None:
+    Between two looks it rests for `every_s` seconds, or for `rest` times as long as the last one took.
+    """
+
+    def __init__(self, every_s: float, rest: float = 0.0) -> None:
         self._every_s = every_s
+        self._rest = rest
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=True)
 
@@ -47,8 +53,11 @@ class Looking(ABC):
     def look(self) -> None: ...
 
     def _run(self) -> None:
-        while not self._stop.wait(self._every_s):
+        took = 0.0
+        while not self._stop.wait(max(self._every_s, self._rest * took)):
+            begun = time.monotonic()
             self.look()
+            took = time.monotonic() - begun
 
 
 class Watch(Looking):
@@ -56,7 +65,7 @@ class Watch(Looking):
 
     def __init__(self, client: ManagementClient, segment: str) -> None:
         """Raises `InvalidValue` for a segment that is not there, and what the client raises."""
-        super().__init__(EVERY_S)
+        super().__init__(EVERY_S, REST)
         segments = client.config().segments
         if segment not in segments:
             known = ", ".join(segments)

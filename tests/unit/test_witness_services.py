@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -13,10 +14,11 @@ from catenary.client import ManagementClient
 from catenary.errors import InvalidValue, Unavailable
 from catenary.wire import HistoryEntry, SegmentSession
 from tests.unit.witness_runs import SECOND, Run
+from topologies.patience import PATIENCE_S
 from witness.checker import judge
 from witness.events import Event, Pin
 from witness.services import Held, happened
-from witness.watch import MOST, Watch
+from witness.watch import MOST, Looking, Watch
 
 WALL = 1_700_000_000 * SECOND
 KEY = "tcp 10.0.0.1:5000 10.0.0.2:80"
@@ -112,6 +114,28 @@ class Management:
         if "journal" in self.silent:
             raise Unavailable("the journal can't be reached")
         yield entry("add", chain="chain-2", at=since + 1)
+
+
+class Thrice(Looking):
+    """Sets `done` when it looks for the third time."""
+
+    def __init__(self) -> None:
+        super().__init__(0.001)
+        self.looks = 0
+        self.done = threading.Event()
+
+    def look(self) -> None:
+        self.looks += 1
+        if self.looks == 3:
+            self.done.set()
+
+
+def test_it_looks_again_and_again_until_its_end() -> None:
+    with Thrice() as looking:
+        assert looking.done.wait(PATIENCE_S)
+    seen = looking.looks
+    looking.stop()
+    assert looking.looks == seen
 
 
 def watched(management: Management) -> Watch:
