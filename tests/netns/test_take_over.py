@@ -16,6 +16,7 @@ from lb_adapter.dataplane.ebpf import EbpfDataPlane
 from lb_adapter.dataplane.native import NativeDataPlane
 from tests.isolation import isolated
 from tests.netns.pair import CLIENT, SERVER, LoadBalancers, Session, setting, wait_until, wire_up
+from tests.netns.test_sessions import chain_of
 
 PAIRS = (TagPair(2, 3), TagPair(4, 5), TagPair(6, 7))
 CALM = Timeouts(tcp_closing=1.0, lease=0.7, transit=0.5)
@@ -100,6 +101,32 @@ def test_ebpf_slave() -> None:
 
 def test_af_packet_slave() -> None:
     lose_the_slave(af_packet, False)
+
+
+@isolated
+def test_a_slave_that_lost_its_table_asks() -> None:
+    """It knows no chain of any session then, and the master knows them all (rule 8)."""
+    setting.plane, setting.offloads = lambda: EbpfDataPlane(pins=4096), True
+    wire_up()
+    with LoadBalancers(CALM) as lbs:
+        add = [wire.PairAdd(forward=pair.forward, reverse=pair.reverse) for pair in PAIRS]
+        lbs.master_client.change(wire.Change(add=add))
+        sessions = [Session(CLIENT, family) for _ in range(6) for family in (4, 6)]
+        for session in sessions:
+            session.talk()
+        before = [chain_of(lbs, session) for session in sessions]
+        lbs.lose_slave()
+        lbs.start_slave()
+        wait_until(lambda: lbs.master_client.health().peer.connected, "the slave follows")
+        for session in sessions:
+            session.far.sendall(b"hello")
+            assert session.near.recv(5, socket.MSG_WAITALL) == b"hello"
+        assert lbs.counter("slave", "ask_sent") >= len(sessions)
+        assert [chain_of(lbs, session) for session in sessions] == before
+        for role in ("master", "slave"):
+            assert lbs.counter(role, "affinity_mismatch") == 0
+        for session in sessions:
+            session.close()
 
 
 @isolated

@@ -264,6 +264,16 @@ def test_no_session_is_let_go_before_its_lease_has_lapsed(pair: Opened, seconds:
     assert pair.master.session(KEY).tags == wire.Tags(**SECOND)
 
 
+def test_a_rebalance_is_for_new_sessions_unless_idle_ones_are_asked_for(pair: Opened) -> None:
+    first = pair.master.session(KEY).tags
+    pair.idle(600)
+    weights = [wire.PairAdd(**FIRST, weight=0), wire.PairAdd(**SECOND)]
+    for request in (wire.Rebalance(), wire.Rebalance(weights=weights)):
+        assert pair.master.rebalance(request).moved == 0
+        assert pair.through(tcp("A"), answer("A")) == ("to_chain", "to_chain")
+        assert pair.master.session(KEY).tags == first == wire.Tags(**FIRST)
+
+
 def test_no_session_is_let_go_before_its_time(pair: Opened) -> None:
     pair.idle(299.9)
     assert pair.master.rebalance(wire.Rebalance(move_idle=300)).moved == 0
