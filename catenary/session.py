@@ -89,9 +89,8 @@ class SessionKey:
     @property
     def text(self) -> str:
         """As `parse` reads it."""
-        vlans = ",".join(str(vid) for vid in self.vlans if vid)
         words = (str(KIND_NAMES.get(self.kind, self.kind)), end_text(self.low), end_text(self.high))
-        return " ".join(words) + (f" vlan={vlans}" if vlans else "")
+        return " ".join(words) + _vlans_text(self.vlans)
 
     def hash64(self) -> int:
         """The 64-bit hash that C computes too (multiply and shift over 4-byte words)."""
@@ -103,6 +102,32 @@ class SessionKey:
 
     def __str__(self) -> str:
         return f"{end_text(self.low)} <-> {end_text(self.high)}/{KIND_NAMES.get(self.kind, self.kind)}"
+
+
+@dataclass(frozen=True)
+class Directed:
+    """A session as someone asks about it; `client` is the client's end, if they say which one that is."""
+
+    key: SessionKey
+    client: End | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Directed:
+        """Read what `SessionKey.parse` reads, and raises: the left end of `a -> b` is the client's."""
+        key, words = SessionKey.parse(text), text.split()
+        if words[1] != "->":
+            return cls(key)
+        end = _end(words[0], key.kind)
+        return cls(key, End(_address(end.pack()[:16]), end.port))
+
+    @property
+    def text(self) -> str:
+        """As `parse` reads it."""
+        if self.client is None:
+            return self.key.text
+        server = self.key.low if self.client == self.key.high else self.key.high
+        ends = f"{end_text(self.client)} -> {end_text(server)}"
+        return f"{ends}/{KIND_NAMES.get(self.key.kind, self.key.kind)}" + _vlans_text(self.key.vlans)
 
 
 KIND_NAMES = {
@@ -190,6 +215,11 @@ def _vlans(words: list[str]) -> tuple[int, int]:
             f"{' '.join(words)!r} is no tag: write vlan=5, or vlan=5,6 for two, each an ID of 1..4094"
         )
     return (int(ids[0]), int(ids[1]) if len(ids) > 1 else 0)
+
+
+def _vlans_text(vlans: tuple[int, int]) -> str:
+    ids = ",".join(str(vid) for vid in vlans if vid)
+    return f" vlan={ids}" if ids else ""
 
 
 def end_text(end: End) -> str:

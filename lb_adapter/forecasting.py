@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from catenary.chain import PairState
 from catenary.explanations import Candidate, SessionForecast
-from catenary.session import SessionKey, end_text
+from catenary.session import End, SessionKey, end_text
 from catenary.wire import Tags
 from lb_adapter.balancer import ChainTable, Pair
 from lb_adapter.core.oracle import ARP, ND
@@ -30,15 +30,16 @@ class Place:
     """Does it place nothing, until it has copied its slave's table (affinity rule 8)?"""
 
 
-def forecast(key: SessionKey, place: Place) -> SessionForecast:
+def forecast(key: SessionKey, place: Place, client: End | None = None) -> SessionForecast:
     """What `choose` says in the data plane at this moment: every session that comes or goes may change it.
 
-    A key does not tell which end is the client's. Where a classifier judges otherwise from the other end, the
-    one with the lower port is taken for the server's, and `client` of the answer says so.
+    A key does not tell which end is the `client`'s: without it, the one with the lower port is taken for the
+    server's. Where a classifier judges otherwise from the other end, `client` of the answer says so.
     """
     pairs = {pair.slot: pair for pair in place.table.pairs}
     slots = {slot: _slot(pair) for slot, pair in pairs.items()}
-    client, server = sorted((key.low, key.high), key=lambda end: end.port, reverse=True)
+    client = client or max(key.low, key.high, key=lambda end: end.port)
+    server = key.low if client == key.high else key.high
     passes = _passes(key, place.table, Ends(client, server))
     if passes:
         chosen = Chosen(place.table.bypass, ())

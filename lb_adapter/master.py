@@ -14,6 +14,7 @@ from catenary import wire
 from catenary.chain import PairState
 from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Unavailable
 from catenary.explanations import SessionForecast
+from catenary.session import Directed
 from catenary.tags import TagPair
 from lb_adapter import balancer, forecasting, overflow, peering, records
 from lb_adapter.balancer import ChainTable
@@ -353,6 +354,7 @@ class Master(Sessions):
                 overflow=plane.overflow(),
                 copying=plane.take_over() is TakeOver.HOLD,
             ),
+            Directed.parse(text).client,
         )
 
     def activity(self, tags: TagPair) -> wire.PairActivity:

@@ -184,7 +184,7 @@ def _add_master(app: FastAPI, master: Master) -> None:
         return master.lives()
 
     @app.get("/v1/session/forecast", tags=["sessions"], responses=problems(Conflict))
-    def forecast_session(key: wire.SessionText) -> SessionForecast:
+    def forecast_session(key: wire.DirectedText) -> SessionForecast:
         """Where would a session go that began now?
 
         The chains that the policy weighs, with their live sessions at this moment.

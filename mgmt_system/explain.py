@@ -11,7 +11,7 @@ from typing import TypeVar
 from catenary.chain import ChainState
 from catenary.errors import CatenaryError, InvalidValue, NotFound
 from catenary.explanations import ChainHops, Explanation, SegmentExplanation
-from catenary.session import SessionKey
+from catenary.session import Directed
 from catenary.wire import SessionEntry
 from mgmt_system import scene as scenes
 from mgmt_system.current import Current
@@ -46,10 +46,10 @@ class Explainer:
 
         Parts that can't be reached are named in the answer.
         """
-        key, segments = SessionKey.parse(session), self._chosen(segment)
-        asked = [self._pool.submit(copy_context().run, self._segment, key, name) for name in segments]
-        told = scenes.concerned([future.result() for future in asked], self._services())
-        return Explanation(key=key.text, summary=summary(key, told), segments=told)
+        asked, segments = Directed.parse(session), self._chosen(segment)
+        answers = [self._pool.submit(copy_context().run, self._segment, asked, name) for name in segments]
+        told = scenes.concerned([answer.result() for answer in answers], self._services())
+        return Explanation(key=asked.key.text, summary=summary(asked.key, told), segments=told)
 
     def _services(self) -> list[list[str]]:
         return [service.segments for service in self._network.config.services.values()]
@@ -63,11 +63,11 @@ class Explainer:
             return [segment]
         return list(dict.fromkeys([name for row in self._services() for name in row] + list(known)))
 
-    def _segment(self, key: SessionKey, name: str) -> SegmentExplanation:
+    def _segment(self, asked: Directed, name: str) -> SegmentExplanation:
         scene, faults = self._scene(name)
         beside = scene.inserted is False
-        heard = Heard(faults=tuple(faults)) if beside else self._heard(key, scene, faults)
-        told = scenes.told(scene, heard, Reasons(key, scene, heard).all())
+        heard = Heard(faults=tuple(faults)) if beside else self._heard(asked, scene, faults)
+        told = scenes.told(scene, heard, Reasons(asked.key, scene, heard).all())
         hops = self._hops(told, faults)
         faults = list(dict.fromkeys(faults))
         if hops is None:
@@ -83,13 +83,14 @@ class Explainer:
             inserted = None if views is None else any(view.name == name and view.inserted for view in views)
         return Scene(name, config.segments[name], chains, config.nfs, inserted), faults
 
-    def _heard(self, key: SessionKey, scene: Scene, faults: list[str]) -> Heard:
+    def _heard(self, asked: Directed, scene: Scene, faults: list[str]) -> Heard:
+        key = asked.key.text
         master, slave = (self._peers.balancers[lb] for lb in (scene.config.master, scene.config.slave))
-        at_master = _answer(scene.config.master, lambda: master.session(key.text), faults)
-        at_slave = _answer(scene.config.slave, lambda: slave.session(key.text), faults)
+        at_master = _answer(scene.config.master, lambda: master.session(key), faults)
+        at_slave = _answer(scene.config.slave, lambda: slave.session(key), faults)
         forecast = None
         if at_master is None or at_master.ended is not None:
-            forecast = _answer(scene.config.master, lambda: master.forecast(key.text), faults)
+            forecast = _answer(scene.config.master, lambda: master.forecast(asked.text), faults)
         heard = Heard(at_master, at_slave, forecast, tuple(dict.fromkeys(faults)))
         entry = scenes.known(scene, heard)
         return heard if entry is None else replace(heard, journal=self._journal(entry))

@@ -13,7 +13,7 @@ from rich.text import Text
 from catenary import sizes
 from catenary.client import ManagementClient
 from catenary.explanations import Explanation, HopView, SegmentExplanation
-from catenary.session import SessionKey
+from catenary.session import Directed
 from mgmt_system import tables
 from mgmt_system.options import Json
 
@@ -33,8 +33,8 @@ def explain(
 ) -> None:
     """Say where a session goes, in both directions and hop by hop, and why.
 
-    Of one that is over it says where it went, of one that there never was where it would go. The
-    counters of the hops are those of all sessions of the chain.
+    Of one that is over it says where it went, of one that there never was where it would go: if the end
+    before the arrow is the client's. The counters of the hops are those of all sessions of the chain.
 
     Examples:
 
@@ -42,9 +42,9 @@ def explain(
 
         catenary explain udp [fd00::1]:53 [fd00::2]:4000 --segment main --json
     """
-    key = SessionKey.parse(" ".join(session)).text
+    asked = Directed.parse(" ".join(session)).text
     with ManagementClient.from_environment() as client:
-        told = client.explain(key, segment)
+        told = client.explain(asked, segment)
     tables.show(told, json, explanation)
 
 

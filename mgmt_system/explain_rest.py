@@ -15,7 +15,7 @@ SegmentName = Annotated[wire.Name | None, Query(description="only in this one")]
 
 def add_explain_route(app: FastAPI, explainer: Explainer) -> None:
     @app.get("/v1/explain", tags=["sessions"])
-    def explain_session(session: wire.SessionText, segment: SegmentName = None) -> Explanation:
+    def explain_session(session: wire.DirectedText, segment: SegmentName = None) -> Explanation:
         """Where does a session go, in both directions and hop by hop, and why?
 
         One that is over is told of too, and of one that there never was where it would go. Parts that can't

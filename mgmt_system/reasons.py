@@ -91,7 +91,7 @@ class Reasons:
         begun = f"{since} ({moments.iso(origin.placed)}), in epoch {origin.epoch}"
         match origin.cause:
             case "placed":
-                how = f"{where} placed it at its first packet"
+                how = f"{where} placed it at its first packet, a client's"
             case "asked":
                 how = f"{where} placed it when {peer} asked about the server's first packet"
             case "overflow":

@@ -47,6 +47,15 @@ SessionText = Annotated[
     ),
 ]
 """A session, written as `SessionKey.parse` reads it."""
+DirectedText = Annotated[
+    str,
+    AfterValidator(lambda text: checked(lambda: _session.Directed.parse(text)).text),
+    Field(
+        description="a session: CLIENT -> SERVER/PROTOCOL, or PROTOCOL END END where the client is unknown",
+        examples=["10.0.0.1:4000 -> 10.0.0.2:80/tcp", "udp [fd00::1]:53 [fd00::2]:4000 vlan=5"],
+    ),
+]
+"""A session that is asked about, written as `Directed.parse` reads it."""
 
 
 def _prefix(value: Any) -> Any:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from catenary import durations, moments, wire
 from catenary.client import ManagementClient
-from catenary.session import SessionKey
+from catenary.session import Directed, SessionKey
 from catenary.wire import SegmentSession, SessionSort, SessionState
 from mgmt_system import explain_cli, plan_tables, session_tables, tables
 from mgmt_system.capture import At
@@ -64,7 +64,7 @@ class Looking:
             shown = dialog.shown()
 
             async def explained() -> None:
-                wanted, place = SessionKey.parse(session.value).text, where.value
+                wanted, place = Directed.parse(session.value).text, where.value
                 told = await self._ask(lambda client: client.explain(wanted, place))
                 shown.show(explain_cli.explanation(told))
 

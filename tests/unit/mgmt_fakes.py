@@ -306,12 +306,19 @@ class FakeBalancer(Fake):
 
     def forecast(self, key: str) -> SessionForecast:
         self.enter("forecast")
+        self.asked = key
         taker = next((pair for pair, state in self.states.items() if state is PairState.ACTIVE), None)
         tags = wire.Tags.of(taker) if taker else None
         rows = [Candidate(**tags.model_dump(), live=0, weight=100)] if tags else []
         reason = None if tags else "no chain is active"
         return SessionForecast(
-            key=key, epoch=self.epoch, policy="p2c", overflow=False, candidates=rows, tags=tags, reason=reason
+            key=SessionKey.parse(key).text,
+            epoch=self.epoch,
+            policy="p2c",
+            overflow=False,
+            candidates=rows,
+            tags=tags,
+            reason=reason,
         )
 
     def list_sessions(self, **wanted: Any) -> list[SessionEntry]:

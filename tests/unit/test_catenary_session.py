@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catenary.errors import InvalidValue
-from catenary.session import KEY_SIZE, End, SessionKey, Timeouts
+from catenary.session import KEY_SIZE, Directed, End, SessionKey, Timeouts, end_text
 
 # IPv4-mapped IPv6 addresses are left out: on the wire they stand for the IPv4 address itself.
 addresses = st.one_of(
@@ -64,6 +64,23 @@ def test_the_protocol_and_the_tags_that_a_frame_had_tell_sessions_apart() -> Non
 def test_one_address_with_two_ports_sorts_by_port() -> None:
     here = ip_address("10.0.0.1")
     assert SessionKey.of(End(here, 9), End(here, 5), 17).low.port == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "client", "again"),
+    [
+        ("10.0.0.2:80 -> 10.0.0.1:42/tcp vlan=5", "10.0.0.2:80", "10.0.0.2:80 -> 10.0.0.1:42/tcp vlan=5"),
+        ("[::ffff:10.0.0.2]:80 -> 10.0.0.1:42/UDP", "10.0.0.2:80", "10.0.0.2:80 -> 10.0.0.1:42/udp"),
+        ("fd00::2 -> fd00::1/47", "[fd00::2]:0", "[fd00::2]:0 -> [fd00::1]:0/47"),
+        ("10.0.0.2:80 <-> 10.0.0.1:42/tcp", None, "tcp 10.0.0.1:42 10.0.0.2:80"),
+        ("tcp 10.0.0.2:80 10.0.0.1:42", None, "tcp 10.0.0.1:42 10.0.0.2:80"),
+    ],
+)
+def test_an_arrow_says_who_is_the_client(text: str, client: str | None, again: str) -> None:
+    asked = Directed.parse(text)
+    assert (asked.client and end_text(asked.client), asked.text) == (client, again)
+    assert Directed.parse(again) == asked
+    assert asked.key == SessionKey.parse(text)
 
 
 @pytest.mark.parametrize("size", [0, 47, 49])

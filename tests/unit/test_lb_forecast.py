@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 from hypothesis import given
@@ -16,6 +16,7 @@ from catenary import wire
 from catenary.chain import PairState
 from catenary.classifier import Rule
 from catenary.errors import Conflict
+from catenary.session import End
 from catenary.tags import TagPair
 from lb_adapter.balancer import ChainTable
 from lb_adapter.balancer import Pair as TableRow
@@ -132,6 +133,10 @@ ASKED = ARP(psrc=A, pdst="10.0.0.9")
 SOLICITED = IPv6(src="fd00::1", dst="fd00::2") / ICMPv6ND_NS(tgt="fd00::2")
 
 
+def end_of(address: str, port: int) -> End:
+    return End(ip_address(address), port)
+
+
 def passing(*states: PairState) -> tuple[Place, Splice]:
     """A pair a state, and the bypass, as a forecast sees them and as the oracle of the data plane does."""
     rows = [TableRow(TagPair(2, 3), n, 1, 100, 100, state, 0.0) for n, state in enumerate(states)]
@@ -168,6 +173,9 @@ def test_where_the_other_end_would_be_judged_otherwise_it_says_whom_it_takes_for
     told = forecast(key_of(frame), place)
     assert (told.tags, told.client) == (wire.Tags.of(PAST), "10.0.0.2:8080")
     assert splice.outer(frame, 0)[0].vid == 2, "the client was the other one"
+    said = forecast(key_of(frame), place, end_of(A, 80))
+    assert (said.tags and said.tags.forward, said.client) == (2, "10.0.0.1:80"), "who asks may know"
+    assert forecast(key_of(frame), place, end_of(B, 8080)).tags == wire.Tags.of(PAST)
     free = Place(ChainTable(7, place.table.pairs), place.entries, place.live, "p2c")
     assert forecast(key_of(frame), free).client is None
 

@@ -85,8 +85,8 @@ def test_a_live_session_has_its_chain_and_the_loads_that_were_seen() -> None:
     assert found.path == ["l1", "nf-two", "l2"]
     first, second, third = found.because
     assert first == (
-        "l1 placed it at its first packet, 12.0 s ago (2023-11-14T22:13:20Z), in epoch 7, by p2c: two had 3 "
-        "live sessions, and one, the other candidate, 5: no more for its weight"
+        "l1 placed it at its first packet, a client's, 12.0 s ago (2023-11-14T22:13:20Z), in epoch 7, by "
+        "p2c: two had 3 live sessions, and one, the other candidate, 5: no more for its weight"
     )
     assert second == "it is established; its last packet was 0.5 s ago; 10 packets, 4.2 kB both ways"
     assert third == "l2 knows it too, and needs not ask l1 for another 8.0 s (its lease)"
@@ -251,7 +251,7 @@ def test_the_command_tells_the_hops_of_both_ways(two: Run) -> None:
     assert "segment main: chain chain-2, which is active" in lines
     assert "l1 -> n2 -> l2, and back the same way" in lines
     assert lines[4].startswith(
-        "because   l1 placed it at its first packet, 60.0 s ago (1970-01-01T00:15:00Z)"
+        "because   l1 placed it at its first packet, a client's, 60.0 s ago (1970-01-01T00:15:00Z)"
     )
     there = lines.index("client to server, tag 4")
     assert lines[there + 2].split()[:3] == ["1", "l1.inner", "s1"]
@@ -271,7 +271,9 @@ def test_the_command_tells_of_one_that_there_never_was(two: Run, site: Site) -> 
     )
     assert (segment.status, segment.chain, segment.path) == ("new", "chain-1", ["l1", "n1", "l2"])
     assert segment.forecast is not None
-    code, out, _ = two("explain tcp 10.0.0.9:4242 10.0.0.2:80")
+    assert site.master.asked == "tcp 10.0.0.2:80 10.0.0.9:4242"
+    code, out, _ = two("explain '10.0.0.9:4242 -> 10.0.0.2:80/TCP'")
+    assert site.master.asked == "10.0.0.9:4242 -> 10.0.0.2:80/tcp", "who is the client is not lost"
     assert "because   l1 has no session with this key" in out
 
 
