@@ -66,7 +66,7 @@ def line(text: str, console: Console) -> None:
 
 
 def entry(item: wire.HistoryEntry) -> str:
-    """`2026-03-01T14:30:00Z 12 remove main chain-1, goal present -> absent, by ann@ops: worn out`."""
+    """`2026-03-01T14:30:00Z 12 remove main chain-1, goal present -> absent, by ann@ops from ::1: worn out`."""
     return f"{moments.iso(item.at)} {item.seq} {what(item)}"
 
 
@@ -77,7 +77,8 @@ def what(item: wire.HistoryEntry) -> str:
     if "state" in changes and changes["state"][1] == ChainState.REMOVED:
         changes = {"state": changes["state"]}  # all the rest goes with it
     told = [f"{key} {_brief(*change)}" for key, change in changes.items() if key not in _UNTOLD]
-    by = f"by {item.who}" + (f": {item.why}" if item.why else "")
+    where = f" from {item.address}" if item.address else ""
+    by = f"by {item.who}{where}" + (f": {item.why}" if item.why else "")
     return ", ".join([" ".join([item.kind, *subject]), *told, *([item.text] if item.text else []), by])
 
 

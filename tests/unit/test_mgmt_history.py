@@ -109,6 +109,8 @@ def test_an_entry_tells_what_an_apply_changed() -> None:
         "1970-01-01T00:00:00Z 3 apply, nf n9 added, segment main policy p2c -> policy maglev, "
         "host h1 taken away, by ann@ops"
     )
+    told = entry.model_copy(update={"address": "10.9.8.7", "why": "worn out"})
+    assert tables.entry(told).endswith(", by ann@ops from 10.9.8.7: worn out")
 
 
 def test_who_did_not_say_is_unknown(client: TestClient) -> None:
