@@ -38,7 +38,8 @@ class ChainChanges:
         while True:
             yield max(1, round(rng.expovariate(1 / world.options.change_every)))
             active = self._in(PairState.ACTIVE)
-            verbs = ["weigh", "level", "idle", "reset", "move"]
+            orders = not world.options.rewrites
+            verbs = ["weigh", "level", *(("idle", "reset", "move") if orders else ())]
             if len(active) > 1:
                 verbs += ["remove"] * 3
             used = {path.tags for path in world.paths}
@@ -47,7 +48,7 @@ class ChainChanges:
                 verbs += ["add"] * 3
             cooling = self._in(PairState.COOLING)
             if cooling:
-                verbs += ["cancel", "deadline"]
+                verbs += ["cancel", "deadline"] if orders else ["cancel"]
             verb = rng.choice(verbs)
             if verb == "cancel":
                 yield from self._change(wire.Change(cancel=[_tags(rng.choice(cooling))]))
@@ -151,6 +152,5 @@ def faults(world: World) -> Task:
     """Daemons are killed and come back, over the data plane that went on; some lose their tables, too."""
     while True:
         yield max(1, round(world.rng.expovariate(1 / world.options.fault_every)))
-        losses = (world.lose_slave, world.lose_master) if world.whole else ()
-        world.rng.choice((world.restart_master, world.restart_slave, *losses))()
+        world.rng.choice((world.restart_master, world.restart_slave, *world.losses))()
         world.outcome.faults += 1

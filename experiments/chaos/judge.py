@@ -228,9 +228,10 @@ class Line:
             if ticket.flags & ACK:
                 self._acked |= ticket.side
         session = ticket.session
-        if session.ended and session.after is not None and not (session.knew(chain) or session.after.chains):
+        after = session.after
+        if session.ended and after and not (session.knew(chain) or after.chains or after.has(chain, now)):
             # On the bypass, the next connection's SYN has overtaken it: both go where that one goes.
-            session.after.chains[chain] = now
+            after.chains[chain] = now
         others = (ticket.before, *session.later())
         if now <= session.left.get(chain, -1) or any(other and other.has(chain, now) for other in others):
             return False

@@ -13,8 +13,9 @@ from functools import partial
 import structlog
 
 from experiments.chaos.changes import ChainChanges, faults
+from experiments.chaos.rewriting import RewritingWorld, translated
 from experiments.chaos.rules import ALL_ON, Rule
-from experiments.chaos.talk import Talks
+from experiments.chaos.talk import Talks, plain
 from experiments.chaos.world import Options, Outcome, Task, World
 
 PER_WORLD = 1000
@@ -47,12 +48,14 @@ def options_of(seed: int, sessions: int = PER_WORLD) -> Options:
 def simulate(options: Options, rule: Rule = ALL_ON) -> Outcome:
     """Run one world to its end; `rule` says what is switched off in it."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    return play(World(rule.options(options), rule.make, slow_slave=rule.slow_slave), rule)
+    options = rule.options(options)
+    make = RewritingWorld if options.rewrites else World
+    return play(make(options, rule.make, slow_slave=rule.slow_slave, daemon=rule.daemon), rule)
 
 
 def play(world: World, rule: Rule = ALL_ON) -> Outcome:
     """Go on in a new world until its last session is over."""
-    talks = Talks(world)
+    talks = Talks(world, translated if isinstance(world, RewritingWorld) else plain)
     changes = ChainChanges(world, forced=rule.forced, hasty=rule.hasty)
 
     def live() -> Task:

@@ -34,7 +34,7 @@ def table(figures: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _row(name: str, figure: Mapping[str, Any]) -> str:
-    what, sessions = re.findall(r"(crossed|packets cut), of (\d+)", figure["unit"])[0]
+    what, sessions = re.findall(r"(crossed|lost|packets cut), of (\d+)", figure["unit"])[0]
     told = RULES[name].text + (" (the paper's Algorithm 1)" if name == BASELINE else "")
     return f"| `{name}` | {told} | {figure['value']:,} {what}, of {int(sessions):,} sessions |"
 

@@ -1,156 +1,47 @@
 """The rules of affinity, each to be switched off alone: the simulator must then see what that rule prevents.
 
-A rule is switched off by a splice that does otherwise, or by an impatient management. `symptom` is what must
-rise: `crossed` sessions, or `cut` packets of sessions under way.
+How is said in `switches`; or management is impatient. `symptom` is what must rise: `crossed` sessions, `cut`
+packets of sessions under way, or `lost` sessions, which came to a network function that does not know them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
+from experiments.chaos import switches as off
 from experiments.chaos.plane import OraclePlane
-from experiments.chaos.world import Options
-from lb_adapter.core.oracle import FrameClass, Parsed
-from lb_adapter.core.oracle_pin import FROM_SERVER, RST, Pin, State, age, opens
+from experiments.chaos.world import Options, Outcome
 from lb_adapter.core.oracle_splice import Splice
-from lb_adapter.core.setup import Order, Verdict
-from lb_adapter.dataplane.base import Load, Swept
-from lb_adapter.records import PinRecords
+from lb_adapter.master import Master
 
-Symptom = Literal["crossed", "cut"]
-
-
-class HashAtBoth(Splice):
-    """The paper's Algorithm 1 at both ends: a table of one's own, and the consistent hash on a miss."""
-
-    def _slave_outer(self, parsed: Parsed, now: int) -> Verdict:
-        if parsed.kind is not FrameClass.SESSION:
-            return super()._slave_outer(parsed, now)
-        slot = self._place(parsed, now, parsed.tcp_flags, FROM_SERVER)
-        return Verdict("inner", self.setup.slots[slot].reverse, "to_chain", slot)
-
-    def _slave_chain(self, parsed: Parsed, now: int, tagged: int) -> Verdict:
-        return Verdict("outer", 0, "to_outer", tagged)
-
-    def _master_chain(self, parsed: Parsed, now: int, tagged: int) -> Verdict:
-        return Verdict("outer", 0, "to_outer", tagged)
-
-
-class ShortHold(Splice):
-    """A pin is held for tau, not for tau + L + 2 D."""
-
-    def _in_force(self, pin: Pin, now: int) -> bool:
-        short = age(pin, now) < self.setup.times.promised(pin.state)
-        return short and super()._in_force(pin, now)
-
-
-class CountsFromClosing(Splice):
-    """A closing pin is held for T after closing began, whatever came since."""
-
-    def _in_force(self, pin: Pin, now: int) -> bool:
-        times = self.setup.times
-        hold = times.promised(pin.state) + times.lease + 2 * times.transit
-        return age(pin, now) < hold and super()._in_force(pin, now)
-
-
-class ForwardOnly(Splice):
-    """Server traffic does not refresh the master's pin."""
-
-    def _refresh(self, parsed: Parsed, now: int, flags: int, side: int) -> int | None:
-        pin = self._look(parsed, now)
-        if side == FROM_SERVER and pin is not None and pin.state is not State.RESET:
-            return pin.slot
-        return super()._refresh(parsed, now, flags, side)
-
-
-class ResetEnds(Splice):
-    """A RST ends the session at once."""
-
-    def _refresh(self, parsed: Parsed, now: int, flags: int, side: int) -> int | None:
-        slot = super()._refresh(parsed, now, flags, side)
-        if flags & RST and parsed.key is not None and slot is not None:
-            del self.pins[parsed.key.pack()]
-        return slot
-
-
-class GivesWayAtOnce(Splice):
-    """A SYN on a closed pin is placed anew though the old session's packets are still under way."""
-
-    def _gives_way(self, pin: Pin, flags: int, now: int) -> bool:
-        return pin.state is State.CLOSING and self._may_move(pin, flags)
-
-
-class HintBeatsPin(Splice):
-    """The master believes the slave's hint more than its own pin."""
-
-    def _hinted(self, parsed: Parsed, now: int, hint: int) -> int | None:
-        return self._assign(parsed, now, hint, "hint_honoured")
-
-
-class PolicyInOverflow(Splice):
-    """Without room for a pin, p2c goes on choosing."""
-
-    def _choose(self, key: Any) -> int | None:
-        overflow, self.overflow = self.overflow, False
-        slot = super()._choose(key)
-        self.overflow = overflow
-        return slot
-
-
-class EternalLease(Splice):
-    """The slave follows a lapsed lease without asking."""
-
-    def _decides(self, pin: Pin, flags: int, now: int) -> bool:
-        return not opens(flags)
-
-
-class ServerProves(Splice):
-    """Server traffic renews the slave's lease by itself."""
-
-    def _slave_outer(self, parsed: Parsed, now: int) -> Verdict:
-        verdict = super()._slave_outer(parsed, now)
-        if verdict.reason == "to_chain" and parsed.key is not None:
-            raw = parsed.key.pack()
-            self.pins[raw] = replace(self.pins[raw], seen=now)
-        return verdict
-
-
-class BlindPlane(OraclePlane):
-    """The walk finds no pins: a chain is drained two transit times after its removal."""
-
-    def walk(self) -> dict[int, Load]:
-        super().walk()
-        return {}
-
-
-class HastyPlane(OraclePlane):
-    """What is let go need not be idle for long."""
-
-    def sweep(self, order: Order) -> Swept:
-        return super().sweep(replace(order, idle=min(order.idle, 1)))
-
-
-class NoCopyPlane(OraclePlane):
-    """A master that lost its session table copies the chain set alone."""
-
-    def export(self, since_ms: int | None) -> Iterator[PinRecords]:
-        return iter(())
-
-
-class OneCopyPlane(OraclePlane):
-    """What was still under way when the slave's table was copied is not copied after it."""
-
-    def export(self, since_ms: int | None) -> Iterator[PinRecords]:
-        return super().export(None) if since_ms is None else iter(())
-
+Symptom = Literal["crossed", "cut", "lost"]
 
 _ROOMY = {"capacity": 1_000_000}
 _CALM = {**_ROOMY, "fault_every": 10**9}
 _SHORT = {**_ROOMY, "timeouts": replace(Options(0).timeouts, lease=0.125, tcp_closing=0.2)}
 _LOSING = {**_ROOMY, "fault_every": 300, "control_loss": 0.0}
+_BRIEF = {"sessions": 300}
+_REWRITING = {
+    **_ROOMY,
+    **_BRIEF,
+    "rewrites": True,
+    "timeouts": replace(
+        Options(0).timeouts,
+        tcp_opening=4.0,
+        tcp_established=9.0,
+        tcp_closing=2.0,
+        udp=5.0,
+        other=5.0,
+        lease=0.4,
+    ),
+    "loss": 0.0,
+    "control_loss": 0.0,
+    "slow_start": 0.0,
+}
+"""Timeouts are far longer than the time between two exchanges of keys, as real ones are."""
 _CROWDED = {"capacity": 40, "refuse_full": False, "policy": "p2c", "change_every": 300}
 
 
@@ -167,6 +58,7 @@ class Rule:
     master: type[Splice] = Splice
     slave: type[Splice] = Splice
     plane: type[OraclePlane] = OraclePlane
+    daemon: type[Master] = Master
     slow_slave: bool = False
     forced: bool = False
     hasty: bool = False
@@ -176,6 +68,10 @@ class Rule:
     def options(self, options: Options) -> Options:
         return replace(options, **self.world)
 
+    def count(self, seen: Outcome) -> int:
+        """How often its symptom was seen."""
+        return {"crossed": len(seen.broken), "cut": seen.cut.total(), "lost": len(seen.lost)}[self.symptom]
+
     def make(self, role: str, clock: Callable[[], int], capacity: int) -> OraclePlane:
         """The data plane of one end."""
         return self.plane(clock, self.master if role == "master" else self.slave, capacity)
@@ -183,25 +79,62 @@ class Rule:
 
 ALL_ON = Rule("all rules hold", world={})
 CALM = Rule("all rules hold, and no fault happens", "cut", world=_CALM)
+REWRITING = Rule("all rules hold, and chains rewrite", "lost", world=_REWRITING)
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
-        "one-writer": Rule("both load balancers place by their hash", master=HashAtBoth, slave=HashAtBoth),
-        "hold": Rule("a pin is held for tau only", master=ShortHold, slave=ShortHold),
-        "late-packets": Rule(
-            "a closing pin counts from its start", master=CountsFromClosing, seed=267, world=_SHORT
+        "one-writer": Rule(
+            "both load balancers place by their hash", master=off.HashAtBoth, slave=off.HashAtBoth
         ),
-        "both-directions": Rule("server traffic keeps no pin", master=ForwardOnly),
-        "forged-reset": Rule("a RST ends a session at once", master=ResetEnds),
-        "quiet": Rule("a SYN moves a closed session at once", master=GivesWayAtOnce),
-        "lease": Rule("the slave trusts a lapsed lease", slave=EternalLease),
-        "lease-proof": Rule("server traffic renews the lease", slave=ServerProves, seed=2),
-        "hint": Rule("a hint beats the master's pin", master=HintBeatsPin, seed=2),
-        "overflow": Rule("p2c goes on without pins", master=PolicyInOverflow, world=_CROWDED),
+        "look-up": Rule(
+            "a client's SYN is placed without a look at its pin",
+            master=off.PlacesEachSyn,
+            world=_ROOMY | _BRIEF,
+        ),
+        "exchange": Rule(
+            "neither keeps the other's keys", "lost", plane=off.OwnKeysPlane, seed=1, world=_REWRITING
+        ),
+        "hold": Rule("a pin is held for tau only", master=off.ShortHold, slave=off.ShortHold),
+        "late-packets": Rule(
+            "a closing pin counts from its start", master=off.CountsFromClosing, seed=267, world=_SHORT
+        ),
+        "both-directions": Rule("server traffic keeps no pin", master=off.ForwardOnly),
+        "forged-reset": Rule("a RST ends a session at once", master=off.ResetEnds),
+        "fin-marks": Rule("a SYN leaves FIN marks", master=off.KeepsFins, seed=1, world=_ROOMY | _BRIEF),
+        "reopened": Rule(
+            "what closed once stays closed", master=off.StaysClosed, seed=4, world=_ROOMY | _BRIEF
+        ),
+        "quiet": Rule("a SYN moves a closed session at once", master=off.GivesWayAtOnce),
+        "lease": Rule("the slave trusts a lapsed lease", slave=off.EternalLease),
+        "lease-proof": Rule("server traffic renews the lease", slave=off.ServerProves, seed=2),
+        "hint": Rule("a hint beats the master's pin", master=off.HintBeatsPin, seed=2),
+        "servers-syn": Rule(
+            "a server's SYN follows a lease", slave=off.SynFollowsLease, seed=50, world=_ROOMY | _BRIEF
+        ),
+        "overflow": Rule("p2c goes on without pins", master=off.PolicyInOverflow, world=_CROWDED),
         "overflow-frozen": Rule("chains change during overflow", forced=True, world=_CROWDED),
-        "drained": Rule("pins don't hold up a removal", plane=BlindPlane, world=_CALM),
-        "idle": Rule("sessions are let go while a lease holds", plane=HastyPlane, seed=1),
-        "copy": Rule("a master that lost its pins goes on without", plane=NoCopyPlane, seed=1),
-        "second-copy": Rule("a copy misses what is under way", plane=OneCopyPlane, world=_LOSING),
+        "eviction": Rule(
+            "pins are evicted that differ from the hash", master=off.EvictsAny, world=_CROWDED | _BRIEF
+        ),
+        "overflow-end": Rule(
+            "overflow ends once there is room", plane=off.EagerPlane, world=_CROWDED | _BRIEF
+        ),
+        "drained": Rule("pins don't hold up a removal", plane=off.BlindPlane, world=_CALM),
+        "closed": Rule(
+            "a closed chain goes on learning", master=off.ClosedLearns, slave=off.ClosedLearns, seed=1
+        ),
+        "generations": Rule(
+            "a slot's next chain is taken for its last",
+            daemon=off.OneGeneration,
+            seed=1,
+            world=_ROOMY | _BRIEF,
+        ),
+        "orders": Rule("orders end sessions at the master only", daemon=off.EndsAlone, seed=5),
+        "idle": Rule("sessions are let go while a lease holds", plane=off.HastyPlane, seed=1),
+        "copy": Rule("a master that lost its pins goes on without", plane=off.NoCopyPlane, seed=1),
+        "take-over": Rule(
+            "a master places while it copies its pins", master=off.PlacesAtOnce, world=_LOSING | _BRIEF
+        ),
+        "second-copy": Rule("a copy misses what is under way", plane=off.OneCopyPlane, world=_LOSING),
         "rules-last": Rule("switch rules go when a removal begins", "cut", hasty=True, world=_CALM),
         "slave-first": Rule("the master does not wait for its slave", "cut", slow_slave=True, world=_CALM),
     }

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from catenary.errors import InvalidValue
 from experiments.chaos import model
-from experiments.chaos.rules import ALL_ON, BASELINE, CALM, RULES, Rule
+from experiments.chaos.rules import ALL_ON, BASELINE, CALM, REWRITING, RULES, Rule, Symptom
 from experiments.chaos.world import Outcome
 from experiments.part import Part
 from experiments.summary import Claim, Figure
@@ -20,6 +20,11 @@ FEW, MANY = 4, 60
 """Worlds without faults; worlds with a rule switched off, at most, until what it prevents is seen (and `FEW`
 at least, in a run of more sessions than `SHORT`)."""
 SHOWN = 3
+_SYMPTOMS: dict[Symptom, str] = {
+    "crossed": "sessions crossed",
+    "cut": "packets cut",
+    "lost": "sessions lost",
+}
 ORDERS = {"reset": "reset", "moved": "move", "moved_by_deadline": "delete", "let_go": "idle"}
 """Figures of what orders ended, by how."""
 
@@ -32,9 +37,10 @@ def without(name: str, seed: int, console: Console) -> bool:
     seen = model.simulate(model.options_of(seed), rule)
     console.print(f"without {name}: {rule.text}")
     console.print(f"  {_seen(seen)}")
-    if seen.broken:
-        console.print(min(seen.broken, key=len), markup=False, soft_wrap=True)
-    return _count(name, seen) > 0
+    stories = seen.lost if rule.symptom == "lost" else seen.broken
+    if stories:
+        console.print(min(stories, key=len), markup=False, soft_wrap=True)
+    return rule.count(seen) > 0
 
 
 def simulated(sessions: int, first: int, console: Console) -> Part:
@@ -42,29 +48,35 @@ def simulated(sessions: int, first: int, console: Console) -> Part:
     seeds = range(first, first + -(-sessions // model.PER_WORLD))
     worlds, seen = run_worlds(console, "all rules on", seeds, ALL_ON, sessions)
     _, calm = run_worlds(console, "all rules on, without faults", seeds[:FEW], CALM)
-    lost = _without_each(console, first, FEW if sessions > SHORT else 1)
+    _, rewritten = run_worlds(console, "all rules on, chains that rewrite", seeds[:FEW], REWRITING)
+    without = _without_each(console, first, FEW if sessions > SHORT else 1)
+    broken = seen.broken + calm.broken + rewritten.broken
     figures = {
         "simulated_sessions": Figure(seen.sessions, "sessions"),
         "simulated_packets": Figure(seen.packets, "packets"),
         "simulated_changes": Figure(seen.changes, "changes of the chain set"),
         "simulated_faults": Figure(seen.faults, "faults"),
-        "simulated_violations": Figure(len(seen.broken + calm.broken), "sessions"),
+        "simulated_violations": Figure(len(broken), "sessions"),
+        "simulated_lost": Figure(len(rewritten.lost), f"of {rewritten.sessions} sessions"),
         "simulated_orphaned": Figure(seen.orphaned, "sessions"),
         **{f"simulated_{how}": Figure(seen.ended[order], "pins") for how, order in ORDERS.items()},
         "cut_without_faults": Figure(calm.cut.total(), "packets"),
-        "baseline_violations": Figure(len(lost[BASELINE].broken), f"of {lost[BASELINE].sessions} sessions"),
+        "baseline_violations": Figure(
+            len(without[BASELINE].broken), f"of {without[BASELINE].sessions} sessions"
+        ),
     }
-    rules = {f"without_{name}": figure_of(name, lost[name]) for name in RULES}
+    rules = {f"without_{name}": figure_of(name, without[name]) for name in RULES}
     claims = [
         Claim("simulated_sessions", at_least=sessions),
         Claim("simulated_violations", 0, 0),
+        Claim("simulated_lost", 0, 0),
         Claim("cut_without_faults", 0, 0),
         Claim("baseline_violations", at_least=1),
         *(Claim(f"simulated_{how}", at_least=1) for how in ORDERS if sessions >= SHORT),
         *(Claim(key, at_least=1) for key in rules),
     ]
     return Part(
-        figures | rules, claims, _shortest(seen.broken + calm.broken), {"first_seed": first, "worlds": worlds}
+        figures | rules, claims, _shortest(broken + rewritten.lost), {"first_seed": first, "worlds": worlds}
     )
 
 
@@ -90,28 +102,31 @@ def run_worlds(
 
 def _without_each(console: Console, first: int, least: int) -> dict[str, Outcome]:
     """By rule, worlds with it switched off, until its symptom shows."""
-    lost: dict[str, Outcome] = {}
+    seen: dict[str, Outcome] = {}
     with console.status("each rule switched off") as status:
         worlds = range(least, MANY + 1)
-        for name, total in model.simulate_until(RULES, first, worlds, lambda *seen: _count(*seen) > 0):
-            lost[name] = total
+        for name, total in model.simulate_until(RULES, first, worlds, _shows):
+            seen[name] = total
             console.print(f"without {name}: {_seen(total)}")
-            status.update(f"each rule switched off: {len(lost)} of {len(RULES)}")
-    return lost
+            status.update(f"each rule switched off: {len(seen)} of {len(RULES)}")
+    return seen
+
+
+def _shows(name: str, seen: Outcome) -> bool:
+    return RULES[name].count(seen) > 0
 
 
 def _seen(total: Outcome) -> str:
-    return f"{total.sessions} sessions, {len(total.broken)} crossed, {total.cut.total()} packets cut"
-
-
-def _count(name: str, seen: Outcome) -> int:
-    return len(seen.broken) if RULES[name].symptom == "crossed" else seen.cut.total()
+    return (
+        f"{total.sessions} sessions, {len(total.broken)} crossed, {len(total.lost)} lost, "
+        f"{total.cut.total()} packets cut"
+    )
 
 
 def figure_of(name: str, seen: Outcome) -> Figure:
     """What a rule that is switched off lets happen."""
-    what = "sessions crossed" if RULES[name].symptom == "crossed" else "packets cut"
-    return Figure(_count(name, seen), f"{what}, of {seen.sessions} sessions")
+    what = _SYMPTOMS[RULES[name].symptom]
+    return Figure(RULES[name].count(seen), f"{what}, of {seen.sessions} sessions")
 
 
 def _shortest(broken: Sequence[str]) -> list[str]:

@@ -22,8 +22,9 @@ PING = IPv4Address("10.9.0.2")
 class Talks:
     """Keeps `talks` keys busy until `sessions` sessions were had; a key is used once, or again and again."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, talk: Callable[[World, Line], Task]) -> None:
         self._world = world
+        self._say = talk
         self._rng = world.rng
         self._numbers = count()
         self._running = 0
@@ -50,9 +51,14 @@ class Talks:
         server = SERVER if kind != ICMP else End(PING, 7)
         line = self._world.line(client, server, kind)
         yield self._rng.randint(0, 50)
-        yield from tcp(self._world, line) if kind == TCP else datagrams(self._world, line)
+        yield from self._say(self._world, line)
         self._world.outcome.sessions += line.sessions
         self._running -= 1
+
+
+def plain(world: World, line: Line) -> Task:
+    """What hosts say where chains change no keys."""
+    return tcp(world, line) if line.key.kind == TCP else datagrams(world, line)
 
 
 def datagrams(world: World, line: Line) -> Task:

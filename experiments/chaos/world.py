@@ -67,6 +67,8 @@ class Options:
     fault_every: int = 3000
     talks: int = 60
     most_chains: int = 4
+    rewrites: bool = False
+    """Chains change keys (`rewriting`)."""
 
 
 @dataclass
@@ -85,7 +87,8 @@ class Outcome:
     (affinity rule 8), counted apart. `ended`: pins that orders ended at the master, by how.
 
     `cut`: packets of sessions under way that were dropped, by reason; random loss is not
-    among them. `refused` is the same for sessions that never got into a chain."""
+    among them. `refused` is the same for sessions that never got into a chain. `lost`: sessions of which a
+    packet came to a network function that does not know them."""
 
     sessions: int = 0
     packets: int = 0
@@ -93,6 +96,7 @@ class Outcome:
     faults: int = 0
     orphaned: int = 0
     broken: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
     ended: Counter[str] = field(default_factory=Counter)
     cut: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
@@ -121,9 +125,17 @@ class Packet:
 class World:
     """Both load balancers and what lies around them; `make` makes their data planes."""
 
-    def __init__(self, options: Options, make: MakePlane, *, slow_slave: bool = False) -> None:
+    def __init__(
+        self,
+        options: Options,
+        make: MakePlane,
+        *,
+        slow_slave: bool = False,
+        daemon: type[Master] = Master,
+    ) -> None:
         self.options = options
         self.slow_slave = slow_slave
+        self._daemon = daemon
         self.rng = random.Random(options.seed)
         self.now = 1000
         self.outcome = Outcome()
@@ -173,8 +185,9 @@ class World:
             options.timeouts,
             policy=options.policy,
             refuse_full=options.refuse_full,
+            rewrites=options.rewrites,
         )
-        return Master(
+        return self._daemon(
             self.planes["master"],
             config,
             "main",
@@ -199,6 +212,11 @@ class World:
     def whole(self) -> bool:
         """Has each of the two what the other would need? Both at once can't be lost."""
         return self.slave.table.epoch > 0 and self.planes["master"].take_over() is not TakeOver.HOLD
+
+    @property
+    def losses(self) -> tuple[Callable[[], None], ...]:
+        """What may get lost next: a session table, while the other one is whole."""
+        return (self.lose_slave, self.lose_master) if self.whole else ()
 
     def restart_slave(self) -> None:
         self.slave = self._slave()
@@ -267,18 +285,20 @@ class World:
     def send(self, line: Line, side: int, flags: int = 0, *, fresh: bool = False) -> None:
         """A host at `side` sends a packet."""
         ticket = line.sent(side, flags, self.now, fresh=fresh)
+        packet = Packet(line, side, self._parsed(line, side, flags), flags, ticket)
+        self.outcome.packets += 1
+        self._arrive(packet, "master" if side == FROM_CLIENT else "slave", None)
+
+    def _parsed(self, line: Line, side: int, flags: int) -> Parsed:
         client, server = self._ends[line]
         sender, receiver = (client, server) if side == FROM_CLIENT else (server, client)
-        parsed = Parsed(
+        return Parsed(
             FrameClass.SESSION,
             key=line.key,
             tcp_flags=flags if line.key.kind == TCP else 0,
             sender=sender,
             receiver=receiver,
         )
-        packet = Packet(line, side, parsed, flags, ticket)
-        self.outcome.packets += 1
-        self._arrive(packet, "master" if side == FROM_CLIENT else "slave", None)
 
     def _arrive(self, packet: Packet, role: str, vid: int | None) -> None:
         splice = self.planes[role].splice
@@ -294,9 +314,12 @@ class World:
         if not verdict.port:
             self._drop(packet, verdict.reason)
         elif verdict.port == "outer":
-            packet.line.delivered(packet.ticket, FROM_CLIENT if role == "master" else FROM_SERVER)
+            self._deliver(packet, FROM_CLIENT if role == "master" else FROM_SERVER)
         else:
             self._switch(packet, role, verdict.vid)
+
+    def _deliver(self, packet: Packet, side: int) -> None:
+        packet.line.delivered(packet.ticket, side)
 
     def _switch(self, packet: Packet, role: str, vid: int) -> None:
         """The switches: port and tag lead into a chain or over the bypass."""
@@ -315,9 +338,7 @@ class World:
     def _enter(self, packet: Packet, path: Path, way: int, other: str, vid: int) -> None:
         line = packet.line
         if line.entered(packet.ticket, path.name, self.now):
-            self._find_orphans()
-            begun = packet.ticket.session.begun
-            if begun is not None and self._orphans.has(line.key.pack(), begun):
+            if self._is_orphan(packet):
                 self.outcome.orphaned += 1
             else:
                 self.outcome.broken.append(self._counter_example(line, packet.ticket))
@@ -334,6 +355,12 @@ class World:
         at = max(self.now + self.rng.randint(*path.delays[way]), line.ways.get((path.name, way), 0))
         line.ways[path.name, way] = at
         self.later(at - self.now, leave)
+
+    def _is_orphan(self, packet: Packet) -> bool:
+        """Was it lost with a table (affinity rule 8)?"""
+        self._find_orphans()
+        begun = packet.ticket.session.begun
+        return begun is not None and self._orphans.has(packet.line.key.pack(), begun)
 
     def _drop(self, packet: Packet, reason: str) -> None:
         session = packet.ticket.session

@@ -252,6 +252,16 @@ def test_an_ask_of_a_reset_connection_may_be_overtaken_by_the_next_ones_syn() ->
     assert made.entered(syn, "c", 125), "then both go into one chain"
 
 
+def test_an_ask_of_a_reset_connection_may_be_late_in_a_chain_that_the_next_one_was_moved_from() -> None:
+    made = ordered("master", RESET)
+    late = made.sent(FROM_SERVER, ACK, 110, fresh=False)
+    made.entered(made.sent(FROM_CLIENT, SYN, 111, fresh=True), "b", 111)
+    made.moved("b", 120, closed=False)
+    assert not made.entered(late, "b", 130), "it was under way, and says nothing of the next connection"
+    assert not crossed(made, "c", 140)
+    assert crossed(made, "d", 150)
+
+
 def test_what_a_master_answered_before_it_lost_its_table_may_be_an_orphan() -> None:
     orphans = Orphans(transit=100)
     orphans.lose(Lost(overflow=True), 1000)  # type: ignore[arg-type]

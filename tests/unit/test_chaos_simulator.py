@@ -35,4 +35,4 @@ def test_every_tenth_is_told_where_nothing_can_be_drawn(monkeypatch: pytest.Monk
     _, _, told = run(monkeypatch, terminal=False)
     shares = [line.split(", ")[1] for line in told[:-1]]
     assert shares == [f"{share}%" for share in range(10, 100, 10)]
-    assert told[-1] == "all: 50000 sessions, 0 crossed, 0 packets cut"
+    assert told[-1] == "all: 50000 sessions, 0 crossed, 0 lost, 0 packets cut"
