@@ -166,7 +166,7 @@ class SessionTable:
         return not order.idle or age(pin, now) >= quiet
 
     def take_in(self, key: bytes, word: int, now: int) -> None:
-        """Rule 2: a pin of the other's comes. Own ones stay; of two of the other's the later counts."""
+        """Rule 2: a pin of the other's comes. Of two of its own the later counts; ours only get younger."""
         pin, old = Pin.of(word), self.pins.get(key)
         if self._closed(pin.slot):
             return
@@ -180,8 +180,13 @@ class SessionTable:
                 self._tell_over(key, old, "replaced")
             self._size = self._packets = 0
             self._begin(key, "taken_in", pin.slot, now)
-        if old is None or not live or (self.is_foreign(old) and pin.seen > old.seen):
+        if old is None or not live:
             self.pins[key] = pin
+        elif pin.seen > old.seen:
+            if self.is_foreign(old):
+                self.pins[key] = pin
+            elif old.state is not State.CLOSING and old.slot == pin.slot:
+                self.pins[key] = replace(old, seen=pin.seen)
 
     def is_foreign(self, pin: Pin) -> bool:
         """Known from the other load balancer, or by an ask about what a chain may have made (rule 2)."""

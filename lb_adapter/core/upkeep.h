@@ -10,14 +10,29 @@
 #include "place.h"
 
 /*
- * Take a pin of the other load balancer's in (rule 2). What packets of our own have shown stays; of two words of
- * the other's the later one counts. A closed chain learns nothing.
+ * What a pin becomes by the word that the other load balancer has for its key. Of two words of the other's the later one
+ * counts. What packets of our own have shown stays, but for its age: a master that has copied its slave's table takes
+ * the keys for its own that only the slave's packets keep alive. A closing word's age is the moment that closing began.
  */
+INLINE __u64 merged(struct env *e, __u64 old, __u64 word)
+{
+	if (!in_force(e, old))
+		return word;
+	if (!pin_later(word, old))
+		return old;
+	if (is_foreign(e, old))
+		return word;
+	if (pin_state(old) == PIN_CLOSING || pin_slot(old) != pin_slot(word))
+		return old;
+	return (old & ~0xffffffffULL) | (__u32)word;
+}
+
+/* Take a pin of the other load balancer's in (rule 2). A closed chain learns nothing. */
 INLINE void take_in(struct env *e, const struct session_key *key, __u64 word)
 {
 	const struct slot *s = open_slot(e, pin_slot(word));
 	struct pin *pin;
-	__u64 old;
+	__u64 old, next;
 
 	if (!s || s->state == SLOT_CLOSED || is_tombstone(word) || !in_force(e, word) ||
 	    !leaf_insert(e, key, word, CAUSE_TAKEN_IN))
@@ -28,9 +43,12 @@ INLINE void take_in(struct env *e, const struct session_key *key, __u64 word)
 	UNROLL
 	for (int i = 0; i < CAS_TRIES; i++) {
 		old = leaf_word(e, pin);
-		if (old & PIN_DEAD || is_tombstone(old) || (in_force(e, old) && !(is_foreign(e, old) && pin_later(word, old))))
+		if (old & PIN_DEAD || is_tombstone(old))
 			return;
-		if (leaf_swap(pin, old, word) == old) {
+		next = merged(e, old, word);
+		if (next == old)
+			return;
+		if (leaf_swap(pin, old, next) == old) {
 			if (in_force(e, old))
 				return; /* a later word of the same session */
 			tell_over(e, key, pin, old, ENDED_REPLACED);

@@ -154,8 +154,22 @@ MUTANTS = (
     Mutant(
         "the stream moves what was seen here",
         "upkeep.h",
-        "!(is_foreign(e, old) && pin_later(word, old))",
-        "!pin_later(word, old)",
+        "if (is_foreign(e, old))\n\t\treturn word;",
+        "return word;",
+        by_frames=False,
+    ),
+    Mutant(
+        "the stream makes nothing younger",
+        "upkeep.h",
+        "return (old & ~0xffffffffULL) | (__u32)word;",
+        "return old;",
+        by_frames=False,
+    ),
+    Mutant(
+        "the stream makes closing begin later",
+        "upkeep.h",
+        "pin_state(old) == PIN_CLOSING || pin_slot(old)",
+        "pin_slot(old)",
         by_frames=False,
     ),
     Mutant(

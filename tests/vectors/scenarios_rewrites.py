@@ -85,6 +85,23 @@ def the_stream_never_moves_what_was_seen_here(make: Make) -> None:
     assert said(splice.outer(tcp("A"), T)) == CHAIN1, "but its own had expired"
 
 
+def what_was_seen_here_gets_younger_by_the_stream(make: Make) -> None:
+    """A master that has copied its slave's table sees no packet of a NAT's key again."""
+    splice = make(setup(rewrites=True))
+    splice.inner(answer("A", 5), 0)
+    take_in(splice, 1, 100, 100)
+    take_in(splice, 1, 50, 150)
+    closed = {**SLOTS, 1: replace(SLOTS[1], state="closed")}
+    splice.configure(setup(rewrites=True, slots=closed))
+    assert said(splice.inner(answer("A", 4094), T + 99)) == ("inner", 5, "ask_answered"), "and stays its own"
+    splice = make(setup(rewrites=True))
+    splice.inner(answer("A", 5), 0)
+    splice.outer(tcp("R"), 1)
+    take_in(splice, 1, 100, 100)
+    over = 1 + TIMES.tau[State.CLOSING] + L + 4 * TIMES.transit
+    assert said(splice.inner(answer("A", 4094), over)) == ("inner", 3, "ask_answered"), "closing began at 1"
+
+
 def without_rewriting_chains_an_ask_makes_an_own_pin(make: Make) -> None:
     splice = make(setup())
     splice.inner(answer("A", 4094), 0)
