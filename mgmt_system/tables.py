@@ -66,7 +66,7 @@ def line(text: str, console: Console) -> None:
 
 
 def entry(item: wire.HistoryEntry) -> str:
-    """`2026-03-01T14:30:00Z 12 remove main chain-1, goal present -> absent, by ann@ops from ::1: worn out`."""
+    """`2026-03-01T14:30:00Z 12 remove main chain-1, goal present -> absent, by ann@ops from ::1: worn`."""
     return f"{moments.iso(item.at)} {item.seq} {what(item)}"
 
 
