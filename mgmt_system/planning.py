@@ -204,29 +204,42 @@ class _Chains:
         self._write(record, PlanChange(kind="chain", name=name, verb="add", after=_said(_entry(record))))
 
     def _keep(self, record: ChainRecord, chain: ChainConfig) -> None:
-        said, tags = _said(_entry(record)), chain.tags or Tags.of(record.chain.tags)
-        asked = chain.model_copy(update={"segment": self._wanted.segment_of(chain), "tags": tags})
-        wanted = _said(asked)
-        for key in ("nfs", "segment", "tags"):
-            if said[key] != wanted[key]:
-                change = _change("chain", record.name, {key: said[key]}, {key: wanted[key]})
-                self._decision.changes.append(change)
-                text = f"can't be changed while the chain is {record.state}: give the new one another name"
-                self._fault(record.name, text, key)
-                return
+        key = self._fixed(record, chain)
+        if key is not None:
+            said, wanted = ({key: side[key]} for side in self._sides(record, chain))
+            self._decision.changes.append(_change("chain", record.name, said, wanted))
+            text = f"can't be changed while the chain is {record.state}: give the new one another name"
+            self._fault(record.name, text, key)
+            return
         if not record.staying:
             back = admission.recall(record.name, [record], self._terms.operation, self._terms.now)
+            _, wanted = self._sides(record, chain)
             change = PlanChange(kind="chain", name=record.name, verb="take back", after=wanted)
             self._write(_weighed(back, chain), change)
             return
         weighed = _weighed(record, chain)
-        after = replace(weighed, operation=self._terms.operation)
         if weighed != record:
-            self._write(after, _change("chain", record.name, said, wanted))
+            after = replace(weighed, operation=self._terms.operation)
+            self._write(after, _change("chain", record.name, *self._sides(record, chain)))
         elif record.chain.bypass and self._reclassified(record.segment):
             # The change is the service's; it is done when the master of this chain's segment has it.
+            after = replace(record, operation=self._terms.operation)
             self._records[record.id] = after
             self._decision.records.append(after)
+
+    def _fixed(self, record: ChainRecord, chain: ChainConfig) -> str | None:
+        """The first key that the document changes although a chain keeps it for life."""
+        if tuple(chain.nfs) != record.chain.nfs:
+            return "nfs"
+        if self._wanted.segment_of(chain) != record.segment:
+            return "segment"
+        return "tags" if chain.tags and chain.tags.pair() != record.chain.tags else None
+
+    def _sides(self, record: ChainRecord, chain: ChainConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A chain as it is, and as the document says it, with what that leaves out."""
+        tags = chain.tags or Tags.of(record.chain.tags)
+        asked = chain.model_copy(update={"segment": self._wanted.segment_of(chain), "tags": tags})
+        return _said(_entry(record)), _said(asked)
 
     def _reclassified(self, segment: str) -> bool:
         return self._config.rules(segment) != self._wanted.rules(segment)
@@ -270,4 +283,6 @@ def _weighed(record: ChainRecord, chain: ChainConfig) -> ChainRecord:
     if not chain.nfs:
         return replace(record, chain=replace(record.chain, weight=0), uncordoned=None)
     weight, uncordoned = (0, chain.weight) if chain.cordoned else (chain.weight, None)
+    if (weight, uncordoned) == (record.chain.weight, record.uncordoned):
+        return record  # as most do, of a thousand
     return replace(record, chain=replace(record.chain, weight=weight), uncordoned=uncordoned)
