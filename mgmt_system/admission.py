@@ -292,6 +292,14 @@ def reweigh(weights: Mapping[TagPair, int], records: Collection[ChainRecord]) ->
     ]
 
 
+def rebalanced(weighed: Collection[ChainRecord], segment: str | None, network: Network) -> str:
+    """The segment that is meant: the one named, that of these chains, or the only one; or `InvalidValue`."""
+    segments = {record.segment for record in weighed} | ({segment} if segment else set())
+    if len(segments) > 1:
+        raise InvalidValue(f"rebalance one segment at a time: these are {', '.join(sorted(segments))}")
+    return choose_segment(next(iter(segments), None), network).name
+
+
 def with_weight(record: ChainRecord, wanted: ChainRecord) -> ChainRecord:
     """The record with another one's weight: its state may have changed since that was decided."""
     chain = replace(record.chain, weight=wanted.chain.weight)
@@ -322,6 +330,15 @@ def check_entered(record: ChainRecord) -> ChainRecord:
             "with the classifier of its service, by catenary apply"
         )
     return record
+
+
+def check_place(record: ChainRecord, segment: str) -> None:
+    """Raises `Conflict` for a chain that is not in the segment where its name was found."""
+    if record.segment != segment:
+        raise Conflict(
+            f"chain {record.name!r} was removed, and has come again to segment {record.segment!r}: look at "
+            "it, and decide afresh"
+        )
 
 
 def _serving(name: str, records: Collection[ChainRecord]) -> ChainRecord:

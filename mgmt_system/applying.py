@@ -122,7 +122,7 @@ class Applying:
         """
         operation_id = self._manager.operation_id()
         forecasts = self._predictions.forecasts(planning.leavers(wanted, self._ledger.snapshot().chains))
-        with self._manager.deciding:
+        with self._manager.deciding.alone():
             for _ in range(ATTEMPTS):
                 snapshot = self._ledger.snapshot()
                 decision = self._decide(wanted, snapshot, options, operation_id)

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import secrets
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 from catenary import wire
 from catenary.chain import ChainState, PairState
-from catenary.errors import (
-    CatenaryError,
-    Conflict,
-    InvalidValue,
-    NotFound,
-    Unavailable,
-)
+from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Unavailable
 from mgmt_system import admission
 from mgmt_system.admission import Network, Wanted
 from mgmt_system.agreement import differs
 from mgmt_system.crash import CrashPoint
 from mgmt_system.current import Current
+from mgmt_system.deciding import Deciding
 from mgmt_system.engine import Engine
 from mgmt_system.etags import Match, unchanged
 from mgmt_system.journal import Event, Kind
@@ -68,8 +64,7 @@ class Manager:
         self.now = clock
         self.operation_id = operation_id
         self._views = ChainViews()
-        # Requests are decided one by one: two may each be the last but one chain that takes sessions.
-        self.deciding = threading.RLock()
+        self.deciding = Deciding()
 
     @property
     def _network(self) -> Network:
@@ -86,14 +81,22 @@ class Manager:
         wanted = Wanted(tuple(request.nfs), request.name, tags, request.weight, request.segment)
         operation_id = self.operation_id()
 
-        def accept(snapshot: Snapshot) -> tuple[list[ChainRecord], list[OperationRecord]]:
-            now = self.now()
+        def admit(wanted: Wanted, snapshot: Snapshot) -> ChainRecord:
             unchanged(match, snapshot.chains_revision, "the list of chains")
-            record = admission.admit(wanted, snapshot.chains, self._network, operation_id, now)
-            self._check_path(record)
-            return [record], [OperationRecord(operation_id, "add", record.name, "running", now, author)]
+            return admission.admit(wanted, snapshot.chains, self._network, operation_id, self.now())
 
-        return self._accept(accept, author)
+        segment = admission.choose_segment(request.segment, self._network).name
+        with self.deciding.on(segment, alone=match is not None), self.deciding.adding:
+            checked = admit(wanted, self._ledger.snapshot())
+            self._check_path(checked)
+            exactly = replace(wanted, name=checked.name, tags=checked.chain.tags, segment=segment)
+
+            def accept(snapshot: Snapshot) -> tuple[list[ChainRecord], list[OperationRecord]]:
+                record = admit(exactly, snapshot)
+                now = record.created
+                return [record], [OperationRecord(operation_id, "add", record.name, "running", now, author)]
+
+            return self._accept(accept, author, segment)
 
     def remove(
         self,
@@ -133,7 +136,8 @@ class Manager:
             reason = f"chain {name!r} was removed {how}"
             return [record], [adding.finish("failed", now, reason), removal]
 
-        return self._accept(accept, author)
+        with self._deciding_on(name) as segment:
+            return self._accept(accept, author, segment)
 
     def cancel(self, name: str, *, author: Author = SELF, match: Match = None) -> wire.OperationView:
         """Accept that a removal is cancelled; raises `NotFound` or `Conflict`, then nothing has changed."""
@@ -149,7 +153,8 @@ class Manager:
                 return [record], [cancel]
             return [record], [removal.finish("failed", now, f"the removal of {name!r} was cancelled"), cancel]
 
-        return self._accept(accept, author)
+        with self._deciding_on(name) as segment:
+            return self._accept(accept, author, segment)
 
     def cordon(self, name: str, *, force: bool, author: Author = SELF, match: Match = None) -> wire.ChainView:
         """No new sessions for a chain from now on; its live ones stay, and so does the chain.
@@ -177,10 +182,11 @@ class Manager:
         """The master first: what it refuses is not written down. It is told even what is on record already,
         for the answer to an earlier call may have been lost."""
         self._ledger.ready()
-        with self.deciding:
+        with self._deciding_on(name) as segment:
             snapshot = self._ledger.snapshot()
             _find(name, snapshot, match)
             after = decide(snapshot.chains)
+            admission.check_place(after, segment)
             self._rebalance(after.segment, wire.Rebalance(weights=[pair_weight(after)], force=force), author)
             self._weigh(kind, [after], author)
         return self.chain(name)
@@ -200,7 +206,7 @@ class Manager:
         if config.inserted:
             return wire.SegmentView(name=segment, inserted=True)
         self._ledger.ready()
-        with self.deciding:
+        with self.deciding.segment(segment):
             views = {view.name: view for view in self._peers.controller.segments()}
             if segment not in views:
                 raise Conflict(f"the controller has no segment {segment!r}: give both one network file")
@@ -231,13 +237,26 @@ class Manager:
             self._ledger.tell(Event("insert", author, {"inserted": (False, True)}, segment, chain.name))
             return view
 
+    @contextmanager
+    def _deciding_on(self, name: str) -> Iterator[str]:
+        """Decide on the segment of a chain, which is told; raises `NotFound`."""
+        segment = admission.find(name, self._ledger.snapshot().chains).segment
+        with self.deciding.segment(segment):
+            yield segment
+
     def _accept(
-        self, accept: Callable[[Snapshot], tuple[list[ChainRecord], list[OperationRecord]]], author: Author
+        self,
+        accept: Callable[[Snapshot], tuple[list[ChainRecord], list[OperationRecord]]],
+        author: Author,
+        segment: str,
     ) -> wire.OperationView:
-        with self.deciding:
+        """Write what is accepted; the caller decides on `segment`. `accept` asks no other part."""
+        with self.deciding.accepting:
             for _ in range(ATTEMPTS):
                 snapshot = self._ledger.snapshot()
                 chains, operations = accept(snapshot)
+                for record in chains:
+                    admission.check_place(record, segment)
                 if self._ledger.accept(snapshot, chains, operations, author):
                     self._engine.wake()
                     return operation_view(operations[-1])
@@ -268,17 +287,10 @@ class Manager:
         that no active chain has, `InvalidValue` for an unknown segment or several, or the master's own error.
         """
         self._ledger.ready()
-        with self.deciding:
-            snapshot = self._ledger.snapshot()
-            unchanged(match, snapshot.chains_revision, "the list of chains")
-            weights = {pair.pair(): pair.weight for pair in request.weights}
-            weighed = admission.reweigh(weights, snapshot.chains)
-            segments = {record.segment for record in weighed} | ({segment} if segment else set())
-            if len(segments) > 1:
-                raise InvalidValue(
-                    f"rebalance one segment at a time: these are {', '.join(sorted(segments))}"
-                )
-            chosen = admission.choose_segment(next(iter(segments), None), self._network).name
+        chosen, _ = self._reweighed(request, segment)
+        with self.deciding.on(chosen, alone=match is not None):
+            unchanged(match, self._ledger.snapshot().chains_revision, "the list of chains")
+            _, weighed = self._reweighed(request, chosen)
             if weighed and request.move_idle is not None:
                 # Weights that hold are on record even if the sessions can't be moved then.
                 first = request.model_copy(update={"move_idle": None})
@@ -287,6 +299,12 @@ class Manager:
             answer = self._rebalance(chosen, request, author)
             self._tell_rebalance(chosen, answer, weighed, author)
         return answer
+
+    def _reweighed(self, request: wire.Rebalance, segment: str | None) -> tuple[str, list[ChainRecord]]:
+        """The segment that is meant, and its chains with the weights that are given."""
+        weights = {pair.pair(): pair.weight for pair in request.weights}
+        weighed = admission.reweigh(weights, self._ledger.snapshot().chains)
+        return admission.rebalanced(weighed, segment, self._network), weighed
 
     def _tell_rebalance(
         self, segment: str, answer: wire.Rebalanced, weighed: Sequence[ChainRecord], author: Author

@@ -240,17 +240,6 @@ def test_weights_given_to_a_rebalance_survive_a_master(site: Site) -> None:
     assert site.manager.chain("chain-1").weight == 0
 
 
-def test_two_requests_checked_against_the_same_records_are_not_both_accepted(site: Site) -> None:
-    def interrupt(call: str, after: bool) -> None:
-        site.controller.fault = lambda call, after: None
-        site.add("n1", name="first")
-
-    site.controller.fault = interrupt
-    with pytest.raises(Conflict, match=r"NF 'n1' is used by chain 'first'"):
-        site.add("n1", name="second")
-    assert site.states() == {"first": "requested"}
-
-
 def cooling(site: Site) -> None:
     """chain-1 cools down beside chain-2; one session holds it."""
     for nf in ("n1", "n2"):
