@@ -379,7 +379,7 @@ class Manager:
         faults = [*self._engine.faults().values(), *([self._ledger.fault] if self._ledger.fault else [])]
         return wire.ManagementHealth(
             status="degraded" if faults else "ok",
-            chains=len(self.shown()),
+            chains=sum(it.state is not ChainState.REMOVED for it in self._ledger.snapshot().chains),
             reason="; ".join(faults) or None,
         )
 
