@@ -15,7 +15,7 @@ from catenary import request_id, wire
 from catenary.errors import CatenaryError, InvalidValue, Unavailable, from_problem
 
 T = TypeVar("T")
-KEPT_S = 5.0
+KEPT_S = 20.0
 """A connection that nobody uses is kept for so long; services keep it longer, lest a request meet its end."""
 
 

@@ -108,6 +108,10 @@ class Daemon(ABC):
         self._counters = plane.counters()
         self._listing = Listing(plane, clock)
 
+    @abstractmethod
+    def health(self) -> wire.BalancerHealth:
+        """How it is, and its peer."""
+
     @property
     @abstractmethod
     def table(self) -> ChainTable:
@@ -215,6 +219,7 @@ class Daemon(ABC):
         return SessionKey.parse(text)
 
     def _stats(self, peer: wire.BalancerStats | None) -> wire.BalancerStats:
+        health = self.health()
         with self._lock:
             self._walk()
             traffic = self._plane.traffic()
@@ -231,6 +236,7 @@ class Daemon(ABC):
                 for p in self.table.pairs
             ]
             return wire.BalancerStats(
+                health=health,
                 role=self._config.role,
                 segment=self._segment,
                 epoch=self.table.epoch,

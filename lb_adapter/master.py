@@ -370,9 +370,9 @@ class Master(Sessions):
         )
 
     def stats(self) -> wire.BalancerStats:
-        """Its own and its slave's; the slave's are null while it does not give them."""
+        """Its own and its slave's. Who asks does not wait for a slave that does not follow."""
         try:
-            peer = self._peer.stats()
+            peer = self._peer.stats() if self._leader.connected else None
         except CatenaryError:
             peer = None
         return self._stats(peer)

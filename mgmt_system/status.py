@@ -18,22 +18,16 @@ from mgmt_system.current import Current
 from mgmt_system.peers import CONTROLLER, Peers
 
 T = TypeVar("T")
-PATIENCE = 1.5
-"""Seconds until the answer is given without the parts that are still silent."""
-
-
-@dataclass(frozen=True)
-class _Look:
-    """What one load balancer answered."""
-
-    health: wire.BalancerHealth
-    stats: wire.BalancerStats
+MASTERS, OTHERS = 0.6, 0.9
+"""Seconds that masters are waited for, and then all who nobody told of. The silent ones are left out."""
+Answer = wire.BalancerStats | CatenaryError
 
 
 class StatusPage:
-    """Asks all parts at once. `peers` should have a timeout no longer than `PATIENCE`.
+    """Asks the masters, who tell of their slaves, and then the load balancers that nobody told of.
 
-    At most `WORKERS` questions are open at a time, so callers can't pile up threads on a part that hangs.
+    `peers` should have a timeout no longer than `MASTERS` and `OTHERS` together. At most `WORKERS` questions
+    are open at a time, so callers can't pile up threads on a part that hangs.
     """
 
     WORKERS = 16
@@ -49,14 +43,10 @@ class StatusPage:
     def gather(self, chains: Collection[wire.ChainView]) -> wire.StatusView:
         controller = self._ask(self._peers.controller.health)
         views = self._ask(self._segments)
-        balancers = {name: self._ask(self._looker(name)) for name in self._peers.balancers}
-        questions: list[Future[Any]] = [controller, views, *balancers.values()]
-        wait(questions, PATIENCE)
-        health = _answer(controller)
-        looks = {name: _answer(future) for name, future in balancers.items()}
-        services = [_controller_status(self._network.controller_url, health)]
+        looks = self._look([controller, views])
+        services = [_controller_status(self._network.controller_url, _answer(controller))]
         services += [self._balancer_status(name, look) for name, look in looks.items()]
-        stats = {name: look.stats for name, look in looks.items() if isinstance(look, _Look)}
+        stats = {name: look for name, look in looks.items() if isinstance(look, wire.BalancerStats)}
         masters = {name: stats.get(segment.master) for name, segment in self._network.segments.items()}
         loads = {name: _Loads.of(master) for name, master in masters.items() if master}
         inserted = _answer(views)
@@ -70,11 +60,27 @@ class StatusPage:
             counters={name: dict(balancer.counters) for name, balancer in stats.items()},
         )
 
+    def _look(self, others: list[Future[Any]]) -> dict[str, Answer]:
+        """How each load balancer is. A slave is known by its master, unless that does not tell."""
+        pairs = [(segment.master, segment.slave) for segment in self._network.segments.values()]
+        asked = {master: self._ask(self._counter(master)) for master, _ in pairs}
+        wait([*others, *asked.values()], MASTERS)
+        told: dict[str, Answer] = {}
+        for master, slave in pairs:
+            stats = asked[master].result() if asked[master].done() else None
+            if isinstance(stats, wire.BalancerStats) and stats.peer is not None:
+                told[slave] = stats.peer
+        names = list(self._peers.balancers)
+        asked |= {name: self._ask(self._counter(name)) for name in names if name not in asked | told}
+        wait([*others, *asked.values()], OTHERS)
+        told |= {name: _answer(future) for name, future in asked.items()}
+        return {name: told[name] for name in names if name in told}
+
     def sessions(self, chains: Collection[wire.ChainView]) -> dict[str, int | None]:
         """Live sessions of these chains; None where their master does not tell. No other part is asked."""
         segments = {chain.segment for chain in chains} & self._network.segments.keys()
         asked = {name: self._ask(self._counter(self._network.segments[name].master)) for name in segments}
-        wait(asked.values(), PATIENCE)
+        wait(asked.values(), MASTERS + OTHERS)
         said = {name: _answer(future) for name, future in asked.items()}
         loads = {
             name: _Loads.of(stats) for name, stats in said.items() if isinstance(stats, wire.BalancerStats)
@@ -82,8 +88,8 @@ class StatusPage:
         pairs = {chain.name: _pair(chain, loads.get(chain.segment)) for chain in chains}
         return {name: None if pair is None else pair.sessions for name, pair in pairs.items()}
 
-    def _counter(self, master: str) -> Callable[[], wire.BalancerStats]:
-        return lambda: self._peers.balancers[master].stats()
+    def _counter(self, name: str) -> Callable[[], wire.BalancerStats]:
+        return lambda: self._peers.balancers[name].stats()
 
     def _ask(self, call: Callable[[], T]) -> Future[T | CatenaryError]:
         """In the context of the caller, which names the request that all of it is for."""
@@ -111,11 +117,7 @@ class StatusPage:
             entered=master.entered if master else None,
         )
 
-    def _looker(self, name: str) -> Callable[[], _Look]:
-        balancer = self._peers.balancers[name]
-        return lambda: _Look(balancer.health(), balancer.stats())
-
-    def _balancer_status(self, name: str, look: _Look | CatenaryError) -> wire.ServiceStatus:
+    def _balancer_status(self, name: str, look: Answer) -> wire.ServiceStatus:
         balancer = self._network.balancers.get(name)  # it may have gone meanwhile
         url = balancer.url if balancer else ""
         if isinstance(look, CatenaryError):
@@ -138,7 +140,7 @@ def _try(call: Callable[[], T]) -> T | CatenaryError:
 def _answer(future: Future[T | CatenaryError]) -> T | CatenaryError:
     if not future.done():
         future.cancel()
-        return CatenaryError(f"no answer within {PATIENCE:g} s")
+        return CatenaryError(f"no answer within {MASTERS + OTHERS:g} s")
     return future.result()
 
 

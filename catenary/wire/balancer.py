@@ -226,6 +226,8 @@ class BalancerStats(Model):
 
     model_config = EXPLAINED
 
+    health: BalancerHealth
+    """how it is"""
     role: Role
     segment: Name
     epoch: int
@@ -245,7 +247,7 @@ class BalancerStats(Model):
     entered: list[int] = []
     """new sessions by the entry of the classifier that they agreed with, since it is in force"""
     peer: BalancerStats | None = None
-    """a master's slave; null while it does not give them"""
+    """of a master: its slave's; null while it does not follow, or does not give them"""
 
 
 class Rebalance(Model):

@@ -84,10 +84,14 @@ class StandInController:
 class StandInBalancer:
     """A load balancer without packets: a pair that is removed is drained after two polls.
 
-    As a slave it knows no pair, and so says that none is active.
+    As a slave it knows no pair, and so says that none is active. A master has one, and tells of it.
     """
 
-    def __init__(self, role: wire.Role, name: str, segment: str, config: ServiceConfig) -> None:
+    def __init__(
+        self, name: str, segment: str, config: ServiceConfig, slave: StandInBalancer | None = None
+    ) -> None:
+        role: wire.Role = "slave" if slave is None else "master"
+        self._slave = slave
         self._common = {"role": role, "segment": segment}
         about = config.segments[segment]
         self._health_said = {
@@ -117,7 +121,10 @@ class StandInBalancer:
         ]
 
     async def _health(self, _request: Request) -> Response:
-        return JSONResponse({**self._health_said, "epoch": self._epoch})
+        return JSONResponse(self._how())
+
+    def _how(self) -> Json:
+        return {**self._health_said, "epoch": self._epoch}
 
     def _chain_set(self) -> Json:
         pairs = list(self.pairs.values())
@@ -129,6 +136,9 @@ class StandInBalancer:
         return JSONResponse(self._chain_set())
 
     async def _stats(self, _request: Request) -> Response:
+        return JSONResponse(self._counted())
+
+    def _counted(self) -> Json:
         traffic = dict.fromkeys(
             ("forward_packets", "forward_bytes", "reverse_packets", "reverse_bytes"), NEW_SESSIONS
         )
@@ -136,7 +146,9 @@ class StandInBalancer:
         load = {"sessions": SESSIONS, "new_sessions": NEW_SESSIONS, **traffic}
         pairs = [{**{key: pair[key] for key in shown}, **load} for pair in self.pairs.values()]
         table = {"pins": SESSIONS * len(pairs), "capacity": 1 << 20, "overflow": False, "counters": {}}
-        return JSONResponse({**self._common, "epoch": self._epoch, "pairs": pairs, **table})
+        peer = {} if self._slave is None else {"peer": self._slave._counted()}
+        common = {**self._common, "health": self._how(), "epoch": self._epoch}
+        return {**common, "pairs": pairs, **table, **peer}
 
     async def _lives(self, _request: Request) -> Response:
         lives = {"sessions": SESSIONS, "cells": self._cells}
@@ -179,8 +191,8 @@ def build(config: ServiceConfig) -> Starlette:
     """The app."""
     controller, balancers = StandInController(), dict[str, StandInBalancer]()
     for name, segment in config.segments.items():
-        balancers[segment.master] = StandInBalancer("master", segment.master, name, config)
-        balancers[segment.slave] = StandInBalancer("slave", segment.slave, name, config)
+        slave = balancers[segment.slave] = StandInBalancer(segment.slave, name, config)
+        balancers[segment.master] = StandInBalancer(segment.master, name, config, slave)
 
     async def held(_request: Request) -> Response:
         pairs = [pair for balancer in balancers.values() for pair in balancer.pairs.values()]

@@ -272,6 +272,7 @@ class FakeBalancer(Fake):
             for slot, (pair, state) in enumerate(self.states.items())
         ]
         return wire.BalancerStats(
+            health=self.health(),
             role=self.role,
             segment="main",
             epoch=self.epoch,
@@ -391,6 +392,14 @@ class FakeMaster(FakeBalancer):
                     raise NotFound(f"unknown tag pair {tags.pair()}")
                 if state not in allowed:
                     raise Conflict(f"tag pair {tags.pair()} is {state}: {verb} is refused")
+
+    def stats(self) -> wire.BalancerStats:
+        """With its slave's, if that gives them."""
+        stats = super().stats()
+        try:
+            return stats.model_copy(update={"peer": self.slave.stats()})
+        except Unavailable:
+            return stats
 
     def _tell_slave(self) -> None:
         self.epoch += 1

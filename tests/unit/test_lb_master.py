@@ -321,6 +321,21 @@ def test_a_slave_that_gives_no_statistics_keeps_back_nobody_elses(
     assert (stats.role, stats.peer) == ("master", None)
 
 
+def test_who_asks_a_master_does_not_wait_for_a_slave_that_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = Pair()
+    before = pair.master.stats()
+    assert before.peer is not None
+    assert (before.health.role, before.peer.health.role) == ("master", "slave")
+
+    def silent() -> None:
+        raise Unavailable("no answer within 2 s")
+
+    monkeypatch.setattr(pair.slave, "health", silent)
+    pair.master.tick()
+    monkeypatch.setattr(pair.slave, "stats", lambda: pytest.fail("it takes seconds"))
+    assert pair.master.stats().peer is None
+
+
 class Comparing:
     """Equal to nothing; whoever compares with it meets the next chain set."""
 

@@ -106,9 +106,11 @@ def test_status_does_without_a_part_that_is_down(client: TestClient, site: Site)
 def test_status_does_not_wait_for_a_part_that_hangs(
     client: TestClient, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status, "PATIENCE", 0.1)
-    release = threading.Event()
-    site.slave.fault = lambda call, after: None if call != "health" else (release.wait(PATIENCE_S), None)[1]
+    monkeypatch.setattr(status, "MASTERS", 0.05)
+    monkeypatch.setattr(status, "OTHERS", 0.05)
+    alone, release = site.master.stats().model_copy(update={"peer": None}), threading.Event()
+    monkeypatch.setattr(site.master, "stats", lambda: alone)
+    site.slave.fault = lambda call, after: None if call != "stats" else (release.wait(PATIENCE_S), None)[1]
     began = time.monotonic()
     view = wire.StatusView.model_validate(client.get("/v1/status").json())
     took = time.monotonic() - began

@@ -42,6 +42,24 @@ def test_a_master_with_other_settings_than_the_network_file_is_not_well(site: Si
     assert "rewrites true, not false (--rewrites)" in reason
 
 
+def test_a_slave_is_known_by_its_master_and_asked_only_if_that_does_not_tell(site: Site) -> None:
+    def well() -> dict[str, bool]:
+        site.slave.calls.clear()
+        return {service.name: service.ok for service in status(site).services}
+
+    assert status(site).counters["l2"] == {"passed": 7}
+    assert well() == {"controller": True, "l1": True, "l2": True}
+    assert site.slave.calls.count("stats") == 1, "the master asked it, and nobody else"
+    alone = site.master.stats().model_copy(update={"peer": None})
+    site.master.stats = lambda: alone  # type: ignore[method-assign]
+    assert (well()["l2"], site.slave.calls.count("stats")) == (True, 1)
+    del site.master.stats
+    site.master.down = True
+    assert well() == {"controller": True, "l1": False, "l2": True}
+    site.slave.down = True
+    assert well() == {"controller": True, "l1": False, "l2": False}
+
+
 def test_whether_a_pair_is_inserted_is_unknown_while_the_controller_is_silent(site: Site) -> None:
     site.controller.down = True
     assert [segment.inserted for segment in status(site).segments] == [True]

@@ -16,7 +16,7 @@ from mgmt_system.rest import create
 from mgmt_system.sampling import Sampling
 from mgmt_system.traffic import ENDED_SHOWN, Heard, Ring, Sampler
 from tests.serving import calling
-from tests.unit.mgmt_fakes import Site
+from tests.unit.mgmt_fakes import FakeBalancer, Site
 
 TIMEOUTS = {"main": Timeouts()}
 
@@ -48,6 +48,7 @@ def heard(at: float, *pairs: tuple[int, int, int, int]) -> dict[str, Heard]:
         for tag, sessions, new, size in pairs
     ]
     stats = wire.BalancerStats(
+        health=FakeBalancer("l1", role="master").health(),
         role="master",
         segment="main",
         epoch=1,
