@@ -24,7 +24,7 @@ from mgmt_system.journal import Event
 from mgmt_system.manager import ATTEMPTS, Manager
 from mgmt_system.peers import CONTROLLER, Peers
 from mgmt_system.planning import Decision, Terms
-from mgmt_system.predictions import Predictions, predicted
+from mgmt_system.predictions import predicted
 from mgmt_system.reconcile import REFUSALS
 from mgmt_system.records import SELF, Author, ChainRecord, Goal, OperationRecord, Then
 from mgmt_system.status import StatusPage
@@ -75,7 +75,7 @@ class Applying:
         self._peers = peers
         self._network = network
         self._crash_point = crash_point
-        self._predictions = Predictions(peers, network)
+        self._predictions = manager.predictions
         # One at a time: a plan of many chains computes for long, and whoever else asks waits meanwhile.
         self._planning = threading.Lock()
 

@@ -58,7 +58,7 @@ class Manager:
         self._ledger = ledger
         self._engine = engine
         self._peers = peers
-        self._predictions = Predictions(peers, network)
+        self.predictions = Predictions(peers, network)
         self._config = network
         self._crash_point = crash_point
         self.now = clock
@@ -116,7 +116,7 @@ class Manager:
         admission.both_or_none(deadline, then)
         operation_id = self.operation_id()
         chains = [it for it in self._ledger.snapshot().chains if it.name == name and it.staying]
-        forecasts = self._predictions.forecasts(chains)
+        forecasts = self.predictions.forecasts(chains)
 
         def accept(snapshot: Snapshot) -> tuple[list[ChainRecord], list[OperationRecord]]:
             now = self.now()
