@@ -473,7 +473,8 @@ class FakeMaster(FakeBalancer):
 
     def end_session(self, request: wire.SessionOrder) -> wire.SessionView:
         self.enter("end_session")
-        others = [pair for pair in self.states if pair != self.keys[request.key]]
+        active = [pair for pair, state in self.states.items() if state is PairState.ACTIVE]
+        others = [pair for pair in active if self.weights.get(pair) and pair != self.keys[request.key]]
         if request.mode == "move" and not others:
             raise Conflict("no other chain takes sessions: add one first")
         self.keys[request.key] = others[0] if request.mode == "move" else None
