@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -102,7 +103,8 @@ class Client:
 
     def _read(self, response: httpx.Response, answer: type[T]) -> T:
         try:
-            return TypeAdapter(answer).validate_json(response.content)
+            found: T = _reader(answer).validate_json(response.content)  # type: ignore[arg-type]
+            return found
         except ValidationError as error:
             asked = f"{response.request.method} {response.request.url.path}"
             raise CatenaryError(
@@ -173,6 +175,12 @@ class Client:
     def _unreachable(self, error: httpx.HTTPError) -> Unavailable:
         fault = str(error) or type(error).__name__
         return Unavailable(f"{self._what} at {self.url} can't be reached: {fault}")
+
+
+@cache
+def _reader(answer: Any) -> TypeAdapter[Any]:
+    """Making one takes longer than most answers take to read."""
+    return TypeAdapter(answer)
 
 
 def _trust(url: str, ca: Path | None) -> ssl.SSLContext:

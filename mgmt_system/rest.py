@@ -178,13 +178,14 @@ def _add_reading_routes(app: FastAPI, running: Running) -> None:
             link(request, response, str(entries[-1].seq))
         return [entry_view(entry) for entry in entries]
 
-    @app.get("/v1/status", tags=["status"])
-    def status() -> wire.StatusView:
+    @app.get("/v1/status", tags=["status"], response_model=wire.StatusView)
+    def status() -> Response:
         """All parts, and all chains with their load.
 
         Answered within two seconds, whatever is down.
         """
-        return running.status.gather(manager.chains())
+        view = running.status.gather(manager.chains())
+        return Response(view.model_dump_json(), media_type="application/json")
 
     @app.get("/v1/session", tags=["sessions"], responses=_ASKED)
     def show_session(key: wire.SessionText, segment: SegmentName = None) -> SegmentSession:

@@ -173,12 +173,13 @@ def _pair(chain: wire.ChainView, loads: _Loads | None) -> wire.PairStats | None:
 
 
 def _load(chain: wire.ChainView, loads: _Loads | None) -> wire.ChainStatus:
-    """A chain with its load at the master; without one the load is unknown."""
+    """A chain with its load at the master; without one the load is unknown. There may be a thousand: what has
+    been checked is not checked again."""
     pair = _pair(chain, loads)
     if loads is None or pair is None:
-        return wire.ChainStatus(**chain.model_dump())
-    return wire.ChainStatus(
-        **chain.model_dump(),
+        return wire.ChainStatus.model_construct(**vars(chain))
+    return wire.ChainStatus.model_construct(
+        **vars(chain),
         sessions=pair.sessions,
         new_sessions=pair.new_sessions,
         bytes=pair.forward_bytes + pair.reverse_bytes,
