@@ -48,7 +48,8 @@ def incarnations(keys: Array, packets: Array, opening: Array, timeouts: Timeouts
     """(number of each packet's session, from 1; `ORIGIN` of each number).
 
     A session ends with a silence beyond the timeout of its state, or with a SYN that comes in at an outer
-    port (`opening`) and has another initial sequence number.
+    port (`opening`) and has another initial sequence number. A FIN or RST after a closed connection is that
+    one's, sent again and again: what it begins is closed, too.
     """
     order = np.lexsort((packets["time_ns"], keys))
     keys, packets, opening = keys[order], packets[order], opening[order]
@@ -65,15 +66,18 @@ def incarnations(keys: Array, packets: Array, opening: Array, timeouts: Timeouts
     protocol = packets["key"]["protocol"]
     tcp, silent_ns = protocol == _TCP, np.where(protocol == _UDP, udp_ns, other_ns)
     begins = fresh.copy()
-    base, isn = 0, 0
+    base, isn, over = 0, 0, False
     for at in map(int, np.flatnonzero(fresh | opening | (gap > min(limits)))):
         if not fresh[at]:
             acks, fins, resets = ([ends[at] > ends[base] for ends in sent[bit]] for bit in (ACK, FIN, RST))
-            closed = all(fins) or any(resets)
+            closed = over or all(fins) or any(resets)
             limit = closing_ns if closed else established_ns if all(acks) else opening_ns
             lapsed = gap[at] > (limit if tcp[at] else silent_ns[at])
             if not lapsed and not (opening[at] and int(packets["isn"][at]) != isn):
                 continue
+            over = bool(closed and not opening[at] and flags[at] & (FIN | RST))
+        else:
+            over = False
         begins[at] = True
         base, isn = at, int(packets["isn"][at]) if opening[at] else 0
     numbers = np.zeros(len(keys), dtype=np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -307,22 +307,38 @@ def datagram(bench: Bench) -> None:
 def test_silence_beyond_the_idle_limit_of_its_state_begins_a_new_session(
     timeout: str, state: Ends, again: Ends, sessions: int, eventually: Eventually
 ) -> None:
+    assert len(numbers_with_pauses(timeout, [state, again], eventually)) == sessions
+
+
+@pytest.mark.parametrize(("flags", "sessions"), [("FA", 3), ("RA", 3), ("A", 2)])
+def test_the_end_of_a_session_that_is_sent_again_begins_none_that_lives(
+    flags: str, sessions: int, eventually: Eventually
+) -> None:
+    def again(bench: Bench) -> None:
+        bench.feed(tcp4(flags))
+
+    assert len(numbers_with_pauses("tcp_closing", [finished, again, again], eventually)) == sessions
+
+
+def numbers_with_pauses(timeout: str, parts: Sequence[Ends], eventually: Eventually) -> list[int]:
+    """The sessions of what happens, with a silence beyond the limit after each part."""
     limits = Limits.of(Timeouts(**{timeout: LIMIT_S, "transit": LIMIT_S / 2}))
-    found = []
+    found: list[int] = []
 
     def without_other_pauses() -> bool:
         """A busy machine makes some of its own: then it is done again."""
         with closing(Taps(PLACES, limits)) as taps:
             bench = Bench(taps)
-            quick = in_time(state, bench)
-            silence = time.monotonic() + 1.1 * LIMIT_S
-            eventually(lambda: time.monotonic() > silence)
-            quick &= in_time(again, bench)
+            quick = True
+            for part in parts:
+                quick &= in_time(part, bench)
+                silence = time.monotonic() + 1.1 * LIMIT_S
+                eventually(lambda silence=silence: time.monotonic() > silence)
             found[:] = bench.numbers()
         return quick
 
     eventually(without_other_pauses)
-    assert len(found) == sessions
+    return found
 
 
 def in_time(happens: Ends, bench: Bench) -> bool:

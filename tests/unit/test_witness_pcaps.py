@@ -181,6 +181,20 @@ def test_the_timeout_is_that_of_the_state(tmp_path: Path, flags: tuple[int, ...]
     assert len(reading(run.write(tmp_path)).recording.origins) - 1 == sessions
 
 
+@pytest.mark.parametrize(("flags", "sessions"), [(0x11, 3), (0x14, 3), (0x10, 2)], ids=["FIN", "RST", "ACK"])
+def test_the_end_of_a_session_that_is_sent_again_begins_none_that_lives(
+    tmp_path: Path, flags: int, sessions: int
+) -> None:
+    run = PcapRun(TWO)
+    session = run.begin(client(4000))
+    for sender, forward in ((client(4000), True), (SERVER, False)):
+        run.cross(session, sender, "chain-1", forward=forward, flags=0x11)
+    for _ in range(2):
+        run.now += 11 * SECOND
+        run.cross(session, client(4000), "chain-1", forward=True, flags=flags)
+    assert len(reading(run.write(tmp_path)).recording.origins) - 1 == sessions
+
+
 @pytest.mark.parametrize(("protocol", "sessions"), [(17, 1), (47, 2), (1, 2)], ids=["udp", "gre", "echo"])
 def test_protocols_have_timeouts_of_their_own(tmp_path: Path, protocol: int, sessions: int) -> None:
     ether = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")

@@ -316,11 +316,16 @@ static __always_inline void note_origin(__u32 number, const struct session *key,
 	}
 }
 
+static __always_inline int is_closed(__u64 sent)
+{
+	return sent & (SENT_RST * 3) || (sent & (SENT_FIN * 3)) == SENT_FIN * 3;
+}
+
 static __always_inline __u64 idle_limit(const struct config *config, __u32 protocol, __u64 sent)
 {
 	if (protocol != TCP)
 		return protocol == UDP ? config->udp_ns : config->other_ns;
-	if (sent & (SENT_RST * 3) || (sent & (SENT_FIN * 3)) == SENT_FIN * 3)
+	if (is_closed(sent))
 		return config->closing_ns;
 	return (sent & (SENT_ACK * 3)) == SENT_ACK * 3 ? config->established_ns : config->opening_ns;
 }
@@ -379,7 +384,9 @@ static __always_inline __u32 incarnation(struct config *config, const struct pac
 	__u64 found = __sync_val_compare_and_swap(&current->word, word, next);
 	if (found != word) /* another CPU began it: the same SYN sent twice, so the same incarnation */
 		return found >> 32;
-	current->sent = 0;
+	/* A FIN or RST after a closed connection is that one's, sent again and again: nothing lives by it. */
+	if (opening || !(packet->flags & (FLAG_FIN | FLAG_RST)) || !is_closed(current->sent))
+		current->sent = 0;
 	note_origin(number, &packet->key, now);
 	return number;
 }
