@@ -45,6 +45,8 @@ BUSY = 0.2
 """Seconds between passes, and the age of what was seen, while a chain is on its way."""
 IDLE = 1.0
 """The same while nothing happens, and always for what is where it shall be."""
+REST = 4.0
+"""No look follows another before so many times what that took: requests have work, too."""
 ROUNDS = 8
 """Steps of one chain in a pass: no chain needs more, and none may keep the others waiting."""
 
@@ -75,7 +77,7 @@ class Engine:
         self._network = network
         self._clock = clock
         self._monotonic = monotonic
-        self._looked = self._glanced = float("-inf")
+        self._looked, self._glanced, self._took = float("-inf"), float("-inf"), 0.0
         self._asked: set[tuple[str, Goal]] = set()
         self._reasons: dict[str, str] = {}
         self._held: dict[str, str] = {}
@@ -196,11 +198,11 @@ class Engine:
         moving = {record.segment for record in records if not record.settled and not record.draining}
         now = self._monotonic()
         whole = now - self._looked >= IDLE
-        if whole or (moving and now - self._glanced >= BUSY):
+        if whole or (moving and now - self._glanced >= max(BUSY, REST * self._took)):
             self._asked = {(record.id, record.goal) for record in records}
             for chain_set in self._world.look(None if whole else moving):
                 self._ledger.learn(chain_set)
-            self._glanced = now
+            self._glanced, self._took = now, self._monotonic() - now
             self._looked = now if whole else self._looked
         return whole
 
@@ -248,7 +250,7 @@ class Engine:
             segment, view = self._segment(record), self._world.segment(record.segment)
             faults = [self._world.fault(service) for service in tasks.services(segment, step.action)]
             faults += [self._world.untold] if step.action is Action.STEER else []
-            fault = next((fault for fault in faults if fault is not None), None)
+            fault = next(filter(None, faults), None)
             return fault or adoption.obstacle(record, step.action, segment, view, carrying)
         if step.reason is not None and self._world.seen(record).pair is Sight.UNKNOWN:
             return self._world.faults().get(self._segment(record).master, step.reason)
@@ -283,8 +285,7 @@ class Engine:
             for item in come or batch:
                 self._do([item], reasons)
             return
-        task = batch[0]
-        after = task.record
+        after = (task := batch[0]).record
         if isinstance(task.step, Do):
             after = refused(after, task.step.action, error)
         if after is task.record:
