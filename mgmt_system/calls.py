@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from urllib.parse import unquote
 
 from fastapi import Depends, Header, Request, Response
+from pydantic import BaseModel
 
 from catenary import request_id
 from catenary.errors import (
@@ -64,6 +65,12 @@ IfMatch = Annotated[Match, Depends(_match)]
 def tag(response: Response, revision: int | str) -> None:
     """Say which revision is shown. It is that of the record: a reason to wait may change without it."""
     response.headers["ETag"] = etag(revision)
+
+
+def written(model: BaseModel, response: Response | None = None) -> Response:
+    """An answer as JSON, with the headers of `response`. What is large would else be checked once more."""
+    headers = None if response is None else dict(response.headers)
+    return Response(model.model_dump_json(), headers=headers, media_type="application/json")
 
 
 def place(created: float, name: str) -> str:

@@ -12,7 +12,7 @@ from catenary.errors import Conflict, NotFound, Unavailable
 from catenary.plans import PlanView, ServiceView
 from catenary.problems import problems
 from mgmt_system.applying import Applying, Condition, Options
-from mgmt_system.calls import ACCEPTED, ETAG, By, IfMatch, tag
+from mgmt_system.calls import ACCEPTED, ETAG, By, IfMatch, tag, written
 
 Token = Annotated[
     str | None, Query(description="Of the plan that is applied: 409 if it is stale.", max_length=200)
@@ -36,23 +36,33 @@ How = Annotated[Options, Depends(_options)]
 
 
 def add_config_routes(app: FastAPI, applying: Applying) -> None:
-    @app.get("/v1/config", tags=["configuration"], responses={200: {"headers": ETAG}})
-    def show_config(response: Response) -> ServiceConfig:
+    @app.get(
+        "/v1/config",
+        tags=["configuration"],
+        response_model=ServiceConfig,
+        responses={200: {"headers": ETAG}},
+    )
+    def show_config(response: Response) -> Response:
         """What is in force, as a document that could be applied.
 
         Chains have their tags in it.
         """
         view = applying.view()
         tag(response, view.revision)
-        return view.config
+        return written(view.config, response)
 
-    @app.post("/v1/plan", tags=["configuration"], responses=problems(Conflict, Unavailable))
-    def plan_config(config: ServiceConfig, how: How) -> PlanView:
+    @app.post(
+        "/v1/plan",
+        tags=["configuration"],
+        response_model=PlanView,
+        responses=problems(Conflict, Unavailable),
+    )
+    def plan_config(config: ServiceConfig, how: How) -> Response:
         """What applying a document would change now, and what it would cost.
 
         It changes nothing.
         """
-        return applying.plan(config, how)
+        return written(applying.plan(config, how))
 
     @app.put("/v1/config", status_code=202, responses=_APPLIED, tags=["configuration"])
     def apply_config(

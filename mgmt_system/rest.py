@@ -23,6 +23,7 @@ from mgmt_system.calls import (
     IfMatch,
     place,
     tag,
+    written,
 )
 from mgmt_system.capture_rest import add_capture_route
 from mgmt_system.config_rest import add_config_routes
@@ -184,8 +185,7 @@ def _add_reading_routes(app: FastAPI, running: Running) -> None:
 
         Answered within two seconds, whatever is down.
         """
-        view = running.status.gather(manager.chains())
-        return Response(view.model_dump_json(), media_type="application/json")
+        return written(running.status.gather(manager.chains()))
 
     @app.get("/v1/session", tags=["sessions"], responses=_ASKED)
     def show_session(key: wire.SessionText, segment: SegmentName = None) -> SegmentSession:
