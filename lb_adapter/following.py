@@ -11,11 +11,12 @@ from lb_adapter.peering import AHEAD, PATIENCE
 
 @dataclass(frozen=True)
 class Hello:
-    """A master's greeting, without the settings that go along with it."""
+    """A master's greeting of the process `slave`, without the settings that go along with it."""
 
     protocol: int
     segment: str
     master: str
+    slave: str
     ask_id: int
     table: ChainTable
 
@@ -24,10 +25,12 @@ class Hello:
 class Follower:
     """What a slave knows of its pair: the chain set in force, and the process that it obeys, if any.
 
-    `nonce` is that of the order that it waits for, given `at` s of its own clock.
+    `instance` is its own process. `nonce` is that of the order that it waits for, given `at` s of its own
+    clock.
     """
 
     segment: str
+    instance: str
     table: ChainTable
     master: str | None = None
     nonce: str | None = None
@@ -42,6 +45,11 @@ def greeted(follower: Follower, hello: Hello, protocol: int) -> Follower:
             "run the same release on both"
         )
     _check_segment(follower, hello.segment)
+    if hello.slave != follower.instance:
+        # A slave that lost its tables has no epoch by which to know it from a late one.
+        raise Conflict(
+            f"the greeting is for slave process {hello.slave}, this is {follower.instance}: refused"
+        )
     own, new = follower.table.epoch, hello.table.epoch
     if own and new == own and hello.master != follower.master:
         raise Conflict(f"epoch {new} is another master's: a new one begins above its slave's")

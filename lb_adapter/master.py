@@ -171,7 +171,7 @@ class Master(Sessions):
             case peering.Exchange():
                 return self._exchange(act)
             case peering.Greet():
-                return self._greet(act.table)
+                return self._greet(act)
             case peering.Tell():
                 return self._tell(act)
             case peering.Adopt():
@@ -199,14 +199,15 @@ class Master(Sessions):
             )
         return peering.Seen(health.instance, health.epoch, health.peer.instance)
 
-    def _greet(self, table: ChainTable) -> peering.Accepted:
+    def _greet(self, act: peering.Greet) -> peering.Accepted:
         greeting = wire.Handshake(
             protocol=wire.PROTOCOL,
             master_id=self.instance,
+            slave_id=act.slave,
             ask_id=self._ask_id,
             affinity=self._config.affinity,
             timeouts=wire.TimeoutsModel(**asdict(self._config.timeouts)),
-            chain_set=to_wire(self._segment, table),
+            chain_set=to_wire(self._segment, act.table),
         )
         reply, room = self._peer.handshake(greeting), self._plane.capacity
         if reply.capacity > room:

@@ -149,8 +149,9 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Greet:
-    """Tell the slave who its master is, the settings, and this chain set: `Accepted`."""
+    """Tell this process of the slave who its master is, the settings, and this chain set: `Accepted`."""
 
+    slave: str
     table: ChainTable
 
 
@@ -191,11 +192,10 @@ class Leader:
     """What a master knows of its pair.
 
     `table` is in force in its data plane; `proposed` is under way, to the slave and then to the data plane.
-    `slave` is the process that follows, `reason` why there is none. Since `hold` nothing is placed, for want
-    of a session table; its first copy was begun at `copied_ms`. Since `watch` it is complete, and the slave
-    follows. `exchanged` tells
-    how far this slave and we know each other's keys, if chains rewrite them; from `exchange_at` on it is time
-    for the next exchange.
+    `seen` is the slave's process as it was last seen, `slave` the one that follows, `reason` why there is
+    none. Since `hold` nothing is placed, for want of a session table; its first copy was begun at
+    `copied_ms`. Since `watch` it is complete, and the slave follows. `exchanged` tells how far this slave and
+    we know each other's keys, if chains rewrite them; from `exchange_at` on it is time for the next exchange.
     """
 
     instance: str
@@ -205,6 +205,7 @@ class Leader:
     """T of the pin that lives longest, s."""
     rewrites: bool = False
     proposed: ChainTable | None = None
+    seen: str = ""
     slave: str | None = None
     reason: str | None = "no handshake yet"
     hold: float | None = None
@@ -272,6 +273,7 @@ def _seen(leader: Leader, seen: Seen, now: float) -> Step:
     own = leader.table.epoch
     if leader.proposed is not None:
         return leader, ()
+    leader = replace(leader, seen=seen.slave)
     if leader.hold is not None and seen.epoch > own:  # we have no chain set, or not the present one
         return replace(leader, table=ChainTable(), copied_ms=None), (FetchChains(),)
     if leader.hold is not None and seen.epoch:
@@ -297,7 +299,7 @@ def _greet(leader: Leader, theirs: int, *before: Act) -> Step:
     proposed = replace(leader.table, epoch=own if own > theirs else theirs + 1)
     # Whoever is greeted may have lost all keys.
     leader = replace(leader, proposed=proposed, exchanging=None, exchanged=None, exchange_at=0.0)
-    return leader, (*before, Greet(proposed))
+    return leader, (*before, Greet(leader.seen, proposed))
 
 
 def _exchange(leader: Leader, now: float) -> Step:

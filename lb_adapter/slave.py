@@ -29,7 +29,7 @@ class Slave(Daemon):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(plane, _as_told(config, plane), segment, clock=clock)
-        self._follower = following.Follower(segment, plane.adopt())
+        self._follower = following.Follower(segment, self.instance, plane.adopt())
         self._asking = asking.Asking()
 
     @property
@@ -58,7 +58,12 @@ class Slave(Daemon):
         chains = request.chain_set
         with self._lock:
             hello = following.Hello(
-                request.protocol, chains.segment, request.master_id, request.ask_id, self._read(chains)
+                request.protocol,
+                chains.segment,
+                request.master_id,
+                request.slave_id,
+                request.ask_id,
+                self._read(chains),
             )
             follower = following.greeted(self._follower, hello, wire.PROTOCOL)
             self._config = replace(

@@ -23,7 +23,7 @@ from catenary.wire.common import (
     examples,
 )
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of what master and slave say to each other; both refuse another one."""
 
 Epoch = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
@@ -169,10 +169,14 @@ class TimeoutsModel(Model):
 
 
 class Handshake(Model):
-    """Master to slave, at start and whenever either of them restarted: all that the slave must know."""
+    """Master to slave, at start and whenever either of them restarted: all that the slave must know.
+
+    `slave_id` is the process that is greeted: no later one takes what was meant for it.
+    """
 
     protocol: Annotated[int, Strict()]
     master_id: str
+    slave_id: str
     ask_id: VlanId
     affinity: Affinity
     timeouts: TimeoutsModel

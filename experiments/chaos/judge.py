@@ -229,9 +229,9 @@ class Line:
                 self._acked |= ticket.side
         session = ticket.session
         after = session.after
-        if session.ended and after and not (session.knew(chain) or after.chains or after.has(chain, now)):
+        if session.ended and after and not session.knew(chain) and self._nowhere(after, chain, now):
             # On the bypass, the next connection's SYN has overtaken it: both go where that one goes.
-            after.chains[chain] = now
+            after.chains = {chain: now}
         others = (ticket.before, *session.later())
         if now <= session.left.get(chain, -1) or any(other and other.has(chain, now) for other in others):
             return False
@@ -241,6 +241,11 @@ class Line:
             return False
         session.broken = True
         return True
+
+    def _nowhere(self, session: Session, chain: str, now: int) -> bool:
+        """Is it in no chain yet? The pin that was reset may have been that of the connection before."""
+        placed = session.chains and not (session.ended and session.begun == self._reset_at)
+        return not placed and not session.has(chain, now)
 
     def let_go(self, now: int) -> None:
         """An order places anew what is idle: this session, too, if nothing of it can be in a chain."""

@@ -24,11 +24,12 @@ class Orphans:
         if master.overflow:
             self._unpinned.append((now, frozenset(master.pins)))
 
-    def find(self, slave: Splice | None) -> None:
-        """The copy is complete: what the slave does not know, or knows otherwise, nobody does."""
-        known = slave.pins if slave else {}
+    def find(self, slave: Splice | None, master: Splice | None) -> None:
+        """The copy is complete: what the slave does not know, or knows otherwise, nobody does, and what the
+        master has no room for is left out."""
+        known, copied = (splice.pins if splice else {} for splice in (slave, master))
         for key, (when, pin) in self._lost.items():
-            if not _knows(known.get(key), pin):
+            if key not in copied or not _knows(known.get(key), pin):
                 self._found[key] = when
         self._lost.clear()
 

@@ -236,7 +236,7 @@ class World:
 
     def _find_orphans(self) -> None:
         if self.planes["master"].take_over() is not TakeOver.HOLD:
-            self._orphans.find(self.planes["slave"].splice)
+            self._orphans.find(self.planes["slave"].splice, self.planes["master"].splice)
 
     # -- the loop ------------------------------------------------------------------------------------------
 

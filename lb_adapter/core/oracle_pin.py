@@ -143,8 +143,10 @@ def refreshed(pin: Pin, now: int, flags: int, side: int, transit: int) -> Pin:
     if pin.state not in (State.OPENING, State.ESTABLISHED, State.CLOSING, State.REOPENING):
         return seen
     if opens(flags):
-        # It may be a late copy of the session's own SYN, or forged: a long life stays long.
-        long = pin.state in (State.ESTABLISHED, State.REOPENING)
+        # It may be a late copy of the session's own SYN, or forged, and so may be the RST before it: a long
+        # life stays long.
+        reset = pin.state is State.CLOSING and pin.fins != BOTH and age(pin, now) <= 2 * transit
+        long = reset or pin.state in (State.ESTABLISHED, State.REOPENING)
         return replace(seen, state=State.REOPENING if long else State.OPENING, fins=0)
     fin = side if flags & FIN else 0
     if pin.state is State.CLOSING:
@@ -174,7 +176,8 @@ def renewed(old: Pin, fresh: Pin, flags: int, side: int, transit: int) -> Pin:
     )
     if flags & RST or fins == BOTH:
         return replace(fresh, state=State.CLOSING)
-    if fresh.state is State.OPENING and old.state in (State.ESTABLISHED, State.REOPENING):
+    reset = old.state is State.CLOSING and old.fins != BOTH and age(old, fresh.seen) <= 2 * transit
+    if fresh.state is State.OPENING and (reset or old.state in (State.ESTABLISHED, State.REOPENING)):
         return replace(fresh, state=State.REOPENING)  # it may be a copy of its own SYN, or forged
     return replace(fresh, state=State.CLOSING) if lingers else fresh
 

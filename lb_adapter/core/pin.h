@@ -142,6 +142,13 @@ INLINE __u32 first_state(const struct frame *f)
 	return PIN_OTHER;
 }
 
+/* Closed by a RST at most 2 D ago, and not by FINs both ways. */
+INLINE int was_reset_soon(__u64 word, __u32 now, const struct config *c)
+{
+	return pin_state(word) == PIN_CLOSING && pin_fins(word) != (SIDE_CLIENT | SIDE_SERVER) &&
+	       pin_age(word, now) <= 2 * c->transit_ms;
+}
+
 /*
  * The master's word after a packet of its session. `flags` are TCP's (0: not TCP, or not to be believed),
  * `side` is where it came from.
@@ -153,7 +160,8 @@ INLINE __u32 first_state(const struct frame *f)
  *
  * After a SYN the server side is not heard until the client's ACK shows the new handshake: a FIN, RST or ACK of
  * its may be the last session's. A refused connection ends by the opening timeout. A SYN on an established pin
- * may be a late copy of its own, or forged: it takes nothing from the pin's life.
+ * may be a late copy of its own, or forged: it takes nothing from the pin's life; nor does one soon after a RST, which
+ * may be forged, too.
  */
 INLINE __u64 pin_next(__u64 word, __u32 now, __u8 flags, __u32 side, const struct config *c)
 {
@@ -161,7 +169,9 @@ INLINE __u64 pin_next(__u64 word, __u32 now, __u8 flags, __u32 side, const struc
 
 	if (state >= PIN_OPENING && state <= PIN_REOPENING) {
 		if (opens(flags)) {
-			state = state == PIN_ESTABLISHED || state == PIN_REOPENING ? PIN_REOPENING : PIN_OPENING;
+			state = state == PIN_ESTABLISHED || state == PIN_REOPENING || was_reset_soon(word, now, c) ?
+					PIN_REOPENING :
+					PIN_OPENING;
 			fins = 0;
 		} else if (state == PIN_CLOSING) {
 			if (pin_age(word, now) <= 2 * c->transit_ms)
@@ -198,7 +208,8 @@ INLINE __u64 lease_next(__u64 word, __u32 slot, __u32 generation, __u32 now, con
 		fins |= side;
 	if (f->tcp_flags & TCP_RST || fins == (SIDE_CLIENT | SIDE_SERVER))
 		state = PIN_CLOSING;
-	else if (state == PIN_OPENING && (before == PIN_ESTABLISHED || before == PIN_REOPENING))
+	else if (state == PIN_OPENING &&
+		 (before == PIN_ESTABLISHED || before == PIN_REOPENING || was_reset_soon(word, now, c)))
 		state = PIN_REOPENING;
 	else if (state == PIN_ESTABLISHED && before == PIN_CLOSING &&
 		 pin_age(word, now) <= 2 * c->transit_ms)

@@ -62,6 +62,7 @@ class Follower(Told):
         greeting = wire.Handshake(
             protocol=wire.PROTOCOL,
             master_id=master,
+            slave_id=self.daemon.instance,
             ask_id=4094,
             affinity="session",
             timeouts=wire.TimeoutsModel(),

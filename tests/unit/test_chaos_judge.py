@@ -205,6 +205,16 @@ def test_a_syn_of_a_reset_session_opens_the_next_one() -> None:
     assert crossed(made, "c", 40), "the next connection is in chain b"
 
 
+def test_a_reset_that_overtakes_a_syn_ends_the_connection_before() -> None:
+    """What is late of that one goes where the SYN goes, which met the tombstone of a closed chain."""
+    made = established()
+    late = made.sent(FROM_SERVER, ACK, 30, fresh=False)
+    syn = made.sent(FROM_SERVER, SYN, 40, fresh=True)
+    made.reset("a", 50)
+    assert not made.entered(late, "b", 60)
+    assert not made.entered(syn, "b", 70)
+
+
 def test_a_tombstone_that_overflow_takes_back_lets_its_session_be_placed_once() -> None:
     made = ordered("master", RESET)
     made.forgotten(110)

@@ -24,7 +24,7 @@ def added(table: ChainTable, tags: TagPair, now: float = 0.0) -> ChainTable:
 
 
 ONE = added(ChainTable(), TAGS[0])
-FOLLOWER = following.Follower("main", ChainTable())
+FOLLOWER = following.Follower("main", "s", ChainTable())
 
 
 def leader(**fields: Any) -> peering.Leader:
@@ -32,7 +32,7 @@ def leader(**fields: Any) -> peering.Leader:
 
 
 def hello(**fields: Any) -> following.Hello:
-    return replace(following.Hello(PROTOCOL, "main", "m1", ASK, ONE), **fields)
+    return replace(following.Hello(PROTOCOL, "main", "m1", "s", ASK, ONE), **fields)
 
 
 def said(state: peering.Leader, *messages: peering.Said, now: float = 10.0) -> peering.Leader:
@@ -76,7 +76,7 @@ def test_a_greeting_that_failed_is_repeated_as_it_was() -> None:
 
 def test_a_new_master_begins_above_its_slave() -> None:
     (greeting,) = acts(leader(table=ONE), peering.Seen("s", ONE.epoch, "m0"))
-    assert greeting == peering.Greet(replace(ONE, epoch=ONE.epoch + 1))
+    assert greeting == peering.Greet("s", replace(ONE, epoch=ONE.epoch + 1))
 
 
 def test_a_slave_from_the_future_is_not_greeted() -> None:
@@ -128,7 +128,7 @@ def test_a_master_without_its_table_copies_it_twice() -> None:
     for late in (peering.Copied(None, 5000), peering.Copied(17, 7000)):
         assert peering.step(state, late, 102.1) == (state, ()), "of a copy before"
     state, greet = peering.step(state, peering.Copied(4980, 7000), 102.1)
-    assert greet == (peering.Greet(replace(ONE, epoch=2)),)
+    assert greet == (peering.Greet("s", replace(ONE, epoch=2)),)
     state, adopt = peering.step(state, peering.Accepted("s", 2), 102.1)
     assert adopt == (peering.Adopt(replace(ONE, epoch=2)),)
     assert state.hold is not None
@@ -153,17 +153,21 @@ def test_a_copy_that_failed_begins_anew() -> None:
 def test_a_slave_that_refuses_the_greeting_is_not_taken_over() -> None:
     """It may have gone over to another master meanwhile: the copy begins anew, by a higher epoch."""
     state = said(
-        leader(hold=100.0), peering.Chains(ONE), peering.Adopted(), peering.Copied(None, 5000), now=103
+        leader(hold=100.0, seen="s"),
+        peering.Chains(ONE),
+        peering.Adopted(),
+        peering.Copied(None, 5000),
+        now=103,
     )
     state, greet = peering.step(state, peering.Copied(4980, 8000), 103)
-    assert greet == (peering.Greet(replace(ONE, epoch=2)),)
+    assert greet == (peering.Greet("s", replace(ONE, epoch=2)),)
     state = said(state, peering.Failed("409"), now=103)
     assert (state.hold, state.copied_ms, state.table) == (100.0, None, replace(ONE, epoch=2))
     assert acts(state, peering.Seen("s", 3, "m0"), 104) == (peering.FetchChains(),), "not ours any more"
     assert acts(state, peering.Seen("s", 2, "m0"), 104) == (peering.FetchPins(None),)
     state = said(state, peering.Copied(None, 9000), now=104)
     (greet_again,) = acts(state, peering.Copied(8980, 9900), 104)
-    assert greet_again == peering.Greet(replace(ONE, epoch=3))
+    assert greet_again == peering.Greet("s", replace(ONE, epoch=3))
 
 
 def test_the_first_master_of_all_has_nothing_to_copy() -> None:
@@ -216,8 +220,15 @@ AWAITING = following.awaiting(following.awaiting(MET, "m1", "n0", 4), "m1", "n1"
 @pytest.mark.parametrize(
     ("refused", "reason"),
     [
-        (lambda: following.greeted(FOLLOWER, hello(protocol=9), PROTOCOL), "protocol 9, this slave speaks 3"),
+        (
+            lambda: following.greeted(FOLLOWER, hello(protocol=9), PROTOCOL),
+            f"protocol 9, this slave speaks {PROTOCOL}",
+        ),
         (lambda: following.greeted(FOLLOWER, hello(segment="b"), PROTOCOL), "for segment 'b', this load"),
+        (
+            lambda: following.greeted(FOLLOWER, hello(slave="s0"), PROTOCOL),
+            "for slave process s0, this is s:",
+        ),
         (lambda: following.greeted(MET, hello(table=ChainTable()), PROTOCOL), "epoch 0 is older than"),
         (lambda: following.greeted(MET, hello(master="m2"), PROTOCOL), "epoch 1 is another master's"),
         (lambda: following.greeted(MET, hello(table=FUTURE), PROTOCOL), "5000 is from the future"),

@@ -37,9 +37,9 @@ class Protocol(RuleBasedStateMachine):
         self.masters = 1
         self.plane, self.holds = ChainTable(), True
         self.leader = leader(instance="m1", rewrites=True, hold=0.0)
-        self.follower = following.Follower("main", ChainTable())
         self.slaves = 1
-        self.sent: list[Callable[[], object]] = []
+        self.follower = following.Follower("main", "s1", ChainTable())
+        self.sent: list[tuple[peering.Greet | peering.Tell, Callable[[], object]]] = []
         self.answers: list[peering.Said] = []
         self.opened = 0
         self.here: set[int] = set()
@@ -56,7 +56,7 @@ class Protocol(RuleBasedStateMachine):
                 return seen if arrives and answered else peering.Failed("lost")
             case peering.Greet() | peering.Tell():
                 deliver = self.delivery(act)
-                self.sent.append(deliver)
+                self.sent.append((act, deliver))
                 if not arrives:
                     return peering.Failed("lost")
                 try:
@@ -94,7 +94,7 @@ class Protocol(RuleBasedStateMachine):
 
         def deliver() -> None:
             if isinstance(act, peering.Greet):
-                greeting = hello(master=master, table=table)
+                greeting = hello(master=master, slave=act.slave, table=table)
                 self.follower = following.greeted(self.follower, greeting, PROTOCOL)
             else:
                 self.follower = following.told(self.follower, "main", master, table, ASK)
@@ -134,11 +134,12 @@ class Protocol(RuleBasedStateMachine):
     @precondition(lambda self: self.sent)
     @rule(data=st.data())
     def an_old_message_arrives(self, data: st.DataObject) -> None:
-        deliver = data.draw(st.sampled_from(self.sent))
+        act, deliver = data.draw(st.sampled_from(self.sent))
         try:
             deliver()
         except Conflict:
             return
+        assert isinstance(act, peering.Tell) or act.slave == self.follower.instance, "said to another process"
 
     @precondition(lambda self: self.answers)
     @rule(data=st.data(), fates=FATES)
@@ -173,14 +174,14 @@ class Protocol(RuleBasedStateMachine):
     @rule()
     def the_slave_restarts(self) -> None:
         self.slaves += 1
-        self.follower = following.Follower("main", self.follower.table)
+        self.follower = following.Follower("main", f"s{self.slaves}", self.follower.table)
         self.contents.pop((None, self.follower.table.epoch), None)  # whose it is, it forgot
 
     @rule()
     def the_slave_loses_its_table(self) -> None:
         """What only it knew is lost; what is under way finds no chain there."""
         self.slaves += 1
-        self.follower = following.Follower("main", ChainTable())
+        self.follower = following.Follower("main", f"s{self.slaves}", ChainTable())
         self.there.clear()
 
     @invariant()

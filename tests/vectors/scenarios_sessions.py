@@ -147,6 +147,25 @@ def a_syn_takes_nothing_from_an_established_pins_life(make: Make) -> None:
         assert said(splice.outer(tcp("A"), last + 1 + LATE)) == CHAIN0, "after the ACK it is heard again"
 
 
+def a_syn_soon_after_a_reset_takes_nothing_from_the_pins_life(make: Make) -> None:
+    """The RST may be forged, and the SYN a late copy of the session's own: server packets keep the pin."""
+    for wait, chain in ((2 * D, CHAIN1), (2 * D + 1, CHAIN0)):
+        splice = make(setup())
+        _established(splice)
+        splice.outer(tcp("R"), 100)
+        splice.inner(answer("S", 5), 100 + wait)
+        splice.inner(answer("A", 5), 110 + wait)
+        opening = 110 + wait + TIMES.tau[State.OPENING] + L + 2 * D
+        assert said(splice.outer(tcp("A"), opening)) == chain
+    splice = make(setup())
+    _established(splice)
+    splice.outer(tcp("FA"), 98)
+    splice.inner(answer("FA", 5), 99)
+    splice.inner(answer("S", 5), 100)
+    opening = 100 + TIMES.tau[State.OPENING] + L + 2 * D
+    assert said(splice.outer(tcp("A"), opening)) == CHAIN0, "it was over"
+
+
 def the_clients_reset_closes_an_opening_session(make: Make) -> None:
     splice = make(setup())
     splice.inner(answer("S", 5), 0)
