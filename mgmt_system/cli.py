@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -27,6 +28,8 @@ from mgmt_system.session_cli import session_app, sessions
 from mgmt_system.top_cli import top
 
 M = TypeVar("M", bound=BaseModel)
+_TURN_S = 0.0005
+"""A turn of Python's threads, in seconds: while a plan computes, each other request needs many of them."""
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 chain_app = typer.Typer(no_args_is_help=True, help="Add, list, show, cordon and remove chains.")
@@ -371,6 +374,7 @@ def run(
     secrets = Secrets(controller_token_file, controller_ca, balancer_token_file, balancer_ca)
     retention = Retention(int(journal_size * 1e6), durations.parse(journal_age))
     running = Running.from_files(network, db, secrets, retention)
+    sys.setswitchinterval(_TURN_S)
     uvicorn_server = server(create(running, token), listen)
 
     def stop() -> None:
