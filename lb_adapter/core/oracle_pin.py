@@ -176,8 +176,7 @@ def renewed(old: Pin, fresh: Pin, flags: int, side: int, transit: int) -> Pin:
     )
     if flags & RST or fins == BOTH:
         return replace(fresh, state=State.CLOSING)
-    reset = old.state is State.CLOSING and old.fins != BOTH and age(old, fresh.seen) <= 2 * transit
-    if fresh.state is State.OPENING and (reset or old.state in (State.ESTABLISHED, State.REOPENING)):
+    if fresh.state is State.OPENING and old.state in (State.ESTABLISHED, State.REOPENING):
         return replace(fresh, state=State.REOPENING)  # it may be a copy of its own SYN, or forged
     return replace(fresh, state=State.CLOSING) if lingers else fresh
 

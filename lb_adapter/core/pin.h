@@ -208,8 +208,7 @@ INLINE __u64 lease_next(__u64 word, __u32 slot, __u32 generation, __u32 now, con
 		fins |= side;
 	if (f->tcp_flags & TCP_RST || fins == (SIDE_CLIENT | SIDE_SERVER))
 		state = PIN_CLOSING;
-	else if (state == PIN_OPENING &&
-		 (before == PIN_ESTABLISHED || before == PIN_REOPENING || was_reset_soon(word, now, c)))
+	else if (state == PIN_OPENING && (before == PIN_ESTABLISHED || before == PIN_REOPENING))
 		state = PIN_REOPENING;
 	else if (state == PIN_ESTABLISHED && before == PIN_CLOSING &&
 		 pin_age(word, now) <= 2 * c->transit_ms)
