@@ -147,12 +147,17 @@ class Protocol(RuleBasedStateMachine):
         self.drive(data.draw(st.sampled_from(self.answers)), list(fates))
 
     def open_sessions(self, through: list[float]) -> None:
-        """One on each chain for each of these times that its first packet takes through it."""
+        """One on each chain for each of these times that its first packet takes through it.
+
+        A slave that has lost its table, and was not greeted since, does not know the chain.
+        """
         takers = [pair for pair in self.plane.pairs if pair.state is PairState.ACTIVE]
+        known = set(map(chain_of, self.follower.table.pairs))
         for pair, seconds in product(() if self.holds else takers, through):
             self.opened += 1
             self.here.add(self.opened)
-            self.there[self.opened] = self.now + seconds, chain_of(pair)
+            if chain_of(pair) in known:
+                self.there[self.opened] = self.now + seconds, chain_of(pair)
 
     @rule()
     def the_master_restarts(self) -> None:
