@@ -120,7 +120,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         ),
         "drained": Rule("pins don't hold up a removal", plane=off.BlindPlane, world=_CALM),
         "closed": Rule(
-            "a closed chain goes on learning", master=off.ClosedLearns, slave=off.ClosedLearns, seed=1
+            "a closed chain goes on learning", master=off.ClosedLearns, slave=off.ClosedLearns, seed=6
         ),
         "generations": Rule(
             "a slot's next chain is taken for its last",
@@ -128,7 +128,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             seed=1,
             world=_ROOMY | _BRIEF,
         ),
-        "orders": Rule("orders end sessions at the master only", daemon=off.EndsAlone, seed=5),
+        "orders": Rule("orders end sessions at the master only", daemon=off.EndsAlone, seed=12),
         "idle": Rule("sessions are let go while a lease holds", plane=off.HastyPlane, seed=1),
         "copy": Rule("a master that lost its pins goes on without", plane=off.NoCopyPlane, seed=1),
         "take-over": Rule(
