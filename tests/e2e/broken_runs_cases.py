@@ -172,7 +172,7 @@ def test_a_crossing_is_told_with_pins_epochs_and_changes(testbed: Testbed, tmp_p
         while "frames seen" not in (line := process.stderr.readline()):
             assert line, "it has ended"
         reverse = TAGS["chain-1"].reverse, TAGS["chain-2"].reverse
-        with WebServer(testbed.hosts["h2"]) as web, _swapped(testbed, "s2", "l2", reverse, "s4"):
+        with WebServer(testbed.hosts["h2"], port=8080) as web, _swapped(testbed, "s2", "l2", reverse, "s4"):
             testbed.management.cordon_chain("chain-2")
             with Transfers(h1, [web.url("4k")], name="told", parallel=1, timeout=0.5, sessions=1) as load:
                 load.wait(PATIENCE_S)
