@@ -24,7 +24,7 @@ from catenary.openapi import document
 from catenary.problems import problem
 from catenary.wire import explain
 
-_KEPT_S = 60
+KEPT_S = 60
 """A connection that nobody uses is kept for so long: callers give theirs up sooner (`http.KEPT_S`)."""
 _REFUSALS = {Conflict.status, InvalidValue.status}
 """What goes into the log of reads, too: a caller that asks for what can't be."""
@@ -116,7 +116,7 @@ def server(app: FastAPI, listen: Listen, *, websockets: bool = False) -> uvicorn
             http="h11",
             ws="websockets-sansio" if websockets else "none",
             proxy_headers=False,  # the caller's address is in the log: nobody may say another
-            timeout_keep_alive=_KEPT_S,
+            timeout_keep_alive=KEPT_S,
             timeout_graceful_shutdown=2,
         )
     )

@@ -136,7 +136,8 @@ class Engine:
             log.warning("nothing can be written down", reason=error.detail)
         reasons = kept | self._held | reasons
         self._reasons = reasons
-        return bool(reasons) or unfinished or self._moving()
+        moving = any(not stored.record.settled for stored in self._ledger.chains())
+        return bool(reasons) or unfinished or moving
 
     def _go_on(self, due: Iterable[StoredChain], reasons: dict[str, str]) -> None:
         for _ in range(ROUNDS):
@@ -177,9 +178,6 @@ class Engine:
             else:
                 unfinished = True
         return unfinished
-
-    def _moving(self) -> bool:
-        return any(not stored.record.settled for stored in self._ledger.chains())
 
     def _tell(self) -> None:
         """Have the journal tell which parts can't be reached, and what it does not tell yet."""
@@ -285,7 +283,8 @@ class Engine:
             for item in come or batch:
                 self._do([item], reasons)
             return
-        after = (task := batch[0]).record
+        task = batch[0]
+        after = task.record
         if isinstance(task.step, Do):
             after = refused(after, task.step.action, error)
         if after is task.record:

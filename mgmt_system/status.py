@@ -74,7 +74,7 @@ class StatusPage:
         asked |= {name: self._ask(self._counter(name)) for name in names if name not in asked | told}
         wait([*others, *asked.values()], OTHERS)
         told |= {name: _answer(future) for name, future in asked.items()}
-        return {name: told[name] for name in names if name in told}
+        return {name: told[name] for name in names}
 
     def sessions(self, chains: Collection[wire.ChainView]) -> dict[str, int | None]:
         """Live sessions of these chains; None where their master does not tell. No other part is asked."""

@@ -68,6 +68,7 @@ def incarnations(keys: Array, packets: Array, opening: Array, timeouts: Timeouts
     begins = fresh.copy()
     base, isn, over = 0, 0, False
     for at in map(int, np.flatnonzero(fresh | opening | (gap > min(limits)))):
+        closed = False
         if not fresh[at]:
             acks, fins, resets = ([ends[at] > ends[base] for ends in sent[bit]] for bit in (ACK, FIN, RST))
             closed = over or all(fins) or any(resets)
@@ -75,9 +76,7 @@ def incarnations(keys: Array, packets: Array, opening: Array, timeouts: Timeouts
             lapsed = gap[at] > (limit if tcp[at] else silent_ns[at])
             if not lapsed and not (opening[at] and int(packets["isn"][at]) != isn):
                 continue
-            over = bool(closed and not opening[at] and flags[at] & (FIN | RST))
-        else:
-            over = False
+        over = bool(closed and not opening[at] and flags[at] & (FIN | RST))
         begins[at] = True
         base, isn = at, int(packets["isn"][at]) if opening[at] else 0
     numbers = np.zeros(len(keys), dtype=np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from catenary.explanations import SegmentExplanation, SessionStatus
 from catenary.wire import TimeoutsModel
@@ -14,7 +14,6 @@ from experiments.management.talks import Caller, Server, Talk, kinds
 from experiments.management.trails import Asked, Ports, Rule, Taps, counted, difference
 from experiments.part import Part
 from experiments.summary import Claim, Figure
-from topologies.blueprint import Blueprint
 from topologies.nfs.nat import Nat
 from topologies.services import wait_until
 from topologies.testbed import FIG4, Testbed
@@ -36,14 +35,7 @@ TIMES = TimeoutsModel(
     transit=0.5,
 )
 """Nothing expires but ICMP, and what is closed: loads change when it is said here."""
-WIDER = Blueprint(
-    switches=FIG4.switches,
-    trunks=FIG4.trunks,
-    hosts=FIG4.hosts,
-    nfs={**FIG4.nfs, "n4": "s4"},
-    balancers=FIG4.balancers,
-    segments=FIG4.segments,
-)
+WIDER = replace(FIG4, nfs={**FIG4.nfs, "n4": "s4"})
 """With a fourth firewall, for a chain of two on different switches."""
 CHAINS = {"chain-1": ("n1",), "chain-2": ("n2",), "chain-3": ("n4", "n3")}
 POOLS = {"n1": "10.9.1.0/24", "n2": "10.9.2.0/24"}

@@ -25,6 +25,7 @@ from starlette.routing import BaseRoute, Host, Route, Router
 from catenary import wire
 from catenary.config import NetworkConfig, ServiceConfig
 from catenary.problems import problem
+from catenary.service import KEPT_S
 from experiments.management.lives import cells, life_table
 
 SESSIONS, NEW_SESSIONS = 20, 2000
@@ -224,7 +225,7 @@ def main() -> None:
         port=int(sys.argv[2]),
         log_level="warning",
         access_log=False,
-        timeout_keep_alive=60,  # as the services do
+        timeout_keep_alive=KEPT_S,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class Server:
         self._undo.close()
 
 
-class Talk:
+class Talk(ABC):
     """One session. `seen_as` is the client's end as the server sees it, from `open` on."""
 
     def __init__(self, testbed: Testbed, server: Server, kind: Kind, number: int) -> None:
@@ -102,15 +103,16 @@ class Talk:
         """With a word each way."""
         self.say()
 
+    @abstractmethod
     def say(self) -> None:
         """A word each way."""
-        raise NotImplementedError
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - some have nothing to close
         """May be called twice."""
 
+    @abstractmethod
     def _port(self, server: Server) -> int:
-        raise NotImplementedError
+        """Of the server's end."""
 
     def _socket(self, kind: socket.SocketKind) -> socket.socket:
         with inside(self._host):
@@ -194,7 +196,7 @@ class IcmpTalk(Talk):
         return self.client.port
 
 
-_TALKS = {"tcp": TcpTalk, "udp": UdpTalk, "icmp": IcmpTalk}
+_TALKS: Mapping[str, type[Talk]] = {"tcp": TcpTalk, "udp": UdpTalk, "icmp": IcmpTalk}
 
 
 class Caller:
