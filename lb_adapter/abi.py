@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,11 @@ def unpack(name: str, raw: bytes) -> Any:
     item = ffi.new(f"struct {name} *")
     ffi.buffer(item)[:] = raw
     return item
+
+
+def mapped(name: str, descriptor: int) -> Any:
+    """`struct NAME` in an array map of one row that was made with BPF_F_MMAPABLE, to read and write."""
+    return ffi.from_buffer(f"struct {name} *", mmap(descriptor, ffi.sizeof(f"struct {name}")))
 
 
 def sweep(order: Order) -> bytes:

@@ -16,8 +16,9 @@ from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Una
 from catenary.explanations import SessionForecast
 from catenary.session import Directed
 from catenary.tags import TagPair
-from lb_adapter import balancer, forecasting, overflow, peering, records
+from lb_adapter import balancer, forecasting, peering, records
 from lb_adapter.balancer import ChainTable
+from lb_adapter.capacity import CapacityWatch
 from lb_adapter.core.setup import Order
 from lb_adapter.daemon import from_wire, log, to_wire, told
 from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, TakeOver
@@ -56,7 +57,7 @@ class Master(Sessions):
         super().__init__(plane, config, segment, clock=clock)
         self._peer = peer
         self._turn = threading.RLock()
-        self._overflow = overflow.Overflow(active=plane.overflow(), since=self._clock())
+        self._capacity = CapacityWatch(plane, config.timeouts, self._clock())
         self._slow_start = slow_start
         self._left_out = 0
         self._leader = self._at_start()
@@ -97,7 +98,9 @@ class Master(Sessions):
 
     def tick(self) -> None:
         super().tick()
-        self._watch_capacity()
+        with self._lock:
+            pins = sum(load.entries for load in self._load.values())
+            self._capacity.look(pins, self._counters, self._clock())
         self._drive(peering.Ticked(self._pins()))
         if self._leader.connected and self._slow_start and not self._plane.overflow():
             with self._turn:
@@ -107,24 +110,6 @@ class Master(Sessions):
 
     def _pins(self) -> dict[int, int]:
         return {slot: load.pins for slot, load in self._load.items()}
-
-    def _watch_capacity(self) -> None:
-        with self._lock:
-            counters = self._counters
-            self._overflow = overflow.observe(
-                self._overflow,
-                full=self._plane.overflow(),
-                pins=sum(load.entries for load in self._load.values()),
-                capacity=self._plane.capacity,
-                unpinned=counters["pin_table_full"] + counters["evicted"],
-                now=self._clock(),
-                timeouts=self._config.timeouts,
-            )
-            began = self._overflow.active != self._plane.overflow()
-            if began or self._overflow.active:
-                self._plane.set_overflow(self._overflow.active, roomy=self._overflow.roomy)
-            if began:
-                log.warning("overflow", active=self._overflow.active, capacity=self._plane.capacity)
 
     # -- the pair's protocol -------------------------------------------------------------------------------
 
@@ -175,9 +160,7 @@ class Master(Sessions):
             case peering.Tell():
                 return self._tell(act)
             case peering.Adopt():
-                with self._lock:
-                    self._plane.apply(act.table)
-                self._wake.set()
+                self._adopt(act)
                 return peering.Adopted()
             case peering.Count():
                 stats = self._peer.stats()
@@ -218,8 +201,18 @@ class Master(Sessions):
         chains = to_wire(self._segment, act.table)
         with self._unrefused():
             self._peer.put_chain_set(wire.ChainSetUpdate(master_id=self.instance, chain_set=chains))
-        self._check_overflow(act.table, forced=act.forced)  # it may have begun meanwhile
         return peering.Accepted(self._leader.slave or "", act.table.epoch)
+
+    def _adopt(self, act: peering.Adopt) -> None:
+        """Overflow may have begun. From the last look at it to the switch nothing is placed without a pin."""
+        with self._lock:
+            if act.forced or not self._moves(act.table):
+                self._plane.apply(act.table)
+            else:
+                with self._plane.refusing():
+                    self._check_overflow(act.table)
+                    self._plane.apply(act.table)
+        self._wake.set()
 
     def _copy_pins(self, since_ms: int | None) -> peering.Copied:
         """Nothing is taken in before all of it has come and is whole."""
@@ -261,7 +254,8 @@ class Master(Sessions):
         """Make it the chain set of the pair, or raise why it is not."""
         if not self._leader.connected:
             raise Unavailable(f"no handshake with the slave at {self._peer.url}: {self._leader.reason}")
-        self._check_overflow(table, forced=force)
+        if not force:
+            self._check_overflow(table)
         error = self._drive(peering.Propose(table, force))
         if isinstance(error, Conflict):
             raise error
@@ -320,10 +314,13 @@ class Master(Sessions):
                 f"{self._leader.reason or 'it is under way'}"
             )
 
-    def _check_overflow(self, table: ChainTable, *, forced: bool) -> None:
-        old, new = self.table, table
-        moves = (old.placement(), old.bypass, old.rules) != (new.placement(), new.bypass, new.rules)
-        if moves and not forced and self._plane.overflow():
+    def _moves(self, new: ChainTable) -> bool:
+        """Would it move sessions without a pin, which live by the hash?"""
+        old = self.table
+        return (old.placement(), old.bypass, old.rules) != (new.placement(), new.bypass, new.rules)
+
+    def _check_overflow(self, table: ChainTable) -> None:
+        if self._moves(table) and self._plane.overflow():
             raise Conflict(
                 f"the session table of {self._plane.capacity} is full: sessions without a pin live by the "
                 "hash, which a change of the chain set would move; wait until it is over, or force it"

@@ -103,7 +103,7 @@ class Counted:
 
 @dataclass(frozen=True)
 class Propose:
-    """Make this the chain set of the pair; `forced` is passed on."""
+    """Make this the chain set of the pair. `forced`: even if that moves what lives by the hash."""
 
     table: ChainTable
     forced: bool = False
@@ -157,17 +157,17 @@ class Greet:
 
 @dataclass(frozen=True)
 class Tell:
-    """Tell the slave this chain set: `Accepted`. `forced`: even if that moves what lives by the hash."""
+    """Tell the slave this chain set: `Accepted`."""
 
     table: ChainTable
-    forced: bool = False
 
 
 @dataclass(frozen=True)
 class Adopt:
-    """Put it in force in the own data plane: `Adopted`."""
+    """Put it in force in the own data plane: `Adopted`; `forced` as proposed."""
 
     table: ChainTable
+    forced: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,8 @@ Act = Look | FetchChains | FetchPins | Exchange | Greet | Tell | Adopt | Count |
 class Leader:
     """What a master knows of its pair.
 
-    `table` is in force in its data plane; `proposed` is under way, to the slave and then to the data plane.
+    `table` is in force in its data plane; `proposed` is under way, to the slave and then to the data plane,
+    there even if that moves what lives by the hash when it is `forced`.
     `seen` is the slave's process as it was last seen, `slave` the one that follows, `reason` why there is
     none. Since `hold` nothing is placed, for want of a session table; its first copy was begun at
     `copied_ms`. Since `watch` it is complete, and the slave follows. `exchanged` tells how far this slave and
@@ -205,6 +206,7 @@ class Leader:
     """T of the pin that lives longest, s."""
     rewrites: bool = False
     proposed: ChainTable | None = None
+    forced: bool = False
     seen: str = ""
     slave: str | None = None
     reason: str | None = "no handshake yet"
@@ -246,13 +248,13 @@ def step(leader: Leader, said: Said, now: float) -> Step:
         case Accepted():
             if leader.proposed is None or said.epoch != leader.proposed.epoch:
                 return leader, ()  # the late answer to something that was given up
-            return replace(leader, slave=said.slave), (Adopt(leader.proposed),)
+            return replace(leader, slave=said.slave), (Adopt(leader.proposed, leader.forced),)
         case Adopted():
             return _adopted(leader, now)
         case Counted():
             return _counted(leader, said, now)
         case Propose():
-            return replace(leader, proposed=said.table), (Tell(said.table, said.forced),)
+            return replace(leader, proposed=said.table, forced=said.forced), (Tell(said.table),)
         case Failed():
             return _failed(leader, said.reason), ()
 
@@ -340,7 +342,8 @@ def _take_over(leader: Leader, now: float) -> Step:
 def _chains(leader: Leader, table: ChainTable) -> Step:
     if not _without_chains(leader):
         return leader, ()
-    return replace(leader, proposed=table), (Adopt(table),)
+    # Whatever found no room in the table that was lost: it went with it.
+    return replace(leader, proposed=table), (Adopt(table, forced=True),)
 
 
 def _without_chains(leader: Leader) -> bool:
@@ -362,7 +365,7 @@ def _adopted(leader: Leader, now: float) -> Step:
     if leader.proposed is None:
         return leader, ()
     copying = _without_chains(leader)
-    leader = replace(leader, table=leader.proposed, proposed=None)
+    leader = replace(leader, table=leader.proposed, proposed=None, forced=False)
     if copying:
         return leader, (FetchPins(None),)
     leader = replace(leader, reason=None)
@@ -391,4 +394,6 @@ def _failed(leader: Leader, reason: str) -> Leader:
     if proposed is not None and not _without_chains(leader):
         greeting = replace(proposed, epoch=table.epoch) == table
         table = replace(table, epoch=proposed.epoch if greeting else proposed.epoch + 1)
-    return replace(leader, table=table, proposed=None, slave=None, reason=reason, copied_ms=None)
+    return replace(
+        leader, table=table, proposed=None, forced=False, slave=None, reason=reason, copied_ms=None
+    )

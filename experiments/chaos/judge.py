@@ -274,12 +274,15 @@ class Line:
         if self.crossed_at is None:
             self.crossed_at = now
 
-    def forgotten(self, now: int) -> None:
-        """A session table that overflows takes its tombstone back: it may be placed anew, once."""
+    def forgotten(self, role: str, now: int) -> None:
+        """A session table that overflows takes its tombstone back: it may be placed anew, once.
+
+        Where the slave's is, the master may still have its own, and answer with a RST in the old chain.
+        """
         for session in self._known():
             if session.ended:
                 session.move(now + self._late)
-                session.ended = False
+                session.ended = role == "slave"
 
     def _known(self) -> Iterator[Session]:
         """All whose packets may be on their way yet: those that rested, and the connection before."""
@@ -328,9 +331,9 @@ class Lines:
             elif role == "master":
                 line.moved(chain, now, closed=order.slot is not None)
 
-    def forgot(self, keys: Collection[bytes], now: int) -> None:
-        """The master's walk has just taken back these tombstones, for it needs their room."""
+    def forgot(self, role: str, keys: Collection[bytes], now: int) -> None:
+        """A load balancer has just taken back these tombstones, for it needs their room."""
         for line in self._lines:
             if line.key.pack() in keys:
-                line.story.append(f"{now:8} ms  master evicts a tombstone")
-                line.forgotten(now)
+                line.story.append(f"{now:8} ms  {role:6} evicts a tombstone")
+                line.forgotten(role, now)

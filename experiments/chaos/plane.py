@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -153,6 +154,16 @@ class OraclePlane:
     def set_overflow(self, overflow: bool, *, roomy: bool = False) -> None:
         assert self.splice is not None
         self.splice.overflow, self.splice.roomy = overflow, roomy
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        config = self._config
+        assert config is not None, "a daemon configures its plane first"
+        self.configure(replace(config, refuse_full=True))
+        try:
+            yield
+        finally:
+            self.configure(config)
 
     def take_over(self) -> TakeOver:
         return TakeOver.NONE if self.splice is None else self.splice.take_over

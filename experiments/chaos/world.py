@@ -163,7 +163,7 @@ class World:
     def _plane(self, role: str) -> OraclePlane:
         plane = self._make(role, lambda: self.now, self.options.capacity)
         plane.swept = partial(self._swept, role)
-        plane.forgot = lambda keys: self.lines.forgot(keys, self.now)
+        plane.forgot = lambda keys: self.lines.forgot(role, keys, self.now)
         return plane
 
     def _swept(self, role: str, order: Order, ended: Mapping[bytes, TagPair]) -> None:

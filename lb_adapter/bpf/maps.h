@@ -3,9 +3,11 @@
 #ifndef CATENARY_BPF_MAPS_H
 #define CATENARY_BPF_MAPS_H
 
+/* The daemon maps it: a field is changed alone, while programs set `overflow` beside it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct config);
 } config SEC(".maps");

@@ -197,6 +197,12 @@ enum overflow {
 	OVERFLOW_ROOMY = 2, /* room again, but what has no pin may live still */
 };
 
+/* Bits: for what reason a new session without room for its pin is refused, not placed by the hash. */
+enum refuse {
+	REFUSE_ALWAYS = 1, /* the operator wants it */
+	REFUSE_NOW = 2,    /* the chain set is about to change, and a session without a pin would change chains */
+};
+
 struct config {
 	__u32 miss;
 	__u32 affinity;
@@ -209,10 +215,11 @@ struct config {
 	__u32 lease_ms;
 	__u32 transit_ms;
 	__u32 tau_ms[8];
-	__u32 overflow;     /* rule 7, enum overflow: every new key goes by the plain hash */
-	__u32 refuse_full;  /* without room for its pin a new session is refused, not placed by the hash */
-	__u32 take_over;    /* rule 8: of enum take_over */
+	__u32 refuse_full;  /* enum refuse */
 	__u32 rewrites;     /* rule 2: chains change keys, so an ask alone does not make a key this side's own */
+	/* Not configured. The packets' side writes the first one too: no field may be written back with another. */
+	__u32 overflow;     /* rule 7, enum overflow: every new key goes by the plain hash */
+	__u32 take_over;    /* rule 8: of enum take_over */
 };
 
 /* The outer endpoint of a key that came in by the inner side first, where there are several. */

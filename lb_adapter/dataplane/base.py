@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal, Protocol, Self
@@ -158,6 +159,12 @@ class DataPlane(Protocol):
 
     def set_overflow(self, overflow: bool, *, roomy: bool = False) -> None:
         """Enter or leave overflow; `roomy`: there is room again, so that the walk evicts nothing."""
+
+    def refusing(self) -> AbstractContextManager[None]:
+        """Meanwhile nothing is placed without a pin: what finds no room is refused.
+
+        All that was placed so before it is entered shows in `overflow` and the counters from then on.
+        """
 
     def take_over(self) -> TakeOver:
         """Is it without its session table, or was it lately?"""

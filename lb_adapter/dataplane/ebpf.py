@@ -18,7 +18,7 @@ from catenary.session import SessionKey
 from lb_adapter import abi, records
 from lb_adapter.core.setup import Order
 from lb_adapter.dataplane import ports, ring
-from lb_adapter.dataplane.base import PINS_DEFAULT, Batch, Load, SpliceConfig, Swept, TakeOver
+from lb_adapter.dataplane.base import PINS_DEFAULT, Batch, Load, SpliceConfig, Swept
 from lb_adapter.dataplane.bpffs import make_bpffs
 from lb_adapter.dataplane.tables import SpliceTables, check_pins, read_settings
 from lb_adapter.dataplane.tables import number as _key
@@ -45,7 +45,7 @@ class EbpfDataPlane(SpliceTables):
             check_layout(pin, program, pins)
         self.capacity = pins
         self._object = libbpf.Object(program, max_entries=_sizes(pins), pin=pin)
-        self._config = self._object.map("config")
+        self._config = abi.mapped("config", self._object.map("config").fd)
         self._slots = self._object.map("slots")
         self._vids = self._object.map("vids")
         self._tables = self._object.map("table")
@@ -71,9 +71,6 @@ class EbpfDataPlane(SpliceTables):
             for name in (config.outer, config.inner):
                 _noted(name)  # refuses what is not ours, before anything is attached
         self._write_settings(config, outer, inner)
-
-    def _write_config(self, row: bytes) -> None:
-        self._config.set(_ZERO, row)
 
     def _read_slots(self) -> list[bytes]:
         return [self._slots.get(_key(slot)) or b"" for slot in range(abi.MAX_SLOTS)]
@@ -139,19 +136,8 @@ class EbpfDataPlane(SpliceTables):
         done = abi.unpack("sweep", self._order.get(_ZERO) or b"")
         return Swept(int(done.reset), int(done.moved))
 
-    def set_overflow(self, overflow: bool, *, roomy: bool = False) -> None:
-        self._change_setting("overflow", abi.overflow(overflow, roomy=roomy))
-
-    def set_take_over(self, state: TakeOver) -> None:
-        self._change_setting("take_over", state)
-
     def _settings(self) -> Any:
-        return abi.unpack("config", self._config.get(_ZERO) or b"")
-
-    def _change_setting(self, field: str, value: int) -> None:
-        config = self._settings()
-        setattr(config, field, value)
-        self._config.set(_ZERO, bytes(abi.ffi.buffer(config)))
+        return self._config
 
     def now_ms(self) -> int:
         return self._object.program("clock").call() & 0xFFFFFFFF

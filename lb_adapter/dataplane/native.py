@@ -18,7 +18,7 @@ from catenary.session import SessionKey
 from lb_adapter import abi, records
 from lb_adapter.core.setup import Order
 from lb_adapter.dataplane import ports, ring, worker
-from lb_adapter.dataplane.base import PINS_DEFAULT, Batch, Load, SpliceConfig, Swept, TakeOver
+from lb_adapter.dataplane.base import PINS_DEFAULT, Batch, Load, SpliceConfig, Swept
 from lb_adapter.dataplane.segment import Segment, ffi
 from lb_adapter.dataplane.tables import FREE, SpliceTables, check_pins, read_settings
 from lb_adapter.dataplane.worker import Gone, Worker, device_interface
@@ -124,9 +124,6 @@ class NativeDataPlane(SpliceTables):
     def _settings(self) -> Any:
         return self.segment.config
 
-    def _write_config(self, row: bytes) -> None:
-        ffi.memmove(self.segment.config, row, len(row))
-
     def _read_slots(self) -> list[bytes]:
         rows = self.segment.slots
         return [bytes(ffi.buffer(rows + slot, _SLOT_SIZE)) for slot in range(abi.MAX_SLOTS)]
@@ -169,9 +166,6 @@ class NativeDataPlane(SpliceTables):
     def _write_epoch(self, epoch: int) -> None:
         self.segment.chain_set[0] = epoch
 
-    def set_overflow(self, overflow: bool, *, roomy: bool = False) -> None:
-        self.segment.config.overflow = abi.overflow(overflow, roomy=roomy)
-
     def walk(self) -> dict[int, Load]:
         """Have the worker walk. One that died is started again, on the sessions that it left."""
         self._obey(b"walk", self.segment.lib.segment_walk)
@@ -201,9 +195,6 @@ class NativeDataPlane(SpliceTables):
         ffi.memmove(self.segment.order, raw, len(raw))
         self._obey(b"sweep", self.segment.lib.segment_sweep)
         return Swept(int(self.segment.order.reset), int(self.segment.order.moved))
-
-    def set_take_over(self, state: TakeOver) -> None:
-        self.segment.config.take_over = state
 
     def now_ms(self) -> int:
         return self.segment.now_ms()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, get_args
 
 import numpy as np
@@ -36,6 +37,7 @@ _STATES = {
     PairState.DRAINED: abi.SLOT_STATES["SLOT_CLOSED"],
 }
 FREE = abi.SLOT_STATES["SLOT_FREE"]
+_REFUSE = abi.enum("refuse")
 
 
 def check_pins(pins: int) -> None:
@@ -56,10 +58,8 @@ class SpliceTables(ABC):
 
     @abstractmethod
     def _settings(self) -> Any:
-        """`struct config` as it is now, all zero before the first `_write_config`."""
+        """`struct config` where the packets' side reads it, all zero before the first `_write_settings`."""
 
-    @abstractmethod
-    def _write_config(self, row: bytes) -> None: ...
     @abstractmethod
     def _read_slots(self) -> list[bytes]: ...
     @abstractmethod
@@ -68,7 +68,7 @@ class SpliceTables(ABC):
     def _write_vid(self, vid: int, row: bytes) -> None: ...
     @abstractmethod
     def _write_place_table(self, row: bytes) -> None:
-        """Switch to this table at once and as a whole."""
+        """Switch to this table at once and as a whole, then wait for who is still at work by the other."""
 
     @abstractmethod
     def _read_place_table(self) -> bytes:
@@ -94,12 +94,26 @@ class SpliceTables(ABC):
     def overflow(self) -> bool:
         return bool(self._settings().overflow)
 
+    def set_overflow(self, overflow: bool, *, roomy: bool = False) -> None:
+        self._settings().overflow = abi.overflow(overflow, roomy=roomy)
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        self._settings().refuse_full |= _REFUSE["REFUSE_NOW"]
+        try:
+            self._write_place_table(self._read_place_table())  # whoever has not seen it is done after this
+            yield
+        finally:
+            self._settings().refuse_full &= ~_REFUSE["REFUSE_NOW"]
+
     def take_over(self) -> TakeOver:
         return TakeOver(self._settings().take_over)
 
+    def set_take_over(self, state: TakeOver) -> None:
+        self._settings().take_over = state
+
     def _write_settings(self, config: SpliceConfig, outer: int, inner: int) -> None:
         """Write `struct config` and what the ask ID means. `outer` and `inner` are interface indices."""
-        present = self._settings()
         row = abi.pack(
             "config",
             miss=abi.enum("miss")["MISS_PLACE" if config.role == "master" else "MISS_ASK"],
@@ -110,13 +124,11 @@ class SpliceTables(ABC):
             inner_ifindex=inner,
             ask_vid=config.ask_id or 0,
             **timing(config.timeouts),
-            overflow=present.overflow,
-            take_over=present.take_over,
-            refuse_full=config.refuse_full,
+            refuse_full=_REFUSE["REFUSE_ALWAYS"] if config.refuse_full else 0,
             rewrites=config.rewrites,
         )
         before, self._splice = self._splice, config
-        self._write_config(row)
+        abi.ffi.memmove(self._settings(), row, abi.ffi.offsetof("struct config", "overflow"))
         if before is not None and before.ask_id not in (None, config.ask_id):
             self._set_vid(before.ask_id or 0, "VID_UNKNOWN", 0)
         if config.ask_id is not None:
@@ -269,7 +281,7 @@ def read_settings(row: Any) -> SpliceConfig:
         timeouts=timeouts,
         affinity=_name(Affinity, "affinity", row.affinity),
         policy=_name(Policy, "policy", row.policy),
-        refuse_full=bool(row.refuse_full),
+        refuse_full=bool(row.refuse_full & _REFUSE["REFUSE_ALWAYS"]),
         rewrites=bool(row.rewrites),
     )
 

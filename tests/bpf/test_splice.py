@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import ip_address
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -26,7 +29,7 @@ from catenary.session import End, SessionKey, Timeouts
 from catenary.tags import TagPair
 from lb_adapter import abi, records
 from lb_adapter.balancer import ChainTable, Pair
-from lb_adapter.dataplane.base import Affinity, Policy, Role, SpliceConfig
+from lb_adapter.dataplane.base import Affinity, Policy, Role, SpliceConfig, TakeOver
 from lb_adapter.dataplane.ebpf import EbpfDataPlane
 from topologies.patience import PATIENCE_S
 
@@ -468,6 +471,36 @@ def test_segment_that_refuses_drops_what_finds_no_room(master: Bench) -> None:
     master.configure(HOURS, refuse_full=True)
     verdicts = {master.outer(tcp(port))[0] for port in range(1000, 2500)}
     assert verdicts == {"to_chain", "drop_table_full"}
+
+
+def test_what_finds_no_room_while_the_chain_set_changes_is_refused(master: Bench) -> None:
+    with master.plane.refusing():
+        verdicts = Counter(master.outer(tcp(port))[0] for port in range(1000, 2500))
+        assert master.plane.overflow(), "it is told all the same"
+    assert set(verdicts) == {"to_chain", "drop_table_full"}
+    assert master.outer(tcp(9000))[0] == "to_chain"
+
+
+def test_overflow_that_a_program_enters_is_not_written_over(master: Bench) -> None:
+    """Other settings change beside it all the time."""
+    for port in range(1000, 2500):
+        master.outer(tcp(port))
+    over = Event()
+
+    def change_settings() -> None:
+        while not over.is_set():
+            master.plane.set_take_over(TakeOver.WATCH)
+            master.configure(HOURS)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(change_settings)
+        try:
+            for port in range(5000, 6000):
+                master.plane.set_overflow(False)
+                master.outer(tcp(port))
+                assert master.plane.overflow()
+        finally:
+            over.set()
 
 
 @pytest.mark.parametrize("affinity", ["addresses", "client"])

@@ -217,9 +217,18 @@ def test_a_reset_that_overtakes_a_syn_ends_the_connection_before() -> None:
 
 def test_a_tombstone_that_overflow_takes_back_lets_its_session_be_placed_once() -> None:
     made = ordered("master", RESET)
-    made.forgotten(110)
+    made.forgotten("master", 110)
     assert not crossed(made, "b", 120)
     assert crossed(made, "c", 130)
+
+
+def test_the_masters_tombstone_answers_in_the_old_chain_when_the_slaves_is_taken_back() -> None:
+    made = ordered("master", RESET)
+    made.forgotten("slave", 110)
+    assert not crossed(made, "a", 120)
+    made.forgotten("master", 130)
+    assert not crossed(made, "b", 140)
+    assert crossed(made, "c", 150)
 
 
 def test_a_reset_session_rests_from_its_order_on() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -93,6 +94,60 @@ def test_in_overflow_nothing_moves_what_the_hash_says() -> None:
     assert [(p.weight, p.state.value) for p in pair.master.pairs().pairs] == [(100, "active")] * 2
     forced = pair.master.rebalance(wire.Rebalance(weights=weights, force=True))
     assert [p.weight for p in forced.pairs] == [7, 100]
+
+
+def just_before_refusing(pair: Pair, patch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """The last that a packet can do before what finds no room is refused."""
+    refusing = pair.plane.refusing
+
+    @contextmanager
+    def later() -> Iterator[None]:
+        happens()
+        with refusing():
+            yield
+
+    patch.setattr(pair.plane, "refusing", later)
+
+
+def test_a_table_that_becomes_full_before_the_switch_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = Pair()
+    just_before_refusing(pair, monkeypatch, lambda: pair.plane.set_overflow(True))
+    with pytest.raises(Conflict, match="session table of 1000 is full"):
+        pair.master.change(wire.Change(add=[wire.PairAdd(**SECOND)]))
+    assert [p.tags.forward for p in pair.plane.adopt().pairs] == [2]
+    pair.master.tick()
+    assert pair.master.health().peer.connected, "a greeting told the slave that all stays as it was"
+    assert [p.forward for p in pair.slave.pairs().pairs] == [2]
+    forced = pair.master.change(wire.Change(add=[wire.PairAdd(**SECOND)], force=True))
+    assert len(forced.pairs) == 2
+
+
+def test_what_finds_no_room_during_the_switch_is_refused() -> None:
+    pair = Pair()
+    splice = pair.plane.splice
+    assert splice is not None
+    splice.configure(replace(splice.setup, capacity=1))
+    pair.plane.capacity = 1
+    with pair.plane.refusing():
+        reasons = [splice.outer(tcp("S", port=port), pair.now)[0].reason for port in (1000, 1001)]
+    assert reasons == ["to_chain", "drop_table_full"]
+    assert splice.outer(tcp("S", port=1002), pair.now)[0].reason == "to_chain"
+
+
+def test_overflow_does_not_end_over_what_was_placed_since_it_was_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pair = Pair()
+    splice = pair.plane.splice
+    assert splice is not None
+    pair.plane.set_overflow(True)
+    pair.master.tick()
+    just_before_refusing(pair, monkeypatch, lambda: splice.counts.update(pin_table_full=1))
+    for expected in (True, False):
+        pair.now += 10_000_000
+        pair.master.tick()
+        assert pair.plane.overflow() is expected
+        monkeypatch.undo()
 
 
 def test_a_slow_start_rests_during_overflow() -> None:

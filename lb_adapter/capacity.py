@@ -1,0 +1,47 @@
+"""Has a master's data plane enter and leave overflow, by the room in its session table (affinity rule 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from catenary.session import Timeouts
+from lb_adapter.daemon import log
+from lb_adapter.dataplane.base import DataPlane
+from lb_adapter.overflow import Overflow, observe
+
+
+class CapacityWatch:
+    """Overflow as `overflow` says, in force in the data plane, which enters it by itself when it is full."""
+
+    def __init__(self, plane: DataPlane, timeouts: Timeouts, now: float) -> None:
+        self._plane = plane
+        self._timeouts = timeouts
+        self._state = Overflow(active=plane.overflow(), since=now)
+
+    def look(self, pins: int, counters: Mapping[str, int], now: float) -> None:
+        """`pins`: how many the table holds, of all kinds; `counters`: the data plane's, as read last."""
+        state = self._observed(pins, counters, now)
+        if state.active or not self._state.active:
+            self._enter(state)
+            return
+        with self._plane.refusing():  # all that was placed without a pin is counted now
+            self._enter(self._observed(pins, self._plane.counters(), now))
+
+    def _observed(self, pins: int, counters: Mapping[str, int], now: float) -> Overflow:
+        return observe(
+            self._state,
+            full=self._plane.overflow(),
+            pins=pins,
+            capacity=self._plane.capacity,
+            unpinned=counters["pin_table_full"] + counters["evicted"],
+            now=now,
+            timeouts=self._timeouts,
+        )
+
+    def _enter(self, state: Overflow) -> None:
+        self._state = state
+        changed = state.active != self._plane.overflow()
+        if changed or state.active:
+            self._plane.set_overflow(state.active, roomy=state.roomy)
+        if changed:
+            log.warning("overflow", active=state.active, capacity=self._plane.capacity)
