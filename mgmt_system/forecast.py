@@ -9,9 +9,10 @@ closed is held for T of a closing one. So three kinds of live sessions are told 
 - all else: it leaves by silence alone, and not before T - `idle`. From there on by the life table, too.
 
 The life table says which share of the sessions that reach an age bin leave in it; in the bin they leave
-evenly. Where few were ever seen so old, the rate of the octave before is carried on, falling with the root of
-the age: between an exponential tail and a heavy one. Before enough sessions have left at all, they are taken
-to have as much before them as behind them, as in a steady state, and to end at random.
+evenly. Where few were ever seen so old, the rate of the octave before is carried on (a low one if none left
+in it), falling with the root of the age: between an exponential tail and a heavy one. Before enough sessions
+have left at all, they are taken to have as much before them as behind them, as in a steady state, and to end
+at random.
 
 Sessions are independent: a chain is over by t with the product of what each of its sessions is over with.
 """
@@ -32,6 +33,10 @@ from catenary.wire import ChainLives, Leaving, LifeTable
 Floats = npt.NDArray[np.float64]
 ENOUGH = 5.0
 """Sessions that must have been at risk, or must have left, before their share counts by itself."""
+NONE_LEFT = 0.25
+"""So many count as having left an octave in which none did: who outlives the others does not live for ever.
+With more, heavy tails would be taken for too short.
+"""
 OCTAVE = 4
 """Bins of a life table in which the age doubles."""
 SURELY = 1 - 1e-9
@@ -76,7 +81,8 @@ class Survival:
         for k, width in enumerate(widths):
             near = slice(max(0, k - OCTAVE), k)
             if left >= ENOUGH and risk[near].sum() >= ENOUGH:
-                rate, since = gone[near].sum() / (risk[near] * widths[near]).sum(), float(ages[k])
+                rate = max(gone[near].sum(), NONE_LEFT) / (risk[near] * widths[near]).sum()
+                since = float(ages[k])
             # Between a rate that stays (exponential) and one that falls with the age (power law).
             likely = 1 - np.exp(-rate * width * (np.sqrt(since / ages[k]) if since else 1.0))
             shares[k] = (gone[k] + likely) / (risk[k] + 1) if left >= ENOUGH else likely
