@@ -100,7 +100,8 @@ class Explainer:
         moments = [entry.origin.placed]
         if entry.state == "reset" or (entry.ended is not None and entry.ended.why == "reset"):
             moments.append(entry.seen)
-        return [found for moment in moments for found in self._history.near(moment)]
+        found = {entry.seq: entry for moment in moments for entry in self._history.near(moment)}
+        return [found[seq] for seq in sorted(found)]
 
     def _hops(self, told: SegmentExplanation, faults: list[str]) -> ChainHops | None:
         """The rules that carry it now; none of a chain that is gone."""

@@ -11,7 +11,7 @@ from catenary.explanations import Candidate, SegmentExplanation, SessionForecast
 from catenary.session import SessionKey
 from catenary.wire import SessionEntry, SessionOrigin, Tags
 from mgmt_system.journal import JournalEntry
-from mgmt_system.scene import Heard, Scene, carrier, known, named
+from mgmt_system.scene import SKEW, Heard, Scene, carrier, known, named
 
 
 def summary(key: SessionKey, segments: Sequence[SegmentExplanation]) -> str:
@@ -137,7 +137,8 @@ class Reasons:
 
     def _order(self, entry: SessionEntry) -> Iterable[str]:
         for found in self.heard.journal:
-            if found.event.kind == "session" and self.key.text in found.event.changes:
+            mine = found.event.kind == "session" and self.key.text in found.event.changes
+            if mine and found.at >= entry.origin.placed - SKEW:  # else it was about an earlier one
                 was, became = found.event.changes[self.key.text]
                 went = f" from {was} to {became}" if found.event.text == "move" else ""
                 yield f"an order to {found.event.text} it{went} came at {moments.iso(found.at)}, {_by(found)}"

@@ -200,6 +200,11 @@ def test_the_journal_says_who_made_the_epoch_and_who_moved_it() -> None:
     assert "reset" not in because
 
 
+def test_an_order_about_an_earlier_session_of_its_key_is_not_told() -> None:
+    earlier = replace(journal("session", {KEY.text: ("one", None)}, "reset"), at=PLACED - 60.0)
+    assert "reset" not in words(Heard(entry(), journal=[earlier]))
+
+
 def test_where_chains_rewrite_each_side_has_its_own_key() -> None:
     nfs = {"nf-two": NfAttachment(switch="s1", ingress="a", egress="b", pool=["10.9.2.0/24"])}
     config = SegmentConfig(master="l1", slave="l2", rewrites=True)
@@ -275,6 +280,14 @@ def test_the_command_tells_of_one_that_there_never_was(two: Run, site: Site) -> 
     code, out, _ = two("explain '10.0.0.9:4242 -> 10.0.0.2:80/TCP'")
     assert site.master.asked == "10.0.0.9:4242 -> 10.0.0.2:80/tcp", "who is the client is not lost"
     assert "because   l1 has no session with this key" in out
+
+
+def test_an_order_is_told_once(two: Run, site: Site) -> None:  # noqa: F811
+    """Though the journal is read around the moments of the session's begin and of its end."""
+    assert two(f"session reset {KEY.text} --why 'worn out'")[0] == 0
+    code, out, _ = two(f"explain {KEY.text}")
+    assert code == 0
+    assert out.count("an order to reset it came") == 1
 
 
 def test_parts_that_are_silent_are_named(two: Run, site: Site) -> None:  # noqa: F811
