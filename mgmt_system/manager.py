@@ -130,11 +130,10 @@ class Manager:
             adding = snapshot.operation(before.operation)
             if adding is not None and before.operation == record.operation:
                 return [record], [adding]  # it is being removed, and has a deadline now
-            if adding is None or adding.kind == "apply":  # which goes on with its other chains
+            if adding is None or (adding.kind == "apply" and before.serving):  # it had what it wants of this
                 return [record], [removal]
             how = "again" if adding.kind == "cancel" else "before it was active"
-            reason = f"chain {name!r} was removed {how}"
-            return [record], [adding.finish("failed", now, reason), removal]
+            return [record], [adding.overruled(now, f"chain {name!r} was removed {how}"), removal]
 
         with self._deciding_on(name) as segment:
             return self._accept(accept, author, segment)
@@ -149,9 +148,9 @@ class Manager:
             record = admission.recall(name, snapshot.chains, operation_id, now)
             cancel = OperationRecord(operation_id, "cancel", name, "running", now, author)
             removal = snapshot.operation(before.operation)
-            if removal is None or removal.kind == "apply":
+            if removal is None:
                 return [record], [cancel]
-            return [record], [removal.finish("failed", now, f"the removal of {name!r} was cancelled"), cancel]
+            return [record], [removal.overruled(now, f"the removal of {name!r} was cancelled"), cancel]
 
         with self._deciding_on(name) as segment:
             return self._accept(accept, author, segment)

@@ -156,3 +156,9 @@ class OperationRecord:
 
     def finish(self, state: OperationState, now: float, reason: str | None = None) -> Self:
         return replace(self, state=state, finished=now, reason=reason)
+
+    def overruled(self, now: float, reason: str) -> Self:
+        """A later request wants something else of a chain: it has failed, an apply once all else is done."""
+        if self.kind == "apply":
+            return replace(self, reason="; ".join(filter(None, (self.reason, reason))))
+        return self.finish("failed", now, reason)

@@ -94,7 +94,7 @@ def end(
     """The operation once all of its chains are done; `reason` is what else went wrong."""
     failures = [f"chain {record.name!r}: {record.failure}" for record in members if record.failure]
     stayed = ["what was to be removed from its segment stays"] if failures else []
-    faults = [*failures, *stayed, *([reason] if reason else [])]
+    faults = list(filter(None, [operation.reason, *failures, *stayed, reason]))
     counted = replace(
         operation,
         reset=sum(record.reset for record in members),

@@ -278,7 +278,35 @@ def test_a_chain_of_an_apply_may_be_removed_by_hand_meanwhile(site: Site) -> Non
     site.master.down = False
     site.settle()
     assert site.states() == {"two": "active", "three": "removed"}
+    view = site.manager.operation(operation)
+    assert (view.state, view.reason) == ("failed", "chain 'three' was removed before it was active")
+
+
+def test_a_chain_that_an_apply_has_brought_may_be_removed_by_hand(site: Site) -> None:
+    apply(site, ONE)
+    site.settle()
+    site.master.sessions[TagPair(2, 3)] = 1
+    operation = apply(site, OTHERS)  # which waits for the cool-down of `one`
+    site.step()
+    site.manager.remove("three", force=True)
+    site.master.sessions.clear()
+    site.settle()
+    assert site.states() == {"one": "removed", "two": "active", "three": "removed"}
     assert site.manager.operation(operation).state == "succeeded"
+
+
+def test_a_removal_of_an_apply_that_is_cancelled_by_hand_fails_it(site: Site) -> None:
+    apply(site, OTHERS)
+    site.settle()
+    site.master.sessions[TagPair(2, 3)] = 1
+    operation = apply(site, ONE)
+    site.step()
+    site.manager.cancel("two")
+    assert site.manager.operation(operation).state == "running"  # with its other chains
+    site.settle()
+    assert site.states() == {"one": "active", "two": "active", "three": "removed"}
+    view = site.manager.operation(operation)
+    assert (view.state, view.reason) == ("failed", "the removal of 'two' was cancelled")
 
 
 def test_services_show_their_segments_and_chains(site: Site) -> None:
