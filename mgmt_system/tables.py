@@ -76,7 +76,10 @@ def what(item: wire.HistoryEntry) -> str:
     changes = item.changes
     if "state" in changes and changes["state"][1] == ChainState.REMOVED:
         changes = {"state": changes["state"]}  # all the rest goes with it
-    told = [f"{key} {_brief(*change)}" for key, change in changes.items() if key not in _UNTOLD]
+    if item.kind == "fault":  # whose text names the part
+        told = [after or f"{part} is well again" for part, (_, after) in changes.items()]
+    else:
+        told = [f"{key} {_brief(*change)}" for key, change in changes.items() if key not in _UNTOLD]
     where = f" from {item.address}" if item.address else ""
     by = f"by {item.who}{where}" + (f": {item.why}" if item.why else "")
     return ", ".join([" ".join([item.kind, *subject]), *told, *([item.text] if item.text else []), by])

@@ -288,6 +288,13 @@ def test_the_command_shows_and_exports_the_journal(run: Run, site: Site) -> None
     assert "kind: Input should be 'add'" in run("history --kind nothing")[2]
 
 
+def test_a_part_that_is_silent_is_named_once() -> None:
+    said = "controller at http://127.0.0.1:8081 can't be reached"
+    for change, text in (((None, said), said), ((said, None), "controller is well again")):
+        entry = wire.HistoryEntry(seq=1, at=0.0, kind="fault", who="ms", changes={"controller": change})
+        assert tables.what(entry) == f"fault, {text}, by ms"
+
+
 def test_the_chains_of_a_moment_by_command(run: Run) -> None:  # noqa: F811
     run("chain add --nf n1")
     between = time.time()
