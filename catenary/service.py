@@ -67,6 +67,9 @@ def create_app(
         faults = error.errors()
         if isinstance(faults[0].get("input"), bytes):  # it was not even tried as JSON
             return _refuse(request, 415, "the body must be JSON: send it as Content-Type: application/json")
+        if faults[0]["type"] == "json_invalid":  # it has a number in place of a key
+            text = f"the body is no JSON: {faults[0]['ctx']['error']} at character {faults[0]['loc'][-1]}"
+            return _refuse(request, InvalidValue.status, text, InvalidValue.title)
         return _refuse(request, InvalidValue.status, explain(faults), InvalidValue.title)
 
     @app.exception_handler(HTTPException)
