@@ -79,8 +79,12 @@ def _line(head: str, text: str) -> RenderableType:
     return line
 
 
+_COUNTED = "chain's packets", "chain's bytes"
+"""The counters are not of the session alone."""
+
+
 def _hops(hops: Sequence[HopView]) -> RenderableType:
-    rows = tables.table("", "from", "switch", "matches", "does", "to", "packets", "bytes")
+    rows = tables.table("", "from", "switch", "matches", "does", "to", *_COUNTED)
     for number, hop in enumerate(hops, 1):
         match = " ".join(f"{name}={value}" for name, value in hop.match.items())
         counted = (str(hop.packets), sizes.text(hop.bytes)) if hop.installed else ("NOT THERE", "")

@@ -47,7 +47,10 @@ def plan(view: PlanView) -> RenderableType:
 
 def _segment(item: SegmentPlan) -> list[RenderableType]:
     sessions = f"{_count(item.stay)} sessions on chains that stay, {_count(item.leave)} on chains that go"
-    parts: list[RenderableType] = [Text(f"segment {item.segment}: {sessions}, all pinned until they end")]
+    end = "all pinned until they end"
+    if any(chain.cut is not None for chain in item.cooling):
+        end += " or are cut"
+    parts: list[RenderableType] = [Text(f"segment {item.segment}: {sessions}, {end}")]
     shares = table("chain", "share of new sessions", "then")
     for share in item.shares:
         shares.add_row(share.chain, f"{share.before:.1%}", f"{share.after:.1%}")

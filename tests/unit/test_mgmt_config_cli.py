@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from catenary.config import ServiceConfig, schema
+from catenary.plans import CoolDown, PlanView, SegmentPlan
 from catenary.tags import TagPair
+from mgmt_system import plan_tables
 from mgmt_system.rest import create
 from tests.serving import calling
 from tests.unit.mgmt_commands import Run, commands, run_command
@@ -104,6 +108,16 @@ def test_a_deadline_is_handed_on(run: Run, site: Site) -> None:
     assert (code, json.loads(out)["reset"]) == (0, 4)
     assert run("plan -f one.yaml --deadline 5s")[0] == 2
     assert run("plan -f one.yaml --deadline 5s --then what")[0] == 2
+
+
+@pytest.mark.parametrize(("cut", "text"), [(None, "until they end"), (2.0, "until they end or are cut")])
+def test_a_plan_says_for_how_long_sessions_stay(cut: float | None, text: str) -> None:
+    cooling = [CoolDown(chain="two", sessions=4, cut=cut)]
+    segment = SegmentPlan(segment="main", stay=5, leave=4, shares=[], cooling=cooling)
+    view = PlanView(revision="1", token="1", changes=[], refused=[], segments=[segment])
+    console = Console(width=200, file=StringIO(), record=True)
+    console.print(plan_tables.plan(view))
+    assert f"all pinned {text}\n" in console.export_text()
 
 
 def test_a_plan_shows_what_becomes_nothing(run: Run) -> None:

@@ -259,6 +259,7 @@ def test_the_command_tells_the_hops_of_both_ways(two: Run) -> None:
         "because   l1 placed it at its first packet, a client's, 60.0 s ago (1970-01-01T00:15:00Z)"
     )
     there = lines.index("client to server, tag 4")
+    assert lines[there + 1].endswith("chain's packets  chain's bytes")
     assert lines[there + 2].split()[:3] == ["1", "l1.inner", "s1"]
     assert lines[there + 3].split()[:3] == ["2", "n2.egress", "s1"]
     back = lines.index("server to client, tag 5")
