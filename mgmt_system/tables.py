@@ -79,14 +79,22 @@ def what(item: wire.HistoryEntry) -> str:
     if item.kind == "fault":  # whose text names the part
         told = [after or f"{part} is well again" for part, (_, after) in changes.items()]
     else:
-        told = [f"{key} {_brief(*change)}" for key, change in changes.items() if key not in _UNTOLD]
+        told = [_change(key, *change) for key, change in changes.items() if key not in _UNTOLD]
     where = f" from {item.address}" if item.address else ""
     by = f"by {item.who}{where}" + (f": {item.why}" if item.why else "")
-    return ", ".join([" ".join([item.kind, *subject]), *told, *([item.text] if item.text else []), by])
+    return ", ".join([" ".join([item.kind, *subject]), *filter(None, [*told, item.text]), by])
 
 
-_UNTOLD = ("id", "name", "segment", "created", "changed", "operation", "reset", "moved", "p50", "p95")
+_UNTOLD = ("id", "name", "segment", "created", "changed", "operation", "p50", "p95")
 """Fields of a chain's record that an entry says otherwise, or that only machines need."""
+
+
+def _change(key: str, before: Any, after: Any) -> str | None:
+    if key in ("reset", "moved") and not after:  # what a deadline ended: nothing yet
+        return None
+    if key == "deadline":
+        before, after = (None if at is None else moments.iso(at) for at in (before, after))
+    return f"{key} {_brief(before, after)}"
 
 
 def _brief(before: object, after: object) -> str:

@@ -295,6 +295,16 @@ def test_a_part_that_is_silent_is_named_once() -> None:
         assert tables.what(entry) == f"fault, {text}, by ms"
 
 
+def test_what_a_deadline_did_is_told_in_words() -> None:
+    for changes, text in (
+        ({"reset": (0, 1), "moved": (0, 5)}, "reset 0 -> 1, moved 0 -> 5"),
+        ({"deadline": (None, 60.0)}, "deadline 1970-01-01T00:01:00Z"),
+        ({"reset": (None, 0), "weight": (None, 100)}, "weight 100"),
+    ):
+        entry = wire.HistoryEntry(seq=1, at=0.0, kind="state", who="ms", chain="one", changes=changes)
+        assert tables.what(entry) == f"state one, {text}, by ms"
+
+
 def test_the_chains_of_a_moment_by_command(run: Run) -> None:  # noqa: F811
     run("chain add --nf n1")
     between = time.time()
