@@ -25,15 +25,17 @@ def changes(items: Sequence[PlanChange]) -> RenderableType:
 
 def _said(values: Mapping[str, Any], *, whole: bool) -> str | None:
     """Keys and values on one line; unless `whole`, without what is empty."""
-    empty = () if whole else ("None", "[]", "False")
-    shown = [f"{key}: {_value(value)}" for key, value in values.items() if str(value) not in empty]
+    shown = [f"{key}: {_value(value)}" for key, value in values.items() if whole or str(value) not in _EMPTY]
     return ", ".join(shown) or None
 
 
 def _value(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_value(item)}" for key, item in value.items()) + "}"
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        return "{" + (_said(value, whole=False) or "") + "}"
+    return " ".join(map(_value, value)) if isinstance(value, list) else str(value)
+
+
+_EMPTY = ("None", "[]", "False")
 
 
 def plan(view: PlanView) -> RenderableType:

@@ -130,6 +130,13 @@ def test_a_plan_shows_what_becomes_nothing(run: Run) -> None:
     assert re.search(r"two +cordoned: False +cordoned: True", out)
 
 
+def test_a_plan_shows_a_classifier_without_what_is_not_given(run: Run) -> None:
+    web = "services: {web: {segments: [main], classifier: [{protocol: tcp, ports: [80, 443]}, {vlan: 5}]}}\n"
+    Path("web.yaml").write_text(ONE + web)
+    _, out, _ = run("plan -f web.yaml")
+    assert "classifier: {protocol: tcp, ports: 80 443} {vlan: 5}" in out
+
+
 def test_services(run: Run, site: Site) -> None:
     Path("web.yaml").write_text(ONE + "services:\n  web: {segments: [main]}\n")
     run("apply -f web.yaml --yes")
