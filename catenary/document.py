@@ -162,7 +162,7 @@ _TEXTS = {
     "too_short": "the list is too short: give {min_length} or more",
     "less_than_equal": "{got} is out of range: use at most {le:.10g}",
     "greater_than_equal": "{got} is out of range: use at least {ge:.10g}",
-    "less_than": "{got} is out of range: use less than {lt:.10g}",
+    "less_than": "{got} is out of range: use less than {lt}",
     "greater_than": "{got} is out of range: use more than {gt:.10g}",
     **dict.fromkeys(
         ("dict_type", "model_type", "model_attributes_type"), "keys and values belong here, not {got}"

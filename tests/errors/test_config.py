@@ -1,8 +1,9 @@
 """Each file under `config` is refused with exactly the text beside it; what the schema can tell, it tells.
 
 `shape`: refused by the published JSON schema too. `sense`: of the right shape, but impossible. `live`: can't
-take the place of `docs/service.yaml` while that is in force. `deadline`: can't take the place of itself with
-the chains of that one, what is left being rebalanced at a deadline. `text`: what is no such document at all.
+take the place of `docs/service.yaml` while that is in force, `failed` and `removed` once its chains are so.
+`deadline`: can't take the place of itself with the chains of that one, what is left being rebalanced at a
+deadline. `text`: what is no such document at all.
 """
 
 from __future__ import annotations
@@ -29,10 +30,16 @@ from catenary.document import Document, check
 from catenary.errors import InvalidValue
 from mgmt_system.admission import Deadline
 from mgmt_system.planning import Terms, decide
+from mgmt_system.records import Goal
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path for path in Path(__file__).with_name("config").glob("*/*.yaml"))
-LIVE = [path for path in FILES if path.parent.name == "live"]
+STATES = {
+    "live": (ChainState.ACTIVE, Goal.PRESENT),
+    "failed": (ChainState.FAILED, Goal.FAILED),
+    "removed": (ChainState.REMOVED, Goal.ABSENT),
+}
+LIVE = [path for path in FILES if path.parent.name in STATES]
 DEADLINE = [path for path in FILES if path.parent.name == "deadline"]
 BAD = [path for path in FILES if path not in LIVE + DEADLINE]
 SCHEMA = ROOT / "docs" / "service.schema.json"
@@ -62,11 +69,12 @@ def test_the_schema_refuses_what_has_the_wrong_shape(path: Path) -> None:
 
 
 def refusal(path: Path, present: ServiceConfig, terms: Terms) -> str:
-    """What applying a file is refused with while `present` is in force, all its chains active."""
+    """What applying a file is refused with while `present` is in force."""
     document = Document(path.read_text(), path.name)
     wanted = check(ServiceConfig, document)
+    state, goal = STATES.get(path.parent.name, STATES["live"])
     records = [
-        replace(record, state=ChainState.ACTIVE) for record in decide(present, present, [], TERMS).records
+        replace(record, state=state, goal=goal) for record in decide(present, present, [], TERMS).records
     ]
     return document.refusal(decide(present, wanted, records, terms).faults).detail
 
