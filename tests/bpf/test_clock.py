@@ -7,7 +7,7 @@ import time
 import pytest
 
 from catenary import libbpf
-from tests.bpf.test_splice import KEY, Bench, tcp
+from tests.splice_bench import KEY, Bench, tcp
 
 SPAN_S, TOLERANCE_MS = 0.2, 25
 

@@ -1,124 +1,43 @@
-"""The eBPF splice by BPF_PROG_TEST_RUN: frame in; verdict, frame out, tag and port out.
-
-No interface is touched: ports 11 (outer) and 12 (inner) are only numbers to a test run. cb[0..2] of the
-skb carry (reason, VLAN ID pushed, interface) of the last frame.
-"""
+"""The eBPF splice by BPF_PROG_TEST_RUN: frame in; verdict, frame out, tag and port out."""
 
 from __future__ import annotations
 
 import struct
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import ip_address
-from threading import Event
-from typing import Any
 
 import numpy as np
 import pytest
-from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet
 
-from catenary import libbpf, maglev
+from catenary import libbpf
 from catenary.chain import PairState
 from catenary.session import End, SessionKey, Timeouts
 from catenary.tags import TagPair
-from lb_adapter import abi, records
-from lb_adapter.balancer import ChainTable, Pair
-from lb_adapter.dataplane.base import Affinity, Policy, Role, SpliceConfig, TakeOver
-from lb_adapter.dataplane.ebpf import EbpfDataPlane
-from topologies.patience import PATIENCE_S
-
-OUTER, INNER, ASK = 11, 12, 4094
-MACS = {"src": "02:00:00:00:00:01", "dst": "02:00:00:00:00:02"}
-SHOT, REDIRECT = 2, 7
-PAIRS = (TagPair(2, 3), TagPair(4, 5), TagPair(6, 7))
-REASON_NAMES = {value: name for name, value in abi.REASONS.items()}
-HOURS = Timeouts(lease=3600, tcp_established=7200)
-KEY = SessionKey.of(End(ip_address("10.0.0.1"), 1000), End(ip_address("10.0.0.2"), 80), 6)
-"""Of `tcp()`."""
-
-
-def table(*pairs: TagPair, generation: int = 1, state: PairState = PairState.ACTIVE) -> ChainTable:
-    rows = tuple(Pair(tags, slot, generation, 100, 100, state, 0.0) for slot, tags in enumerate(pairs))
-    return ChainTable(1, rows, {row.slot: generation for row in rows})
-
-
-def count_by_tag(bench: Bench, ports: range) -> dict[int, int]:
-    counts: dict[int, int] = {}
-    for port in ports:
-        tag = bench.outer(tcp(port))[1]
-        counts[tag] = counts.get(tag, 0) + 1
-    return counts
-
-
-class Bench:
-    """A splice under test, with the frames' words: what went where."""
-
-    def __init__(self, role: Role, timeouts: Timeouts = HOURS) -> None:
-        self.plane = EbpfDataPlane(pins=1024)
-        self.role = role
-        self.configure(timeouts)  # the plain hash unless a test says otherwise
-        self.plane.apply(table(*PAIRS))
-
-    def configure(self, timeouts: Timeouts, policy: Policy = "maglev", **options: Any) -> None:
-        config = SpliceConfig(self.role, "outer", "inner", ASK, timeouts, policy=policy, **options)
-        self.plane.configure(config, outer=OUTER, inner=INNER)
-
-    def outer(self, frame: Packet) -> tuple[str, int, int]:
-        """(reason, tag, port) of a frame into the outer port; port 0 is a drop."""
-        return self._run("outer", bytes(frame))
-
-    def inner(self, vid: int, frame: Packet) -> tuple[str, int, int]:
-        """The same for a frame into the inner port, tagged with `vid`."""
-        raw = bytes(frame)
-        return self._run("inner", raw[:12] + struct.pack("!HH", 0x8100, vid) + raw[12:])
-
-    def _run(self, program: str, frame: bytes) -> tuple[str, int, int]:
-        run = self.plane.object.program(program).run(frame)
-        reason = REASON_NAMES[run.cb[0]]
-        if run.verdict == SHOT:
-            return reason, 0, 0
-        assert run.verdict == REDIRECT
-        self.out = run.frame
-        return reason, run.cb[1], run.cb[2]
-
-    def count(self, reason: str) -> int:
-        return self.plane.counters()[reason]
-
-
-@pytest.fixture
-def master() -> Iterator[Bench]:
-    bench = Bench("master")
-    yield bench
-    bench.plane.close()
-
-
-@pytest.fixture
-def slave() -> Iterator[Bench]:
-    bench = Bench("slave")
-    yield bench
-    bench.plane.close()
-
-
-def tcp(port: int = 1000, flags: str = "S", reverse: bool = False, v6: bool = False) -> Packet:
-    client, server = ("fd00::1", "fd00::2") if v6 else ("10.0.0.1", "10.0.0.2")
-    ip = IPv6 if v6 else IP
-    if reverse:
-        return Ether(**MACS) / ip(src=server, dst=client) / TCP(sport=80, dport=port, flags=flags)
-    return Ether(**MACS) / ip(src=client, dst=server) / TCP(sport=port, dport=80, flags=flags)
-
-
-FILLED = maglev.fill({slot: (tags.path, 100) for slot, tags in enumerate(PAIRS)})
-
-
-def expected_tags(port: int) -> TagPair:
-    key = SessionKey.of(End(ip_address("10.0.0.1"), port), End(ip_address("10.0.0.2"), 80), 6)
-    return PAIRS[int(FILLED[maglev.index(key.hash64())])]
+from lb_adapter import records
+from lb_adapter.balancer import ChainTable
+from lb_adapter.dataplane.base import Affinity, SpliceConfig
+from tests.splice_bench import (
+    ASK,
+    HOURS,
+    INNER,
+    KEY,
+    MACS,
+    OUTER,
+    PAIRS,
+    REASON_NAMES,
+    SHOT,
+    Bench,
+    count_by_tag,
+    expected_tags,
+    table,
+    tcp,
+    wait_until,
+)
 
 
 def test_master_places_by_the_consistent_hash_of_python(master: Bench) -> None:
@@ -398,12 +317,6 @@ def test_without_any_chain_traffic_is_dropped_and_counted(master: Bench) -> None
     assert master.count("drop_no_chain") == 2
 
 
-def test_full_table_falls_back_to_the_hash(master: Bench) -> None:
-    for port in range(1000, 3000):
-        assert master.outer(tcp(port))[1] == expected_tags(port).forward
-    assert master.count("pin_table_full") > 0
-
-
 def test_p2c_prefers_the_chain_with_fewer_live_sessions(master: Bench) -> None:
     master.configure(HOURS, "p2c")
     counts = count_by_tag(master, range(1000, 1600))
@@ -432,77 +345,6 @@ def test_walk_corrects_the_loads_that_p2c_weighs(master: Bench) -> None:
     assert loads == [0, 0, 0]
 
 
-def test_overflow_places_by_the_hash_and_ignores_hints(master: Bench) -> None:
-    master.configure(HOURS, "p2c")
-    master.plane.set_overflow(True)
-    for port in range(1000, 1050):
-        assert master.outer(tcp(port))[1] == expected_tags(port).forward
-    wrong = next(pair for pair in PAIRS if pair != expected_tags(2000))
-    assert master.inner(wrong.forward, tcp(2000, "A", reverse=True))[1] == expected_tags(2000).reverse
-    assert master.count("hint_ignored") == 1
-    assert master.count("placed_in_overflow") == 51
-
-
-def test_full_table_enters_overflow_by_itself_and_a_key_keeps_its_answer(master: Bench) -> None:
-    master.configure(HOURS, "p2c")
-    before = {port: master.outer(tcp(port))[1] for port in range(1000, 2500)}
-    assert master.plane.overflow()
-    assert master.count("pin_table_full") > 0
-    assert {port: master.outer(tcp(port, "A"))[1] for port in before} == before
-
-
-def test_in_overflow_only_half_open_sessions_that_the_hash_places_alike_are_evicted(master: Bench) -> None:
-    for port in range(1000, 1100):
-        master.outer(tcp(port))
-    for port in range(1000, 1020):
-        master.outer(tcp(port, "A"))
-    other = next(pair for pair in PAIRS if pair != expected_tags(5000))
-    master.inner(other.reverse, tcp(5000, "S", reverse=True))
-    master.plane.set_overflow(True, roomy=True)
-    assert sum(load.pins for load in master.plane.walk().values()) == 101
-    master.plane.set_overflow(True)
-    assert sum(load.pins for load in master.plane.walk().values()) == 21
-    assert master.count("evicted") == 80
-    for port in range(1000, 1100):
-        assert master.outer(tcp(port, "A"))[1] == expected_tags(port).forward
-
-
-def test_segment_that_refuses_drops_what_finds_no_room(master: Bench) -> None:
-    master.configure(HOURS, refuse_full=True)
-    verdicts = {master.outer(tcp(port))[0] for port in range(1000, 2500)}
-    assert verdicts == {"to_chain", "drop_table_full"}
-
-
-def test_what_finds_no_room_while_the_chain_set_changes_is_refused(master: Bench) -> None:
-    with master.plane.refusing():
-        verdicts = Counter(master.outer(tcp(port))[0] for port in range(1000, 2500))
-        assert master.plane.overflow(), "it is told all the same"
-    assert set(verdicts) == {"to_chain", "drop_table_full"}
-    assert master.outer(tcp(9000))[0] == "to_chain"
-
-
-def test_overflow_that_a_program_enters_is_not_written_over(master: Bench) -> None:
-    """Other settings change beside it all the time."""
-    for port in range(1000, 2500):
-        master.outer(tcp(port))
-    over = Event()
-
-    def change_settings() -> None:
-        while not over.is_set():
-            master.plane.set_take_over(TakeOver.WATCH)
-            master.configure(HOURS)
-
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(change_settings)
-        try:
-            for port in range(5000, 6000):
-                master.plane.set_overflow(False)
-                master.outer(tcp(port))
-                assert master.plane.overflow()
-        finally:
-            over.set()
-
-
 @pytest.mark.parametrize("affinity", ["addresses", "client"])
 def test_coarse_affinity_keeps_all_ports_together_both_ways(
     master: Bench, slave: Bench, affinity: Affinity
@@ -526,10 +368,3 @@ def test_slave_that_has_not_met_its_master_drops(slave: Bench) -> None:
     config = SpliceConfig("slave", "outer", "inner", None, Timeouts())
     slave.plane.configure(config, outer=OUTER, inner=INNER)
     assert slave.outer(tcp(reverse=True)) == ("drop_not_ready", 0, 0)
-
-
-def wait_until(condition: Callable[[], object], timeout: float = PATIENCE_S) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "condition not met in time"
-        time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""The user-space splice on the cases of `tests/bpf/test_splice.py`: frame in; verdict, frame and tags out.
+"""The user-space splice on the cases of tests/bpf/test_splice.py and test_full_table.py.
 
 Each case runs twice: with the outermost tag in line, and beside the frame as the kernel hands it over.
 """
@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import inspect
 import struct
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from catenary.session import Timeouts
 from lb_adapter import abi
-from lb_adapter.dataplane.base import Role
+from lb_adapter.dataplane.base import Role, SpliceConfig
 from lb_adapter.dataplane.native import NativeDataPlane
 from lb_adapter.dataplane.segment import ffi
-from tests.bpf import test_splice
-from tests.bpf.test_splice import INNER, OUTER, PAIRS, REASON_NAMES, Bench, table
+from tests.bpf import test_full_table, test_splice
+from tests.splice_bench import HOURS, INNER, OUTER, PAIRS, REASON_NAMES, Bench, table, tcp, wait_until
 
 HEADROOM = 64
 CSUM_START, HEADERS = 34, 54
@@ -32,7 +34,7 @@ class NativeBench(Bench):
         self.plane: Any = self.native
         self.role = role
         self.beside = beside
-        self.configure(test_splice.HOURS)
+        self.configure(HOURS)
         self.plane.apply(table(*PAIRS))
 
     def _run(self, program: str, frame: bytes) -> tuple[str, int, int]:
@@ -88,29 +90,29 @@ def _of_any_data_plane(case: Callable[..., None]) -> bool:
 globals().update(
     {
         name: case
-        for name, case in vars(test_splice).items()
+        for name, case in (vars(test_splice) | vars(test_full_table)).items()
         if name.startswith("test_") and inspect.isfunction(case) and _of_any_data_plane(case)
     }
 )
 
 
 def test_what_expired_is_replaced_in_place_and_then_reclaimed(master: Bench) -> None:
-    short = test_splice.Timeouts(lease=0.0625, transit=0.05, tcp_closing=0.1, tcp_opening=0.05)
+    short = Timeouts(lease=0.0625, transit=0.05, tcp_closing=0.1, tcp_opening=0.05)
     master.configure(short)
-    master.outer(test_splice.tcp())
-    begun = test_splice.time.monotonic()
-    test_splice.wait_until(lambda: test_splice.time.monotonic() > begun + 0.3)
-    master.outer(test_splice.tcp())
+    master.outer(tcp())
+    begun = time.monotonic()
+    wait_until(lambda: time.monotonic() > begun + 0.3)
+    master.outer(tcp())
     assert master.count("session_revived") == 1
     segment = master.plane.segment
     assert segment.lib.segment_used(segment.pointer, 0) == 1
-    test_splice.wait_until(lambda: sum(load.pins for load in master.plane.walk().values()) == 0)
+    wait_until(lambda: sum(load.pins for load in master.plane.walk().values()) == 0)
     assert segment.lib.segment_used(segment.pointer, 0) == 0
 
 
 @pytest.mark.parametrize("v6", [False, True])
 def test_frame_cut_short_anywhere_is_dropped_and_counted(master: Bench, v6: bool) -> None:
-    frame = bytes(test_splice.tcp(v6=v6))
+    frame = bytes(tcp(v6=v6))
     for size in range(14, len(frame)):
         assert master._run("outer", frame[:size]) == ("drop_malformed", 0, 0), size
         tagged = frame[:12] + b"\x81\x00\x00\x03" + frame[12:size]
@@ -122,11 +124,9 @@ def test_frame_cut_short_anywhere_is_dropped_and_counted(master: Bench, v6: bool
 
 def test_large_frame_counts_as_the_packets_that_it_stands_for() -> None:
     plane = NativeDataPlane("af_packet", pins=1024)
-    plane.configure(
-        test_splice.SpliceConfig("master", "o", "i", 4094, test_splice.HOURS), outer=OUTER, inner=INNER
-    )
+    plane.configure(SpliceConfig("master", "o", "i", 4094, HOURS), outer=OUTER, inner=INNER)
     plane.apply(table(*PAIRS[:1]))
-    frame = bytes(test_splice.tcp(flags="A") / bytes(5000))
+    frame = bytes(tcp(flags="A") / bytes(5000))
     buffer = ffi.new("uint8_t[]", HEADROOM + len(frame))
     ffi.buffer(buffer)[HEADROOM:] = frame
     length, verdict = ffi.new("uint32_t *", len(frame)), ffi.new("uint16_t[5]")
