@@ -7,6 +7,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pydantic import ValidationError
+
 from catenary import wire
 from catenary.chain import ChainState
 from catenary.config import ServiceConfig, ServiceEntry
@@ -80,12 +82,18 @@ class Applying:
         self._planning = threading.Lock()
 
     def view(self) -> ConfigView:
-        """The document that says what is, tags included."""
+        """The document that says what is, tags included; raises `Unavailable` where there is none."""
         return self._view(self._ledger.snapshot())
 
     def _view(self, snapshot: Snapshot) -> ConfigView:
         config = planning.in_force(self._network.config, snapshot.chains)
-        return ConfigView(revision=f"{snapshot.gate}-{config.revision}", config=config)
+        try:
+            return ConfigView(revision=f"{snapshot.gate}-{config.revision}", config=config)
+        except ValidationError as error:  # a damaged store has lost its configuration, or a chain is garbled
+            raise Unavailable(
+                f"the chains do not fit the configuration in force ({wire.explain(error.errors())}): "
+                "start the management system with the network file that was applied last"
+            ) from error
 
     def plan(self, wanted: ServiceConfig, options: Options) -> PlanView:
         """What applying a document would do now. Nothing is changed, whatever it says."""
@@ -120,6 +128,7 @@ class Applying:
         Raises `PreconditionFailed` for an ETag that is not that of what is, `Conflict` for a stale plan or
         what can't be changed while live, `InvalidValue`.
         """
+        self._ledger.ready()
         operation_id = self._manager.operation_id()
         forecasts = self._predictions.forecasts(planning.leavers(wanted, self._ledger.snapshot().chains))
         with self._manager.deciding.alone():

@@ -40,7 +40,7 @@ def add_config_routes(app: FastAPI, applying: Applying) -> None:
         "/v1/config",
         tags=["configuration"],
         response_model=ServiceConfig,
-        responses={200: {"headers": ETAG}},
+        responses={200: {"headers": ETAG}, **problems(Unavailable)},
     )
     def show_config(response: Response) -> Response:
         """What is in force, as a document that could be applied.

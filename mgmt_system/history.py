@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from catenary import moments, wire
-from catenary.errors import InvalidValue, NotFound
+from catenary.errors import InvalidValue, NotFound, Unavailable
 from mgmt_system.journal import JournalEntry, rewind
 from mgmt_system.records import ChainRecord
 from mgmt_system.store.ledger import Ledger
 
 PORTION = 500
 """Entries read from the store at a time."""
+_END = 10**15
+"""More than any number: some may be missing in a damaged store, so a portion is counted in entries."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,11 @@ class History:
     def chains(self, at: float) -> list[ChainRecord]:
         """The chains that were not removed at that moment, oldest first.
 
-        Raises `InvalidValue` for a moment to come, `NotFound` for one that the journal does not reach.
+        Raises `InvalidValue` for a moment to come, `NotFound` for one that the journal does not reach, and
+        `Unavailable` where the journal may lack entries: each one undoes something.
         """
+        if self._ledger.damaged:
+            raise Unavailable(f"the chains of {moments.iso(at)} can't be told: {self._ledger.fault}")
         now, snapshot = self._clock(), self._ledger.snapshot()
         if at > now:
             raise InvalidValue(f"{moments.iso(at)} is still to come: it is {moments.iso(now)}")
@@ -90,13 +95,13 @@ class History:
         return rewind(snapshot.chains, self._backward_to(at, snapshot.head.next))
 
     def _forward(self, seq: int) -> Iterator[JournalEntry]:
-        while portion := self._ledger.entries(seq, seq + PORTION):
+        while portion := self._ledger.entries(seq, _END, limit=PORTION):
             yield from portion
             seq = portion[-1].seq + 1
 
     def _backward_to(self, at: float, end: int) -> Iterator[JournalEntry]:
         """Entries below `end` that came later than `at`, newest first."""
-        while portion := self._ledger.entries(max(0, end - PORTION), end, descending=True):
+        while portion := self._ledger.entries(0, end, limit=PORTION, descending=True):
             for entry in portion:
                 if entry.at <= at:
                     return
@@ -109,9 +114,9 @@ class History:
         low, high = head.first, head.next
         while since is not None and low < high:
             middle = (low + high) // 2
-            found = self._ledger.entries(middle, middle + 1)
-            if found and found[0].at >= since:
-                high = middle
+            found = self._ledger.entries(middle, high, limit=1)
+            if found and found[0].at < since:
+                low = found[0].seq + 1
             else:
-                low = middle + 1
+                high = middle
         return low

@@ -77,6 +77,7 @@ class Manager:
 
         Raises `InvalidValue` or `Conflict`, and then nothing has changed.
         """
+        self._ledger.ready()
         tags = request.tags.pair() if request.tags else None
         wanted = Wanted(tuple(request.nfs), request.name, tags, request.weight, request.segment)
         operation_id = self.operation_id()
@@ -180,7 +181,6 @@ class Manager:
     ) -> wire.ChainView:
         """The master first: what it refuses is not written down. It is told even what is on record already,
         for the answer to an earlier call may have been lost."""
-        self._ledger.ready()
         with self._deciding_on(name) as segment:
             snapshot = self._ledger.snapshot()
             _find(name, snapshot, match)
@@ -238,7 +238,8 @@ class Manager:
 
     @contextmanager
     def _deciding_on(self, name: str) -> Iterator[str]:
-        """Decide on the segment of a chain, which is told; raises `NotFound`."""
+        """Decide on the segment of a chain, which is told; raises `NotFound`, or the store's error."""
+        self._ledger.ready()
         segment = admission.find(name, self._ledger.snapshot().chains).segment
         with self.deciding.segment(segment):
             yield segment

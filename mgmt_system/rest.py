@@ -57,6 +57,7 @@ ChainName = Annotated[wire.Name, Path(description="name of the chain")]
 SegmentName = Annotated[wire.Name | None, Query(description="needed if there are several")]
 _SHOWN: dict[int | str, dict[str, Any]] = {200: {"headers": ETAG}, **problems(NotFound)}
 _LISTED: dict[int | str, dict[str, Any]] = {200: {"headers": ETAG | LINK}}
+_TOLD: dict[int | str, dict[str, Any]] = {200: {"headers": LINK}, **problems(Unavailable)}
 _ASKED = problems(NotFound, Conflict, Unavailable)
 
 
@@ -92,7 +93,7 @@ def _add_reading_routes(app: FastAPI, running: Running) -> None:
         "/v1/chains",
         tags=["chains"],
         response_model=list[wire.ChainView],
-        responses=_LISTED | problems(NotFound),
+        responses=_LISTED | problems(NotFound, Unavailable),
     )
     def list_chains(
         request: Request,
@@ -151,7 +152,7 @@ def _add_reading_routes(app: FastAPI, running: Running) -> None:
         tag(response, stored.revision)
         return manager.operation_view(stored.record)
 
-    @app.get("/v1/history", tags=["history"], responses={200: {"headers": LINK}})
+    @app.get("/v1/history", tags=["history"], responses=_TOLD)
     def read_history(
         request: Request,
         response: Response,
@@ -181,11 +182,11 @@ def _add_reading_routes(app: FastAPI, running: Running) -> None:
 
     @app.get("/v1/status", tags=["status"], response_model=wire.StatusView)
     def status() -> Response:
-        """All parts, and all chains with their load.
+        """All parts, and all chains with their load; the store is a part while it can't be written.
 
         Answered within two seconds, whatever is down.
         """
-        return written(running.status.gather(manager.chains()))
+        return written(running.look())
 
     @app.get("/v1/session", tags=["sessions"], responses=_ASKED)
     def show_session(key: wire.SessionText, segment: SegmentName = None) -> SegmentSession:

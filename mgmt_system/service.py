@@ -11,6 +11,7 @@ from typing import Self
 
 import structlog
 
+from catenary import wire
 from catenary.config import ServiceConfig
 from catenary.errors import InvalidValue
 from mgmt_system import crash
@@ -24,11 +25,12 @@ from mgmt_system.history import History
 from mgmt_system.journal import Retention
 from mgmt_system.manager import Manager
 from mgmt_system.peers import Peers, Secrets, connect
+from mgmt_system.recollection import Recollection
 from mgmt_system.sampling import Sampling
 from mgmt_system.sessions import Sessions
 from mgmt_system.status import StatusPage
+from mgmt_system.store import damaged
 from mgmt_system.store.ledger import Ledger
-from mgmt_system.store.sqlite import SqliteStore
 from mgmt_system.world import World
 
 ENGINE_TIMEOUT = 5.0
@@ -46,7 +48,8 @@ class Running:
     """What the REST service needs; `start` and `stop` the threads of engine and sampling.
 
     `on_failure` is called when the engine dies of an unexpected error: the process had better end then,
-    since whoever supervises it can start it again and it goes on from its store.
+    since whoever supervises it can start it again and it goes on from its store. On a store that is damaged
+    there is a `recollection`, and the engine does not run.
     """
 
     ledger: Ledger
@@ -59,6 +62,7 @@ class Running:
     sampling: Sampling
     captures: Captures
     explainer: Explainer
+    recollection: Recollection | None = None
     on_failure: Callable[[], None] = lambda: None
     failed: bool = False
     _thread: threading.Thread | None = None
@@ -74,6 +78,7 @@ class Running:
         """`first` is in force until another is applied; `peers` makes clients with a timeout in seconds."""
         network = Current(ledger.configured(first))
         for_engine = peers(network, ENGINE_TIMEOUT)
+        recollection = Recollection(ledger, for_engine, network) if ledger.damaged else None
         engine = Engine(ledger, for_engine, World(for_engine, network, crash_point), network)
         for_requests = peers(network, REQUEST_TIMEOUT)
         manager = Manager(ledger, engine, for_requests, network, crash_point)
@@ -86,19 +91,30 @@ class Running:
         captures = Captures(for_requests, network, ledger)
         explainer = Explainer(for_requests, network, ledger, history)
         return cls(
-            ledger, engine, manager, status, sessions, applying, history, sampling, captures, explainer
+            ledger,
+            engine,
+            manager,
+            status,
+            sessions,
+            applying,
+            history,
+            sampling,
+            captures,
+            explainer,
+            recollection,
         )
 
     @classmethod
     def from_files(cls, network: Path, database: Path, secrets: Secrets, retention: Retention) -> Self:
-        """Raises `InvalidValue` for a file that can't be read or is not valid, `Conflict` for one in use."""
+        """Raises `InvalidValue` for a file that can't be read or is not valid, `Conflict` for one in use. A
+        database that is damaged is said to be, and shown."""
         config = ServiceConfig.load(read_text(network), str(network))
         crash_point = crash.from_environment(os.environ)
-        ledger = Ledger(SqliteStore(database), crash_point, retention=retention)
+        ledger = Ledger(damaged.opened(database), crash_point, retention=retention)
         running = cls.build(
             config, ledger, lambda network, timeout: connect(network, secrets, timeout), crash_point
         )
-        if not _holds(running.applying.view().config, config):
+        if not ledger.damaged and not _holds(running.applying.view().config, config):
             log.warning(
                 "the network file is not in force: the database has what was applied last",
                 network=str(network),
@@ -112,16 +128,25 @@ class Running:
         self._thread.start()
         self.sampling.start()
 
+    def look(self) -> wire.StatusView:
+        """All parts with their load; the store is one while it can't be written."""
+        view = self.status.gather(self.manager.chains())
+        fault = self.ledger.fault
+        if fault is not None:
+            store = wire.ServiceStatus(name="store", url=self.ledger.where, ok=False, reason=fault)
+            view.services.insert(0, store)
+        return view
+
     def _run(self) -> None:
         try:
-            self.engine.run()
+            (self.recollection or self.engine).run()
         except BaseException:
             log.exception("the reconcile loop died: stopping")
             self.failed = True
             self.on_failure()
 
     def stop(self) -> None:
-        self.engine.stop()
+        (self.recollection or self.engine).stop()
         self.sampling.stop()
         if self._thread is not None:
             self._thread.join()

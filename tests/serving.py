@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,3 +46,8 @@ def serving(app: FastAPI, *, lifespan: bool = True) -> Iterator[str]:
     finally:
         uvicorn_server.should_exit = True
         thread.join()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])

@@ -24,12 +24,16 @@ class Entry:
 class KeyValueStore(Protocol):
     """What the management system asks of a store; `where` is its name in messages.
 
+    `damage`: why it is only read as long as it is open, and the way out; None for a store that is whole.
     Calls may come from several threads. Raises `Unavailable` while it can't be read or written, and its
     subclass `InsufficientStorage` while it has no room; a write that fails so has changed nothing.
     """
 
     @property
     def where(self) -> str: ...
+
+    @property
+    def damage(self) -> str | None: ...
 
     def get(self, key: str) -> Entry | None:
         """The entry of a key; None without one."""

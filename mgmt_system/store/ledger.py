@@ -19,7 +19,7 @@ import structlog
 from catenary import request_id, wire
 from catenary.chain import ChainState
 from catenary.config import ServiceConfig
-from catenary.errors import CatenaryError
+from catenary.errors import CatenaryError, Unavailable
 from mgmt_system.crash import CrashPoint
 from mgmt_system.epochs import Epochs
 from mgmt_system.journal import Event, Head, JournalEntry, Kind, Retention, chain_event, difference
@@ -41,7 +41,8 @@ class Ledger:
     """Every write passes one crash point. `clock` gives seconds since the epoch.
 
     Raises `InvalidValue` for a store that holds what can't be read. A write that the store can't take raises
-    its error; `fault` says so until one succeeds.
+    its error; `fault` says so until one succeeds, and from the beginning of a store that is `damaged`: that
+    takes none, and may not have all that it once had.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Ledger:
         self._retention = retention or Retention()
         self._lock = threading.RLock()
         self._pending: deque[Event] = deque(maxlen=PENDING_KEPT)
-        self._fault: CatenaryError | None = None
+        self._fault: CatenaryError | None = Unavailable(store.damage) if store.damage else None
         self._now = self._load()
         self._epochs = Epochs(self._now.head.epochs)
 
@@ -71,14 +72,22 @@ class Ledger:
         operations = load(rows.OPERATIONS, rows.operation)
         operations.sort(key=lambda item: item[1].record.created)
         gate, head = store.get(rows.GATE), store.get(rows.HEAD)
-        now = self._clock()
         return Snapshot(
             dict(load(rows.CHAINS, rows.chain)),
             dict(operations),
             gate.revision if gate else 0,
-            rows.read(head, rows.head, where) if head else Head(since=now, oldest=now, latest=now),
+            rows.read(head, rows.head, where) if head else self._new_head(),
             head.revision if head else 0,
         )
+
+    def _new_head(self) -> Head:
+        """Of an empty journal, or of what a damaged store has left of one."""
+        now, numbers = self._clock(), under(rows.JOURNAL)
+        ends = [self._store.range(*numbers, limit=1, descending=last) for last in (False, True)]
+        if not ends[0]:
+            return Head(since=now, oldest=now, latest=now)
+        first, last = (rows.told(found, self._store.where) for (found,) in ends)
+        return Head(since=now, oldest=first.at, latest=last.at, first=first.seq, next=last.seq + 1)
 
     # --- reading: never waits for a write
 
@@ -106,6 +115,14 @@ class Ledger:
         return [rows.told(entry, self._store.where) for entry in found]
 
     @property
+    def damaged(self) -> bool:
+        return self._store.damage is not None
+
+    @property
+    def where(self) -> str:
+        return self._store.where
+
+    @property
     def fault(self) -> str | None:
         """Why nothing can be written, as far as the last attempt showed."""
         fault = self._fault
@@ -117,10 +134,24 @@ class Ledger:
         It has no chains: they are records of their own. Raises `InvalidValue` if it can't be read.
         """
         entry = self._store.get(rows.CONFIG)
-        if entry is None:
+        if entry is not None:
+            return rows.read(entry, ServiceConfig.model_validate, self._store.where)
+        if not self.damaged:
             self._store.commit({rows.CONFIG: rows.config_value(first)}, {rows.CONFIG: 0})
-            return first
-        return rows.read(entry, ServiceConfig.model_validate, self._store.where)
+        return first
+
+    def recall(self, segments: Collection[str], seen: Callable[[Snapshot], Sequence[ChainRecord]]) -> None:
+        """Show chains that other parts have and a damaged store lacks, in place of those shown so before; and
+        none of a segment that is not known any more. `seen` tells them by what was read."""
+        with self._lock:
+            read = {
+                key: stored
+                for key, stored in self._now.stored_chains.items()
+                if stored.revision and stored.record.segment in segments
+            }
+            base = replace(self._now, stored_chains=read)
+            found = {rows.chain_key(record): Stored(record, 0) for record in seen(base)}
+            self._now = replace(base, stored_chains=read | found)
 
     def close(self) -> None:
         """Release the store; no call may follow."""

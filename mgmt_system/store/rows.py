@@ -12,6 +12,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
+from catenary import wire
 from catenary.config import ServiceConfig
 from catenary.errors import InvalidValue
 from mgmt_system import journal
@@ -26,6 +29,8 @@ HEAD = "journal-head"
 CHAINS = "chain/"
 OPERATIONS = "operation/"
 JOURNAL = "journal/"
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, InvalidValue)
+"""What `chain` and the others here raise of JSON that is no such record."""
 
 
 def chain_key(record: ChainRecord) -> str:
@@ -90,8 +95,11 @@ def read(entry: Entry, make: Callable[[dict[str, Any]], T], where: str) -> T:
     """What an entry of the store holds; raises `InvalidValue` that names it."""
     try:
         return make(json.loads(entry.value))
-    except (ValueError, TypeError, KeyError, AttributeError, InvalidValue) as error:
-        raise InvalidValue(
-            f"{where} is damaged: {entry.key} can't be read ({type(error).__name__}: {error}); put a backup "
-            "in its place"
-        ) from error
+    except UNREADABLE as error:
+        raise InvalidValue(f"{where} is damaged: {said(entry, error)}; put a backup in its place") from error
+
+
+def said(entry: Entry, error: Exception) -> str:
+    """Why an entry can't be read."""
+    text = wire.explain(error.errors()) if isinstance(error, ValidationError) else error
+    return f"{entry.key} can't be read ({type(error).__name__}: {text})"

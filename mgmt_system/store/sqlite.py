@@ -13,6 +13,7 @@ from mgmt_system.store import Entry
 
 APPLICATION_ID = 0x43415445
 SCHEMA_VERSION = 2
+OURS = APPLICATION_ID, SCHEMA_VERSION
 _SCHEMA = """
 CREATE TABLE entries (key TEXT PRIMARY KEY, value TEXT NOT NULL, revision INTEGER NOT NULL)
     STRICT, WITHOUT ROWID;
@@ -33,8 +34,11 @@ class SqliteStore:
     WAL, so that a commit is one append. synchronous=FULL, because an accepted request (202) is a promise:
     with NORMAL a power failure could take back commits, and a tag pair that switches carry would look free.
     The file is locked while it is open: two management systems on one would undo each other's work.
-    Raises `InvalidValue` for a file that is not ours or is damaged, `Conflict` for one in use.
+    Raises `InvalidValue` for a file that is not ours or can't be opened, `Conflict` for one in use. A file
+    that may be damaged is opened by `damaged.opened`.
     """
+
+    damage: str | None = None
 
     def __init__(self, path: Path | None) -> None:
         self._lock = threading.Lock()
@@ -44,14 +48,10 @@ class SqliteStore:
                 str(path) if path else ":memory:", isolation_level=None, check_same_thread=False, timeout=0
             )
             self._prepare()
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error):
-                raise Conflict(
-                    f"{self.where} is in use by another management system: stop it, or use another --db"
-                ) from error
-            raise InvalidValue(f"{self.where} can't be opened: {error}") from error
         except sqlite3.DatabaseError as error:
-            raise self._damaged(str(error)) from error
+            if "locked" in str(error):
+                raise in_use(self.where) from error
+            raise InvalidValue(f"{self.where} can't be opened: {error}") from error
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -59,28 +59,15 @@ class SqliteStore:
         self._db.execute("PRAGMA synchronous = FULL")
         # Takes the lock now rather than at the first write.
         self._db.execute("BEGIN IMMEDIATE")
-        owner = self._pragma("application_id"), self._pragma("user_version")
-        if owner == (0, 0) and not self._db.execute("SELECT 1 FROM sqlite_schema").fetchone():
+        found = owner(self._db)
+        if found == (0, 0) and not self._db.execute("SELECT 1 FROM sqlite_schema").fetchone():
             self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             for statement in _SCHEMA.split(";"):
                 self._db.execute(statement)
-        elif owner != (APPLICATION_ID, SCHEMA_VERSION):
+        elif found != OURS:
             raise InvalidValue(f"{self.where} was not made by this version of Catenary: use another --db")
         self._db.execute("COMMIT")
-        verdict = self._db.execute("PRAGMA integrity_check").fetchone()[0]
-        if verdict != "ok":
-            raise self._damaged(str(verdict))
-
-    def _damaged(self, verdict: str) -> InvalidValue:
-        first = verdict.splitlines()[0]
-        return InvalidValue(
-            f"{self.where} is damaged or no database ({first}): put a backup in its place, or move it away, "
-            "start with a new one, and add the chains as the controller has them: curl CONTROLLER/v1/chains"
-        )
-
-    def _pragma(self, name: str) -> int:
-        return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
 
     def get(self, key: str) -> Entry | None:
         with self._use("read"):
@@ -139,3 +126,13 @@ class SqliteStore:
     def close(self) -> None:
         with self._lock:
             self._db.close()
+
+
+def owner(db: sqlite3.Connection) -> tuple[int, int]:
+    """Whose file it is, and the version of its layout."""
+    one, two = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+    return int(one), int(two)
+
+
+def in_use(where: str) -> Conflict:
+    return Conflict(f"{where} is in use by another management system: stop it, or use another --db")

@@ -168,8 +168,3 @@ def close_all(page: Page) -> None:
         before = dialog.count()
         page.keyboard.press("Escape")
         page.wait_for_function("n => document.querySelectorAll('[role=dialog]').length < n", arg=before)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])

@@ -36,7 +36,6 @@ from tests.e2e.dashboard_page import (
     close_all,
     dashboard,
     exact,
-    free_port,
     fresh,
     picture,
     press,
@@ -46,6 +45,7 @@ from tests.e2e.dashboard_page import (
     write,
 )
 from tests.e2e.dashboard_world import BusySite, management
+from tests.serving import free_port
 from tests.unit.mgmt_fakes import network_text
 from topologies.patience import PATIENCE_S
 

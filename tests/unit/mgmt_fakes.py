@@ -513,6 +513,7 @@ class Site:
         self.master = FakeMaster("l1", timeouts=timeouts, slave=self.slave)
         self.controller = FakeController("controller", known=self.config.network.revision)
         self.peers = Peers(self.controller, {"l1": self.master, "l2": self.slave})
+        self.path = path or Path(":memory:")
         self.store: KeyValueStore = SqliteStore(path)
         self.now = 1000.0
         self._running: Running | None = None
@@ -563,6 +564,10 @@ class Site:
         """All chains that are not removed."""
         chains = self.ledger.snapshot().chains
         return [record for record in chains if record.state is not ChainState.REMOVED]
+
+    def master_pair(self, name: str) -> TagPair:
+        """The tags of a chain, as the controller steers them."""
+        return self.controller.steered[name].tags.pair()
 
     def states(self) -> dict[str, str]:
         return {stored.record.name: stored.record.state.value for stored in self.ledger.chains()}

@@ -1,23 +1,23 @@
 """A store that is full, or damaged: said aloud, reads go on, nothing acknowledged is lost.
 
-`tests/netns/test_mgmt_full_disk.py` fills a real disk.
+`tests/netns/test_mgmt_full_disk.py` fills a real disk; `test_mgmt_damaged.py` starts on a damaged file.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from catenary import wire
-from catenary.errors import InsufficientStorage, InvalidValue
+from catenary.errors import InsufficientStorage
 from catenary.tags import TagPair
 from mgmt_system.crash import never
 from mgmt_system.rest import create
+from mgmt_system.store.damaged import opened
 from mgmt_system.store.ledger import Ledger
 from mgmt_system.store.sqlite import SqliteStore
 from tests.serving import calling
@@ -121,7 +121,12 @@ def test_a_full_disk_is_said_and_reads_go_on(site: Site, disk: Disk) -> None:
         "chains": 2,
         "reason": f"{disk.where} can't be written: its disk is full",
     }
-    assert client.get("/v1/status").is_success
+    store = client.get("/v1/status").json()["services"][0]
+    assert (store["name"], store["ok"], store["reason"]) == (
+        "store",
+        False,
+        client.get("/v1/health").json()["reason"],
+    )
 
 
 def test_no_chain_is_moved_while_that_can_not_be_written_down(site: Site, disk: Disk) -> None:
@@ -216,54 +221,6 @@ def test_a_store_that_is_lost_is_made_anew_of_what_the_others_have(site: Site) -
     assert not {"unsteer", "rebalance"} & {*site.controller.calls, *site.master.calls}
 
 
-def database(path: Path) -> bytes:
-    """A database with chains in it, closed: all of it is in the one file."""
-    site = Site(path)
-    for number in range(50):
-        site.add("shared", name=f"c{number}")
-    site.close()
-    return path.read_bytes()
-
-
-@pytest.mark.parametrize(
-    "part", ["half", "one page less", "header only", "zeros inside", "noise inside", "wrong count"]
-)
-def test_a_damaged_file_is_refused_and_not_touched(tmp_path: Path, part: str) -> None:
-    path = tmp_path / "ms.db"
-    whole = database(path)
-    third = len(whole) // 3
-    broken = {
-        "half": whole[: len(whole) // 2],
-        "one page less": whole[:-4096],
-        "header only": whole[:100],
-        "zeros inside": whole[:third] + bytes(8192) + whole[third + 8192 :],
-        "wrong count": whole[:36] + b"\0\0\0\x05" + whole[40:],  # of free pages
-        "noise inside": whole[:third] + b"\xa5" * 8192 + whole[third + 8192 :],
-    }[part]
-    path.write_bytes(broken)
-    with pytest.raises(InvalidValue) as info:
-        SqliteStore(path)
-    assert str(info.value).startswith(f"database {path} is damaged or no database (")
-    assert str(info.value).endswith(
-        "): put a backup in its place, or move it away, start with a new one, and add the chains as the "
-        "controller has them: curl CONTROLLER/v1/chains"
-    )
-    assert path.read_bytes() == broken
-
-
-def test_a_record_that_can_not_be_read_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "ms.db"
-    database(path)
-    database_ = sqlite3.connect(path)
-    database_.execute("""UPDATE entries SET value = '{"name": "c1"}' WHERE key LIKE 'chain/c1/%'""")
-    database_.commit()
-    database_.close()
-    store = SqliteStore(path)
-    with pytest.raises(InvalidValue, match=r"ms\.db is damaged: chain/c1/op-\w+ can't be read \(KeyError: "):
-        Ledger(store, never)
-    store.close()
-
-
 @pytest.mark.parametrize("torn", [1, 100, 3000, 4096])
 def test_a_write_that_was_torn_is_absent_and_all_before_it_is_there(tmp_path: Path, torn: int) -> None:
     """What a power failure leaves: the log of the last write, cut off anywhere."""
@@ -278,7 +235,8 @@ def test_a_write_that_was_torn_is_absent_and_all_before_it_is_there(tmp_path: Pa
     with (tmp_path / "after-ms.db-wal").open("r+b") as log:
         log.truncate(before + torn)
     site.close()
-    ledger = Ledger(SqliteStore(tmp_path / "after-ms.db"), never)
+    ledger = Ledger(opened(tmp_path / "after-ms.db"), never)
+    assert not ledger.damaged
     assert names(ledger) == [f"c{number}" for number in range(5)]
     assert replayed(ledger) == present(ledger)
     ledger.close()

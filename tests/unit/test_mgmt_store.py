@@ -110,7 +110,7 @@ def test_a_file_in_use_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ms.db"
     path.write_bytes(b"not a database, but long enough to be read as one" * 100)
-    with pytest.raises(InvalidValue, match=r"ms\.db is damaged or no database"):
+    with pytest.raises(InvalidValue, match=r"ms\.db can't be opened: file is not a database"):
         SqliteStore(path)
 
 
