@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -27,15 +28,41 @@ from catenary.errors import CatenaryError
 
 FAULTS_SHOWN = 10
 T = TypeVar("T")
+
+
+def checked(call: Callable[[], T]) -> T:
+    """Run a validator of the vocabulary; pydantic wants its refusals as `ValueError`."""
+    try:
+        return call()
+    except CatenaryError as error:
+        raise ValueError(error.detail) from error
+
+
+# The same names and tags come in thousands of messages: what was well is not judged again.
+@lru_cache(maxsize=16384)
+def _name(name: str) -> str:
+    return checked(lambda: _chain.check_name(name))
+
+
+@lru_cache(maxsize=4096)
+def _vlan_id(vid: int) -> int:
+    return checked(lambda: _tags.check_vlan_id(vid))
+
+
+@lru_cache(maxsize=4096)
+def _pair(forward: int, reverse: int) -> _tags.TagPair:
+    return _tags.TagPair(forward, reverse)
+
+
 Name = Annotated[
     str,
-    AfterValidator(lambda name: checked(lambda: _chain.check_name(name))),
+    AfterValidator(_name),
     WithJsonSchema({"type": "string", "pattern": f"^{_chain.NAME}$"}),
 ]
 VlanId = Annotated[
     int,
     Strict(),
-    AfterValidator(lambda vid: checked(lambda: _tags.check_vlan_id(vid))),
+    AfterValidator(_vlan_id),
     WithJsonSchema({"type": "integer", "minimum": _tags.VLAN_ID_MIN, "maximum": _tags.VLAN_ID_MAX}),
 ]
 SessionText = Annotated[
@@ -71,14 +98,6 @@ def _prefix(value: Any) -> Any:
 Prefix = Annotated[IPvAnyNetwork, BeforeValidator(_prefix)]
 Weight = Annotated[int, Strict(), Field(ge=0, le=WEIGHT_MAX)]
 Affinity = Literal["session", "addresses", "client"]
-
-
-def checked(call: Callable[[], T]) -> T:
-    """Run a validator of the vocabulary; pydantic wants its refusals as `ValueError`."""
-    try:
-        return call()
-    except CatenaryError as error:
-        raise ValueError(error.detail) from error
 
 
 class Model(BaseModel):
@@ -122,7 +141,7 @@ class Tags(Model):
         return self
 
     def pair(self) -> _tags.TagPair:
-        return _tags.TagPair(self.forward, self.reverse)
+        return _pair(self.forward, self.reverse)
 
     @classmethod
     def of(cls, pair: _tags.TagPair) -> Self:
