@@ -274,6 +274,8 @@ class Ledger:
         """One write of all that belongs together: records, and the events that tell of them."""
         with self._lock:
             now, told = self._now, [*self._pending, *events]
+            if any(now.revision(key) != revision for key, revision in expect.items()):
+                return False  # what the other one wrote is in `_now`: to read all anew would take long
             put: dict[str, str | None] = dict.fromkeys(forget)
             put |= {rows.chain_key(record): rows.chain_value(record) for record in chains}
             put |= {rows.operation_key(item.id): rows.operation_value(item) for item in operations}

@@ -59,6 +59,13 @@ class Snapshot:
         operations = [stored.record for stored in self.stored_operations.values()]
         return [item for item in operations if item.kind == "apply" and item.state == "running"]
 
+    def revision(self, key: str) -> int:
+        """Of what a write may expect; 0: there is no such key."""
+        if key == rows.GATE:
+            return self.gate
+        stored = self.stored_chains.get(key) or self.stored_operations.get(key)
+        return stored.revision if stored else 0
+
     def stored(self, record: ChainRecord) -> StoredChain | None:
         """The chain as it is in this snapshot."""
         return self.stored_chains.get(rows.chain_key(record))

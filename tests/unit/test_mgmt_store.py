@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from catenary.errors import Conflict, InvalidValue
+from mgmt_system.records import Author
 from mgmt_system.store import Entry, KeyValueStore, under
 from mgmt_system.store.ledger import OPERATIONS_KEPT, REMOVED_KEPT
 from mgmt_system.store.sqlite import SqliteStore
@@ -140,4 +142,21 @@ def test_the_oldest_removed_chains_and_operations_are_forgotten() -> None:
     assert len(site.ledger.operations()) <= OPERATIONS_KEPT + 2
     newest = site.ledger.operations()[-1]
     assert (newest.kind, newest.state) == ("remove", "succeeded")
+    site.close()
+
+
+def test_who_comes_second_reads_nothing_anew() -> None:
+    """With a thousand chains that would take long, and each of their views would be made anew."""
+    site = Site()
+    for nf in ("n1", "n2"):
+        site.add(nf)
+    before = site.ledger.snapshot()
+    first, second = before.listed
+    author = Author("somebody")
+    heavier = replace(first.record, chain=replace(first.record.chain, weight=7))
+    assert site.ledger.weigh("weight", [(first, heavier)], author)
+    assert not site.ledger.weigh("weight", [(first, heavier)], author)
+    after = site.ledger.snapshot()
+    assert after.stored(first.record) != first
+    assert after.stored(second.record) is second
     site.close()
