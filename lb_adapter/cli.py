@@ -1,4 +1,4 @@
-"""`catenary lb`: run a load balancer."""
+"""`catenary lb`: run a load balancer; and what else is run on its host."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from catenary.options import LogFormat, LogFormatOption, LogLevel, LogLevelOptio
 from catenary.session import Timeouts
 from catenary.tags import check_vlan_id
 from lb_adapter.dataplane.base import PINS_DEFAULT, SpliceConfig
+from lb_adapter.doctor.command import doctor
+from lb_adapter.options import DataPlaneOption, both_ports
 
 app = typer.Typer(no_args_is_help=True)
 lb = typer.Typer(no_args_is_help=True, help="Run a load balancer: a bump in the wire with two ports.")
 app.add_typer(lb, name="lb")
+app.command("doctor")(doctor)
 _DEFAULTS = Timeouts()
 
 
@@ -46,12 +49,6 @@ class PolicyOption(StrEnum):
 class FullOption(StrEnum):
     HASH = "hash"
     REFUSE = "refuse"
-
-
-class DataPlaneOption(StrEnum):
-    EBPF = "ebpf"
-    AF_PACKET = "af_packet"
-    PF_RING = "pf_ring"
 
 
 def _check_data_plane(name: DataPlaneOption, pin: Path | None, keep: bool, threads: int | None) -> None:
@@ -210,14 +207,6 @@ _OuterOption = Annotated[str | None, typer.Option(help="Interface towards client
 _InnerOption = Annotated[str | None, typer.Option(help="Interface towards the chains.")]
 
 
-def _ports(outer: str | None, inner: str | None) -> tuple[str, str] | None:
-    if outer is None and inner is None:
-        return None
-    if outer is None or inner is None:
-        raise InvalidValue("--outer and --inner go together: name both interfaces")
-    return outer, inner
-
-
 @lb.command()
 def attach(
     pin: _PinOption = None,
@@ -243,7 +232,7 @@ def attach(
 
     from lb_adapter import standalone
 
-    adopted = standalone.attach(pin, _ports(outer, inner))
+    adopted = standalone.attach(pin, both_ports(outer, inner))
     if json:
         typer.echo(dumps(standalone.as_json(adopted), indent=2))
     else:
@@ -280,7 +269,7 @@ def upgrade(
 
     from lb_adapter import upgrade as upgrading
 
-    done = upgrading.upgrade(pin, _ports(outer, inner), program)
+    done = upgrading.upgrade(pin, both_ports(outer, inner), program)
     if json:
         typer.echo(dumps(upgrading.as_json(done), indent=2))
     else:
@@ -302,7 +291,7 @@ def detach(pin: _PinOption = None, outer: _OuterOption = None, inner: _InnerOpti
     """
     from lb_adapter import standalone
 
-    for line in standalone.detach(pin, _ports(outer, inner)):
+    for line in standalone.detach(pin, both_ports(outer, inner)):
         typer.echo(line)
 
 

@@ -30,7 +30,7 @@ MAX_THREADS = 64
 _NUMBERS: dict[NativeName, int] = {"af_packet": 1, "pf_ring": 2}
 _NAMES = {number: name for name, number in _NUMBERS.items()}
 _SWITCH_MS = 2000
-_INGRESS = 0xFFFFFFF2  # of tc clsact
+INGRESS = 0xFFFFFFF2  # of tc clsact
 _SLOT_SIZE = ffi.sizeof("struct slot")
 _PORT_SIZE = ffi.sizeof("struct port_before")
 
@@ -242,13 +242,8 @@ class NativeDataPlane(SpliceTables):
         if self._worker is not None:
             return
         names = [device_interface(device) for device in (self._splice.outer, self._splice.inner)]
-        with IPRoute() as ip:
-            for name in names:
-                if ip.get_filters(index=ports.interface_index(name), parent=_INGRESS):
-                    raise Conflict(
-                        f"{name} has a tc filter, which would take the same frames: "
-                        f"`catenary lb detach` removes ours, `tc filter delete dev {name} ingress` any"
-                    )
+        for name in names:
+            check_no_filter(name)
         for number, name in enumerate(names):
             self._note(number, ports.take(name, ports.DEAF, ports.UP))
         try:
@@ -325,6 +320,16 @@ class NativeDataPlane(SpliceTables):
         if self._memory is not None:
             self._memory.close()
             self._memory = None
+
+
+def check_no_filter(name: str) -> None:
+    """Raise `Conflict` for an interface that has a filter at tc ingress, whoever's."""
+    with IPRoute() as ip:
+        if ip.get_filters(index=ports.interface_index(name), parent=INGRESS):
+            raise Conflict(
+                f"{name} has a tc filter, which would take the same frames: "
+                f"`catenary lb detach` removes ours, `tc filter delete dev {name} ingress` any"
+            )
 
 
 def _checked(running: Worker, memory: Segment, outer: str, inner: str) -> Segment:
