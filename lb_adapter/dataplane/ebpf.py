@@ -29,6 +29,7 @@ _ZERO = _key(0)
 FLAGS = ports.UP | ports.PROMISCUOUS
 """Promiscuous: a real NIC would else drop what is not addressed to it."""
 PROGRAMS = ("outer", "inner")
+_PREFERENCE = 1  # of our filters
 
 
 class EbpfDataPlane(SpliceTables):
@@ -321,8 +322,15 @@ def pinned_size(pin: Path) -> int | None:
 
 def _noted(name: str) -> bytes | None:
     """What a data plane of ours on this interface noted, None if there is none; else `Conflict`."""
-    found = libbpf.attached(ports.interface_index(name), "ports")
+    index = ports.interface_index(name)
+    found = libbpf.attached(index, "ports")
     if found is None:
+        for kind, preference in ports.filters(index):
+            if preference == _PREFERENCE and kind != "bpf":  # one preference has filters of one kind
+                raise Conflict(
+                    f"{name} has a tc filter of somebody else's, {kind}, where ours goes: "
+                    f"`tc filter delete dev {name} ingress pref {preference}` removes it"
+                )
         return None
     try:
         if found.map is None or found.program.name not in PROGRAMS:

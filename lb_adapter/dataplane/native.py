@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 import structlog
-from pyroute2 import IPRoute
 
 from catenary.errors import CatenaryError, Conflict, InvalidValue, Unavailable
 from catenary.session import SessionKey
@@ -30,7 +29,6 @@ MAX_THREADS = 64
 _NUMBERS: dict[NativeName, int] = {"af_packet": 1, "pf_ring": 2}
 _NAMES = {number: name for name, number in _NUMBERS.items()}
 _SWITCH_MS = 2000
-INGRESS = 0xFFFFFFF2  # of tc clsact
 _SLOT_SIZE = ffi.sizeof("struct slot")
 _PORT_SIZE = ffi.sizeof("struct port_before")
 
@@ -324,12 +322,11 @@ class NativeDataPlane(SpliceTables):
 
 def check_no_filter(name: str) -> None:
     """Raise `Conflict` for an interface that has a filter at tc ingress, whoever's."""
-    with IPRoute() as ip:
-        if ip.get_filters(index=ports.interface_index(name), parent=INGRESS):
-            raise Conflict(
-                f"{name} has a tc filter, which would take the same frames: "
-                f"`catenary lb detach` removes ours, `tc filter delete dev {name} ingress` any"
-            )
+    if ports.filters(ports.interface_index(name)):
+        raise Conflict(
+            f"{name} has a tc filter, which would take the same frames: "
+            f"`catenary lb detach` removes ours, `tc filter delete dev {name} ingress` any"
+        )
 
 
 def _checked(running: Worker, memory: Segment, outer: str, inner: str) -> Segment:

@@ -19,6 +19,7 @@ from catenary.errors import InvalidValue
 from lb_adapter import abi
 
 UP, PROMISCUOUS = 0x1, 0x100
+_INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3  # of tc clsact
 _UNTOUCHED = 0xFFFFFFFF
 _SYSCTLS = (
     "ipv6/conf/{}/disable_ipv6",
@@ -62,6 +63,15 @@ def check(outer: str, inner: str) -> tuple[int, int]:
             f"({outside}) with a tag: ip link set dev {inner} mtu {outside}"
         )
     return indices
+
+
+def filters(index: int) -> list[tuple[str, int]]:
+    """Kind and preference of each filter at tc ingress, in the order in which they see a frame."""
+    with IPRoute() as ip:
+        found = ip.get_filters(index=index, parent=_INGRESS)
+    # The kernel tells each more than once, with and without its handle.
+    rows = {(str(item.get_attr("TCA_KIND")), int(item["info"]) >> 16) for item in found}
+    return sorted(rows, key=lambda row: row[1])
 
 
 def take(name: str, settings: Mapping[str, str], flags: int, noted: bytes | None = None) -> bytes:
@@ -110,7 +120,7 @@ def give_back(raw: bytes, flags: int) -> None:
 
 def _remove_clsact(ip: Any, index: int) -> None:
     """Unless somebody else uses it by now."""
-    if any(ip.get_filters(index=index, parent=parent) for parent in (0xFFFFFFF2, 0xFFFFFFF3)):
+    if any(ip.get_filters(index=index, parent=parent) for parent in (_INGRESS, _EGRESS)):
         return
     try:
         ip.tc("del", "clsact", index)

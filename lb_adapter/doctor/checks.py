@@ -81,7 +81,7 @@ def _kernel(release: str, plan: Plan) -> Finding:
 
 def _trials(trials: Trials, plan: Plan) -> Iterator[Finding]:
     other = "or run it with --data-plane af_packet"
-    yield _trial("ebpf", trials.ebpf, plan, f"boot a kernel with BPF and its BTF, {other}")
+    yield _trial("ebpf", trials.ebpf, plan, f"give it CAP_BPF, boot a kernel with BPF and its BTF, {other}")
     yield _trial("clsact", trials.clsact, plan, f"modprobe sch_ingress cls_bpf, {other}")
     yield _trial("af_packet", trials.af_packet, plan)
     yield _trial("pf_ring", trials.pf_ring, plan)
@@ -247,12 +247,6 @@ def _filter(link: Link, host: Host, plan: Plan) -> Finding:
     check = f"{link.name} filter"
     if link.refused:
         return _told(check, Level.FAULT, link.refused)
-    remove = f"tc filter delete dev {link.name} ingress pref"
-    # Of these the load balancer itself says no more than that the kernel refuses it.
-    first = [item for item in link.filters if item.preference == _FIRST and not link.ours]
-    if first and first[0].kind != "bpf":
-        kind = first[0].kind
-        return Finding(check, Level.FAULT, f"a filter ({kind}) is where ours goes", f"{remove} {_FIRST}")
     if link.xdp:
         return Finding(
             check,
@@ -267,7 +261,7 @@ def _filter(link: Link, host: Host, plan: Plan) -> Finding:
             check,
             Level.WARNING,
             f"a filter ({kind}, pref {preference}) comes after ours, and would see no frame any more",
-            f"{remove} {preference}",
+            f"tc filter delete dev {link.name} ingress pref {preference}",
         )
     if not host.root:
         return _told(check, Level.SKIPPED, NEEDS_ROOT)
@@ -295,7 +289,8 @@ def _queues(link: Link, cpus: int) -> Finding | None:
     found = f"{link.queues.used} of {link.queues.most}, for {cpus} CPUs"
     if link.queues.used >= wanted:
         return Finding(f"{link.name} queues", Level.OK, found)
-    return Finding(f"{link.name} queues", Level.WARNING, found, f"ethtool -L {link.name} combined {wanted}")
+    fix = f"ethtool -L {link.name} {link.queues.kind} {wanted}"
+    return Finding(f"{link.name} queues", Level.WARNING, found, fix)
 
 
 def _use(link: Link) -> Finding:

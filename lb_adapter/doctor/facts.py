@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from lb_adapter.dataplane.base import PINS_DEFAULT, DataPlaneName
 
@@ -89,18 +90,19 @@ class Filter:
 
 @dataclass(frozen=True)
 class Queues:
-    """Receive queues of a network card that are in use, and that it has."""
+    """Receive queues of a network card that are in use, and that it has; `kind` as ethtool names them."""
 
     used: int
     most: int
+    kind: Literal["combined", "rx"] = "combined"
 
 
 @dataclass(frozen=True)
 class Link:
     """One interface. `ours`: a load balancer's program is on it; `refused`: why none can be put there.
 
-    Without root both are unknown. `bridge` is the name of what it is a port of. `queues`: None if it has no
-    say in that. GRO and LRO: does it merge frames?
+    Without root both are unknown. `bridge` is the name of what it is a port of. `queues`: None of what is no
+    network card, or has no say in that. GRO and LRO: does it merge frames?
     """
 
     name: str

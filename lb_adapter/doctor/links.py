@@ -45,7 +45,7 @@ def _link(ip: Any, name: str, index: int, plan: Plan) -> Link:
         mtu=int(link.get_attr("IFLA_MTU")),
         gro=gro,
         lro=lro,
-        queues=_queues(name),
+        queues=None if link.get_attr("IFLA_LINKINFO") else _queues(name),  # it tells what is virtual
         xdp=bool(xdp and xdp.get_attr("IFLA_XDP_ATTACHED")),
         addresses=tuple(
             f"{item.get_attr('IFA_ADDRESS')}/{item['prefixlen']}"
@@ -53,7 +53,7 @@ def _link(ip: Any, name: str, index: int, plan: Plan) -> Link:
             if item["scope"] == _GLOBAL
         ),
         bridge=(ports.interface_name(bridge) or "") if bridge else "",
-        filters=_filters(ip, index),
+        filters=tuple(Filter(*row) for row in ports.filters(index)),
         ours=ours,
         refused=refused,
     )
@@ -70,13 +70,6 @@ def _occupied(name: str, plan: Plan) -> tuple[bool, str]:
     return False, ""
 
 
-def _filters(ip: Any, index: int) -> tuple[Filter, ...]:
-    """The kernel tells each twice, once as a chain of filters."""
-    found = ip.get_filters(index=index, parent=native.INGRESS)
-    told = {Filter(item.get_attr("TCA_KIND"), item["info"] >> 16) for item in found}
-    return tuple(sorted(told, key=lambda item: item.preference))
-
-
 def _merging(name: str) -> tuple[bool, bool]:
     """GRO and LRO, each: is it on?"""
     with closing(IoctlEthtool(name)) as ethtool:
@@ -90,4 +83,6 @@ def _queues(name: str) -> Queues | None:
             has = ethtool.get_channels()
         except NotSupportedError:
             return None
-    return Queues(has.combined_count + has.rx_count, has.max_combined + has.max_rx)
+    if has.max_combined:
+        return Queues(has.combined_count, has.max_combined)
+    return Queues(has.rx_count, has.max_rx, "rx")

@@ -40,9 +40,15 @@ def run(plan: Plan) -> Trials:
     )
 
 
+class _Untried(Exception):
+    """There is nowhere to try it; that does not mean that it would fail."""
+
+
 def _tried(trial: Callable[[], str]) -> Trial:
     try:
         return Trial(trial())
+    except _Untried as reason:
+        return Trial(skipped=str(reason))
     except CatenaryError as error:
         return Trial(refused=error.detail, by_kernel=isinstance(error, BpfError))
 
@@ -85,7 +91,7 @@ def _in_a_network_of_its_own(work: Callable[[], str]) -> str:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.unshare(_CLONE_NEWNET) != 0:
             why = os.strerror(ctypes.get_errno())
-            raise Unsupported(f"no network namespace to try it in ({why}): run this with CAP_SYS_ADMIN")
+            raise _Untried(f"no network namespace to try it in ({why}): run this with CAP_SYS_ADMIN")
         return work()
 
     with ThreadPoolExecutor(max_workers=1) as threads:

@@ -230,6 +230,8 @@ def test_interfaces_that_cannot_be_ports_are_refused_before_anything_is_attached
         ((*MASTER, *PEER), "l1i has a tc filter of somebody else's, 'drop'"),
     ]
     refused(cases)
+    shell("tc filter del dev l1i ingress; tc filter add dev l1i ingress pref 1 u32 match u8 0 0")
+    refused([((*MASTER, *PEER), "l1i has a tc filter of somebody else's, u32, where ours goes")])
     assert filters("l1o") == filters("l2o") == filters("l2i") == ""
 
 

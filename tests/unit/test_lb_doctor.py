@@ -89,7 +89,7 @@ HOSTS: dict[str, tuple[Host, Plan]] = {
         AF_PACKET,
     ),
     "fault ebpf | load splice.bpf.o: Operation not permitted (...) | "
-    "boot a kernel with BPF and its BTF, or run it with --data-plane af_packet": (
+    "give it CAP_BPF, boot a kernel with BPF and its BTF, or run it with --data-plane af_packet": (
         refused("ebpf", "load splice.bpf.o: Operation not permitted (...)", by_kernel=True),
         EBPF,
     ),
@@ -199,10 +199,6 @@ LINKS: dict[str, tuple[Link, Plan]] = {
         ),
         EBPF,
     ),
-    "fault eth2 filter | a filter (u32) is where ours goes | tc filter delete dev eth2 ingress pref 1": (
-        replace(OUTER, filters=(Filter("u32", 1),)),
-        EBPF,
-    ),
     "warning eth2 filter | a filter (u32, pref 49152) comes after ours, and would see no frame any more | "
     "tc filter delete dev eth2 ingress pref 49152": (
         replace(OUTER, ours=True, filters=(Filter("bpf", 1), Filter("u32", 49152))),
@@ -225,6 +221,10 @@ LINKS: dict[str, tuple[Link, Plan]] = {
     ),
     "warning eth2 queues | 1 of 8, for 4 CPUs | ethtool -L eth2 combined 4": (
         replace(OUTER, queues=Queues(1, 8)),
+        EBPF,
+    ),
+    "warning eth2 queues | 2 of 3, for 4 CPUs | ethtool -L eth2 rx 3": (
+        replace(OUTER, queues=Queues(2, 3, "rx")),
         EBPF,
     ),
     "warning eth2 use | has 192.0.2.7/24: the host hears nothing there while it is a port | "
