@@ -103,6 +103,9 @@ class FakeController(Fake):
     def _check(self, name: str, request: wire.SteerRequest) -> None:
         if self.inserted.get(request.segment, 0.0) is None and self.steered.keys() - {name}:
             raise Conflict(f"the pair of segment {request.segment!r} is not in the way of its traffic")
+        for other in self.steered.values():
+            if other.name != name and {*other.tags.pair().ids} & {*request.tags.pair().ids}:
+                raise Conflict(f"tag pair {request.tags.pair()} is in use by chain {other.name!r}")
         if "lonely" in request.nfs:
             raise Conflict(f"chain {name!r} has no path: NF 'lonely' can't be reached from l1")
 
