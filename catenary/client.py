@@ -22,11 +22,14 @@ from catenary.token import read_token
 from catenary.traffic import TrafficSample
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+_COPIED_S = 60.0
+"""Seconds that the management system may take to copy its store, and to check the copy."""
 _PLAIN = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~"
 """What a header may hold as it is, beside letters and digits; anything else is percent-encoded."""
 
 
-def _user() -> str:
+def user() -> str:
+    """Who runs this, as the journal has it: user@host."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # an ID without a name, as containers have it
@@ -57,7 +60,7 @@ class ManagementClient(Client):
             os.environ.get("CATENARY_URL", DEFAULT_URL),
             token=read_token(Path(token_file) if token_file else None),
             ca=Path(ca) if ca else None,
-            who=who or _user(),
+            who=who or user(),
             why=why,
             **options,
         )
@@ -151,6 +154,10 @@ class ManagementClient(Client):
         """A pcap of what a chain, or one session in it, gets and gives at one of its load balancers."""
         query = {"chain": chain, "at": at, "session": session, "seconds": seconds, "packets": packets}
         return self.stream("/v1/capture", silence=seconds, **query)
+
+    def backup(self) -> Iterator[bytes]:
+        """A copy of its store, as of one moment: an SQLite file."""
+        return self.stream("/v1/backup", silence=_COPIED_S)
 
     def explain(self, session: str, segment: str | None = None) -> Explanation:
         """Where a session goes and why; one that is over, or did not begin yet, too."""

@@ -18,6 +18,7 @@ from catenary.errors import CatenaryError, InvalidValue
 from catenary.listen import Listen
 from catenary.options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
 from mgmt_system import config_cli, progress, tables
+from mgmt_system.backup_cli import backup, restore
 from mgmt_system.capture_cli import capture
 from mgmt_system.dashboard_cli import dashboard
 from mgmt_system.explain_cli import explain
@@ -48,6 +49,8 @@ app.command("capture")(capture)
 app.command("top")(top)
 app.command("dashboard")(dashboard)
 app.command("sessions")(sessions)
+app.command("backup")(backup)
+app.command("restore")(restore)
 
 
 @chain_app.command("add")

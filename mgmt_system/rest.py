@@ -14,6 +14,7 @@ from catenary.pages import LINK, After, Limit, link, page
 from catenary.problems import problems
 from catenary.service import create_app
 from catenary.wire import SegmentSession
+from mgmt_system.backup_rest import add_backup_route
 from mgmt_system.calls import (
     ACCEPTED,
     CHANGES,
@@ -44,6 +45,7 @@ TAGS = {
     "segments": "Pairs of load balancers and the chains between them.",
     "sessions": "Single sessions: which chain carries one, and orders to end it.",
     "history": "The journal: who changed what, when and why.",
+    "store": "All that the management system has written down, as a file.",
     "status": "Is all well, and what do the chains carry?",
 }
 Seconds = Annotated[
@@ -71,6 +73,7 @@ def create(running: Running, token: str | None) -> FastAPI:
     add_traffic_routes(app, running.sampling)
     add_capture_route(app, running.captures)
     add_explain_route(app, running.explainer)
+    add_backup_route(app, running.ledger)
     return app
 
 

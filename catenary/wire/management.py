@@ -21,6 +21,7 @@ HistoryKind = Literal[
     "rebalance",
     "insert",
     "session",
+    "restore",
     "state",
     "failure",
     "epoch",

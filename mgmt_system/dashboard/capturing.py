@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -71,18 +71,30 @@ def add_download(app: FastAPI, hub: Hub) -> None:
         seconds: Annotated[float, Query(gt=0, le=3600)] = 10.0,
         packets: Annotated[int, Query(ge=1, le=1_000_000)] = 10_000,
     ) -> Response:
-        client = hub.connect(None, None)
-        try:
-            pieces = _pieces(client, chain, at, session, seconds, packets)
-            first = next(pieces, b"")
-        except CatenaryError as error:
-            client.close()
-            return PlainTextResponse(error.detail, error.status)
+        return streamed(
+            hub,
+            lambda client: _pieces(client, chain, at, session, seconds, packets),
+            f"{chain}.pcap",
+            pcap.MEDIA_TYPE,
+        )
 
-        def passed_on() -> Iterator[bytes]:
-            with client:
-                yield first
-                yield from pieces
 
-        headers = {"Content-Disposition": f'attachment; filename="{chain}.pcap"'}
-        return StreamingResponse(passed_on(), media_type=pcap.MEDIA_TYPE, headers=headers)
+def streamed(
+    hub: Hub, ask: Callable[[ManagementClient], Iterator[bytes]], name: str, media_type: str
+) -> Response:
+    """What the management system streams, passed on as it comes; or in words why it refuses."""
+    client = hub.connect(None, None)
+    try:
+        pieces = ask(client)
+        first = next(pieces, b"")
+    except CatenaryError as error:
+        client.close()
+        return PlainTextResponse(error.detail, error.status)
+
+    def passed_on() -> Iterator[bytes]:
+        with client:
+            yield first
+            yield from pieces
+
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(passed_on(), media_type=media_type, headers=headers)

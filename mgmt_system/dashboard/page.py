@@ -18,6 +18,7 @@ from mgmt_system.dashboard.dialogs import Asker
 from mgmt_system.dashboard.gate import LOGOUT
 from mgmt_system.dashboard.hub import REFRESH, Hub, View
 from mgmt_system.dashboard.looking import Looking
+from mgmt_system.dashboard.saving import Saving
 
 ROWS = 25
 _COLUMNS: tuple[tuple[str, str, bool], ...] = (
@@ -68,7 +69,7 @@ class Page:
         self.dark = ui.dark_mode(None)
         ask = Asker(hub, f"dashboard@{client.ip}")
         self._actions, self._configuring = Actions(hub, ask), Configuring(ask)
-        self._capturing = Capturing(hub, ask)
+        self._capturing, self._saving = Capturing(hub, ask), Saving(ask)
         self._looking = Looking(hub, ask, self._capturing.open)
         self._build()
         self.refresh()
@@ -112,6 +113,7 @@ class Page:
             ("Services", self._looking.services),
             ("History", self._looking.history),
             ("Operations", self._looking.operations),
+            ("Backup", self._saving.open),
         )
         with ui.element("nav").classes("tools").props('aria-label="tools"'):
             for name, call in tools:

@@ -14,6 +14,7 @@ from mgmt_system.dashboard.capturing import add_download
 from mgmt_system.dashboard.gate import Gate
 from mgmt_system.dashboard.hub import Hub
 from mgmt_system.dashboard.page import Page
+from mgmt_system.dashboard.saving import add_backup
 
 _STYLE = Path(__file__).with_name("style.css")
 _ICON = (
@@ -44,6 +45,7 @@ def create(hub: Hub, token: str | None, *, secure: bool) -> FastAPI:
         Page(hub, client, signed_in=token is not None)
 
     add_download(app, hub)
+    add_backup(app, hub)
     ui.page("/", title="Catenary", language="en-US")(page)
     ui.run_with(app, title="Catenary", favicon=_ICON, dark=None, tailwind=False, show_welcome_message=False)
     app.add_middleware(Gate, token=token, secure=secure)

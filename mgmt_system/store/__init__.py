@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 
@@ -47,6 +48,12 @@ class KeyValueStore(Protocol):
         """Write all of `put` (None deletes), durably, if every key in `expect` still has that revision.
 
         Returns the revision of the write, or 0 with nothing written.
+        """
+
+    def copy(self, file: Path) -> None:
+        """Write all, as of one moment, into an SQLite file that is new; commits go on meanwhile.
+
+        Raises `sqlite3.Error` if that can't be written.
         """
 
     def close(self) -> None:

@@ -20,14 +20,15 @@ import structlog
 from catenary.config import ServiceConfig
 from catenary.errors import Unavailable
 from mgmt_system.store import Entry, rows, under
+from mgmt_system.store.migrations import APPLICATION_ID, VERSION, owner
 from mgmt_system.store.snapshot import Stored
-from mgmt_system.store.sqlite import OURS, SqliteStore, in_use, owner
+from mgmt_system.store.sqlite import SqliteStore, in_use
 from mgmt_system.views import chain_view, entry_view, operation_view
 
 log = structlog.get_logger("mgmt_system")
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR)
-_LOCKED_FROM, _LOCKED_BYTES = 0x40000002, 510
-"""Where SQLite's locks lie in a file, whatever its length."""
+LOCKED = 510, 0x40000002
+"""Where SQLite's locks lie in a file, whatever its length: how many bytes, from where on."""
 _LEFT = (rows.CHAINS, rows.OPERATIONS, rows.JOURNAL, rows.CONFIG, rows.GATE)
 """What is read, by the beginning of its keys. The journal gets a head by the entries that are left."""
 _READ = """
@@ -45,9 +46,10 @@ class DamagedStore(SqliteStore):
         super().__init__(None)
         self.where = f"database {path}"
         self.damage = (
-            f"{self.where} is damaged or no database ({verdict}), so nothing is changed: stop the management "
-            f"system, move {path} and {_log(path).name} away, put a backup in their place, and start it "
-            "again; without a backup apply to a new one what catenary export says now"
+            f"{self.where} is damaged or no database ({verdict}), so nothing is changed: keep what catenary "
+            "export says now, stop the management system, put a backup in its place with catenary restore "
+            f"BACKUP --db {path}, and start it again; without a backup move it away with its log, and apply "
+            "what was exported to a new one"
         )
         readable = [entry for entry in _found(path) if _fault(entry) is None]
         with self._use("read"):
@@ -69,32 +71,39 @@ class DamagedStore(SqliteStore):
     def commit(self, put: Mapping[str, str | None], expect: Mapping[str, int]) -> int:
         raise Unavailable(str(self.damage))
 
+    def copy(self, file: Path) -> None:
+        raise Unavailable(str(self.damage))
+
 
 def opened(path: Path) -> SqliteStore:
     """The store in a file, which is made if it is not there; raises as `SqliteStore` does.
 
     A file that is in use may look damaged, for its owner is writing it.
     """
-    verdict = _verdict(path)
-    if verdict is None:
+    found = verdict(path)
+    if found is None:
         return SqliteStore(path)
-    if os.path.isfile(path) and _is_locked(path):
+    if os.path.isfile(path) and is_locked(path):
         raise in_use(f"database {path}")
-    return DamagedStore(path, verdict)
+    return DamagedStore(path, found)
 
 
-def _verdict(path: Path) -> str | None:
-    """What is wrong with a file; None: nothing, or what only opening it for writing will tell."""
+def verdict(path: Path, *, journal: bool = False) -> str | None:
+    """What is wrong with a file; None: nothing, or what only opening it for writing will tell.
+
+    The `journal`, which may be long, need not be read for a start: reading it will tell.
+    """
     if not os.path.isfile(path):
         return "it is missing, and its log is not" if _has_log(path) else None
     if not path.stat().st_size:
         return "it is empty"
     try:
-        with _reading(path) as db:
-            verdict = str(db.execute("PRAGMA integrity_check").fetchone()[0]).splitlines()[0]
-            if verdict != "ok":
-                return verdict
-            return _unreadable(db) if owner(db) == OURS else None
+        with reading(path) as db:
+            found = str(db.execute("PRAGMA integrity_check").fetchone()[0]).splitlines()[0]
+            if found != "ok":
+                return found
+            # Records of an earlier version can be read once they are migrated.
+            return _unreadable(db, journal) if owner(db) == (APPLICATION_ID, VERSION) else None
     except sqlite3.Error as error:
         # The lower byte says what it is, the others more of it.
         return str(error) if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE else None
@@ -106,7 +115,7 @@ def _found(path: Path) -> list[Entry]:
     """What SQLite reads of a file: each kind of record from both ends, as far as it is whole."""
     found: dict[str, Entry] = {}
     errors = sqlite3.Error, UnicodeDecodeError
-    with suppress(*errors), _reading(path) as db:
+    with suppress(*errors), reading(path) as db:
         # With this alone SQLite begins on a file that is shorter than its header says.
         db.execute("PRAGMA writable_schema = ON")
         for kind in _LEFT:
@@ -118,7 +127,7 @@ def _found(path: Path) -> list[Entry]:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Neither way makes or changes a file. Without a log nobody has it open, so there is nothing to lock; and
     where a log is, it is read without the locks for which SQLite would make a file."""
     how = "mode=ro&vfs=unix-none" if _has_log(path) else "immutable=1"
@@ -128,11 +137,10 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
         yield db
 
 
-def _unreadable(db: sqlite3.Connection) -> str | None:
-    """What is wrong with the first record that can't be read. Of the journal, which may be long, reading it
-    will tell."""
-    query = "SELECT key, value, revision FROM entries WHERE NOT key BETWEEN ? AND ?"
-    records = (Entry(*row) for row in db.execute(query, (rows.JOURNAL, rows.JOURNAL + "~")))
+def _unreadable(db: sqlite3.Connection, journal: bool) -> str | None:
+    """What is wrong with the first record that can't be read."""
+    query = "SELECT key, value, revision FROM entries WHERE ? OR NOT key BETWEEN ? AND ?"
+    records = (Entry(*row) for row in db.execute(query, (journal, rows.JOURNAL, rows.JOURNAL + "~")))
     return next((fault for entry in records if (fault := _fault(entry))), None)
 
 
@@ -163,11 +171,11 @@ def _key(key: str, data: dict[str, Any]) -> str:
     return key
 
 
-def _is_locked(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Has another process the file open as its store?"""
     with path.open("rb") as file:
         try:
-            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB, _LOCKED_BYTES, _LOCKED_FROM)
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB, *LOCKED)
         except (BlockingIOError, PermissionError):
             return True
     return False

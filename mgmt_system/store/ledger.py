@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
@@ -152,6 +153,10 @@ class Ledger:
             base = replace(self._now, stored_chains=read)
             found = {rows.chain_key(record): Stored(record, 0) for record in seen(base)}
             self._now = replace(base, stored_chains=read | found)
+
+    def copy(self, file: Path) -> None:
+        """Write all that is stored, as of one moment, into an SQLite file that is new."""
+        self._store.copy(file)
 
     def close(self) -> None:
         """Release the store; no call may follow."""

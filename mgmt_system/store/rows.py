@@ -96,7 +96,9 @@ def read(entry: Entry, make: Callable[[dict[str, Any]], T], where: str) -> T:
     try:
         return make(json.loads(entry.value))
     except UNREADABLE as error:
-        raise InvalidValue(f"{where} is damaged: {said(entry, error)}; put a backup in its place") from error
+        raise InvalidValue(
+            f"{where} is damaged: {said(entry, error)}; put a backup in its place with catenary restore"
+        ) from error
 
 
 def said(entry: Entry, error: Exception) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from catenary.errors import Conflict, InsufficientStorage, InvalidValue, Unavailable
-from mgmt_system.store import Entry
+from catenary.errors import CatenaryError, Conflict, InsufficientStorage, InvalidValue, Unavailable
+from mgmt_system.store import Entry, migrations
 
-APPLICATION_ID = 0x43415445
-SCHEMA_VERSION = 2
-OURS = APPLICATION_ID, SCHEMA_VERSION
 _SCHEMA = """
 CREATE TABLE entries (key TEXT PRIMARY KEY, value TEXT NOT NULL, revision INTEGER NOT NULL)
     STRICT, WITHOUT ROWID;
@@ -26,6 +25,9 @@ _PUT = (
     "INSERT INTO entries VALUES (?, ?, ?) "
     "ON CONFLICT (key) DO UPDATE SET value = excluded.value, revision = excluded.revision"
 )
+_COPIED_AT_ONCE = 256
+"""Pages of a copy between which others get their turn: 1 MB, a few milliseconds."""
+_TURN_S = 0.001
 
 
 class SqliteStore:
@@ -59,14 +61,13 @@ class SqliteStore:
         self._db.execute("PRAGMA synchronous = FULL")
         # Takes the lock now rather than at the first write.
         self._db.execute("BEGIN IMMEDIATE")
-        found = owner(self._db)
-        if found == (0, 0) and not self._db.execute("SELECT 1 FROM sqlite_schema").fetchone():
-            self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        new = not self._db.execute("SELECT 1 FROM sqlite_schema").fetchone()
+        if new and migrations.owner(self._db) == (0, 0):
+            migrations.own(self._db)
             for statement in _SCHEMA.split(";"):
                 self._db.execute(statement)
-        elif found != OURS:
-            raise InvalidValue(f"{self.where} was not made by this version of Catenary: use another --db")
+        else:
+            migrations.migrate(self._db, self.where)
         self._db.execute("COMMIT")
 
     def get(self, key: str) -> Entry | None:
@@ -106,6 +107,24 @@ class SqliteStore:
                 raise
         return revision
 
+    def copy(self, file: Path) -> None:
+        def let_others() -> None:
+            self._lock.release()
+            time.sleep(_TURN_S)
+            self._lock.acquire()
+
+        with self._lock, closing(sqlite3.connect(file)) as copy:
+            # If this ends before its time, the copy is of no use: nothing needs to be kept for that case.
+            copy.execute("PRAGMA journal_mode = OFF")
+            copy.execute("PRAGMA synchronous = OFF")
+            # What this very connection commits between two steps goes into the copy too.
+            self._db.backup(copy, pages=_COPIED_AT_ONCE, progress=lambda *_: let_others())
+
+    def skip(self, revision: int) -> None:
+        """Give no write a revision up to this one any more."""
+        with self._use("written"):
+            self._db.execute("UPDATE revision SET last = max(last, ?)", (revision,))
+
     def _revision(self, key: str) -> int:
         row = self._db.execute("SELECT revision FROM entries WHERE key = ?", (key,)).fetchone()
         return int(row[0]) if row else 0
@@ -113,25 +132,25 @@ class SqliteStore:
     @contextmanager
     def _use(self, done: str) -> Iterator[None]:
         """One thread at a time; SQLite's errors become ours."""
-        with self._lock:
-            try:
-                yield
-            except sqlite3.Error as error:
-                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-                    raise InsufficientStorage(
-                        f"{self.where} can't be {done}: its disk is full; make room, and it goes on by itself"
-                    ) from error
-                raise Unavailable(f"{self.where} can't be {done}: {error}") from error
+        with self._lock, told(f"{self.where} can't be {done}", "it goes on by itself"):
+            yield
 
     def close(self) -> None:
         with self._lock:
             self._db.close()
 
 
-def owner(db: sqlite3.Connection) -> tuple[int, int]:
-    """Whose file it is, and the version of its layout."""
-    one, two = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-    return int(one), int(two)
+@contextmanager
+def told(what: str, again: str, otherwise: type[CatenaryError] = Unavailable) -> Iterator[None]:
+    """Errors of SQLite and of the system become ours: `what` can't be done. `again`: what to do, or what
+    happens, once a disk that is full has room."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        codes = getattr(error, "sqlite_errorcode", None), getattr(error, "errno", None)
+        if codes[0] == sqlite3.SQLITE_FULL or codes[1] in (errno.ENOSPC, errno.EDQUOT):
+            raise InsufficientStorage(f"{what}: its disk is full; make room, and {again}") from error
+        raise otherwise(f"{what}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def in_use(where: str) -> Conflict:

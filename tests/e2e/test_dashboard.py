@@ -25,6 +25,8 @@ from mgmt_system import plan_tables, tables
 from mgmt_system.config_cli import written
 from mgmt_system.dashboard.panels import EVENTS
 from mgmt_system.explain_cli import explanation
+from mgmt_system.records import SELF
+from mgmt_system.store import backups
 from tests.e2e.dashboard_page import (
     CONTRASTS,
     LAG,
@@ -359,6 +361,18 @@ def test_a_chain_is_captured(page: Page, rest: ManagementClient) -> None:
     assert found.suggested_filename == "chain-2.pcap"
     asked = b"".join(rest.capture("chain-2", seconds=3, packets=10_000))
     assert Path(found.path()).read_bytes() == asked
+    expect(dialog).to_have_count(0, timeout=MS)
+
+
+def test_a_backup_is_downloaded(page: Page, rest: ManagementClient, tmp_path: Path) -> None:
+    page.get_by_role("button", name="Backup", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    with page.expect_download(timeout=MS) as downloading:
+        dialog.get_by_role("button", name="Download").click()
+    found = downloading.value
+    assert found.suggested_filename == "catenary.db"
+    backup = backups.restored(Path(found.path()), tmp_path / "ms.db", SELF).backup
+    assert backup.chains == len(rest.chains())
     expect(dialog).to_have_count(0, timeout=MS)
 
 

@@ -24,8 +24,9 @@ CHAINS = [f"c{number}" for number in range(50)]
 
 
 @contextmanager
-def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A management system on ms.db in this folder, under the commands; its log."""
+def running(monkeypatch: pytest.MonkeyPatch, *, kill: bool = False) -> Iterator[Path]:
+    """A management system on ms.db in this folder, under the commands; its log. It ends by SIGTERM, or by
+    SIGKILL."""
     port, log = free_port(), Path("ms.log")
     options = ["--network", "network.yaml", "--db", "ms.db", "--port", str(port), "--log-format", "json"]
     monkeypatch.setenv("CATENARY_URL", f"http://127.0.0.1:{port}")
@@ -36,8 +37,8 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         wait_until(lambda: process.poll() is not None or is_up(), "management system is not up")
         assert process.poll() is None, log.read_text()
         yield log
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE_S) == 0, log.read_text()
+        process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == (-signal.SIGKILL if kill else 0), log.read_text()
     finally:
         process.kill()
         process.wait(PATIENCE_S)
@@ -77,9 +78,10 @@ def test_reads_go_on_and_every_change_is_refused(
     broken = whole[: len(whole) * 3 // 4] if left else Path("network.yaml").read_bytes()
     Path("ms.db").write_bytes(broken)
     text = (
-        f"database ms.db is damaged or no database ({verdict}), so nothing is changed: stop the management "
-        "system, move ms.db and ms.db-wal away, put a backup in their place, and start it again; without a "
-        "backup apply to a new one what catenary export says now"
+        f"database ms.db is damaged or no database ({verdict}), so nothing is changed: keep what catenary "
+        "export says now, stop the management system, put a backup in its place with catenary restore BACKUP "
+        "--db ms.db, and start it again; without a backup move it away with its log, and apply what was "
+        "exported to a new one"
     )
 
     def run(*words: str) -> tuple[int, str, str]:

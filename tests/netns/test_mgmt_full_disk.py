@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ def start(disk: Path) -> subprocess.Popen[bytes]:
     options = ["--network", str(disk.parent / "network.yaml"), "--db", str(disk / "ms.db")]
     log = (disk.parent / "ms.log").open("ab")
     argv = [sys.executable, "-c", PROGRAM, "ms", "run", *options]
-    process = subprocess.Popen(argv, stdout=log, stderr=log)
+    process = subprocess.Popen(argv, stdout=log, stderr=log, env=os.environ | {"TMPDIR": str(disk)})
     wait_until(lambda: process.poll() is not None or is_up(), "management system is not up")
     assert process.poll() is None, (disk.parent / "ms.log").read_text()
     return process
@@ -62,8 +63,11 @@ def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
     try:
         with ManagementClient() as client:
             accepted.append(client.add_chain(ChainRequest(nfs=["n1"])).chain)
+            assert b"".join(client.backup()).startswith(b"SQLite format 3")
             filler = fill(disk)
             add_until_it_is_full(client, accepted)
+            with pytest.raises(InsufficientStorage, match=rf"can't be copied to {disk}: its disk is full"):
+                b"".join(client.backup())
             assert names(client) == accepted
             assert [entry.chain for entry in client.history(kind="add")] == accepted
             assert "its disk is full" in str(client.health().reason)

@@ -24,9 +24,10 @@ from catenary.errors import Conflict, InvalidValue
 from mgmt_system.applying import Condition, Options
 from mgmt_system.journal import Retention
 from mgmt_system.peers import Secrets
+from mgmt_system.records import SELF
 from mgmt_system.rest import create
 from mgmt_system.service import Running
-from mgmt_system.store import under
+from mgmt_system.store import backups, under
 from mgmt_system.store.damaged import DamagedStore, opened
 from tests.serving import calling
 from tests.unit.mgmt_fakes import Site, network_text
@@ -133,7 +134,7 @@ def test_it_starts_says_so_and_changes_nothing(site: Site, tmp_path: Path, part:
     fault = str(site.store.damage)
     assert [(line["log_level"], line["fault"]) for line in logs if "database" in line] == [("error", fault)]
     assert f"{site.path} is damaged or no database (" in fault
-    assert f"move {site.path} and ms.db-wal away, put a backup in their place, and start it again" in fault
+    assert f"put a backup in its place with catenary restore BACKUP --db {site.path}, and start it" in fault
     site.master.keys[KEY] = site.master_pair("c2")
     with calling(create(site.running(), None)) as client:  # with its threads
         for answer in (change(client) for change in CHANGES.values()):
@@ -329,11 +330,12 @@ def test_a_record_that_can_not_be_shown_is_damage_and_all_others_are_shown(
 
 
 def test_with_a_backup_in_its_place_all_is_well(site: Site, tmp_path: Path) -> None:
-    backup = site.path.read_bytes()
-    site.path.write_bytes(damage(backup, "half"))
-    again(site).close()
-    site.path.rename(tmp_path / "away")
-    site.path.write_bytes(backup)
+    backup = tmp_path / "backup"
+    site.path.rename(backup)
+    site.path.write_bytes(damage(backup.read_bytes(), "half"))
+    again(site)
+    backups.restored(backup, site.path, SELF)  # the damaged file is open to nobody
+    site.close()
     again(site)
     assert site.store.damage is None
     site.master.sessions.clear()
@@ -348,7 +350,7 @@ def test_a_file_of_somebody_else_or_of_another_layout_is_refused(site: Site) -> 
     database.execute("UPDATE entries SET value = '{'")
     database.commit()
     database.close()
-    with pytest.raises(InvalidValue, match="was not made by this version of Catenary"):
+    with pytest.raises(InvalidValue, match="has version 1 of the store, and this Catenary knows version 2"):
         opened(site.path)
 
 

@@ -20,6 +20,7 @@ from mgmt_system.dashboard.actions import Actions
 from mgmt_system.dashboard.capturing import Capturing
 from mgmt_system.dashboard.configuring import Configuring
 from mgmt_system.dashboard.looking import Looking
+from mgmt_system.dashboard.saving import Saving
 
 PACKAGE = Path(rest.__file__).parent
 PAGE = "the page itself"
@@ -46,6 +47,7 @@ PARITY: dict[str, tuple[str, str, object]] = {
     "POST /v1/sessions/end": ("end_session", "session reset", Looking.end),
     "GET /v1/explain": ("explain", "explain", Looking.explain),
     "GET /v1/capture": ("capture", "capture", Capturing.open),
+    "GET /v1/backup": ("backup", "backup", Saving.open),
     "GET /v1/status": ("status", "status", PAGE),
     "GET /v1/traffic": ("traffic", "top", PAGE),
 }

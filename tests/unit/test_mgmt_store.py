@@ -122,7 +122,7 @@ def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
     database.execute("CREATE TABLE t (x)")
     database.commit()
     database.close()
-    with pytest.raises(InvalidValue, match=r"other\.db was not made by this version of Catenary"):
+    with pytest.raises(InvalidValue, match=r"other\.db was not made by Catenary: use another file"):
         SqliteStore(path)
 
 
