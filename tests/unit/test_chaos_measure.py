@@ -94,6 +94,19 @@ def test_what_rested_for_longer_than_its_timeout_is_a_new_session() -> None:
         assert value(stage, "rested_sessions") == 1 - violations
 
 
+def test_a_handshake_whose_end_no_chain_saw_rests_like_one() -> None:
+    """The client goes on sending to a load balancer that is dead."""
+    for rest, violations in ((4.9, 1), (14.0, 0)):
+        run = Run(CHAINS)
+        session = run.begin(A)
+        run.cross(session, A, "n1", True, flags=0x02)
+        run.cross(session, SERVER, "n1", False, flags=0x12)
+        run.cross(session, A, "n1", True, 100, stops=1)
+        run.now += int(rest * SECOND)
+        run.cross(session, A, "n2", True, 100)
+        assert value(seen(run, row(Kind.LOSE_MASTER_MAPS)), "violations") == violations
+
+
 def resting(run: Run, rest: float, payload: int, flags: int = 0x10) -> None:
     """Another session on a key that has just had one, which goes on elsewhere after a rest."""
     session = run.begin(A)

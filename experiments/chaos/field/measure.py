@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -77,24 +78,28 @@ class Seen:
 
     def _rested(self, session: int) -> bool:
         visits = self._visits(session)
-        gaps = [later[0] - earlier[1] for earlier, later in pairwise(visits)]
-        return bool(gaps) and min(gaps) > 1e9 * self._timeout(session)
+        rests = [
+            later[0] - earlier[1] > 1e9 * self._timeout(session, later[0])
+            for earlier, later in pairwise(visits)
+        ]
+        return bool(rests) and all(rests)
 
     def _visits(self, session: int) -> list[tuple[int, int]]:
         """When each network function saw it, first and last (ns), in order of the first."""
         seen: dict[str, tuple[int, int]] = {}
         for record in self._records(session):
             place, counts = self.recording.places[record["key"]["place"]], record["counts"]
-            if place.kind is PlaceKind.NF:
+            if self._at_nf(record):
                 first, last = seen.get(place.nf, (int(counts["first_ns"]), 0))
                 seen[place.nf] = min(first, int(counts["first_ns"])), max(last, int(counts["last_ns"]))
         return sorted(seen.values())
 
-    def _timeout(self, session: int) -> float:
-        """Of its state, as far as it can be told, in seconds.
+    def _timeout(self, session: int, before: int) -> float:
+        """Of its state when it rested before that moment (ns), as far as it can be told, in seconds.
 
-        What follows another TCP session on its key soon and without a SYN is the end of that one, sent again
-        and again.
+        Only what network functions had seen by then counts: a dead load balancer may have dropped the
+        client's part of the handshake, and then it is not over. What follows another TCP session on its key
+        soon and without a SYN is the end of that one, sent again and again.
         """
         if self.recording.key(session).kind == UDP:
             return self.timeouts.udp
@@ -102,7 +107,16 @@ class Seen:
         opened = ((counts["first_flags"] | counts["last_flags"]) & SYN).any()
         if not opened and self._since_another(session) <= 2 * self.timeouts.tcp_established:
             return self.timeouts.tcp_closing
-        return self.timeouts.tcp_established if counts["loaded"].any() else self.timeouts.tcp_opening
+        inside = [
+            record["counts"]
+            for record in self._records(session)
+            if self._at_nf(record) and record["counts"]["first_ns"] < before
+        ]
+        talked = any(counts["loaded"] for counts in inside)
+        return self.timeouts.tcp_established if talked else self.timeouts.tcp_opening
+
+    def _at_nf(self, record: Any) -> bool:
+        return self.recording.places[record["key"]["place"]].kind is PlaceKind.NF
 
     def _since_another(self, session: int) -> float:
         """How long before this one (s) the last session on its key ended; since ever, if there was none."""
