@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import time
 import uuid
@@ -28,6 +29,9 @@ NEEDS_ROOT = ("bpf", "netns", "e2e")
 # A busy machine is slow at times: that is no fault of the example that was under way.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
+
+# A shell without job control has its background jobs ignore SIGINT, and all that these start ignores it, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
