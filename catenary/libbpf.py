@@ -17,6 +17,8 @@ from catenary.errors import Unsupported
 from catenary.libbpf_abi import BpfError, Layout, check, library, log, tick_rate
 
 INGRESS, EGRESS = 1, 2
+PREFERENCE = 1
+"""Of our filters at tc: none sees a frame before them."""
 ANY, NOEXIST, EXIST = 0, 1, 2
 _REPLACE = 1
 _SKB_SIZE = 192  # struct __sk_buff; its cb[5] starts at byte 48
@@ -82,7 +84,7 @@ class Program:
         if code != -errno.EEXIST:
             check(code, f"bind map {item.name} to {self.name}")
 
-    def attach(self, ifindex: int, point: int = INGRESS, *, handle: int = 1, priority: int = 1) -> None:
+    def attach(self, ifindex: int, point: int = INGRESS, *, handle: int = 1, priority: int = PREFERENCE) -> None:
         """Attach at tc clsact, in place of what stands at the same handle and priority (atomic)."""
         ffi, lib, _ = library()
         hook = _hook(ifindex, point)
@@ -115,7 +117,7 @@ class Attached:
             close_fd(self.map.fd)
 
 
-def attached(ifindex: int, map_name: str, *, handle: int = 1, priority: int = 1) -> Attached | None:
+def attached(ifindex: int, map_name: str, *, handle: int = 1, priority: int = PREFERENCE) -> Attached | None:
     """What is attached at tc ingress at this handle and priority; None if nothing is. To be closed."""
     ffi, lib, _ = library()
     opts = ffi.new("struct tc_opts *")
@@ -177,7 +179,7 @@ def _info(fd: int, info: Any) -> None:
     check(lib.bpf_obj_get_info_by_fd(fd, info, size), f"facts of descriptor {fd}")
 
 
-def detach(ifindex: int, point: int = INGRESS, *, handle: int = 1, priority: int = 1) -> None:
+def detach(ifindex: int, point: int = INGRESS, *, handle: int = 1, priority: int = PREFERENCE) -> None:
     """Detach the program at this handle and priority; nothing there is no error."""
     ffi, lib, _ = library()
     opts = ffi.new("struct tc_opts *")

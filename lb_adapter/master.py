@@ -210,7 +210,7 @@ class Master(Sessions):
                 self._plane.apply(act.table)
             else:
                 with self._plane.refusing():
-                    self._check_overflow(act.table)
+                    self._check_overflow()
                     self._plane.apply(act.table)
         self._wake.set()
 
@@ -254,8 +254,8 @@ class Master(Sessions):
         """Make it the chain set of the pair, or raise why it is not."""
         if not self._leader.connected:
             raise Unavailable(f"no handshake with the slave at {self._peer.url}: {self._leader.reason}")
-        if not force:
-            self._check_overflow(table)
+        if not force and self._moves(table):
+            self._check_overflow()
         error = self._drive(peering.Propose(table, force))
         if isinstance(error, Conflict):
             raise error
@@ -319,8 +319,8 @@ class Master(Sessions):
         old = self.table
         return (old.placement(), old.bypass, old.rules) != (new.placement(), new.bypass, new.rules)
 
-    def _check_overflow(self, table: ChainTable) -> None:
-        if self._moves(table) and self._plane.overflow():
+    def _check_overflow(self) -> None:
+        if self._plane.overflow():
             raise Conflict(
                 f"the session table of {self._plane.capacity} is full: sessions without a pin live by the "
                 "hash, which a change of the chain set would move; wait until it is over, or force it"

@@ -29,7 +29,6 @@ _ZERO = _key(0)
 FLAGS = ports.UP | ports.PROMISCUOUS
 """Promiscuous: a real NIC would else drop what is not addressed to it."""
 PROGRAMS = ("outer", "inner")
-_PREFERENCE = 1  # of our filters
 
 
 class EbpfDataPlane(SpliceTables):
@@ -326,7 +325,7 @@ def _noted(name: str) -> bytes | None:
     found = libbpf.attached(index, "ports")
     if found is None:
         for kind, preference in ports.filters(index):
-            if preference == _PREFERENCE and kind != "bpf":  # one preference has filters of one kind
+            if preference == libbpf.PREFERENCE and kind != "bpf":  # one preference has filters of one kind
                 raise Conflict(
                     f"{name} has a tc filter of somebody else's, {kind}, where ours goes: "
                     f"`tc filter delete dev {name} ingress pref {preference}` removes it"

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from catenary import sizes
+from catenary.libbpf import PREFERENCE
 from lb_adapter.dataplane.base import DataPlaneName
 from lb_adapter.doctor.facts import NEEDS_ROOT, Clocks, Host, Link, Plan, Ports, Trial, Trials
 
@@ -18,7 +19,6 @@ TOOLS = {"ip": "iproute2", "tc": "iproute2", "ethtool": "ethtool"}
 """What the fixes that are told here are typed into, and the Debian package of each."""
 TESTBED = ("ovs-vswitchd", "mnexec")
 _SLOW_CLOCKS = ("hpet", "acpi_pm", "pit", "jiffies", "refined-jiffies")
-_FIRST = 1  # the preference of our filter
 
 
 class Level(StrEnum):
@@ -254,7 +254,7 @@ def _filter(link: Link, host: Host, plan: Plan) -> Finding:
             "an XDP program sees each frame first, and may keep it",
             f"ip link set dev {link.name} xdp off, unless it passes all on",
         )
-    later = [item for item in link.filters if item.preference != _FIRST]
+    later = [item for item in link.filters if item.preference != PREFERENCE]
     if later:
         kind, preference = later[0].kind, later[0].preference
         return Finding(

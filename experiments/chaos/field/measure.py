@@ -107,12 +107,11 @@ class Seen:
         opened = ((counts["first_flags"] | counts["last_flags"]) & SYN).any()
         if not opened and self._since_another(session) <= 2 * self.timeouts.tcp_established:
             return self.timeouts.tcp_closing
-        inside = [
-            record["counts"]
+        talked = any(
+            record["counts"]["loaded"]
             for record in self._records(session)
             if self._at_nf(record) and record["counts"]["first_ns"] < before
-        ]
-        talked = any(counts["loaded"] for counts in inside)
+        )
         return self.timeouts.tcp_established if talked else self.timeouts.tcp_opening
 
     def _at_nf(self, record: Any) -> bool:
