@@ -84,7 +84,9 @@ class Program:
         if code != -errno.EEXIST:
             check(code, f"bind map {item.name} to {self.name}")
 
-    def attach(self, ifindex: int, point: int = INGRESS, *, handle: int = 1, priority: int = PREFERENCE) -> None:
+    def attach(
+        self, ifindex: int, point: int = INGRESS, *, handle: int = 1, priority: int = PREFERENCE
+    ) -> None:
         """Attach at tc clsact, in place of what stands at the same handle and priority (atomic)."""
         ffi, lib, _ = library()
         hook = _hook(ifindex, point)

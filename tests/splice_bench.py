@@ -7,8 +7,6 @@ skb carry (reason, VLAN ID pushed, interface) of the last frame.
 from __future__ import annotations
 
 import struct
-import time
-from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
@@ -25,7 +23,6 @@ from lb_adapter import abi
 from lb_adapter.balancer import ChainTable, Pair
 from lb_adapter.dataplane.base import Policy, Role, SpliceConfig
 from lb_adapter.dataplane.ebpf import EbpfDataPlane
-from topologies.patience import PATIENCE_S
 
 OUTER, INNER, ASK = 11, 12, 4094
 MACS = {"src": "02:00:00:00:00:01", "dst": "02:00:00:00:00:02"}
@@ -99,10 +96,3 @@ FILLED = maglev.fill({slot: (tags.path, 100) for slot, tags in enumerate(PAIRS)}
 def expected_tags(port: int) -> TagPair:
     key = SessionKey.of(End(ip_address("10.0.0.1"), port), End(ip_address("10.0.0.2"), 80), 6)
     return PAIRS[int(FILLED[maglev.index(key.hash64())])]
-
-
-def wait_until(condition: Callable[[], object], timeout: float = PATIENCE_S) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "condition not met in time"
-        time.sleep(0.005)

@@ -23,7 +23,7 @@ class ServiceEnded(Unavailable):
 
 
 def wait_until(
-    condition: Callable[[], bool], what: str, timeout: float = PATIENCE_S, *, interval: float = 0.02
+    condition: Callable[[], object], what: str, timeout: float = PATIENCE_S, *, interval: float = 0.02
 ) -> None:
     """Poll `condition` until it holds, or raise `Unavailable` that says `what` did not come in `timeout` s.
 

@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import Any
 
 from catenary import sizes
-from catenary.libbpf import PREFERENCE
 from lb_adapter.dataplane.base import DataPlaneName
 from lb_adapter.doctor.facts import NEEDS_ROOT, Clocks, Host, Link, Plan, Ports, Trial, Trials
 
@@ -254,9 +253,8 @@ def _filter(link: Link, host: Host, plan: Plan) -> Finding:
             "an XDP program sees each frame first, and may keep it",
             f"ip link set dev {link.name} xdp off, unless it passes all on",
         )
-    later = [item for item in link.filters if item.preference != PREFERENCE]
-    if later:
-        kind, preference = later[0].kind, later[0].preference
+    if link.later:
+        kind, preference = link.later[0].kind, link.later[0].preference
         return Finding(
             check,
             Level.WARNING,

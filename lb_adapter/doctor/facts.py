@@ -102,7 +102,7 @@ class Link:
     """One interface. `ours`: a load balancer's program is on it; `refused`: why none can be put there.
 
     Without root both are unknown. `bridge` is the name of what it is a port of. `queues`: None of what is no
-    network card, or has no say in that. GRO and LRO: does it merge frames?
+    network card, or has no say in that. GRO and LRO: does it merge frames? `later`: filters behind ours.
     """
 
     name: str
@@ -115,7 +115,7 @@ class Link:
     xdp: bool = False
     addresses: tuple[str, ...] = ()
     bridge: str = ""
-    filters: tuple[Filter, ...] = ()
+    later: tuple[Filter, ...] = ()
     ours: bool = False
     refused: str = ""
 

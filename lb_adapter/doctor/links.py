@@ -9,6 +9,7 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.ethtool.ioctl import IoctlEthtool, NotSupportedError
 
+from catenary import libbpf
 from catenary.errors import CatenaryError, InvalidValue
 from lb_adapter.dataplane import ebpf, native, ports
 from lb_adapter.dataplane.worker import device_interface
@@ -53,7 +54,7 @@ def _link(ip: Any, name: str, index: int, plan: Plan) -> Link:
             if item["scope"] == _GLOBAL
         ),
         bridge=(ports.interface_name(bridge) or "") if bridge else "",
-        filters=tuple(Filter(*row) for row in ports.filters(index)),
+        later=tuple(Filter(*row) for row in ports.filters(index) if row[1] != libbpf.PREFERENCE),
         ours=ours,
         refused=refused,
     )

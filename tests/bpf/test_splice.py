@@ -36,8 +36,8 @@ from tests.splice_bench import (
     expected_tags,
     table,
     tcp,
-    wait_until,
 )
+from topologies.services import wait_until
 
 
 def test_master_places_by_the_consistent_hash_of_python(master: Bench) -> None:
@@ -112,7 +112,7 @@ def test_answer_never_overwrites_a_valid_lease(slave: Bench) -> None:
 def test_lapsed_lease_goes_along_as_a_hint(master: Bench, slave: Bench) -> None:
     slave.inner(4, tcp())
     slave.configure(Timeouts(lease=0.0625, transit=0.05, tcp_established=7200))
-    wait_until(lambda: slave.outer(tcp(flags="A", reverse=True)) == ("hint_sent", 4, INNER))
+    wait_until(lambda: slave.outer(tcp(flags="A", reverse=True)) == ("hint_sent", 4, INNER), "no hint")
     assert master.inner(4, tcp(flags="A", reverse=True)) == ("ask_answered", 5, INNER)
     assert master.count("hint_honoured") == 1
     assert master.outer(tcp(flags="A")) == ("to_chain", 4, INNER)
@@ -122,7 +122,7 @@ def test_server_traffic_does_not_renew_a_lease(slave: Bench) -> None:
     slave.configure(Timeouts(lease=0.2, transit=0.1, tcp_established=7200))
     slave.inner(4, tcp())
     assert slave.outer(tcp(flags="A", reverse=True))[0] == "to_chain"
-    wait_until(lambda: slave.outer(tcp(flags="A", reverse=True))[0] == "hint_sent", 2.0)
+    wait_until(lambda: slave.outer(tcp(flags="A", reverse=True))[0] == "hint_sent", "no hint", 2.0)
 
 
 def test_hint_never_beats_a_pin(master: Bench) -> None:
@@ -166,7 +166,7 @@ def test_expired_pin_is_replaced_in_place(master: Bench) -> None:
     master.outer(tcp())
     # No walk runs here, so the entry is still there when the next packet comes.
     deadline = time.monotonic() + 0.3
-    wait_until(lambda: time.monotonic() > deadline)
+    wait_until(lambda: time.monotonic() > deadline, "no deadline")
     master.outer(tcp())
     assert master.count("session_revived") == 1
     assert [len(keys) for keys, _ in master.plane.object.map("pins4").batches()] == [16]
@@ -204,7 +204,7 @@ def test_walk_reclaims_what_expired(master: Bench) -> None:
         master.outer(tcp(port))
     assert sum(load.pins for load in master.plane.walk().values()) == 20
     master.configure(Timeouts(lease=0.0625, transit=0.05, tcp_closing=0.1, tcp_opening=0.05))
-    wait_until(lambda: sum(load.pins for load in master.plane.walk().values()) == 0)
+    wait_until(lambda: sum(load.pins for load in master.plane.walk().values()) == 0, "pins live on")
     assert not list(master.plane.object.map("pins4").batches())
 
 
@@ -230,7 +230,9 @@ def test_fin_both_ways_closes_until_a_syn(master: Bench) -> None:
         pin = master.plane.pin_of(KEY)
         return pin is not None and pin.seen > closed.seen
 
-    wait_until(refreshed)  # a late packet holds the pin, for it may have renewed the slave's lease
+    wait_until(
+        refreshed, "the pin is not held"
+    )  # a late packet holds the pin, for it may have renewed the slave's lease
     assert master.plane.walk()[slot].live == 0
     master.outer(tcp())
     assert master.plane.walk()[slot].live == 1
@@ -243,7 +245,7 @@ def test_late_packet_after_a_reset_shows_that_the_session_lives(master: Bench) -
     master.outer(tcp(flags="R"))
     assert master.plane.walk()[slot].live == 0
     master.configure(replace(HOURS, transit=0.05))
-    wait_until(lambda: master.outer(tcp(flags="A")) and master.plane.walk()[slot].live == 1)
+    wait_until(lambda: master.outer(tcp(flags="A")) and master.plane.walk()[slot].live == 1, "no live pin")
 
 
 def test_forged_reset_does_not_cut(master: Bench) -> None:

@@ -13,11 +13,11 @@ import pytest
 
 from catenary.client import ManagementClient
 from catenary.errors import CatenaryError
-from tests.netns.pair import wait_until
 from tests.serving import free_port
 from tests.unit.mgmt_commands import run_command
 from tests.unit.mgmt_fakes import Site, network_text
 from topologies.patience import PATIENCE_S
+from topologies.services import wait_until
 
 PROGRAM = "from catenary.cli import main; main()"
 CHAINS = [f"c{number}" for number in range(50)]

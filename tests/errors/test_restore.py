@@ -11,9 +11,9 @@ import pytest
 from catenary.client import ManagementClient
 from catenary.wire import ChainRequest
 from tests.errors.test_bad_store import running
-from tests.netns.pair import wait_until
 from tests.unit.mgmt_commands import run_command
 from tests.unit.mgmt_fakes import network_text
+from topologies.services import wait_until
 
 
 def test_a_backup_under_changes_is_restored_after_a_kill(

@@ -15,7 +15,6 @@ import os
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from lb_adapter.master import Master
 from lb_adapter.rest import build
 from lb_adapter.slave import Slave
 from topologies.patience import PATIENCE_S
+from topologies.services import wait_until
 
 ASK = 4094
 SHORT = Timeouts(
@@ -54,13 +54,6 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True)
-
-
-def wait_until(condition: Callable[[], object], what: str, timeout: float = PATIENCE_S) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {timeout:g} s"
-        time.sleep(0.01)
 
 
 @dataclass

@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Self
 
 from catenary.session import End, SessionKey
-from tests.netns.pair import ADDRESS, CLIENT, SERVER, inside, wait_until
+from tests.netns.pair import ADDRESS, CLIENT, SERVER, inside
+from topologies.services import wait_until
 
 FLOWS = 8
 PAUSE_S = 0.001

@@ -20,8 +20,9 @@ from lb_adapter.core.oracle import parse
 from lb_adapter.daemon import CAPTURES
 from lb_adapter.dataplane.native import NativeDataPlane
 from tests.isolation import isolated
-from tests.netns.pair import CLIENT, LoadBalancers, Session, inside, setting, wait_until, wire_up
+from tests.netns.pair import CLIENT, LoadBalancers, Session, inside, setting, wire_up
 from topologies.patience import PATIENCE_S
+from topologies.services import wait_until
 
 FORWARD, REVERSE = 2, 3
 PAIR = {"forward": FORWARD, "reverse": REVERSE}

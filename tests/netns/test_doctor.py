@@ -12,8 +12,9 @@ from catenary.session import Timeouts
 from lb_adapter.dataplane.base import SpliceConfig
 from lb_adapter.dataplane.ebpf import EbpfDataPlane
 from tests.isolation import isolated
-from tests.netns.pair import ASK, ip, wait_until
+from tests.netns.pair import ASK, ip
 from topologies.patience import PATIENCE_S
+from topologies.services import wait_until
 
 PROGRAM = "from catenary.cli import main; main()"
 OUTER, INNER = "eth2", "eth1"

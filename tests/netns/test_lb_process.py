@@ -14,9 +14,10 @@ from catenary.client import BalancerClient
 from catenary.errors import CatenaryError, Unavailable
 from catenary.tags import TagPair
 from tests.isolation import isolated
-from tests.netns.pair import SERVER, Session, wait_until, wire_up
+from tests.netns.pair import SERVER, Session, wire_up
 from topologies.namespaces import mount_bpffs
 from topologies.patience import PATIENCE_S
+from topologies.services import wait_until
 
 FIRST, SECOND = TagPair(2, 3), TagPair(4, 5)
 PINS = Path("/run/catenary/bpf")

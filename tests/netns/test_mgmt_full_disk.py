@@ -14,10 +14,10 @@ from catenary.client import ManagementClient
 from catenary.errors import CatenaryError, InsufficientStorage
 from catenary.wire import ChainRequest
 from tests.isolation import isolated
-from tests.netns.pair import wait_until
 from tests.small_disk import fill, mounted
 from tests.unit.mgmt_fakes import network_text
 from topologies.patience import PATIENCE_S
+from topologies.services import wait_until
 
 PROGRAM = "from catenary.cli import main; main()"
 

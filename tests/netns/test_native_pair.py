@@ -23,19 +23,9 @@ from lb_adapter.dataplane.ebpf import EbpfDataPlane
 from lb_adapter.dataplane.native import NativeDataPlane
 from tests.isolation import isolated
 from tests.netns import test_pair, test_sessions
-from tests.netns.pair import (
-    CLIENT,
-    SERVER,
-    SHORT,
-    LoadBalancers,
-    Session,
-    inside,
-    ip,
-    setting,
-    wait_until,
-    wire_up,
-)
+from tests.netns.pair import CLIENT, SERVER, SHORT, LoadBalancers, Session, inside, ip, setting, wire_up
 from topologies.patience import PATIENCE_S
+from topologies.services import wait_until
 
 STUB = Path(__file__).parent / "libpfring.c"
 STUB_FOLDER = Path("/run/catenary/pf_ring")  # inside the test's own namespace

@@ -22,7 +22,7 @@ from lb_adapter.dataplane.base import SpliceConfig, Swept
 from lb_adapter.dataplane.native import NativeDataPlane
 from lb_adapter.dataplane.segment import Segment
 from tests.isolation import isolated
-from tests.netns.pair import ASK, SERVER, SHORT, Session, wait_until, wire_up
+from tests.netns.pair import ASK, SERVER, SHORT, Session, wire_up
 from tests.netns.test_lb_process import (
     FIRST,
     SECOND,
@@ -36,6 +36,7 @@ from tests.netns.test_lb_process import (
     state,
 )
 from topologies.patience import PATIENCE_S
+from topologies.services import wait_until
 
 PLANE = ("--data-plane", "af_packet", "--threads", "2")
 

@@ -14,17 +14,8 @@ from catenary.chain import PairState
 from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Unavailable
 from catenary.tags import TagPair
 from tests.isolation import isolated
-from tests.netns.pair import (
-    ADDRESS,
-    CLIENT,
-    SERVER,
-    SHORT,
-    LoadBalancers,
-    Session,
-    inside,
-    wait_until,
-    wire_up,
-)
+from tests.netns.pair import ADDRESS, CLIENT, SERVER, SHORT, LoadBalancers, Session, inside, wire_up
+from topologies.services import wait_until
 
 FIRST, SECOND, THIRD = TagPair(2, 3), TagPair(4, 5), TagPair(6, 7)
 

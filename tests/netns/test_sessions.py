@@ -14,19 +14,10 @@ from catenary.chain import PairState
 from catenary.errors import Conflict, NotFound
 from catenary.tags import TagPair
 from tests.isolation import isolated
-from tests.netns.pair import (
-    ADDRESS,
-    CLIENT,
-    SERVER,
-    SHORT,
-    LoadBalancers,
-    Session,
-    inside,
-    wait_until,
-    wire_up,
-)
+from tests.netns.pair import ADDRESS, CLIENT, SERVER, SHORT, LoadBalancers, Session, inside, wire_up
 from tests.netns.test_pair import FIRST, SECOND, add, remove
 from topologies.patience import PATIENCE_S
+from topologies.services import wait_until
 
 IDLE_S = 3.0
 """So long, or less, a talking session may be silent when the machine stalls."""

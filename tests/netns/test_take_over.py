@@ -15,8 +15,9 @@ from lb_adapter.dataplane.base import DataPlane
 from lb_adapter.dataplane.ebpf import EbpfDataPlane
 from lb_adapter.dataplane.native import NativeDataPlane
 from tests.isolation import isolated
-from tests.netns.pair import CLIENT, SERVER, LoadBalancers, Session, setting, wait_until, wire_up
+from tests.netns.pair import CLIENT, SERVER, LoadBalancers, Session, setting, wire_up
 from tests.netns.test_sessions import chain_of
+from topologies.services import wait_until
 
 PAIRS = (TagPair(2, 3), TagPair(4, 5), TagPair(6, 7))
 CALM = Timeouts(tcp_closing=1.0, lease=0.7, transit=0.5)

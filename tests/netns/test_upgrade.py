@@ -24,7 +24,7 @@ from lb_adapter.dataplane.ebpf import EbpfDataPlane
 from lb_adapter.dataplane.native import NativeDataPlane
 from tests import planted
 from tests.isolation import isolated
-from tests.netns.pair import SERVER, SHORT, Session, setting, wait_until, wire_up
+from tests.netns.pair import SERVER, SHORT, Session, setting, wire_up
 from tests.netns.streams import PAUSE_S, Streams, key_of
 from tests.netns.test_lb_process import (
     FIRST,
@@ -43,6 +43,7 @@ from tests.netns.test_native_pair import build_stub
 from tests.planted import WRONG_LAYOUT, WRONG_VERDICT
 from topologies.namespaces import mount_bpffs
 from topologies.patience import PATIENCE_S
+from topologies.services import wait_until
 
 WATCHED = 600
 """Datagrams each way that a stream sends beside every event, at least."""

@@ -201,7 +201,7 @@ LINKS: dict[str, tuple[Link, Plan]] = {
     ),
     "warning eth2 filter | a filter (u32, pref 49152) comes after ours, and would see no frame any more | "
     "tc filter delete dev eth2 ingress pref 49152": (
-        replace(OUTER, ours=True, filters=(Filter("bpf", 1), Filter("u32", 49152))),
+        replace(OUTER, ours=True, later=(Filter("u32", 49152),)),
         EBPF,
     ),
     "warning eth2 filter | an XDP program sees each frame first, and may keep it | "

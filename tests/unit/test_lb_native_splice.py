@@ -19,7 +19,8 @@ from lb_adapter.dataplane.base import Role, SpliceConfig
 from lb_adapter.dataplane.native import NativeDataPlane
 from lb_adapter.dataplane.segment import ffi
 from tests.bpf import test_full_table, test_splice
-from tests.splice_bench import HOURS, INNER, OUTER, PAIRS, REASON_NAMES, Bench, table, tcp, wait_until
+from tests.splice_bench import HOURS, INNER, OUTER, PAIRS, REASON_NAMES, Bench, table, tcp
+from topologies.services import wait_until
 
 HEADROOM = 64
 CSUM_START, HEADERS = 34, 54
@@ -101,12 +102,12 @@ def test_what_expired_is_replaced_in_place_and_then_reclaimed(master: Bench) -> 
     master.configure(short)
     master.outer(tcp())
     begun = time.monotonic()
-    wait_until(lambda: time.monotonic() > begun + 0.3)
+    wait_until(lambda: time.monotonic() > begun + 0.3, "no time passes")
     master.outer(tcp())
     assert master.count("session_revived") == 1
     segment = master.plane.segment
     assert segment.lib.segment_used(segment.pointer, 0) == 1
-    wait_until(lambda: sum(load.pins for load in master.plane.walk().values()) == 0)
+    wait_until(lambda: sum(load.pins for load in master.plane.walk().values()) == 0, "pins live on")
     assert segment.lib.segment_used(segment.pointer, 0) == 0
 
 
