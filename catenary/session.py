@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from catenary.errors import InvalidValue
@@ -55,6 +56,10 @@ class SessionKey:
 
     def pack(self) -> bytes:
         """The 48 bytes of `struct session_key`: addresses and ports in network order, rest native."""
+        return self._packed
+
+    @cached_property
+    def _packed(self) -> bytes:
         low, high = self.low.pack(), self.high.pack()
         tail = struct.pack("=HHHHHH", *self.vlans, self.kind, 0, 0, 0)
         return low[:16] + high[:16] + low[16:] + high[16:] + tail

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -144,7 +144,7 @@ def _age(key: bytes, older: int, oracle: Splice, subject: Subject) -> None:
     """Make a session's pin older by so many ms, if there is one, at both."""
     pin = oracle.pins.get(key)
     if pin is not None:
-        oracle.pins[key] = replace(pin, seen=pin.seen - older)
+        oracle.pins[key] = pin._replace(seen=pin.seen - older)
         word = subject.word(key)
         subject.set_word(key, word >> 32 << 32 | (word - older) & 0xFFFFFFFF)
 
@@ -153,7 +153,7 @@ def _turn(key: bytes, *, reset: bool, oracle: Splice, subject: Subject) -> None:
     """Make a session's pin a tombstone, or the other load balancer's, at both."""
     pin = oracle.pins.get(key)
     if pin is not None:
-        turned = replace(pin, state=State.RESET, fins=0) if reset else replace(pin, outer=FOREIGN)
+        turned = pin._replace(state=State.RESET, fins=0) if reset else pin._replace(outer=FOREIGN)
         oracle.pins[key] = turned
         subject.set_word(key, turned.word() >> 32 << 32 | subject.word(key) & 0xFFFFFFFF)
 

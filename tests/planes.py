@@ -64,7 +64,7 @@ class Step:
 
 def told_of(story: Story | None) -> Story | None:
     """What can be compared: an order moves sessions one after the other, each in its own sequence."""
-    return replace(story, load=0) if story is not None and story.cause == "moved" else story
+    return story._replace(load=0) if story is not None and story.cause == "moved" else story
 
 
 def all_told(ended: list[tuple[bytes, str, Story]]) -> list[tuple[bytes, str, Story | None]]:

@@ -42,7 +42,7 @@ class ChainChanges:
             verbs = ["weigh", "level", *(("idle", "reset", "move") if orders else ())]
             if len(active) > 1:
                 verbs += ["remove"] * 3
-            used = {path.tags for path in world.paths}
+            used = {path.tags for path in world.paths.values()}
             free = [tags for tags in POOL if tags not in used and self._rests.get(tags, 0) <= world.now]
             if free and len(active) < world.options.most_chains:
                 verbs += ["add"] * 3

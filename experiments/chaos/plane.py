@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,16 +16,18 @@ from catenary.session import SessionKey
 from catenary.tags import TagPair
 from lb_adapter import abi, records
 from lb_adapter.balancer import ChainTable
-from lb_adapter.core.oracle_pin import Pin, State, Times, leased
+from lb_adapter.core import splices
+from lb_adapter.core.oracle_pin import Pin, State, Times
 from lb_adapter.core.oracle_splice import Splice
 from lb_adapter.core.setup import Order, Setup, Slot
-from lb_adapter.core.splices import entries_of
 from lb_adapter.dataplane import ring
 from lb_adapter.dataplane.base import Batch, Load, SpliceConfig, Swept, TakeOver, Traffic
 from lb_adapter.records import PinRecords
 
 SIZE = 509
 """Of the hash table: small, since there are few chains and many switches."""
+entries_of = lru_cache(maxsize=64)(splices.entries_of)
+"""Both ends fill the same table, and again at each change of their settings."""
 
 
 class OraclePlane:
@@ -98,30 +101,23 @@ class OraclePlane:
     def walk(self) -> dict[int, Load]:
         if self.splice is None:
             return {}
-        now, times = self._clock(), self.splice.setup.times
-        self.splice.walk(now)
-        master = self.splice.setup.role == "master"
-        pins: Counter[int] = Counter()
-        live: Counter[int] = Counter()
+        self.splice.walk(self._clock())
+        states: dict[int, list[int]] = defaultdict(lambda: [0] * len(State))
         foreign: Counter[int] = Counter()
-        states: dict[int, Counter[int]] = defaultdict(Counter)
         tombstones = 0
         for pin in self.splice.pins.values():
             if pin.state is State.RESET:
                 tombstones += 1
-                continue
-            if self.splice.is_foreign(pin):
+            elif self.splice.is_foreign(pin):
                 foreign[pin.slot] += 1
-                continue
-            pins[pin.slot] += 1
-            states[pin.slot][pin.state] += 1
-            live[pin.slot] += pin.state is not State.CLOSING if master else leased(pin, now, times)
-        slots = {0, *pins, *foreign}
+            else:
+                states[pin.slot][pin.state] += 1
+        live = self.splice.loads
         return {
-            s: Load(
-                pins[s], live[s], foreign[s], 0 if s else tombstones, tuple(states[s][it] for it in State)
+            slot: Load(
+                sum(states[slot]), live[slot], foreign[slot], 0 if slot else tombstones, tuple(states[slot])
             )
-            for s in slots
+            for slot in {0, *states, *foreign}
         }
 
     def sweep(self, order: Order) -> Swept:

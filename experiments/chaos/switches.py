@@ -108,7 +108,7 @@ class ServerProves(Splice):
         verdict = super()._slave_outer(parsed, now)
         if verdict.reason == "to_chain" and parsed.key is not None:
             raw = parsed.key.pack()
-            self.pins[raw] = replace(self.pins[raw], seen=now)
+            self.pins[raw] = self.pins[raw]._replace(seen=now)
         return verdict
 
 
@@ -130,7 +130,7 @@ class KeepsFins(Splice):
         slot = super()._refresh(parsed, now, flags, side)
         if opens(flags) and slot is not None and parsed.key and old and old.state is not State.RESET:
             raw = parsed.key.pack()
-            self.pins[raw] = replace(self.pins[raw], fins=old.fins)
+            self.pins[raw] = self.pins[raw]._replace(fins=old.fins)
         return slot
 
 
@@ -142,7 +142,7 @@ class StaysClosed(Splice):
         slot = super()._refresh(parsed, now, flags, side)
         if slot is not None and parsed.key and old and old.state is State.CLOSING and not opens(flags):
             raw = parsed.key.pack()
-            self.pins[raw] = replace(self.pins[raw], state=State.CLOSING, fins=old.fins)
+            self.pins[raw] = self.pins[raw]._replace(state=State.CLOSING, fins=old.fins)
         return slot
 
 

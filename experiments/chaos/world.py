@@ -139,7 +139,8 @@ class World:
         self.rng = random.Random(options.seed)
         self.now = 1000
         self.outcome = Outcome()
-        self.paths: list[Path] = []
+        self.paths: dict[int, Path] = {}
+        """By either of its tags."""
         self._ends: WeakKeyDictionary[Line, tuple[End, End]] = WeakKeyDictionary()
         self._transit = round(options.timeouts.transit * 1000)
         self._orphans = Orphans(self._transit)
@@ -167,7 +168,7 @@ class World:
         return plane
 
     def _swept(self, role: str, order: Order, ended: Mapping[bytes, TagPair]) -> None:
-        names = {path.tags: path.name for path in self.paths}
+        names = {path.tags: path.name for path in self.paths.values()}
         self.lines.swept(role, order, {key: names.get(tags, "") for key, tags in ended.items()}, self.now)
         self.outcome.ended["idle" if order.idle else order.mode] += len(ended) if role == "master" else 0
 
@@ -256,8 +257,9 @@ class World:
 
     def run(self, until: Callable[[], bool]) -> None:
         while not until():
-            first = min((events for events in (self._traffic, self._control) if events), key=lambda e: e[0])
-            self._next(first)
+            traffic, control = self._traffic, self._control
+            first = not control or (bool(traffic) and traffic[0] <= control[0])
+            self._next(traffic if first else control)
 
     def go_on(self, span: int) -> None:
         """Let `span` ms of traffic pass in the middle of something that the daemons do."""
@@ -325,7 +327,7 @@ class World:
         """The switches: port and tag lead into a chain or over the bypass."""
         way = FROM_CLIENT if role == "master" else FROM_SERVER
         other = "slave" if role == "master" else "master"
-        path = next((path for path in self.paths if vid in path.tags.ids), None)
+        path = self.paths.get(vid)
         own = path is not None and vid == path.tags.ids[way == FROM_SERVER]
         if vid != ASK and path is None:
             self._drop(packet, "no rule of the switches")
@@ -347,7 +349,7 @@ class World:
 
         def leave() -> None:
             line.left(packet.ticket, self.now)
-            if path in self.paths:
+            if self.paths.get(vid) is path:
                 self._arrive(packet, other, vid)
             else:
                 self._drop(packet, "no rule of the switches")
@@ -381,11 +383,11 @@ class World:
         )
         if self.rng.random() < 0.1:
             path.deaf = self.rng.choice((FROM_CLIENT, FROM_SERVER))
-        self.paths.append(path)
+        self.paths |= dict.fromkeys(tags.ids, path)
         return path
 
     def unsteer(self, tags: TagPair) -> None:
-        self.paths = [path for path in self.paths if path.tags != tags]
+        self.paths = {vid: path for vid, path in self.paths.items() if path.tags != tags}
 
     # -- counter-examples ----------------------------------------------------------------------------------
 

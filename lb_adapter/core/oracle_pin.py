@@ -6,8 +6,10 @@ Written from affinity rules 1 and 5 (docs/ARCHITECTURE.md). `now` is ms of any c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
+from typing import NamedTuple
 
 from catenary.session import Timeouts
 from lb_adapter.core.oracle import ADDRESSES, ARP, CLIENT, ND, TCP, UDP
@@ -33,8 +35,7 @@ class State(IntEnum):
     """A tombstone: the TCP connection was reset by order. It belongs to no chain."""
 
 
-@dataclass(frozen=True)
-class Pin:
+class Pin(NamedTuple):
     slot: int
     generation: int
     state: State
@@ -59,8 +60,7 @@ class Pin:
         return state | where | self.seen & 0xFFFFFFFF
 
 
-@dataclass(frozen=True)
-class Story:
+class Story(NamedTuple):
     """What is told of a pin, for people: how it came to be (`enum cause`), and what it carried since.
 
     `load` are the live sessions of its slot just before; `other` is the slot that p2c did not take, or that
@@ -100,6 +100,15 @@ class Times:
         """tau."""
         return self.tau[State.ESTABLISHED if state in (State.REOPENING, State.RESET) else state]
 
+    @cached_property
+    def life(self) -> Mapping[State, int]:
+        """Rule 5: T = tau + L + 2 D from `seen` on; a closing pin may have seen a packet 2 D later."""
+        late = {State.CLOSING: 2 * self.transit}
+        return {
+            state: self.promised(state) + self.lease + 2 * self.transit + late.get(state, 0)
+            for state in State
+        }
+
 
 def opens(flags: int) -> bool:
     """A pure SYN opens a session; a SYN-ACK only answers one."""
@@ -127,9 +136,7 @@ def age(pin: Pin, now: int) -> int:
 
 
 def expired(pin: Pin, now: int, times: Times) -> bool:
-    """Rule 5: T = tau + L + 2 D after the last packet, which a closing pin may have seen 2 D after `seen`."""
-    untraced = 2 * times.transit if pin.state is State.CLOSING else 0
-    return age(pin, now) >= times.promised(pin.state) + times.lease + 2 * times.transit + untraced
+    return now - pin.seen >= times.life[pin.state]
 
 
 def leased(pin: Pin, now: int, times: Times) -> bool:
@@ -139,7 +146,7 @@ def leased(pin: Pin, now: int, times: Times) -> bool:
 
 def refreshed(pin: Pin, now: int, flags: int, side: int, transit: int) -> Pin:
     """The master's pin after a packet from `side` (rule 5). No flags: no TCP, or not to be believed."""
-    seen = replace(pin, seen=now)
+    seen = pin._replace(seen=now)
     if pin.state not in (State.OPENING, State.ESTABLISHED, State.CLOSING, State.REOPENING):
         return seen
     if opens(flags):
@@ -147,38 +154,38 @@ def refreshed(pin: Pin, now: int, flags: int, side: int, transit: int) -> Pin:
         # life stays long.
         reset = pin.state is State.CLOSING and pin.fins != BOTH and age(pin, now) <= 2 * transit
         long = reset or pin.state in (State.ESTABLISHED, State.REOPENING)
-        return replace(seen, state=State.REOPENING if long else State.OPENING, fins=0)
+        return seen._replace(state=State.REOPENING if long else State.OPENING, fins=0)
     fin = side if flags & FIN else 0
     if pin.state is State.CLOSING:
         if age(pin, now) <= 2 * transit:
             return pin
         if pin.fins == BOTH or flags & RST or fin & pin.fins:
             return seen  # over, but the slave's lease may have been renewed: the pin must outlive it
-        return replace(seen, state=State.ESTABLISHED, fins=fin)
+        return seen._replace(state=State.ESTABLISHED, fins=fin)
     if pin.state in (State.OPENING, State.REOPENING) and side == FROM_SERVER:
         # It may be the last session's: only the client's ACK shows that this one's handshake is over.
         return seen
     fins = pin.fins | fin
     if flags & RST or fins == BOTH:
-        return replace(seen, state=State.CLOSING, fins=fins)
-    return replace(seen, state=State.ESTABLISHED if flags & ACK else pin.state, fins=fins)
+        return seen._replace(state=State.CLOSING, fins=fins)
+    return seen._replace(state=State.ESTABLISHED if flags & ACK else pin.state, fins=fins)
 
 
 def renewed(old: Pin, fresh: Pin, flags: int, side: int, transit: int) -> Pin:
     """The slave's lease after a packet that proves it; `fresh` is what that packet alone would write."""
     fins = 0 if opens(flags) else old.fins
     fins |= side if flags & FIN else 0
-    fresh = replace(fresh, fins=fins)
+    fresh = fresh._replace(fins=fins)
     lingers = (
         fresh.state is State.ESTABLISHED
         and old.state is State.CLOSING
         and age(old, fresh.seen) <= 2 * transit
     )
     if flags & RST or fins == BOTH:
-        return replace(fresh, state=State.CLOSING)
+        return fresh._replace(state=State.CLOSING)
     if fresh.state is State.OPENING and old.state in (State.ESTABLISHED, State.REOPENING):
-        return replace(fresh, state=State.REOPENING)  # it may be a copy of its own SYN, or forged
-    return replace(fresh, state=State.CLOSING) if lingers else fresh
+        return fresh._replace(state=State.REOPENING)  # it may be a copy of its own SYN, or forged
+    return fresh._replace(state=State.CLOSING) if lingers else fresh
 
 
 def server_ends(lease: Pin) -> Pin:
@@ -186,4 +193,4 @@ def server_ends(lease: Pin) -> Pin:
     if lease.state is not State.ESTABLISHED:
         return lease
     fins = lease.fins | FROM_SERVER
-    return replace(lease, fins=fins, state=State.CLOSING if fins & FROM_CLIENT else lease.state)
+    return lease._replace(fins=fins, state=State.CLOSING if fins & FROM_CLIENT else lease.state)

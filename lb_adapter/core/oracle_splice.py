@@ -267,7 +267,7 @@ class Splice(SessionTable):
         if revives(parsed.tcp_flags):
             return self._ask()
         if parsed.kind is FrameClass.SESSION and parsed.key is not None:
-            self.pins[parsed.key.pack()] = replace(tombstone, seen=now)
+            self.pins[parsed.key.pack()] = tombstone._replace(seen=now)
         raise Ended(tombstone)
 
     def _ask(self) -> Verdict:

@@ -7,7 +7,7 @@ decided in `oracle_splice`.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from functools import lru_cache
 
 from catenary.session import SessionKey
 from lb_adapter.core.oracle import ARP, ND, TCP, Parsed, lanes, outer_lane
@@ -93,7 +93,7 @@ class SessionTable:
         """A packet of a known session. An ask is counted when it comes out of a chain."""
         story = self.stories.get(raw, UNTOLD)
         packets, size = story.packets + self._packets, story.size + self._size
-        self.stories[raw] = replace(story, packets=packets, size=size)
+        self.stories[raw] = story._replace(packets=packets, size=size)
 
     def _tell_over(self, raw: bytes, pin: Pin, why: str) -> None:
         """A pin is over; the other load balancer tells of its own, and a tombstone has been told."""
@@ -104,10 +104,10 @@ class SessionTable:
         """Reclaim what is not in force; in overflow also what the hash places alike (rule 7)."""
         for raw, pin in list(self.pins.items()):
             tombstone = pin.state is State.RESET
-            if expired(pin, now, self.setup.times) or not (tombstone or self._in_force(pin, now)):
+            if expired(pin, now, self.setup.times) if tombstone else not self._in_force(pin, now):
                 self._tell_over(raw, pin, "closed" if pin.state is State.CLOSING else "expired")
                 del self.pins[raw]
-            elif self._evictable(raw, pin):
+            elif self.overflow and self._evictable(raw, pin):
                 self.counts["evicted"] += 1
                 self._tell_over(raw, pin, "evicted")
                 del self.pins[raw]
@@ -128,9 +128,9 @@ class SessionTable:
             self.pins = {raw: pin for raw, pin in self.pins.items() if pin.state is not State.RESET}
             return 0, 0
         for raw, pin in list(self.pins.items()):
-            key = SessionKey.unpack(raw)
-            if not self._meant(order, key, pin, now):
+            if not self._meant(order, raw, pin, now):
                 continue
+            key = SessionKey.unpack(raw)
             own = not self.is_foreign(pin)
             resets = order.mode == "reset" and key.kind == TCP
             self._tell_over(raw, pin, "reset" if resets else "moved" if order.mode == "move" else "let_go")
@@ -138,13 +138,13 @@ class SessionTable:
             if loads:
                 self.loads[pin.slot] = max(0, self.loads[pin.slot] - 1)
             if resets:
-                self.pins[raw] = replace(pin, state=State.RESET, seen=now, fins=0)
+                self.pins[raw] = pin._replace(state=State.RESET, seen=now, fins=0)
                 reset += own
                 continue
             if order.mode == "move" and order.to is not None:
                 self._size = self._packets = 0
                 self._begin(raw, "moved", order.to[0], now, pin.slot)
-                self.pins[raw] = replace(pin, slot=order.to[0], generation=order.to[1])
+                self.pins[raw] = pin._replace(slot=order.to[0], generation=order.to[1])
                 self.loads[order.to[0]] += loads
             else:
                 del self.pins[raw]
@@ -154,8 +154,10 @@ class SessionTable:
         self.counts["ordered_move"] += moved
         return reset, moved
 
-    def _meant(self, order: Order, key: SessionKey, pin: Pin, now: int) -> bool:
-        if pin.state is State.RESET or not self._in_force(pin, now) or order.key not in (None, key):
+    def _meant(self, order: Order, raw: bytes, pin: Pin, now: int) -> bool:
+        if pin.state is State.RESET or not self._in_force(pin, now):
+            return False
+        if order.key is not None and order.key.pack() != raw:
             return False
         here = (pin.slot, pin.generation)
         if order.slot not in (None, here) or (order.mode == "move" and order.to == here):
@@ -186,7 +188,7 @@ class SessionTable:
             if self.is_foreign(old):
                 self.pins[key] = pin
             elif old.state is not State.CLOSING and old.slot == pin.slot:
-                self.pins[key] = replace(old, seen=pin.seen)
+                self.pins[key] = old._replace(seen=pin.seen)
 
     def is_foreign(self, pin: Pin) -> bool:
         """Known from the other load balancer, or by an ask about what a chain may have made (rule 2)."""
@@ -210,7 +212,7 @@ class SessionTable:
 
     def _evictable(self, raw: bytes, pin: Pin) -> bool:
         # The hash tells the inner endpoint alone: with several outer ones, the pin knows more.
-        if not self.overflow or self.roomy or self.setup.role != "master":
+        if self.roomy or self.setup.role != "master":
             return False
         if pin.state is not State.OPENING or self.setup.outers != 1 or self.is_foreign(pin):
             return False
@@ -360,13 +362,13 @@ class SessionTable:
         if pin.state is State.RESET and revives(flags):
             return None
         if pin.state is State.RESET:
-            self.pins[parsed.key.pack()] = replace(pin, seen=now)
+            self.pins[parsed.key.pack()] = pin._replace(seen=now)
             raise Ended(pin)
         if self._stranded(pin):
             raise Dropped("drop_closed")
         after = refreshed(pin, now, flags, side, self.setup.times.transit)
         if self.is_foreign(pin) and not self._asked:
-            after = replace(after, outer=self._outer)
+            after = after._replace(outer=self._outer)
         self.pins[parsed.key.pack()] = after
         self._carry(parsed.key.pack())
         if after.state is State.CLOSING and pin.state is not State.CLOSING:
@@ -391,6 +393,7 @@ class SessionTable:
         return note.slot
 
 
+@lru_cache(4096)
 def _small(raw: bytes) -> bool:
     """Does the key of these bytes lie in the table of IPv4 keys?"""
     mapped = bytes(10) + b"\xff\xff"

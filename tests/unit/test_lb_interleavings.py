@@ -76,7 +76,7 @@ class Table:
 def believed(entry: int) -> Actor:
     """The word of an entry; dead if the memory is another key's by now."""
     pin = yield ("read", entry)
-    return pin if (yield ("check", entry)) == OWN else replace(pin, dead=True)
+    return pin if (yield ("check", entry)) == OWN else pin._replace(dead=True)
 
 
 def packet(slot: int, now: int) -> Actor:
@@ -130,7 +130,7 @@ def walk(now: int) -> Actor:
     if not pin.dead:
         if not expired(pin, now, TIMES):
             return "kept"
-        if (yield ("swap", entry, pin, replace(pin, dead=True))) != pin:
+        if (yield ("swap", entry, pin, pin._replace(dead=True))) != pin:
             return "lost"
     yield ("write", entry, {"check": SPOILT})
     yield ("delete",)
@@ -146,7 +146,7 @@ def sweep(now: int, idle: int = 0, *, reset: bool = False) -> Actor:
         pin = yield ("read", entry)
         if pin.dead or pin.state is State.RESET or expired(pin, now, TIMES) or now - pin.seen < idle:
             return "not meant"
-        after = replace(pin, state=State.RESET, seen=now) if reset else replace(pin, dead=True)
+        after = pin._replace(state=State.RESET, seen=now) if reset else pin._replace(dead=True)
         if (yield ("swap", entry, pin, after)) == pin:
             break
     else:
@@ -247,7 +247,7 @@ def test_one_chain_wins(name: str) -> None:
 def test_one_chain_wins_while_walk_follows_walk(name: str) -> None:
     """The second one may find marks that are left, as an adopting daemon's does."""
     start, now, walked = STARTS[name]
-    entries = tuple(Entry(replace(entry.pin, dead=True)) for entry in start.entries)
+    entries = tuple(Entry(entry.pin._replace(dead=True)) for entry in start.entries)
     marked = replace(start, entries=entries)
     for table in (start, marked):
         assert not violations(table, [lambda: packet(0, now), lambda: packet(1, now), lambda: walks(walked)])
@@ -376,7 +376,7 @@ def test_the_search_finds_a_deletion_that_spoils_nothing() -> None:
     def plain() -> Actor:
         entry = yield ("find",)
         pin = yield ("read", entry)
-        if (yield ("swap", entry, pin, replace(pin, dead=True))) == pin:
+        if (yield ("swap", entry, pin, pin._replace(dead=True))) == pin:
             yield ("delete",)
         return "deleted"
 
