@@ -18,7 +18,9 @@ from starlette.datastructures import Headers
 
 from catenary.errors import Forbidden, Unauthorized
 
-GUARDED = "/v1/"
+METRICS = "/metrics"
+"""Where Prometheus looks, unless it is told otherwise."""
+GUARDED = ("/v1/", METRICS)
 """Where a service's calls are. What is elsewhere, its OpenAPI page, says nothing of its state."""
 
 

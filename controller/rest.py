@@ -14,9 +14,11 @@ from catenary.chain import NAME
 from catenary.config import NetworkConfig
 from catenary.errors import Conflict, NotFound, Unavailable
 from catenary.explanations import ChainHops
+from catenary.exposition import add_metrics_route
 from catenary.pages import LINK, After, Limit, page
 from catenary.problems import problems
 from catenary.service import create_app
+from controller import metrics
 from controller.conductor import Conductor
 
 TAGS = {
@@ -38,6 +40,9 @@ def build(conductor: Conductor, token: str | None) -> FastAPI:
     app = create_app("Catenary controller", token, tags=TAGS)
     _add_others(app, conductor)
     _add_chains(app, conductor)
+    add_metrics_route(
+        app, lambda: metrics.samples(conductor.health(), conductor.topology(), conductor.chains())
+    )
     return app
 
 

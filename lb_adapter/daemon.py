@@ -218,6 +218,10 @@ class Daemon(ABC):
             )
         return SessionKey.parse(text)
 
+    def own_stats(self) -> wire.BalancerStats:
+        """Without its peer's, which is not asked."""
+        return self._stats(None)
+
     def _stats(self, peer: wire.BalancerStats | None) -> wire.BalancerStats:
         health = self.health()
         with self._lock:

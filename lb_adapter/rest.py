@@ -11,11 +11,13 @@ from fastapi.responses import StreamingResponse
 from catenary import pcap, wire
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable, Unsupported
 from catenary.explanations import CapturePackets, CaptureSeconds, SessionForecast
+from catenary.exposition import add_metrics_route
 from catenary.pages import LINK, link
 from catenary.problems import problems
 from catenary.service import create_app
 from catenary.session import SessionKey
 from catenary.tags import TagPair
+from lb_adapter import metrics
 from lb_adapter.capture import Limits
 from lb_adapter.listing import SessionQuery
 from lb_adapter.master import Master
@@ -105,6 +107,7 @@ def build(daemon: Master | Slave, token: str | None) -> FastAPI:
         made = daemon.capture(TagPair.parse(pair), wanted, Limits(seconds, packets))
         return StreamingResponse(made.stream(), media_type=pcap.MEDIA_TYPE)
 
+    add_metrics_route(app, lambda: metrics.samples(daemon.own_stats()))
     _add_sessions(app, daemon)
     if isinstance(daemon, Master):
         _add_master(app, daemon)

@@ -139,7 +139,7 @@ class Slave(Daemon):
         )
 
     def stats(self) -> wire.BalancerStats:
-        return self._stats(None)
+        return self.own_stats()
 
     def health(self) -> wire.BalancerHealth:
         master = self._follower.master

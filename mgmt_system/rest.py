@@ -10,10 +10,12 @@ from fastapi import FastAPI, Path, Query, Request, Response
 
 from catenary import wire
 from catenary.errors import Conflict, NotFound, Unavailable
+from catenary.exposition import add_metrics_route
 from catenary.pages import LINK, After, Limit, link, page
 from catenary.problems import problems
 from catenary.service import create_app
 from catenary.wire import SegmentSession
+from mgmt_system import metrics
 from mgmt_system.backup_rest import add_backup_route
 from mgmt_system.calls import (
     ACCEPTED,
@@ -74,6 +76,9 @@ def create(running: Running, token: str | None) -> FastAPI:
     add_capture_route(app, running.captures)
     add_explain_route(app, running.explainer)
     add_backup_route(app, running.ledger)
+    add_metrics_route(
+        app, lambda: metrics.samples(running.manager.health(), running.look(), running.manager.operations())
+    )
     return app
 
 

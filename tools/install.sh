@@ -14,7 +14,7 @@ readonly PACKAGES=(
     bpftool clang ethtool gcc haproxy httperf iperf3 iproute2 libbpf-dev libbpf1 libc6-dev libclang-rt-14-dev llvm make mininet nftables nginx-light
     openssl openvswitch-switch procps python3-venv tcpdump
 )
-readonly TEST_PACKAGES=(chromium)
+readonly TEST_PACKAGES=(chromium prometheus systemd)
 # The command that stands for a package on distributions that have no dpkg.
 readonly COMMANDS=(bpftool clang ethtool gcc haproxy httperf iperf3 ip tc make mnexec nft nginx openssl ovs-vswitchd tcpdump)
 

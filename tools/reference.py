@@ -21,11 +21,14 @@ from typer.cli import get_docs_for_click
 from catenary import chain, cli, config, durations
 from catenary.traffic import ChainTraffic, CoolDownProgress, SegmentTraffic, TrafficSample
 from catenary.wire import BalancerStats, Model, PairStats, RuleView, SwitchView
+from controller import metrics as controller_metrics
 from controller import rest as controller
+from lb_adapter import metrics as balancer_metrics
 from lb_adapter import rest as balancer
 from lb_adapter.counters import meanings
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave
+from mgmt_system import metrics as management_metrics
 from mgmt_system import rest as management
 
 ROOT = Path(__file__).parents[1]
@@ -42,12 +45,23 @@ METRICS = """\
 What is counted and measured, where it is read, and in which unit. `GET /v1/traffic` and `GET /v1/status`
 are calls of the management system, `GET /v1/stats` of a load balancer, `GET /v1/topology` and
 `GET /v1/chains/{name}/rules` of the controller. `catenary status` prints the counters that are not 0,
-`catenary top` the traffic."""
+`catenary top` the traffic. What Prometheus gets of it stands last."""
 COUNTED = """\
 What `counters` has, and `GET /v1/status` by load balancer. Each counts packets, unless it speaks of sessions,
 since the tables were made: a daemon that restarts and adopts them counts on. Every packet that is dropped is
 counted by one `drop_...`. Rules are those of [affinity](../ARCHITECTURE.md#affinity)."""
+PROMETHEUS = """\
+`GET /metrics` of each service, in the text format of Prometheus; it asks for the service's token. A name that
+ends in `_total` is a counter, any other a gauge; what is a question is 1 (yes) or 0 (no). Sessions and
+traffic are told once, by the load balancers and by tag pair; `catenary_management_chain_info` tells a pair's
+chain. Beside these stand the `process_...` metrics of the service's process. [Operations](../operations.md)
+has alerts and a dashboard."""
 TOKEN = "a page of a service that asks for one"
+METRICS_OF = {
+    "management system": management_metrics.METRICS,
+    "controller": controller_metrics.METRICS,
+    "load balancer": balancer_metrics.METRICS,
+}
 _KINDS = {f"^{chain.NAME}$": "name", durations.PATTERN: "duration"}
 
 
@@ -115,6 +129,10 @@ def metrics() -> str:
     lines += _fields(TrafficSample, SegmentTraffic, ChainTraffic, CoolDownProgress)
     lines += ["", "## Controller: `GET /v1/topology`, `GET /v1/chains/{name}/rules`"]
     lines += _fields(SwitchView, RuleView)
+    lines += ["", "## Prometheus: `GET /metrics`", "", PROMETHEUS]
+    for name, service in METRICS_OF.items():
+        rows = [(f"`{it.name}`", ", ".join(f"`{label}`" for label in it.labels), it.help) for it in service]
+        lines += ["", f"### Metrics of the {name}", *_table(("metric", "labels", "meaning"), rows)]
     return "\n".join(lines) + "\n"
 
 
