@@ -12,8 +12,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from catenary import guard, request_id
+from catenary.callers import Callers
 from catenary.errors import Forbidden, Unauthorized
 from catenary.problems import problem
+from catenary.roles import ANYONE
 
 BODY_LIMIT = 1 << 20
 """Bytes of a request's body, unless its path has a limit of its own."""
@@ -24,15 +26,16 @@ _log = structlog.get_logger("rest")
 
 
 class Access:
-    """ASGI middleware. `token`: what callers need, if any; `limits`: bytes of the bodies of these paths.
+    """ASGI middleware. `callers`: who may call, if not anyone; `limits`: bytes of the bodies of these paths.
 
-    A handler says why it refuses in `scope["state"]["refusal"]`, and that its call is none of an operator
-    in `scope["state"]["quiet"]`.
+    Who calls is in `scope["state"]["caller"]`: what it may do is for the route to say. A handler says why it
+    refuses in `scope["state"]["refusal"]`, and that its call is none of an operator in
+    `scope["state"]["quiet"]`.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, limits: Mapping[str, int]) -> None:
+    def __init__(self, app: ASGIApp, callers: Callers | None, limits: Mapping[str, int]) -> None:
         self._app = app
-        self._token = token
+        self._callers = callers
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,14 +76,14 @@ class Access:
         """Raises `Unauthorized` or `Forbidden`, before anything of the request is looked at."""
         headers = Headers(scope=scope)
         if scope["path"].startswith(guard.GUARDED):
-            guard.check_token(headers, self._token)
-            guard.check_page(headers, self._token)
+            scope["state"]["caller"] = guard.check_token(headers, self._callers)
+            guard.check_page(headers, asked=self._callers is not None)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A start or an end, or a web socket."""
         try:
             if scope["type"] == "websocket":
-                guard.check_page(Headers(scope=scope), self._token)
+                guard.check_page(Headers(scope=scope), asked=self._callers is not None)
         except Forbidden as error:
             _log.warning("refused", path=_path(scope), reason=error.detail)
             await send({"type": "websocket.close", "code": POLICY_VIOLATION})
@@ -105,6 +108,8 @@ def _bounded(receive: Receive, limit: int) -> Receive:
 def _tell(scope: Scope, status: int, seconds: float) -> None:
     caller = scope["client"][0] if scope.get("client") else None
     fields = {"method": scope["method"], "path": _path(scope), "status": status, "caller": caller}
+    if (known := scope["state"].get("caller")) not in (None, ANYONE):
+        fields["token"] = known.name
     fields["ms"] = round(1000 * seconds, 1)
     state = scope["state"]
     if "refusal" in state:

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from catenary import __version__
+from catenary import __version__, token_cli
 from catenary.errors import CatenaryError
 
 GROUP = "catenary.commands"
@@ -28,6 +28,7 @@ def build() -> typer.Typer:
         """Print the version."""
         typer.echo(__version__)
 
+    app.add_typer(token_cli.app, name="token")
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         part: typer.Typer = entry.load()
         app.registered_commands += part.registered_commands

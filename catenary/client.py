@@ -53,17 +53,26 @@ class ManagementClient(Client):
         super().__init__(url, what="management system", headers=headers, **options)
 
     @classmethod
-    def from_environment(cls, why: str | None = None, *, who: str | None = None, **options: Any) -> Self:
-        """From CATENARY_URL, CATENARY_TOKEN_FILE and CATENARY_CA, each optional; `who` is user@host."""
+    def from_environment(
+        cls, why: str | None = None, *, who: str | None = None, token: str | None = None, **options: Any
+    ) -> Self:
+        """From CATENARY_URL, CATENARY_TOKEN_FILE and CATENARY_CA, each optional; `who` is user@host.
+
+        A `token` that is given takes the place of the file.
+        """
         token_file, ca = os.environ.get("CATENARY_TOKEN_FILE"), os.environ.get("CATENARY_CA")
         return cls(
             os.environ.get("CATENARY_URL", DEFAULT_URL),
-            token=read_token(Path(token_file) if token_file else None),
+            token=token or read_token(Path(token_file) if token_file else None),
             ca=Path(ca) if ca else None,
             who=who or user(),
             why=why,
             **options,
         )
+
+    def caller(self) -> wire.CallerView:
+        """As whom the service knows the bearer of this token."""
+        return self.call("GET", "/v1/caller", wire.CallerView)
 
     def health(self) -> wire.ManagementHealth:
         return self.call("GET", "/v1/health", wire.ManagementHealth)

@@ -37,7 +37,7 @@ class Unauthorized(CatenaryError):
 
 
 class Forbidden(CatenaryError):
-    """What a web page of another site has a browser ask for (HTTP 403)."""
+    """What a token's role does not cover, or a web page of another site has a browser ask for (HTTP 403)."""
 
     status = 403
     title = "Forbidden"

@@ -6,8 +6,8 @@ import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
+from catenary.callers import CallerFile, Callers
 from catenary.errors import InvalidValue
-from catenary.token import read_token
 
 
 def is_loopback(host: str) -> bool:
@@ -20,7 +20,7 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Listen:
-    """Where a service listens, and what protects it.
+    """Where a service listens, and what protects it: a certificate, and a table of tokens.
 
     Anything but a loopback address needs TLS and a token: whoever reaches these services steers traffic.
     """
@@ -29,17 +29,19 @@ class Listen:
     port: int = 8080
     tls_cert: Path | None = None
     tls_key: Path | None = None
-    token_file: Path | None = None
+    tokens: Path | None = None
+    asks_by: str = "--tokens"
+    """What a user names the tokens by."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise InvalidValue(f"port {self.port} is out of range: use 0..65535")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise InvalidValue("TLS needs both a certificate (--tls-cert) and its key (--tls-key)")
-        if not is_loopback(self.host) and (self.tls_cert is None or self.token_file is None):
+        if not is_loopback(self.host) and (self.tls_cert is None or self.tokens is None):
             raise InvalidValue(
                 f"refusing to listen on {self.host}: an address other than loopback needs "
-                "--tls-cert, --tls-key and --token-file"
+                f"--tls-cert, --tls-key and {self.asks_by}"
             )
 
     @property
@@ -47,5 +49,6 @@ class Listen:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
 
-    def token(self) -> str | None:
-        return read_token(self.token_file)
+    def callers(self) -> Callers | None:
+        """Who may call, if not anyone. Raises `InvalidValue` for a token table that can't be used."""
+        return None if self.tokens is None else CallerFile(self.tokens)

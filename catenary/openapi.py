@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -10,8 +11,10 @@ from fastapi.openapi.utils import get_openapi
 from catenary import request_id
 from catenary.errors import Forbidden, InvalidValue, Unauthorized
 from catenary.problems import described
+from catenary.roles import Role
 from catenary.wire import Problem
 
+SCHEME = "token"
 _HEADER = {
     request_id.HEADER: {
         "description": "The ID of this request, as in the logs: the caller's, or a new one.",
@@ -21,8 +24,8 @@ _HEADER = {
 _OF_BODIES = {"413": described("Body too large"), "415": described("Body of another media type")}
 
 
-def document(app: FastAPI, *, token: bool) -> dict[str, Any]:
-    """The whole page; `token`: its calls need one."""
+def document(app: FastAPI, roles: Mapping[str, Role] | None) -> dict[str, Any]:
+    """The whole page; `roles`: its calls need a token, of these roles."""
     if app.openapi_schema is None:
         page = get_openapi(
             title=app.title,
@@ -37,18 +40,19 @@ def document(app: FastAPI, *, token: bool) -> dict[str, Any]:
         schemas[Problem.__name__] = Problem.model_json_schema()
         for methods in page["paths"].values():
             for call in methods.values():
-                _complete(call, token=token)
+                _complete(call, roles)
         app.openapi_schema = page
     return app.openapi_schema
 
 
-def _complete(call: dict[str, Any], *, token: bool) -> None:
+def _complete(call: dict[str, Any], roles: Mapping[str, Role] | None) -> None:
     """The first sentence of what a call says of itself is its summary; its errors are problem documents."""
     call["summary"] = call["description"].split("\n\n")[0].replace("\n", " ").rstrip(".")
     answers = call["responses"]
     if "422" in answers:  # it has parameters or a body
         answers["422"] = described(InvalidValue.title)
-    if token:
+    if roles is not None:
+        call["security"] = [{SCHEME: [roles.get(call["operationId"], Role.ADMIN)]}]
         answers["401"] = described(Unauthorized.title)
     answers["403"] = described(Forbidden.title)
     if "requestBody" in call:

@@ -12,51 +12,58 @@ import uvicorn
 from fastapi import FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
+from starlette.types import Receive, Scope, Send
 
 from catenary import __version__
 from catenary.access import READS, Access
-from catenary.errors import CatenaryError, Conflict, InvalidValue
+from catenary.callers import Callers
+from catenary.errors import CatenaryError, Conflict, Forbidden, InvalidValue
 from catenary.listen import Listen
-from catenary.openapi import document
+from catenary.openapi import SCHEME, document
 from catenary.problems import problem
+from catenary.roles import Role
 from catenary.wire import explain
 
 KEPT_S = 60
 """A connection that nobody uses is kept for so long: callers give theirs up sooner (`http.KEPT_S`)."""
-_REFUSALS = {Conflict.status, InvalidValue.status}
-"""What goes into the log of reads, too: a caller that asks for what can't be."""
+_REFUSALS = {Conflict.status, InvalidValue.status, Forbidden.status}
+"""What goes into the log of reads, too: a caller that asks for what can't be, or is not for it."""
 
 
 def create_app(
     title: str,
-    token: str | None,
+    callers: Callers | None,
+    roles: Mapping[str, Role],
     *,
     tags: Mapping[str, str] | None = None,
     lifespan: Any = None,
     limits: Mapping[str, int] | None = None,
 ) -> FastAPI:
-    """A FastAPI app whose errors are problem documents and whose calls all need `token` if there is one.
+    """A FastAPI app whose errors are problem documents; its calls all need a token if there are `callers`.
 
+    `roles` are those that its calls need, by the names of their functions; a call without one is for admins.
     `tags` group its calls, with a word on each. `limits`: bytes of a request's body, of paths that need more
     than `catenary.access.BODY_LIMIT`.
     """
     # For the OpenAPI page: `Access` asks for the token, before a body is read.
     bearer = HTTPBearer(
-        scheme_name="token", description="The token that the service was given.", auto_error=False
+        scheme_name=SCHEME, description="With the role that the call needs.", auto_error=False
     )
     app = FastAPI(
         title=title,
         version=__version__,
         lifespan=lifespan,
-        dependencies=[] if token is None else [Security(bearer)],
+        dependencies=[] if callers is None else [Security(bearer)],
         openapi_tags=[{"name": name, "description": text} for name, text in (tags or {}).items()],
         generate_unique_id_function=lambda route: route.name,
     )
-    app.openapi = partial(document, app, token=token is not None)  # type: ignore[method-assign]
-    app.add_middleware(Access, token=token, limits=limits or {})
+    app.router.route_class = _guarded(roles)
+    app.openapi = partial(document, app, None if callers is None else roles)  # type: ignore[method-assign]
+    app.add_middleware(Access, callers=callers, limits=limits or {})
 
     @app.exception_handler(CatenaryError)
     async def _catenary(request: Request, error: CatenaryError) -> JSONResponse:
@@ -81,6 +88,22 @@ def create_app(
         return problem(error.status_code, detail, request.url.path, headers=headers)
 
     return app
+
+
+def _guarded(roles: Mapping[str, Role]) -> type[APIRoute]:
+    """Routes that let in who has the role that they need, before a body is read."""
+
+    class Guarded(APIRoute):
+        async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+            needed, caller = roles.get(self.name, Role.ADMIN), scope["state"]["caller"]
+            if not caller.role.covers(needed):
+                raise Forbidden(
+                    f"this call needs the role {needed}, and the token {caller.name!r} has {caller.role}: "
+                    f"use one with that role (catenary token add NAME --role {needed})"
+                )
+            await super().handle(scope, receive, send)
+
+    return Guarded
 
 
 def _allowed(app: FastAPI, request: Request) -> str:

@@ -43,7 +43,9 @@ def run(
     port: Annotated[int, typer.Option(help="TCP port of the REST interface.")] = 8081,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate of the REST interface.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
-    token_file: Annotated[Path | None, typer.Option(help="File with the token that callers need.")] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="Table of the tokens that callers need: catenary token add.")
+    ] = None,
     log_level: LogLevelOption = LogLevel.INFO,
     log_format: LogFormatOption = LogFormat.AUTO,
 ) -> None:
@@ -57,7 +59,7 @@ def run(
     from catenary import logs
 
     try:
-        listen = Listen(host, port, tls_cert, tls_key, token_file)
+        listen = Listen(host, port, tls_cert, tls_key, tokens)
         logs.configure(log_level, log_format, service="controller")
         _serve(listen, network, state, openflow_port)
     except CatenaryError as error:
@@ -74,14 +76,14 @@ def _serve(listen: Listen, network: Path, state: Path | None, openflow_port: int
     from controller.config import load_network
 
     conductor = Conductor(load_network(network), state)
-    token = listen.token()
+    callers = listen.callers()
     _bind(OPENFLOW_HOST, openflow_port, "switches (--openflow-port)").close()
     rest_socket = _bind(listen.host, listen.port, "REST (--port)")
     conductor.fabric.start()
     openflow.start(conductor.fabric, OPENFLOW_HOST, openflow_port)
     code = 1
     try:
-        serve(server(rest.build(conductor, token), listen), [rest_socket])
+        serve(server(rest.build(conductor, callers), listen), [rest_socket])
         code = 0
     except Exception:  # noqa: BLE001 - told in full; os-ken's threads would keep a broken process alive
         structlog.get_logger("controller").exception("the REST interface failed")

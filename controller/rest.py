@@ -10,6 +10,7 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi import Path as PathParam
 
 from catenary import wire
+from catenary.callers import Callers
 from catenary.chain import NAME
 from catenary.config import NetworkConfig
 from catenary.errors import Conflict, NotFound, Unavailable
@@ -17,6 +18,7 @@ from catenary.explanations import ChainHops
 from catenary.exposition import add_metrics_route
 from catenary.pages import LINK, After, Limit, page
 from catenary.problems import problems
+from catenary.roles import Role
 from catenary.service import create_app
 from controller import metrics
 from controller.conductor import Conductor
@@ -27,6 +29,21 @@ TAGS = {
     "network": "What the controller steers through.",
     "segments": "Whether a pair of load balancers is in the way of the traffic.",
 }
+ROLES = {
+    "health": Role.VIEWER,
+    "topology": Role.VIEWER,
+    "show_network": Role.VIEWER,
+    "list_segments": Role.VIEWER,
+    "list_chains": Role.VIEWER,
+    "list_rules": Role.VIEWER,
+    "list_hops": Role.VIEWER,
+    "check_chain": Role.VIEWER,
+    "steer_chain": Role.OPERATOR,
+    "steer_chains": Role.OPERATOR,
+    "unsteer_chain": Role.OPERATOR,
+    "insert_pair": Role.OPERATOR,
+    "put_network": Role.ADMIN,
+}
 ChainName = Annotated[wire.Name, PathParam(description="name of the chain")]
 SegmentName = Annotated[wire.Name, PathParam(description="name of the segment")]
 Check = Annotated[bool, Query(description="only ask whether that could be")]
@@ -35,9 +52,9 @@ _LISTED: dict[int | str, dict[str, Any]] = {200: {"headers": LINK}}
 _CHANGES = problems(NotFound, Conflict, Unavailable)
 
 
-def build(conductor: Conductor, token: str | None) -> FastAPI:
+def build(conductor: Conductor, callers: Callers | None) -> FastAPI:
     """The app; its OpenAPI page is at /docs."""
-    app = create_app("Catenary controller", token, tags=TAGS)
+    app = create_app("Catenary controller", callers, ROLES, tags=TAGS)
     _add_others(app, conductor)
     _add_chains(app, conductor)
     add_metrics_route(

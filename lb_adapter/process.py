@@ -39,7 +39,7 @@ def serve(
     With `pin` (ebpf) or `keep` (the others) the data plane goes on when this ends; else the interfaces are
     given back.
     """
-    token = listen.token()
+    callers = listen.callers()
     ports.check(*map(worker.device_interface, (config.outer, config.inner)))
     with hold(config.outer, config.inner):
         plane: DataPlane
@@ -60,7 +60,7 @@ def serve(
             daemon = Slave(plane, config, segment)
         daemon.start()
         try:
-            run(server(build(daemon, token), listen))
+            run(server(build(daemon, callers), listen))
         finally:
             daemon.stop(detach=pin is None and not keep)
 

@@ -9,11 +9,13 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from catenary import pcap, wire
+from catenary.callers import Callers
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable, Unsupported
 from catenary.explanations import CapturePackets, CaptureSeconds, SessionForecast
 from catenary.exposition import add_metrics_route
 from catenary.pages import LINK, link
 from catenary.problems import problems
+from catenary.roles import Role
 from catenary.service import create_app
 from catenary.session import SessionKey
 from catenary.tags import TagPair
@@ -30,6 +32,28 @@ TAGS = {
     "pairs": "The tag pairs of the chains, and how new sessions are shared among them.",
     "sessions": "Single sessions, and those of a chain that is being removed.",
     "peer": "What the master asks of its slave.",
+}
+ROLES = {
+    "health": Role.VIEWER,
+    "stats": Role.VIEWER,
+    "list_pairs": Role.VIEWER,
+    "is_pair_active": Role.VIEWER,
+    "list_sessions": Role.VIEWER,
+    "show_session": Role.VIEWER,
+    "show_lives": Role.VIEWER,
+    "forecast_session": Role.VIEWER,
+    "capture": Role.OPERATOR,
+    "change_pairs": Role.OPERATOR,
+    "rebalance": Role.OPERATOR,
+    "end_sessions": Role.OPERATOR,
+    "end_session": Role.OPERATOR,
+    # From its master only: a management system needs none of them.
+    "greet": Role.ADMIN,
+    "copy_pins": Role.ADMIN,
+    "put_pins": Role.ADMIN,
+    "put_chain_set": Role.ADMIN,
+    "give_nonce": Role.ADMIN,
+    "sweep": Role.ADMIN,
 }
 PairPath = Annotated[
     str,
@@ -56,9 +80,9 @@ _PCAP: dict[str, Any] = {pcap.MEDIA_TYPE: {"schema": {"type": "string", "format"
 _CHANGES = problems(NotFound, Conflict, Unavailable)
 
 
-def build(daemon: Master | Slave, token: str | None) -> FastAPI:
-    """The app of `daemon`; every call needs `token` if there is one."""
-    app = create_app("Catenary load balancer", token, tags=TAGS, limits={"/v1/pins": PINS_LIMIT})
+def build(daemon: Master | Slave, callers: Callers | None) -> FastAPI:
+    """The app of `daemon`; every call needs a token of the right role if there are `callers`."""
+    app = create_app("Catenary load balancer", callers, ROLES, tags=TAGS, limits={"/v1/pins": PINS_LIMIT})
 
     @app.get("/v1/health", tags=["status"])
     def health() -> wire.BalancerHealth:

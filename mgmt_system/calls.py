@@ -19,6 +19,7 @@ from catenary.errors import (
     Unavailable,
 )
 from catenary.problems import problems
+from catenary.roles import ANYONE, Caller
 from mgmt_system.etags import Match, etag, expected
 from mgmt_system.records import Author
 
@@ -28,13 +29,18 @@ PLACE = re.compile(r"[0-9]{10}\.[0-9]{7}-.{1,80}")
 
 def _author(
     request: Request,
-    user: Annotated[str | None, Header(alias="Catenary-User", description="Who asks: a name.")] = None,
+    user: Annotated[
+        str | None,
+        Header(alias="Catenary-User", description="Who asks: a name. With a token it is that token's."),
+    ] = None,
     why: Annotated[
         str | None, Header(alias="Catenary-Why", description="Why, for the journal; percent-encoded.")
     ] = None,
 ) -> Author:
     address = request.client.host if request.client else None
-    who = _said("Catenary-User", user) or "unknown"
+    caller: Caller = request.state.caller
+    claimed = _said("Catenary-User", user) or "unknown"
+    who = claimed if caller is ANYONE else caller.name
     return Author(who, _said("Catenary-Why", why), address, request_id.current())
 
 

@@ -341,7 +341,9 @@ def run(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
     tls_cert: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Key of the TLS certificate (PEM).")] = None,
-    token_file: Annotated[Path | None, typer.Option(help="File with the token that callers need.")] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="Table of the tokens that callers need: catenary token add.")
+    ] = None,
     balancer_token_file: Annotated[Path | None, typer.Option(help="Token of the load balancers.")] = None,
     balancer_ca: Annotated[Path | None, typer.Option(help="CA of the load balancers (PEM).")] = None,
     controller_token_file: Annotated[Path | None, typer.Option(help="Token of the controller.")] = None,
@@ -372,19 +374,19 @@ def run(
     from mgmt_system.service import Running
 
     logs.configure(log_level, log_format, service="ms")
-    listen = Listen(host, port, tls_cert, tls_key, token_file)
-    token = listen.token()
+    listen = Listen(host, port, tls_cert, tls_key, tokens)
+    callers = listen.callers()
     secrets = Secrets(controller_token_file, controller_ca, balancer_token_file, balancer_ca)
     retention = Retention(int(journal_size * 1e6), durations.parse(journal_age))
     running = Running.from_files(network, db, secrets, retention)
     sys.setswitchinterval(_TURN_S)
-    uvicorn_server = server(create(running, token), listen)
+    uvicorn_server = server(create(running, callers), listen)
 
     def stop() -> None:
         uvicorn_server.should_exit = True
 
     running.on_failure = stop
-    with beside(listen, dashboard_port):
+    with beside(listen, dashboard_port, callers):
         serve(uvicorn_server)
     if running.failed or not uvicorn_server.started:
         raise CatenaryError("the management system stopped after an error: see its log")

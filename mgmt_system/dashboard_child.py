@@ -11,8 +11,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from catenary import program
+from catenary.callers import Callers
 from catenary.listen import Listen
+from catenary.roles import Caller, Role
 
+OWN = Caller("dashboard", Role.VIEWER)
 PATIENCE = 5.0
 """Seconds that it has to end."""
 _PR_SET_PDEATHSIG = 1
@@ -26,26 +29,51 @@ def command(listen: Listen) -> list[str]:
     return program.argv("mgmt_system", words)
 
 
-def environment(management: Listen, ours: Mapping[str, str]) -> dict[str, str]:
+def environment(management: Listen, ours: Mapping[str, str], token_file: str | None) -> dict[str, str]:
     """How it reaches the management system that listens there. A CATENARY_CA of ours holds."""
     found = {key: value for key, value in ours.items() if key != "CATENARY_TOKEN_FILE"}
     found["CATENARY_URL"] = management.url
     if management.tls_cert is not None:
         found.setdefault("CATENARY_CA", str(management.tls_cert))
-    if management.token_file is not None:
-        found["CATENARY_TOKEN_FILE"] = str(management.token_file)
+    if token_file is not None:
+        found["CATENARY_TOKEN_FILE"] = token_file
     return found
 
 
 @contextmanager
-def beside(management: Listen, port: int | None) -> Iterator[None]:
-    """While this lasts, on the same address, with the same certificate and token. None: there is none."""
+def _token_of(callers: Callers | None) -> Iterator[int | None]:
+    """A file with a viewer's token, in memory only; it is known as long as this process lives."""
+    if callers is None:
+        yield None
+        return
+    descriptor = os.memfd_create("token")
+    try:
+        os.fchmod(descriptor, 0o600)
+        os.write(descriptor, callers.own(OWN).encode())
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def beside(management: Listen, port: int | None, callers: Callers | None) -> Iterator[None]:
+    """While this lasts, on the same address, with the same certificate. None: there is none.
+
+    It looks as a viewer: who signs in there brings a token, and may do what that one may.
+    """
     if port is None:
         yield
         return
     argv = command(replace(management, port=port))
     # It starts before there is any other thread.
-    process = subprocess.Popen(argv, env=environment(management, os.environ), preexec_fn=_die_with_parent)
+    with _token_of(callers) as token:
+        path = None if token is None else f"/proc/self/fd/{token}"
+        process = subprocess.Popen(
+            argv,
+            env=environment(management, os.environ, path),
+            preexec_fn=_die_with_parent,
+            pass_fds=() if token is None else (token,),
+        )
     try:
         yield
     finally:

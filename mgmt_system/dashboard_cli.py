@@ -31,8 +31,9 @@ def dashboard(
     """Serve the dashboard, a web page, until SIGTERM.
 
     It is a client like any other command: CATENARY_URL, CATENARY_TOKEN_FILE and CATENARY_CA say how it
-    reaches the management system. With a token, who opens the page is asked for the same one. `catenary ms
-    run --dashboard PORT` starts one beside the management system.
+    reaches the management system; a viewer's token is enough. With a token, who opens the page is asked
+    for one, and may do what its role covers. `catenary ms run --dashboard PORT` starts one beside the
+    management system.
 
     Examples:
 
@@ -46,16 +47,17 @@ def dashboard(
 
     logs.configure(log_level, log_format, service="dashboard")
     token_file = os.environ.get("CATENARY_TOKEN_FILE")
-    listen = Listen(host, port, tls_cert, tls_key, Path(token_file) if token_file else None)
-    token = listen.token()
+    listen = Listen(
+        host, port, tls_cert, tls_key, Path(token_file) if token_file else None, "CATENARY_TOKEN_FILE"
+    )
 
-    def connect(who: str | None, why: str | None) -> ManagementClient:
-        return ManagementClient.from_environment(why, who=who)
+    def connect(who: str | None, why: str | None, token: str | None = None, /) -> ManagementClient:
+        return ManagementClient.from_environment(why, who=who, token=token)
 
     from mgmt_system.dashboard.hub import Hub
     from mgmt_system.dashboard.server import create
 
-    app = create(Hub(connect), token, secure=tls_cert is not None)
+    app = create(Hub(connect), asked=listen.tokens is not None, secure=tls_cert is not None)
     uvicorn_server = server(app, listen, websockets=True)
     run(uvicorn_server, None if socket_fd is None else [_inherited(socket_fd)])
     if not uvicorn_server.started:

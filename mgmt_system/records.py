@@ -23,7 +23,7 @@ class Goal(StrEnum):
 
 @dataclass(frozen=True)
 class Author:
-    """Who made a change and why, as far as the caller says: `who` is a claim, not a proof.
+    """Who made a change and why. `who` is the name of the caller's token; without one it is a claim.
 
     `address` is where the call came from, `request` its ID.
     """

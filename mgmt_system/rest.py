@@ -9,10 +9,12 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Path, Query, Request, Response
 
 from catenary import wire
+from catenary.callers import Callers
 from catenary.errors import Conflict, NotFound, Unavailable
 from catenary.exposition import add_metrics_route
 from catenary.pages import LINK, After, Limit, link, page
 from catenary.problems import problems
+from catenary.roles import Caller
 from catenary.service import create_app
 from catenary.wire import SegmentSession
 from mgmt_system import metrics
@@ -33,6 +35,7 @@ from mgmt_system.config_rest import add_config_routes
 from mgmt_system.explain_rest import add_explain_route
 from mgmt_system.history import Filter
 from mgmt_system.manager import Manager
+from mgmt_system.roles import ROLES
 from mgmt_system.service import Running
 from mgmt_system.session_rest import add_session_list
 from mgmt_system.store.snapshot import Stored
@@ -65,10 +68,11 @@ _TOLD: dict[int | str, dict[str, Any]] = {200: {"headers": LINK}, **problems(Una
 _ASKED = problems(NotFound, Conflict, Unavailable)
 
 
-def create(running: Running, token: str | None) -> FastAPI:
+def create(running: Running, callers: Callers | None) -> FastAPI:
     """The app; the engine runs from its start-up to its shutdown."""
-    app = create_app("Catenary management system", token, tags=TAGS, lifespan=_lifespan(running))
+    app = create_app("Catenary management system", callers, ROLES, tags=TAGS, lifespan=_lifespan(running))
     _add_reading_routes(app, running)
+    _add_status_routes(app, running)
     _add_chain_routes(app, running.manager)
     _add_other_changes(app, running)
     add_config_routes(app, running.applying)
@@ -188,14 +192,6 @@ def _add_reading_routes(app: FastAPI, running: Running) -> None:
             link(request, response, str(entries[-1].seq))
         return [entry_view(entry) for entry in entries]
 
-    @app.get("/v1/status", tags=["status"], response_model=wire.StatusView)
-    def status() -> Response:
-        """All parts, and all chains with their load; the store is a part while it can't be written.
-
-        Answered within two seconds, whatever is down.
-        """
-        return written(running.look())
-
     @app.get("/v1/session", tags=["sessions"], responses=_ASKED)
     def show_session(key: wire.SessionText, segment: SegmentName = None) -> SegmentSession:
         """Show one session: the chain that carries it, how it got that, and what it carried.
@@ -206,10 +202,29 @@ def _add_reading_routes(app: FastAPI, running: Running) -> None:
 
     add_session_list(app, running.sessions)
 
+
+def _add_status_routes(app: FastAPI, running: Running) -> None:
+    @app.get("/v1/status", tags=["status"], response_model=wire.StatusView)
+    def status() -> Response:
+        """All parts, and all chains with their load; the store is a part while it can't be written.
+
+        Answered within two seconds, whatever is down.
+        """
+        return written(running.look())
+
+    @app.get("/v1/caller", tags=["status"])
+    def show_caller(request: Request) -> wire.CallerView:
+        """Who are you here, and what may you do?
+
+        Without tokens everyone may do all.
+        """
+        caller: Caller = request.state.caller
+        return wire.CallerView(name=caller.name, role=caller.role)
+
     @app.get("/v1/health", tags=["status"])
     def health() -> wire.ManagementHealth:
         """Is all well? `degraded` while another part can't be used, or the store can't be written."""
-        return manager.health()
+        return running.manager.health()
 
 
 def _add_chain_routes(app: FastAPI, manager: Manager) -> None:

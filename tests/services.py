@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from catenary import wire
+from catenary.callers import Callers
 from catenary.session import Timeouts
 from controller import rest as controller_rest
 from experiments.chaos.plane import OraclePlane
@@ -25,25 +26,25 @@ SESSION = "tcp 10.0.0.1:4000 10.0.0.2:80"
 
 
 @contextmanager
-def management(token: str | None = None) -> Iterator[FastAPI]:
+def management(callers: Callers | None = None) -> Iterator[FastAPI]:
     """With a chain, a session, and its engine running."""
     site = Site()
     site.add("n1", name="chain-1")
     site.settle()
     site.master.keys[SESSION] = site.manager.chain("chain-1").tags.pair()
-    app = management_rest.create(site.running(), token)
+    app = management_rest.create(site.running(), callers)
     with TestClient(app):
         yield app
 
 
 @contextmanager
-def controller(token: str | None = None) -> Iterator[FastAPI]:
+def controller(callers: Callers | None = None) -> Iterator[FastAPI]:
     """With three switches and a chain."""
     world = World()
     world.connect(1, 2, 3)
     world.conductor.steer("chain-1", ONE)
     try:
-        yield controller_rest.build(world.conductor, token)
+        yield controller_rest.build(world.conductor, callers)
     finally:
         world.conductor.fabric.stop()
 
@@ -64,15 +65,15 @@ def plane() -> OraclePlane:
 
 
 @contextmanager
-def master(token: str | None = None) -> Iterator[FastAPI]:
+def master(callers: Callers | None = None) -> Iterator[FastAPI]:
     """With two pairs, and a slave that follows."""
-    yield balancer_rest.build(daemons()[0], token)
+    yield balancer_rest.build(daemons()[0], callers)
 
 
 @contextmanager
-def slave(token: str | None = None) -> Iterator[FastAPI]:
+def slave(callers: Callers | None = None) -> Iterator[FastAPI]:
     """With two pairs, of a master that has greeted it."""
-    yield balancer_rest.build(daemons()[1], token)
+    yield balancer_rest.build(daemons()[1], callers)
 
 
 SERVICES = {"management": management, "controller": controller, "master": master, "slave": slave}

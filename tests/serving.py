@@ -11,8 +11,17 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from catenary.callers import Callers
 from catenary.listen import Listen
+from catenary.roles import Caller, Role
 from catenary.service import server
+
+TOKEN = "0123456789abcdef"
+
+
+def knowing(token: str = TOKEN, role: Role = Role.ADMIN) -> Callers:
+    """Who calls with `token` has that role."""
+    return Callers.of({token: Caller("test", role)})
 
 
 def calling(app: FastAPI, **options: Any) -> TestClient:

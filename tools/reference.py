@@ -19,6 +19,7 @@ from pydantic.json_schema import models_json_schema
 from typer.cli import get_docs_for_click
 
 from catenary import chain, cli, config, durations
+from catenary.callers import Callers
 from catenary.traffic import ChainTraffic, CoolDownProgress, SegmentTraffic, TrafficSample
 from catenary.wire import BalancerStats, Model, PairStats, RuleView, SwitchView
 from controller import metrics as controller_metrics
@@ -56,12 +57,13 @@ ends in `_total` is a counter, any other a gauge; what is a question is 1 (yes) 
 traffic are told once, by the load balancers and by tag pair; `catenary_management_chain_info` tells a pair's
 chain. Beside these stand the `process_...` metrics of the service's process. [Operations](../operations.md)
 has alerts and a dashboard."""
-TOKEN = "a page of a service that asks for one"
 METRICS_OF = {
     "management system": management_metrics.METRICS,
     "controller": controller_metrics.METRICS,
     "load balancer": balancer_metrics.METRICS,
 }
+CALLERS = Callers()
+"""Pages of services that ask for a token."""
 _KINDS = {f"^{chain.NAME}$": "name", durations.PATTERN: "duration"}
 
 
@@ -80,11 +82,11 @@ def commands() -> str:
 def rest() -> str:
     """All calls of all services, and the models of their bodies."""
     services: dict[str, dict[str, FastAPI]] = {
-        "Management system": {"": management.create(Mock(), TOKEN)},
-        "Controller": {"": controller.build(Mock(), TOKEN)},
+        "Management system": {"": management.create(Mock(), CALLERS)},
+        "Controller": {"": controller.build(Mock(), CALLERS)},
         "Load balancer": {
-            "master": balancer.build(Mock(spec=Master), TOKEN),
-            "slave": balancer.build(Mock(spec=Slave), TOKEN),
+            "master": balancer.build(Mock(spec=Master), CALLERS),
+            "slave": balancer.build(Mock(spec=Slave), CALLERS),
         },
     }
     models: dict[str, Any] = {}
@@ -172,6 +174,8 @@ def _calls(pages: dict[str, Any]) -> Iterable[str]:
         for (path, method), (call, roles) in calls[tag].items():
             only = f" ({roles[0]})" if len(roles) < len(pages) else ""
             yield from ("", f"#### `{method.upper()} {path}`{only}", "", call["description"])
+            [scheme] = call["security"]
+            yield from ("", f"Role: {', '.join(*scheme.values())}.")
             yield from _parameters(call.get("parameters", []))
             yield from _traffic(call)
 

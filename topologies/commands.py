@@ -53,4 +53,4 @@ def _balancer(
     ports = ("--outer", f"{name}-outer", "--inner", f"{name}-inner")
     listen = ("--host", balancer_address(name), "--port", str(wiring.BALANCER_PORT))
     tls = ("--tls-cert", str(made.certificate(name)), "--tls-key", str(made.key(name)))
-    return (*command, *tables, *ports, *listen, *tls, "--token-file", str(made.token_file))
+    return (*command, *tables, *ports, *listen, *tls, "--tokens", str(made.tokens))

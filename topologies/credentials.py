@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from catenary import callers
 from catenary.errors import Unavailable, Unsupported
+from catenary.roles import Caller, Role
+from catenary.token import write_private
 from topologies.patience import PATIENCE_S
 
 DAYS = 30
@@ -31,6 +33,11 @@ class Credentials:
     def token_file(self) -> Path:
         return self.directory / "token"
 
+    @property
+    def tokens(self) -> Path:
+        """What knows the token, for services."""
+        return self.directory / "tokens"
+
     def certificate(self, name: str) -> Path:
         return self.directory / f"{name}.pem"
 
@@ -47,9 +54,11 @@ def make(directory: Path, servers: Mapping[str, str]) -> Credentials:
         raise Unsupported("the openssl command is not installed: apt-get install openssl")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = Credentials(directory)
-    if not made.token_file.exists():
-        made.token_file.touch(mode=0o600)
-        made.token_file.write_text(secrets.token_urlsafe(32) + "\n")
+    if not made.tokens.exists():
+        token = callers.new_token()
+        write_private(made.token_file, token + "\n")
+        known = callers.added({}, Caller("testbed", Role.ADMIN), token)
+        write_private(made.tokens, callers.written(known))
     _certify(made, "ca", "basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign")
     signed = ("-CA", str(made.ca), "-CAkey", str(made.key("ca")))
     for name, address in servers.items():

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from catenary.chain import WEIGHT_DEFAULT, ChainState
+from catenary.roles import Role
 from catenary.wire.balancer import SessionOrder, SessionView, Then
 from catenary.wire.common import Model, Name, Tags, Weight, examples
 
@@ -184,6 +185,13 @@ class StatusView(Model):
     segments: list[SegmentStatus]
     chains: list[ChainStatus]
     counters: dict[str, dict[str, int]]
+
+
+class CallerView(Model):
+    """Who calls, and what that may do."""
+
+    name: str
+    role: Role
 
 
 class ManagementHealth(Model):

@@ -20,6 +20,13 @@ from mgmt_system.options import tags_of
 
 WEIGHTS = 50
 """Chains whose weights one dialog offers."""
+VERBS = {
+    "remove": "remove_chain",
+    "cancel": "cancel_removal",
+    "cordon": "cordon_chain",
+    "uncordon": "uncordon_chain",
+}
+"""What can be asked of a chain in the table, and the call that it takes."""
 _WAIT = "wait until they end"
 _THEN: dict[str, wire.Then] = {"reset them after": "reset", "rebalance them after": "rebalance"}
 

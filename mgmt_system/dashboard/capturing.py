@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import FastAPI, Query, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from nicegui import ui
 
@@ -16,6 +16,7 @@ from catenary.client import ManagementClient
 from catenary.errors import CatenaryError, InvalidValue
 from catenary.session import SessionKey
 from mgmt_system.dashboard.dialogs import Asker, Dialog
+from mgmt_system.dashboard.gate import Login
 from mgmt_system.dashboard.hub import Hub
 
 PATH = "/capture"
@@ -65,6 +66,7 @@ def _pieces(
 def add_download(app: FastAPI, hub: Hub) -> None:
     @app.get(PATH)
     def capture(
+        request: Request,
         chain: str,
         at: str = "master",
         session: str | None = None,
@@ -73,6 +75,7 @@ def add_download(app: FastAPI, hub: Hub) -> None:
     ) -> Response:
         return streamed(
             hub,
+            request,
             lambda client: _pieces(client, chain, at, session, seconds, packets),
             f"{chain}.pcap",
             pcap.MEDIA_TYPE,
@@ -80,10 +83,11 @@ def add_download(app: FastAPI, hub: Hub) -> None:
 
 
 def streamed(
-    hub: Hub, ask: Callable[[ManagementClient], Iterator[bytes]], name: str, media_type: str
+    hub: Hub, request: Request, ask: Callable[[ManagementClient], Iterator[bytes]], name: str, media_type: str
 ) -> Response:
     """What the management system streams, passed on as it comes; or in words why it refuses."""
-    client = hub.connect(None, None)
+    login: Login = request.state.login
+    client = hub.connect(None, None, login.token)
     try:
         pieces = ask(client)
         first = next(pieces, b"")

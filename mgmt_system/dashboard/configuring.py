@@ -93,6 +93,7 @@ class Configuring:
                 dialog.button("Plan", planned)
                 apply = dialog.button("Apply this plan", applied, "danger")
                 apply.disable()
+                apply.set_visibility(self._ask.may("apply_config"))
         await dialog.attempt(in_force)
 
 

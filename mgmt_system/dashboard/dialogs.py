@@ -14,8 +14,10 @@ from rich.console import RenderableType
 from catenary import wire
 from catenary.client import ManagementClient
 from catenary.errors import CatenaryError
+from mgmt_system.dashboard.gate import Login
 from mgmt_system.dashboard.hub import Hub
 from mgmt_system.dashboard.texts import printed
+from mgmt_system.roles import ROLES
 
 T = TypeVar("T")
 _ALL = "all"
@@ -24,16 +26,21 @@ _ALL = "all"
 class Asker:
     """One call in a thread, with a client of its own; raises `CatenaryError`.
 
-    `who` asks, as the journal shall have it.
+    `who` asks, as the journal shall have it, with the token of the `login`.
     """
 
-    def __init__(self, hub: Hub, who: str) -> None:
+    def __init__(self, hub: Hub, who: str, login: Login) -> None:
         self._hub = hub
         self._who = who
+        self._login = login
+
+    def may(self, call: str) -> bool:
+        """Does the role of who is signed in cover this call? What it does not is not offered."""
+        return self._login.caller.role.covers(ROLES[call])
 
     async def __call__(self, call: Callable[[ManagementClient], T], why: str | None = None) -> T:
         def ask() -> T:
-            with self._hub.connect(self._who, why) as client:
+            with self._hub.connect(self._who, why, self._login.token) as client:
                 return call(client)
 
         return await asyncio.to_thread(ask)

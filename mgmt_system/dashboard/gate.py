@@ -1,4 +1,5 @@
-"""Who may see the dashboard: the browser's own site only, and who knows the token if there is one.
+"""Who may see the dashboard: the browser's own site only, and who has a token of the management
+system if that asks for one.
 
 A browser sends requests for any page that it shows. Without the check of `catenary.guard`, a page from
 elsewhere could press our buttons (its requests come from this machine), or read all by a name that it lets
@@ -7,8 +8,11 @@ lead here.
 
 from __future__ import annotations
 
-import hmac
+import asyncio
 import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from html import escape
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
@@ -19,7 +23,8 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from catenary import guard
-from catenary.errors import Forbidden
+from catenary.errors import CatenaryError, Forbidden, Unauthorized
+from catenary.roles import ANYONE, Caller
 
 COOKIE = "catenary-dashboard"
 LOGIN, LOGOUT = "/login", "/logout"
@@ -33,17 +38,30 @@ _SAFE = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",  # with none at all, a form's origin would be null
 }
+WRONG = "The management system does not know this token."
 log = structlog.get_logger("dashboard")
 
 
-class Gate:
-    """ASGI middleware. `secure`: the browser comes by TLS, and its cookie shall not go any other way."""
+@dataclass(frozen=True)
+class Login:
+    """Who is signed in; what is asked for from the page is asked for with this token."""
 
-    def __init__(self, app: ASGIApp, token: str | None, *, secure: bool) -> None:
+    caller: Caller = ANYONE
+    token: str | None = field(default=None, repr=False)
+
+
+class Gate:
+    """ASGI middleware. `sign_in` says whose token that is, or raises; None: there is no need of one.
+
+    `secure`: the browser comes by TLS, and its cookie shall not go any other way. Who is signed in is in
+    `scope["state"]["login"]`.
+    """
+
+    def __init__(self, app: ASGIApp, sign_in: Callable[[str], Caller] | None, *, secure: bool) -> None:
         self._app = app
-        self._token = token
+        self._sign_in = sign_in
         self._secure = secure
-        self._sessions: dict[str, None] = {}
+        self._sessions: dict[str, Login] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -51,36 +69,63 @@ class Gate:
             return
         headers = Headers(scope=scope)
         link = scope.get("method") == "GET" and headers.get("sec-fetch-mode") == "navigate"
-        known = self._token is None or _cookie(headers) in self._sessions
         try:
-            guard.check_page(headers, self._token, link=link)
+            guard.check_page(headers, asked=self._sign_in is not None, link=link)
         except Forbidden as error:
             log.warning("refused", path=scope["path"], reason=error.detail)
             await _answer(scope, receive, send, PlainTextResponse(error.detail, error.status))
             return
-        if scope["type"] == "http" and self._token is not None and scope["path"] in (LOGIN, LOGOUT):
+        if scope["type"] == "http" and self._sign_in is not None and scope["path"] in (LOGIN, LOGOUT):
             request = Request(scope, receive)
             answer = await (self._login(request) if scope["path"] == LOGIN else self._logout(request))
             await _answer(scope, receive, send, answer)
-        elif not known:
+        elif (login := await self._known(scope["path"], headers)) is None:
             await _answer(scope, receive, send, RedirectResponse(LOGIN, 303))
         else:
+            scope.setdefault("state", {})["login"] = login
             await self._app(scope, receive, _safe(send))
 
     async def _login(self, request: Request) -> Response:
         if request.method != "POST":
             return HTMLResponse(_page())
         said = (await _form(request)).get("token", [""])[0].strip()
-        if not hmac.compare_digest(said.encode(), (self._token or "").encode()):
-            log.warning("refused", path=LOGIN, reason="a wrong token")
-            return HTMLResponse(_page("This is not the token of this service."), 401)
+        try:
+            login = await self._login_of(said)
+        except CatenaryError as error:
+            log.warning("refused", path=LOGIN, reason=error.detail)
+            return HTMLResponse(_page(error.detail), error.status)
         session = secrets.token_urlsafe(32)
-        self._sessions[session] = None
+        self._sessions[session] = login
         while len(self._sessions) > SESSIONS:
             del self._sessions[next(iter(self._sessions))]
         answer = RedirectResponse("/", 303)
         answer.set_cookie(COOKIE, session, httponly=True, samesite="strict", secure=self._secure)
         return answer
+
+    async def _known(self, path: str, headers: Headers) -> Login | None:
+        """Who is signed in. Who opens the page is looked up again: a token may have been revoked."""
+        if self._sign_in is None:
+            return Login()
+        session = _cookie(headers)
+        login = self._sessions.get(session)
+        if login is not None and login.token is not None and path == "/":
+            try:
+                self._sessions[session] = login = await self._login_of(login.token)
+            except Unauthorized:
+                self._sessions.pop(session, None)
+                return None
+            except CatenaryError:  # the page says that nobody can be asked
+                pass
+        return login
+
+    async def _login_of(self, token: str) -> Login:
+        """Raises `Unauthorized`, or `Unavailable` if nobody can be asked."""
+        if self._sign_in is None or not token.isascii() or not token.isprintable() or not token:
+            raise Unauthorized(WRONG)
+        try:
+            return Login(await asyncio.to_thread(self._sign_in, token), token)
+        except Unauthorized:
+            raise Unauthorized(WRONG) from None
 
     async def _logout(self, request: Request) -> Response:
         if request.method == "POST":
@@ -124,7 +169,7 @@ async def _answer(scope: Scope, receive: Receive, send: Send, response: Response
 
 
 def _page(fault: str = "") -> str:
-    said = f'<p role="alert">{fault}</p>' if fault else ""
+    said = f'<p role="alert">{escape(fault)}</p>' if fault else ""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Catenary: sign in</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -136,7 +181,7 @@ input, button {{ font: inherit; padding: .5rem .75rem; border-radius: 6px; borde
 [role=alert] {{ color: light-dark(#b3261e, #f2b8b5); margin: 0; }}
 </style></head><body><main><form method="post" action="{LOGIN}">
 <h1>Catenary</h1>{said}
-<label for="token">Token of the management system</label>
+<label for="token">Your token of the management system</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
 <button>Sign in</button>
 </form></main></body></html>"""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from catenary import wire
 from catenary.client import ManagementClient
@@ -29,10 +29,16 @@ class View:
     config: ServiceConfig | None = None
 
 
-class Hub:
-    """`connect` makes a client that says who changes something and why; that of the poller has no author."""
+class Connect(Protocol):
+    """A client that says who changes something and why, with a token or with the dashboard's own."""
 
-    def __init__(self, connect: Callable[[str | None, str | None], ManagementClient]) -> None:
+    def __call__(self, who: str | None, why: str | None, token: str | None = None, /) -> ManagementClient: ...
+
+
+class Hub:
+    """What its poller asks for has no author, and needs no more than the role of a viewer."""
+
+    def __init__(self, connect: Connect) -> None:
         self.connect = connect
         self._watch = Watch(connect(None, None))
         self._view = View()

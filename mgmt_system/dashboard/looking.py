@@ -28,9 +28,15 @@ LAST = 50
 """Entries of the journal that are shown at first."""
 _WIDE = ("segment", "idle", "bytes", "packets", "ended")
 """Columns that are left out on a phone."""
+_VERBS_NEED = {
+    "explain": "explain_session",
+    "reset": "end_session",
+    "move": "end_session",
+    "capture": "capture",
+}
 _VERBS = """
 <q-td :props="props"><div class="verbs">
-  <q-btn v-for="verb in ['explain', 'reset', 'move', 'capture']" :key="verb" flat dense no-caps
+  <q-btn v-for="verb in props.row.verbs" :key="verb" flat dense no-caps
   size="13px" :label="verb" :aria-label="verb + ' ' + props.row.session"
   :disable="verb != 'explain' && !!props.row.ended"
   @click="() => $parent.$emit('verb', [verb, props.row])" /></div></q-td>"""
@@ -77,8 +83,9 @@ class Looking:
                 self.end(SessionKey.parse(session.value).text, mode, where.value)
 
             with dialog.buttons():
-                dialog.button("Reset", partial(end, "reset"), "quiet")
-                dialog.button("Move", partial(end, "move"), "quiet")
+                if self._ask.may("end_session"):
+                    dialog.button("Reset", partial(end, "reset"), "quiet")
+                    dialog.button("Move", partial(end, "move"), "quiet")
                 dialog.button("Show", told, "quiet")
                 dialog.button("Explain", explained)
             session.on("keydown.enter", lambda: dialog.attempt(explained))
@@ -116,6 +123,7 @@ class Looking:
                 limit = ui.number("At most", value=LISTED, min=1, max=LISTED_MAX, precision=0)
                 ended = ui.checkbox("Those that ended lately")
             table = _session_table()
+            verbs = [verb for verb, call in _VERBS_NEED.items() if self._ask.may(call)]
             table.on("verb", lambda event: self._act(*event.args))
 
             async def listed() -> None:
@@ -131,7 +139,7 @@ class Looking:
                     "limit": int(limit.value or LISTED),
                 }
                 found = await self._ask(partial(_listed, wanted=wanted))
-                table.rows = [session_tables.cells(item) for item in found]
+                table.rows = [{**session_tables.cells(item), "verbs": verbs} for item in found]
 
             with dialog.buttons():
                 dialog.button("List sessions", listed)

@@ -11,11 +11,11 @@ from nicegui import Client, ui
 
 from catenary.traffic import ChainTraffic, TrafficSample
 from mgmt_system.dashboard import charts, panels
-from mgmt_system.dashboard.actions import Actions
+from mgmt_system.dashboard.actions import VERBS, Actions
 from mgmt_system.dashboard.capturing import Capturing
 from mgmt_system.dashboard.configuring import Configuring
 from mgmt_system.dashboard.dialogs import Asker
-from mgmt_system.dashboard.gate import LOGOUT
+from mgmt_system.dashboard.gate import LOGOUT, Login
 from mgmt_system.dashboard.hub import REFRESH, Hub, View
 from mgmt_system.dashboard.looking import Looking
 from mgmt_system.dashboard.saving import Saving
@@ -53,9 +53,9 @@ _VERBS = """
 class Page:
     """One browser's view of the hub: which segment it shows, and what it looks for in the table."""
 
-    def __init__(self, hub: Hub, client: Client, *, signed_in: bool) -> None:
+    def __init__(self, hub: Hub, client: Client, login: Login) -> None:
         self._hub = hub
-        self._signed_in = signed_in
+        self._login = login
         self._shown = -1
         self._segment: str | None = None
         self._search = ""
@@ -67,7 +67,8 @@ class Page:
             "rowsNumber": 0,
         }
         self.dark = ui.dark_mode(None)
-        ask = Asker(hub, f"dashboard@{client.ip}")
+        self._ask = ask = Asker(hub, f"dashboard@{client.ip}", login)
+        self._verbs = {verb for verb, call in VERBS.items() if ask.may(call)}
         self._actions, self._configuring = Actions(hub, ask), Configuring(ask)
         self._capturing, self._saving = Capturing(hub, ask), Saving(ask)
         self._looking = Looking(hub, ask, self._capturing.open)
@@ -94,30 +95,35 @@ class Page:
         with ui.element("header").classes("top"):
             ui.html("Catenary", tag="h1", sanitize=False)
             self._health = ui.html("", sanitize=False).classes("health").props("role=status")
-            ui.button("Add chain", on_click=self._actions.add, color=None).props("no-caps").classes("primary")
+            if self._ask.may("add_chain"):
+                add = ui.button("Add chain", on_click=self._actions.add, color=None)
+                add.props("no-caps").classes("primary")
             self._theme = ui.button("Theme: auto", on_click=self._next_theme, color=None)
             self._theme.props("no-caps flat")
-            if self._signed_in:
+            if self._login.token is not None:
+                caller = self._login.caller
+                ui.label(f"{caller.name}, {caller.role}").props("aria-label='signed in'")
                 form = f'<form method="post" action="{LOGOUT}"><button class="link">Sign out</button></form>'
                 ui.html(form, sanitize=False)
 
     def _tools(self) -> None:
         """All else that can be asked for, a dialog each."""
-        tools: tuple[tuple[str, Callable[[], object]], ...] = (
-            ("Rebalance", self._actions.rebalance),
-            ("Sessions", self._looking.sessions),
-            ("Explain", self._looking.explain),
-            ("Capture", self._capturing.open),
-            ("Configuration", self._configuring.open),
-            ("Insert", self._actions.insert),
-            ("Services", self._looking.services),
-            ("History", self._looking.history),
-            ("Operations", self._looking.operations),
-            ("Backup", self._saving.open),
+        tools: tuple[tuple[str, str, Callable[[], object]], ...] = (
+            ("Rebalance", "rebalance", self._actions.rebalance),
+            ("Sessions", "list_sessions", self._looking.sessions),
+            ("Explain", "explain_session", self._looking.explain),
+            ("Capture", "capture", self._capturing.open),
+            ("Configuration", "show_config", self._configuring.open),
+            ("Insert", "insert_pair", self._actions.insert),
+            ("Services", "list_services", self._looking.services),
+            ("History", "read_history", self._looking.history),
+            ("Operations", "list_operations", self._looking.operations),
+            ("Backup", "backup", self._saving.open),
         )
         with ui.element("nav").classes("tools").props('aria-label="tools"'):
-            for name, call in tools:
-                ui.button(name, on_click=call, color=None).props("no-caps flat dense")
+            for name, needed, call in tools:
+                if self._ask.may(needed):
+                    ui.button(name, on_click=call, color=None).props("no-caps flat dense")
 
     def _next_theme(self) -> None:
         following = {None: False, False: True, True: None}
@@ -239,7 +245,7 @@ class Page:
         self._order["page"] = page = min(self._order["page"], last)
         self._order["rowsNumber"] = len(found)
         self._table.pagination = dict(self._order)
-        self._table.rows = panels.chain_rows(found[(page - 1) * size : page * size], view.chains)
+        self._table.rows = panels.chain_rows(found[(page - 1) * size : page * size], view.chains, self._verbs)
 
     def _matches(self, row: ChainTraffic, view: View) -> bool:
         chain = view.chains.get(row.name)

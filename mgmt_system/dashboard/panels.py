@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from math import sqrt
@@ -220,9 +220,9 @@ def _iso(at: float) -> str:
 
 
 def chain_rows(
-    rows: Sequence[ChainTraffic], chains: Mapping[str, wire.ChainView]
+    rows: Sequence[ChainTraffic], chains: Mapping[str, wire.ChainView], verbs: Container[str]
 ) -> list[dict[str, str | float | None]]:
-    """The table of chains: each figure as text, and exact under `raw_`."""
+    """The table of chains: each figure as text, and exact under `raw_`. `verbs` are those on offer."""
     found = []
     for row in rows:
         chain = chains.get(row.name)
@@ -236,7 +236,7 @@ def chain_rows(
                 "weight": chain.weight if chain else None,
                 "state": figures.state(row),
                 "reason": (chain.reason if chain else None) or "",
-                "verbs": _verbs(row),
+                "verbs": " ".join(verb for verb in _verbs(row) if verb in verbs),
                 "sessions": figures.count(row.sessions),
                 "share": figures.share(row.share),
                 "new": figures.per_second(row.new),
@@ -248,14 +248,14 @@ def chain_rows(
     return found
 
 
-def _verbs(row: ChainTraffic) -> str:
+def _verbs(row: ChainTraffic) -> Sequence[str]:
     """What may be asked of a chain now."""
     match row.state:
         case ChainState.COOLING:
-            return "cancel remove"  # a removal under way may be given a deadline
+            return "cancel", "remove"  # a removal under way may be given a deadline
         case ChainState.ACTIVE:
-            return f"{'uncordon' if row.cordoned else 'cordon'} remove"
+            return "uncordon" if row.cordoned else "cordon", "remove"
         case ChainState.REQUESTED | ChainState.STEERED:
-            return "remove"
+            return ("remove",)
         case _:
-            return ""
+            return ()

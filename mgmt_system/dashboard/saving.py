@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from nicegui import ui
 
 from catenary.client import ManagementClient
@@ -35,5 +35,5 @@ class Saving:
 
 def add_backup(app: FastAPI, hub: Hub) -> None:
     @app.get(PATH)
-    def backup() -> Response:
-        return streamed(hub, ManagementClient.backup, NAME, "application/vnd.sqlite3")
+    def backup(request: Request) -> Response:
+        return streamed(hub, request, ManagementClient.backup, NAME, "application/vnd.sqlite3")

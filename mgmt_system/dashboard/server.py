@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from nicegui import Client, ui
 
+from catenary.roles import Caller
 from mgmt_system.dashboard.capturing import add_download
-from mgmt_system.dashboard.gate import Gate
+from mgmt_system.dashboard.gate import Gate, Login
 from mgmt_system.dashboard.hub import Hub
 from mgmt_system.dashboard.page import Page
 from mgmt_system.dashboard.saving import add_backup
@@ -23,8 +24,8 @@ _ICON = (
 )
 
 
-def create(hub: Hub, token: str | None, *, secure: bool) -> FastAPI:
-    """One a process, for NiceGUI is. `token`: who looks must know it. `secure`: it is served by TLS."""
+def create(hub: Hub, *, asked: bool, secure: bool) -> FastAPI:
+    """One a process, for NiceGUI is. `asked`: who looks must have a token. `secure`: it is served by TLS."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -40,13 +41,19 @@ def create(hub: Hub, token: str | None, *, secure: bool) -> FastAPI:
     app = FastAPI(title="Catenary dashboard", lifespan=lifespan, openapi_url=None)
     style = _STYLE.read_text()
 
-    def page(client: Client) -> None:
+    def sign_in(token: str) -> Caller:
+        with hub.connect(None, None, token) as client:
+            found = client.caller()
+        return Caller(found.name, found.role)
+
+    def page(client: Client, request: Request) -> None:
         ui.add_css(style)
-        Page(hub, client, signed_in=token is not None)
+        login: Login = request.state.login
+        Page(hub, client, login)
 
     add_download(app, hub)
     add_backup(app, hub)
     ui.page("/", title="Catenary", language="en-US")(page)
     ui.run_with(app, title="Catenary", favicon=_ICON, dark=None, tailwind=False, show_welcome_message=False)
-    app.add_middleware(Gate, token=token, secure=secure)
+    app.add_middleware(Gate, sign_in=sign_in if asked else None, secure=secure)
     return app

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from catenary import wire
+from catenary.callers import Callers
 from catenary.tags import TagPair
 from mgmt_system.rest import create
 from tests.serving import serving
@@ -58,7 +59,7 @@ class BusySite(Site):
 
 
 @contextmanager
-def management(site: Site, token: str | None = None) -> Iterator[str]:
+def management(site: Site, callers: Callers | None = None) -> Iterator[str]:
     """Its URL."""
-    with serving(create(site.running(), token)) as url:
+    with serving(create(site.running(), callers)) as url:
         yield url

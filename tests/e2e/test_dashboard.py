@@ -5,6 +5,7 @@ Pictures of it are left in results/dashboard.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -14,13 +15,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
 from rich.console import Group
 from rich.text import Text
 
+from catenary.callers import Callers
 from catenary.chain import ChainState
 from catenary.client import ManagementClient
+from catenary.roles import Caller, Role
 from catenary.tags import TagPair
+from catenary.token import write_private
 from mgmt_system import plan_tables, tables
 from mgmt_system.config_cli import written
 from mgmt_system.dashboard.panels import EVENTS
@@ -51,7 +55,6 @@ from tests.serving import free_port
 from tests.unit.mgmt_fakes import network_text
 from topologies.patience import PATIENCE_S
 
-TOKEN = "0123456789abcdef-secret"
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 SESSION = "tcp 10.0.0.1:4000 10.0.0.2:80"
 
@@ -431,29 +434,82 @@ def test_one_beside_a_management_system_ends_with_it(tmp_path: Path, eventually:
         process.wait()
 
 
-def test_who_does_not_know_the_token_sees_nothing(
-    browser: Browser, rest: ManagementClient, tmp_path: Path
-) -> None:
-    secret, log = tmp_path / "token", tmp_path / "log"
-    secret.write_text(TOKEN)
-    with dashboard(rest.url, log, CATENARY_TOKEN_FILE=str(secret)) as url, browser.new_context() as context:
-        context.set_default_timeout(MS)
-        page = context.new_page()
-        page.goto(url)
-        assert page.url == f"{url}/login"
-        page.get_by_label("Token").fill("a wrong one that is long")
-        page.get_by_role("button", name="Sign in").click()
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[Role, str], Path]]:
+    """A dashboard of a management system that asks for tokens, one of each role, and its log."""
+    tokens = {role: f"{role}-0123456789abcdef-secret" for role in Role}
+    callers = Callers.of({token: Caller(f"a-{role}", role) for role, token in tokens.items()})
+    folder = tmp_path_factory.mktemp("guarded")
+    own, log = folder / "token", folder / "log"
+    write_private(own, callers.own(Caller("dashboard", Role.VIEWER)))
+    site = BusySite()
+    site.add("n1")
+    site.settle()
+    with (
+        management(site, callers) as url,
+        dashboard(url, log, CATENARY_TOKEN_FILE=str(own)) as address,
+    ):
+        yield address, tokens, log
+    site.close()
+    text = log.read_text()
+    assert not [token for token in tokens.values() if token in text]
+
+
+def test_who_has_no_token_sees_nothing(browser: Browser, guarded: tuple[str, dict[Role, str], Path]) -> None:
+    url, tokens, log = guarded
+    with browser.new_context() as context:
+        page = sign_in(context, url, "a wrong one that is long")
         expect(page.get_by_role("alert")).to_be_visible(timeout=MS)
-        page.get_by_label("Token").fill(TOKEN)
-        page.get_by_role("button", name="Sign in").click()
+        assert page.url == f"{url}/login"
+        assert context.cookies() == []
+        page = sign_in(context, url, tokens[Role.ADMIN])
         page.wait_for_selector("#board[data-at] .chart svg")
         assert page.url == f"{url}/"
         [cookie] = context.cookies()
         assert cookie["httpOnly"]
         assert cookie["sameSite"] == "Strict"
-        assert TOKEN not in cookie["value"]
+        assert tokens[Role.ADMIN] not in cookie["value"]
         answer = httpx.get(f"{url}/_nicegui_ws/socket.io/?EIO=4&transport=polling")
         assert (answer.status_code, answer.headers["location"]) == (303, "/login")
         context.close()
-    assert TOKEN not in log.read_text()
-    assert "a wrong token" in log.read_text()
+    assert "does not know this token" in log.read_text()
+
+
+OFFERED = {
+    Role.VIEWER: set(),
+    Role.OPERATOR: {"Add chain", "Rebalance", "Capture", "Insert"},
+    Role.ADMIN: {"Add chain", "Rebalance", "Capture", "Insert", "Backup"},
+}
+
+
+@pytest.mark.parametrize("role", Role)
+def test_what_a_role_can_not_do_is_not_offered(
+    role: Role, browser: Browser, guarded: tuple[str, dict[Role, str], Path]
+) -> None:
+    url, tokens, _ = guarded
+    with browser.new_context() as context:
+        page = sign_in(context, url, tokens[role])
+        page.wait_for_selector("#board[data-at] .chart svg")
+        expect(page.get_by_label("signed in")).to_have_text(f"a-{role}, {role}")
+        offered = {name for name in OFFERED[Role.ADMIN] if page.get_by_role("button", name=name).count()}
+        assert offered == OFFERED[role]
+        verbs = page.get_by_role("button", name=re.compile("(remove|cordon) chain"))
+        assert bool(verbs.count()) is (role is not Role.VIEWER)
+        page.get_by_role("button", name="Configuration").click()
+        page.get_by_role("button", name="Plan", exact=True).wait_for()
+        apply = page.get_by_role("button", name="Apply this plan")
+        expect(apply).to_be_visible() if role is Role.ADMIN else expect(apply).to_be_hidden()
+        # Who asks for what is not offered is refused by the management system itself.
+        answer = page.request.get(f"{url}/backup")
+        assert answer.status == (200 if role is Role.ADMIN else 403)
+        context.close()
+
+
+def sign_in(context: BrowserContext, url: str, token: str) -> Page:
+    context.set_default_timeout(MS)
+    page = context.new_page()
+    page.goto(url)
+    assert page.url == f"{url}/login"
+    page.get_by_label("token").fill(token)
+    page.get_by_role("button", name="Sign in").click()
+    return page

@@ -49,7 +49,16 @@ def balancer(host: Host, run_dir: Path) -> subprocess.Popen[str]:
     secrets = run_dir / "credentials"
     token, ca = str(secrets / "token"), str(secrets / "ca.pem")
     argv = [sys.executable, "-c", "from lb_adapter.cli import app; app()", "lb", "run", "--role", "master"]
-    argv += ["--outer", "outer", "--inner", "inner", "--host", "10.255.0.11", "--token-file", token]
+    argv += [
+        "--outer",
+        "outer",
+        "--inner",
+        "inner",
+        "--host",
+        "10.255.0.11",
+        "--tokens",
+        str(secrets / "tokens"),
+    ]
     argv += ["--tls-cert", str(secrets / "l1.pem"), "--tls-key", str(secrets / "l1.key")]
     argv += ["--peer", "https://10.255.0.12:8082", "--peer-token-file", token, "--peer-ca", ca]
     return host.popen(argv, log="outside-l1", env={**os.environ, "PYTHONPATH": str(ROOT)})

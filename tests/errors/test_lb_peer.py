@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from catenary import wire
+from catenary.callers import Callers
 from catenary.errors import Unauthorized
 from catenary.session import SessionKey
 from lb_adapter import records, rest
@@ -16,7 +17,7 @@ from lb_adapter.core.oracle_pin import Pin, State
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave
 from tests.services import SESSION, daemons
-from tests.serving import calling
+from tests.serving import calling, knowing
 from tests.unit.test_lb_master import Pair, restart_slave
 
 KEY = SessionKey.parse(SESSION).pack()
@@ -27,10 +28,10 @@ UNKNOWN = {"forward": 8, "reverse": 9}
 class Told:
     """The REST of one of a pair, which has two chains."""
 
-    def __init__(self, daemon: Master | Slave, token: str | None = None) -> None:
+    def __init__(self, daemon: Master | Slave, callers: Callers | None = None) -> None:
         self.daemon = daemon
         self.chains = daemon.pairs()
-        self.client = calling(rest.build(daemon, token), raise_server_exceptions=False)
+        self.client = calling(rest.build(daemon, callers), raise_server_exceptions=False)
 
     def refused(self, method: str, path: str, **body: Any) -> tuple[int, str]:
         """Status and detail of an answer that the log tells of as well, and that changes nothing."""
@@ -52,9 +53,9 @@ class Told:
 class Follower(Told):
     """A slave, and the master that it follows."""
 
-    def __init__(self, token: str | None = None) -> None:
+    def __init__(self, callers: Callers | None = None) -> None:
         master, slave = daemons()
-        super().__init__(slave, token)
+        super().__init__(slave, callers)
         self.master_id = master.instance
 
     def greeting(self, master: str = "m2", ahead: int = 1, **fields: Any) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def test_a_greeting_of_another_protocol_or_of_none(slave: Follower) -> None:
 
 @pytest.mark.parametrize("given", [None, "Bearer wrong-secret", f"Basic {TOKEN}"])
 def test_a_wrong_token(given: str | None) -> None:
-    slave = Follower(TOKEN)
+    slave = Follower(knowing(TOKEN))
     headers = {"Authorization": given} if given else {}
     calls: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", "/v1/handshake", {"json": slave.greeting()}),

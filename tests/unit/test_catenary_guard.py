@@ -9,12 +9,12 @@ from fastapi import FastAPI, WebSocket
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from catenary.callers import Callers
 from catenary.service import create_app
 from catenary.wire import Problem
 from tests.services import SERVICES
-from tests.serving import calling
+from tests.serving import TOKEN, calling, knowing
 
-TOKEN = "0123456789abcdef"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 HERE = "http://127.0.0.1:8080"
 OUTSIDE = "https://evil.example"
@@ -47,8 +47,8 @@ REBOUND: list[Mapping[str, str]] = [  # a name of theirs that leads to the loopb
 ]
 
 
-def app(token: str | None = None) -> FastAPI:
-    made = create_app("test", token)
+def app(callers: Callers | None = None) -> FastAPI:
+    made = create_app("test", callers, {})
 
     @made.get("/v1/thing")
     def read() -> str:
@@ -69,8 +69,8 @@ def app(token: str | None = None) -> FastAPI:
     return made
 
 
-def client(token: str | None = None) -> TestClient:
-    return TestClient(app(token), base_url=HERE)
+def client(callers: Callers | None = None) -> TestClient:
+    return TestClient(app(callers), base_url=HERE)
 
 
 @pytest.mark.parametrize("headers", OURS)
@@ -101,9 +101,9 @@ def test_nothing_is_read_by_a_name_that_may_be_anybodys(headers: Mapping[str, st
     assert answer.status_code == 403
     assert Problem.model_validate_json(answer.content).detail == (
         f"unknown host {headers['Host']!r}, a name that any web page may let lead here: call this service by "
-        "its IP address or as localhost, or give it a token (--token-file)"
+        "its IP address or as localhost, or give it a token (--tokens)"
     )
-    assert client(TOKEN).get("/v1/thing", headers={**BEARER, "Host": headers["Host"]}).is_success
+    assert client(knowing()).get("/v1/thing", headers={**BEARER, "Host": headers["Host"]}).is_success
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.9:80", "[::1]:8080", "localhost", "LOCALHOST:1"])
@@ -113,8 +113,8 @@ def test_an_address_and_localhost_are_ours(host: str) -> None:
 
 def test_a_token_makes_a_name_ours() -> None:
     headers = {"Origin": "https://ms.example", "Host": "ms.example"}
-    assert client(TOKEN).post("/v1/thing", headers={**headers, **BEARER}).is_success
-    assert client(TOKEN).post("/v1/thing", headers={**headers, **BEARER, "Host": "x"}).status_code == 403
+    assert client(knowing()).post("/v1/thing", headers={**headers, **BEARER}).is_success
+    assert client(knowing()).post("/v1/thing", headers={**headers, **BEARER, "Host": "x"}).status_code == 403
 
 
 def test_a_web_socket_is_refused_alike() -> None:
@@ -156,7 +156,7 @@ def test_all_services_refuse_a_foreign_page(name: str) -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_the_token_comes_before_the_body(name: str, body: bytes) -> None:
     method, path = {**CHANGES, "management": "POST /v1/chains"}[name].split()
-    with SERVICES[name](TOKEN) as service:
+    with SERVICES[name](knowing()) as service:
         headers = {"Content-Type": "application/json"}
         answer = calling(service).request(method, path, content=body, headers=headers)
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
@@ -164,17 +164,17 @@ def test_the_token_comes_before_the_body(name: str, body: bytes) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/nowhere", "/v1/", "/%761/thing", "/v1/thing/../nowhere"])
 def test_without_the_token_no_path_tells_whether_it_is_there(path: str) -> None:
-    assert client(TOKEN).get(path).status_code == 401
-    assert client(TOKEN).put(path).status_code == 401
+    assert client(knowing()).get(path).status_code == 401
+    assert client(knowing()).put(path).status_code == 401
 
 
 @pytest.mark.parametrize("said", ["Basic " + TOKEN, TOKEN, "Bearer", "Bearer " + TOKEN[:-1], "Bearer é"])
 def test_what_is_not_the_token(said: str) -> None:
-    answer = client(TOKEN).get("/v1/thing", headers={"Authorization": said.encode()})
+    answer = client(knowing()).get("/v1/thing", headers={"Authorization": said.encode()})
     assert answer.status_code == 401
-    assert client(TOKEN).get("/v1/thing", headers={"Authorization": "bearer " + TOKEN}).is_success
+    assert client(knowing()).get("/v1/thing", headers={"Authorization": "bearer " + TOKEN}).is_success
 
 
 def test_the_page_of_calls_needs_no_token() -> None:
-    assert client(TOKEN).get("/openapi.json").is_success
-    assert client(TOKEN).get("/docs").is_success
+    assert client(knowing()).get("/openapi.json").is_success
+    assert client(knowing()).get("/docs").is_success

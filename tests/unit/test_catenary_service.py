@@ -14,23 +14,20 @@ from catenary.client import BalancerClient, ManagementClient
 from catenary.http import KEPT_S
 from catenary.listen import Listen
 from catenary.service import create_app, server
-from catenary.token import read_token
+from catenary.token import read_token, write_private
 from catenary.wire import ChainSet, Change, OperationView, Problem
-from tests.serving import calling
-
-TOKEN = "0123456789abcdef"
+from tests.serving import TOKEN, calling, knowing
 
 
 def files(folder: Path) -> dict[str, Path]:
-    (folder / "token").write_text(TOKEN + "\n")
-    return {"tls_cert": folder / "cert", "tls_key": folder / "key", "token_file": folder / "token"}
+    return {"tls_cert": folder / "cert", "tls_key": folder / "key", "tokens": folder / "tokens"}
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.255.0.11", "::", "example.org"])
 def test_it_refuses_to_listen_beyond_loopback_unprotected(host: str, tmp_path: Path) -> None:
-    with pytest.raises(errors.InvalidValue, match=f"refusing to listen on {host}.*--token-file"):
+    with pytest.raises(errors.InvalidValue, match=f"refusing to listen on {host}.*--tokens"):
         Listen(host)
-    with pytest.raises(errors.InvalidValue, match="--token-file"):
+    with pytest.raises(errors.InvalidValue, match="--tokens"):
         Listen(host, tls_cert=tmp_path / "c", tls_key=tmp_path / "k")
     assert Listen(host, **files(tmp_path)).url.startswith("https://")
 
@@ -49,8 +46,9 @@ def test_half_of_tls_and_a_bad_port_are_refused(tmp_path: Path) -> None:
 
 def test_a_token_is_read_from_a_file_and_must_be_long_enough(tmp_path: Path) -> None:
     assert read_token(None) is None
-    assert read_token(files(tmp_path)["token_file"]) == TOKEN
-    (tmp_path / "short").write_text("abc")
+    write_private(tmp_path / "token", TOKEN + "\n")
+    assert read_token(tmp_path / "token") == TOKEN
+    write_private(tmp_path / "short", "abc")
     with pytest.raises(errors.InvalidValue, match="fewer than 16"):
         read_token(tmp_path / "short")
     with pytest.raises(errors.InvalidValue, match="No such file"):
@@ -68,7 +66,7 @@ RAISED = [
 
 
 def app() -> FastAPI:
-    made = create_app("test", None)
+    made = create_app("test", None, {})
 
     @made.get("/v1/raise/{number}")
     def fail(number: int) -> None:
@@ -134,7 +132,7 @@ def test_what_the_framework_refuses_is_a_problem_too(path: str, status: int) -> 
 
 @pytest.mark.parametrize("given,status", [(None, 401), ("wrong", 401), (TOKEN, 404)])
 def test_a_service_with_a_token_wants_it(given: str | None, status: int) -> None:
-    guarded = create_app("test", TOKEN)
+    guarded = create_app("test", knowing(), {})
 
     @guarded.get("/v1/thing")
     def thing() -> None:
@@ -170,7 +168,7 @@ def test_waiting_polls_until_the_operation_is_over(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_refusal_is_an_event_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
-    app = create_app("test", TOKEN)
+    app = create_app("test", knowing(), {})
 
     @app.get("/v1/taken")
     def taken() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,23 +14,28 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from catenary.callers import Callers
 from catenary.chain import ChainState
 from catenary.config import ServiceConfig
+from catenary.errors import CatenaryError, Unauthorized, Unavailable
 from catenary.listen import Listen
+from catenary.roles import Caller, Role
 from catenary.traffic import ChainTraffic, SegmentTraffic, TrafficSample
 from mgmt_system import dashboard_child
 from mgmt_system.dashboard import charts, panels
-from mgmt_system.dashboard.gate import COOKIE, Gate
+from mgmt_system.dashboard.gate import COOKIE, Gate, Login
 from mgmt_system.watching import Point
 from tests.unit.mgmt_fakes import network_text
 
 TOKEN = "0123456789abcdef"
 HOME = "http://127.0.0.1:8090"
+Eventually = Callable[..., None]
 LIVE = "ws://127.0.0.1:8090/live"
 
 
@@ -89,7 +96,14 @@ def test_what_others_wrote_is_text_and_not_markup() -> None:
 
 
 def app(token: str | None) -> TestClient:
-    async def home(_: object) -> PlainTextResponse:
+    def sign_in(said: str) -> Caller:
+        if said != token:
+            raise Unauthorized("not ours")
+        return Caller("alice", Role.VIEWER)
+
+    async def home(request: Request) -> PlainTextResponse:
+        login: Login = request.state.login
+        assert (login.token, login.caller.name) == (token, "alice" if token else "anyone")
         return PlainTextResponse("home")
 
     async def live(socket: WebSocket) -> None:
@@ -99,7 +113,9 @@ def app(token: str | None) -> TestClient:
 
     routes = [Route("/", home, methods=["GET", "POST"]), WebSocketRoute("/live", live)]
     return TestClient(
-        Gate(Starlette(routes=routes), token, secure=False), base_url=HOME, follow_redirects=False
+        Gate(Starlette(routes=routes), sign_in if token else None, secure=False),
+        base_url=HOME,
+        follow_redirects=False,
     )
 
 
@@ -153,8 +169,9 @@ def test_a_token_is_asked_for_once() -> None:
     with pytest.raises(WebSocketDisconnect), client.websocket_connect(LIVE) as socket:
         socket.receive_text()
     assert re.search(r'type="password"', client.get("/login").text)
-    wrong = sign_in(client, "fedcba9876543210")
-    assert (wrong.status_code, COOKIE in wrong.cookies) == (401, False)
+    for said in ("fedcba9876543210", "", "\r\nX-Other: 1", "t\u00f6ken"):
+        wrong = sign_in(client, said)
+        assert (wrong.status_code, COOKIE in wrong.cookies) == (401, False)
     right = sign_in(client, TOKEN)
     assert (right.status_code, right.headers["location"]) == (303, "/")
     assert TOKEN not in str(right.headers)
@@ -167,6 +184,35 @@ def test_a_token_is_asked_for_once() -> None:
     client.post("/logout")
     client.cookies.set(COOKIE, right.cookies[COOKIE])
     assert client.get("/").status_code == 303
+
+
+def test_a_token_that_is_revoked_opens_the_page_no_more() -> None:
+    known = {TOKEN: Caller("alice", Role.ADMIN)}
+    fault: list[CatenaryError] = []
+
+    def ask(token: str) -> Caller:
+        if fault:
+            raise fault[0]
+        if token not in known:
+            raise Unauthorized("not ours")
+        return known[token]
+
+    async def home(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(request.state.login.caller.role)
+
+    gate = Gate(Starlette(routes=[Route("/", home)]), ask, secure=False)
+    client = TestClient(gate, base_url=HOME, follow_redirects=False)
+    sign_in(client, TOKEN)
+    assert client.get("/").text == "admin"
+    known[TOKEN] = Caller("alice", Role.VIEWER)
+    assert client.get("/").text == "viewer"
+    fault.append(Unavailable("away"))
+    assert client.get("/").text == "viewer"
+    fault.clear()
+    known.clear()
+    assert client.get("/").headers["location"] == "/login"
+    known[TOKEN] = Caller("alice", Role.VIEWER)
+    assert client.get("/").headers["location"] == "/login"
 
 
 def test_a_sign_in_by_another_site_is_refused() -> None:
@@ -183,25 +229,39 @@ def test_one_beside_a_management_system_is_there_while_it_serves(monkeypatch: py
 
     popen = subprocess.Popen
     monkeypatch.setattr(dashboard_child.subprocess, "Popen", start)
-    with dashboard_child.beside(Listen(), None):
+    with dashboard_child.beside(Listen(), None, None):
         assert not started
-    with dashboard_child.beside(Listen(), 8090):
+    with dashboard_child.beside(Listen(), 8090, None):
         [process] = started
         assert process.poll() is None
     assert process.poll() == -signal.SIGTERM
 
 
+def test_one_beside_a_management_system_looks_with_a_token_that_is_on_no_disk(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, eventually: Eventually
+) -> None:
+    seen = tmp_path / "seen"
+    code = "import os, pathlib, sys; from catenary.token import read_token, write_private;"
+    code += "token = read_token(pathlib.Path(os.environ['CATENARY_TOKEN_FILE']));"
+    code += "write_private(pathlib.Path(sys.argv[1]), token)"
+    monkeypatch.setattr(dashboard_child, "command", lambda _: [sys.executable, "-c", code, str(seen)])
+    callers = Callers()
+    with dashboard_child.beside(Listen(), 8090, callers):
+        eventually(seen.exists, what="the token")
+    assert callers.find(seen.read_text()) == Caller("dashboard", Role.VIEWER)
+
+
 def test_one_beside_a_management_system_has_its_protection() -> None:
-    cert, key, token = Path("cert.pem"), Path("key.pem"), Path("token")
-    management = Listen("192.0.2.1", 8080, cert, key, token)
+    cert, key, tokens = Path("cert.pem"), Path("key.pem"), Path("tokens")
+    management = Listen("192.0.2.1", 8080, cert, key, tokens)
     ours = {"HOME": "/root", "CATENARY_URL": "http://elsewhere", "CATENARY_TOKEN_FILE": "another"}
-    assert dashboard_child.environment(management, ours) == {
+    assert dashboard_child.environment(management, ours, "token") == {
         "HOME": "/root",
         "CATENARY_URL": "https://192.0.2.1:8080",
         "CATENARY_CA": "cert.pem",
         "CATENARY_TOKEN_FILE": "token",
     }
-    bare = dashboard_child.environment(Listen(), ours)
+    bare = dashboard_child.environment(Listen(), ours, None)
     assert bare == {"HOME": "/root", "CATENARY_URL": "http://127.0.0.1:8080"}
     words = dashboard_child.command(replace(management, port=8090))
     own = ["dashboard", "--host", "192.0.2.1", "--port", "8090"]

@@ -13,7 +13,7 @@ from catenary import wire
 from catenary.tags import TagPair
 from mgmt_system import status
 from mgmt_system.rest import create
-from tests.serving import calling
+from tests.serving import calling, knowing
 from tests.unit.mgmt_fakes import Site
 from topologies.patience import PATIENCE_S
 
@@ -135,7 +135,7 @@ def test_a_rebalance_needs_its_master(client: TestClient, site: Site) -> None:
 
 
 def test_a_token_is_asked_for(site: Site) -> None:
-    with calling(create(site.running(), "0123456789abcdef")) as client:
+    with calling(create(site.running(), knowing())) as client:
         assert client.get("/v1/chains").status_code == 401
         assert client.get("/v1/chains", headers={"authorization": "Bearer 0123456789abcdef"}).is_success
 

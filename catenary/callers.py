@@ -1,0 +1,130 @@
+"""Who may call a service, and what: tokens, known by their hashes, each with a name and a role.
+
+A service never holds a token: it holds SHA-256 of it. A token is 256 random bits that `new_token` makes, so
+no slow hash is needed to keep it from being guessed, and the table is as good as useless to who reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound
+from catenary.roles import Caller, role_of
+from catenary.token import read_private, stamp
+
+_log = structlog.get_logger("access")
+_HEADER = "# name, role, SHA-256 of the token: written by `catenary token`\n"
+
+
+@dataclass
+class Callers:
+    """Callers by the hash of their token."""
+
+    known: dict[str, Caller] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tokens: dict[str, Caller]) -> Callers:
+        return cls({hashed(token): caller for token, caller in tokens.items()})
+
+    def find(self, token: str) -> Caller | None:
+        return self.known.get(hashed(token))
+
+    def own(self, caller: Caller) -> str:
+        """A new token for a part of this process; it is nowhere written down."""
+        token = new_token()
+        self.known[hashed(token)] = caller
+        return token
+
+
+class CallerFile(Callers):
+    """Callers of a file, which is read anew when it has changed: who is revoked is out at the next call.
+
+    Raises `InvalidValue` for a file that can't be read, or that others can. A running service goes on with
+    what it read last then, and says so.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = stamp(path)
+        super().__init__(load(path))
+        self._own: dict[str, Caller] = {}
+
+    def find(self, token: str) -> Caller | None:
+        self._refresh()
+        return super().find(token)
+
+    def own(self, caller: Caller) -> str:
+        token = super().own(caller)
+        self._own[hashed(token)] = caller
+        return token
+
+    def _refresh(self) -> None:
+        present = stamp(self._path)
+        if present == self._read:
+            return
+        self._read = present
+        try:
+            self.known = load(self._path) | self._own
+            _log.info("tokens were read anew", file=str(self._path), tokens=len(self.known))
+        except CatenaryError as error:
+            _log.error("tokens are not read anew: those read last hold", reason=error.detail)
+
+
+def new_token() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def hashed(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def load(path: Path) -> dict[str, Caller]:
+    """Raises `InvalidValue` that names the file, and the line."""
+    known: dict[str, Caller] = {}
+    for number, line in enumerate(read_private(path, "token table").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            name, role, digest = line.split()
+            caller = Caller(name, role_of(role))
+            if len(digest) != 64 or int(digest, 16) < 0:
+                raise ValueError
+        except InvalidValue as error:
+            raise InvalidValue(f"{path}, line {number}: {error.detail}") from None
+        except ValueError:
+            raise InvalidValue(
+                f"{path}, line {number}: not NAME ROLE SHA256: write it by "
+                f"`catenary token add NAME --tokens {path}`"
+            ) from None
+        known[digest.lower()] = caller
+    return known
+
+
+def added(known: dict[str, Caller], caller: Caller, token: str) -> dict[str, Caller]:
+    """Raises `Conflict` for a name that is there."""
+    if any(one.name == caller.name for one in known.values()):
+        raise Conflict(f"there is a token {caller.name!r}: revoke it first, or choose another name")
+    return known | {hashed(token): caller}
+
+
+def revoked(known: dict[str, Caller], name: str) -> dict[str, Caller]:
+    """Raises `NotFound`."""
+    left = {digest: caller for digest, caller in known.items() if caller.name != name}
+    if len(left) == len(known):
+        names = ", ".join(sorted(caller.name for caller in known.values()))
+        raise NotFound(f"unknown token {name!r}: there is {names or 'none'}")
+    return left
+
+
+def written(known: dict[str, Caller]) -> str:
+    return _HEADER + "".join(_lines(known.items()))
+
+
+def _lines(items: Iterable[tuple[str, Caller]]) -> Iterable[str]:
+    return (f"{caller.name} {caller.role} {digest}\n" for digest, caller in items)
