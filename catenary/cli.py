@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from catenary import __version__, token_cli
+from catenary import __version__, certs_cli, token_cli
 from catenary.errors import CatenaryError
 
 GROUP = "catenary.commands"
@@ -29,6 +29,7 @@ def build() -> typer.Typer:
         typer.echo(__version__)
 
     app.add_typer(token_cli.app, name="token")
+    app.add_typer(certs_cli.app, name="certs")
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         part: typer.Typer = entry.load()
         app.registered_commands += part.registered_commands

@@ -18,6 +18,7 @@ from catenary.explanations import ChainHops, Explanation, SessionForecast
 from catenary.http import Client
 from catenary.plans import PlanView, ServiceView
 from catenary.tags import TagPair
+from catenary.tls import Identity
 from catenary.token import read_token
 from catenary.traffic import TrafficSample
 
@@ -56,15 +57,17 @@ class ManagementClient(Client):
     def from_environment(
         cls, why: str | None = None, *, who: str | None = None, token: str | None = None, **options: Any
     ) -> Self:
-        """From CATENARY_URL, CATENARY_TOKEN_FILE and CATENARY_CA, each optional; `who` is user@host.
+        """From CATENARY_URL, CATENARY_TOKEN_FILE, CATENARY_CA, CATENARY_CERT and CATENARY_KEY, all optional.
 
-        A `token` that is given takes the place of the file.
+        `who` is user@host; a `token` that is given takes the place of the file.
         """
-        token_file, ca = os.environ.get("CATENARY_TOKEN_FILE"), os.environ.get("CATENARY_CA")
+        names = ("CATENARY_TOKEN_FILE", "CATENARY_CA", "CATENARY_CERT", "CATENARY_KEY")
+        token_file, ca, cert, key = (Path(text) if text else None for text in map(os.environ.get, names))
         return cls(
             os.environ.get("CATENARY_URL", DEFAULT_URL),
-            token=token or read_token(Path(token_file) if token_file else None),
-            ca=Path(ca) if ca else None,
+            token=token or read_token(token_file),
+            ca=ca,
+            identity=Identity.given(cert, key, "CATENARY_CERT and CATENARY_KEY"),
             who=who or user(),
             why=why,
             **options,

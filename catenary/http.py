@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -13,7 +12,8 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from catenary import request_id, wire
-from catenary.errors import CatenaryError, InvalidValue, Unavailable, from_problem
+from catenary.errors import CatenaryError, Unavailable, from_problem
+from catenary.tls import Identity, client_context
 
 T = TypeVar("T")
 KEPT_S = 20.0
@@ -22,6 +22,8 @@ KEPT_S = 20.0
 
 class Client:
     """One service: `url`, its token, and the CA certificate that signs its TLS certificate.
+
+    `identity` is what it is shown, if it asks for a certificate.
 
     Raises the service's own error (`catenary.errors`), or `Unavailable` when it can't be reached.
     """
@@ -32,6 +34,7 @@ class Client:
         *,
         token: str | None = None,
         ca: Path | None = None,
+        identity: Identity | None = None,
         timeout: float = 10.0,
         what: str = "service",
         headers: Mapping[str, str] | None = None,
@@ -43,7 +46,7 @@ class Client:
         self._options: dict[str, Any] = {
             "base_url": self.url,
             "headers": headers,
-            "verify": _trust(self.url, ca),
+            "verify": client_context(self.url, ca, identity),
             "trust_env": False,
             "limits": httpx.Limits(keepalive_expiry=KEPT_S),
         }
@@ -181,16 +184,6 @@ class Client:
 def _reader(answer: Any) -> TypeAdapter[Any]:
     """Making one takes longer than most answers take to read."""
     return TypeAdapter(answer)
-
-
-def _trust(url: str, ca: Path | None) -> ssl.SSLContext:
-    """Whom to trust: `ca`, or the system's authorities. Plain HTTP asks nobody, and loading them is slow."""
-    if not url.startswith("https:"):
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        return ssl.create_default_context(cafile=str(ca) if ca else None)
-    except OSError as error:
-        raise InvalidValue(f"CA certificate {ca} can't be read: {error.strerror or error}") from error
 
 
 def _on_behalf() -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from catenary.callers import CallerFile, Callers
 from catenary.errors import InvalidValue
+from catenary.tls import Identity
 
 
 def is_loopback(host: str) -> bool:
@@ -20,7 +21,8 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Listen:
-    """Where a service listens, and what protects it: a certificate, and a table of tokens.
+    """Where a service listens, and what protects it: a certificate, the CA of its callers', and a table of
+    tokens.
 
     Anything but a loopback address needs TLS and a token: whoever reaches these services steers traffic.
     """
@@ -29,6 +31,7 @@ class Listen:
     port: int = 8080
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    tls_ca: Path | None = None
     tokens: Path | None = None
     asks_by: str = "--tokens"
     """What a user names the tokens by."""
@@ -38,6 +41,8 @@ class Listen:
             raise InvalidValue(f"port {self.port} is out of range: use 0..65535")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise InvalidValue("TLS needs both a certificate (--tls-cert) and its key (--tls-key)")
+        if self.tls_ca is not None and self.tls_cert is None:
+            raise InvalidValue("--tls-ca is for callers' certificates: it needs --tls-cert and --tls-key")
         if not is_loopback(self.host) and (self.tls_cert is None or self.tokens is None):
             raise InvalidValue(
                 f"refusing to listen on {self.host}: an address other than loopback needs "
@@ -48,6 +53,11 @@ class Listen:
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
+
+    @property
+    def identity(self) -> Identity | None:
+        """What the service shows to its callers, and to those that it calls."""
+        return Identity.given(self.tls_cert, self.tls_key, "--tls-cert and --tls-key")
 
     def callers(self) -> Callers | None:
         """Who may call, if not anyone. Raises `InvalidValue` for a token table that can't be used."""

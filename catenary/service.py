@@ -26,6 +26,7 @@ from catenary.listen import Listen
 from catenary.openapi import SCHEME, document
 from catenary.problems import problem
 from catenary.roles import Role
+from catenary.tls import server_context
 from catenary.wire import explain
 
 KEPT_S = 60
@@ -127,14 +128,18 @@ def _refuse(
 
 
 def server(app: FastAPI, listen: Listen, *, websockets: bool = False) -> uvicorn.Server:
-    """A uvicorn server for `app`; for `run`, or for a thread of its own."""
+    """A uvicorn server for `app`; for `run`, or for a thread of its own.
+
+    Raises `InvalidValue` for certificates that can't be used.
+    """
+    identity = listen.identity
+    tls = None if identity is None else server_context(identity, listen.tls_ca)
     return uvicorn.Server(
         uvicorn.Config(
             app,
             host=listen.host,
             port=listen.port,
-            ssl_certfile=listen.tls_cert,
-            ssl_keyfile=listen.tls_key,
+            ssl_context_factory=None if tls is None else lambda *_: tls,
             log_config=None,
             access_log=False,
             # Named, or whatever else happens to be installed would be taken.

@@ -43,6 +43,9 @@ def run(
     port: Annotated[int, typer.Option(help="TCP port of the REST interface.")] = 8081,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate of the REST interface.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option(help="CA of callers: one without a certificate of it is refused.")
+    ] = None,
     tokens: Annotated[
         Path | None, typer.Option(help="Table of the tokens that callers need: catenary token add.")
     ] = None,
@@ -59,7 +62,7 @@ def run(
     from catenary import logs
 
     try:
-        listen = Listen(host, port, tls_cert, tls_key, tokens)
+        listen = Listen(host, port, tls_cert, tls_key, tls_ca, tokens)
         logs.configure(log_level, log_format, service="controller")
         _serve(listen, network, state, openflow_port)
     except CatenaryError as error:

@@ -78,12 +78,17 @@ def run(
     port: Annotated[int, typer.Option(help="REST port.")] = 8082,
     tls_cert: Annotated[Path | None, typer.Option(help="TLS certificate of the REST service.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option(help="CA of callers: one without a certificate of it is refused.")
+    ] = None,
     tokens: Annotated[
         Path | None, typer.Option(help="Table of the tokens that callers need: catenary token add.")
     ] = None,
     peer: Annotated[str | None, typer.Option(help="Master only: REST address of the slave.")] = None,
     peer_token_file: Annotated[Path | None, typer.Option(help="Master only: the slave's token.")] = None,
-    peer_ca: Annotated[Path | None, typer.Option(help="Master only: CA of the slave's certificate.")] = None,
+    peer_ca: Annotated[
+        Path | None, typer.Option(help="Master only: CA of the slave's certificate [default: --tls-ca].")
+    ] = None,
     ask_id: Annotated[int, typer.Option(help="Master only: VLAN ID of in-band asks.")] = 4094,
     data_plane: Annotated[
         DataPlaneOption,
@@ -159,7 +164,7 @@ def run(
         catenary lb run --role master --outer eth2 --inner eth1 --peer http://127.0.0.1:8083
     """
     check_name(segment, "segment")
-    listen = Listen(host, port, tls_cert, tls_key, tokens)
+    listen = Listen(host, port, tls_cert, tls_key, tls_ca, tokens)
     timeouts = Timeouts(tcp_opening, tcp_established, tcp_closing, udp, other, neighbour, lease, transit)
     master = role is RoleOption.MASTER
     if master and peer is None:

@@ -54,7 +54,14 @@ def serve(
         daemon: Master | Slave
         if peer is not None:
             url, token_file, ca = peer
-            slave = BalancerClient(url, token=read_token(token_file), ca=ca, timeout=PATIENCE, what="slave")
+            slave = BalancerClient(
+                url,
+                token=read_token(token_file),
+                ca=ca or listen.tls_ca,
+                identity=listen.identity,
+                timeout=PATIENCE,
+                what="slave",
+            )
             daemon = Master(plane, config, segment, slave, slow_start=slow_start)
         else:
             daemon = Slave(plane, config, segment)

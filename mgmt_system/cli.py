@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -14,27 +12,23 @@ from rich.console import Console
 from catenary import durations, moments, wire
 from catenary.chain import WEIGHT_DEFAULT
 from catenary.client import ManagementClient
-from catenary.errors import CatenaryError, InvalidValue
-from catenary.listen import Listen
-from catenary.options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
+from catenary.errors import InvalidValue
 from mgmt_system import config_cli, progress, tables
 from mgmt_system.backup_cli import backup, restore
 from mgmt_system.capture_cli import capture
 from mgmt_system.dashboard_cli import dashboard
 from mgmt_system.explain_cli import explain
 from mgmt_system.history_cli import history
+from mgmt_system.ms_cli import ms_app
 from mgmt_system.operation_cli import operation_app
 from mgmt_system.options import IfListMatch, IfMatch, Json, NoWait, Revision, Timeout, Why, tags_of
 from mgmt_system.session_cli import session_app, sessions
 from mgmt_system.top_cli import top
 
 M = TypeVar("M", bound=BaseModel)
-_TURN_S = 0.0005
-"""A turn of Python's threads, in seconds: while a plan computes, each other request needs many of them."""
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 chain_app = typer.Typer(no_args_is_help=True, help="Add, list, show, cordon and remove chains.")
-ms_app = typer.Typer(no_args_is_help=True, help="The management system itself.")
 app.add_typer(chain_app, name="chain")
 segment_app = typer.Typer(no_args_is_help=True, help="List segments, and put a pair into the way of traffic.")
 app.add_typer(segment_app, name="segment")
@@ -327,66 +321,3 @@ def _request(model: type[M], **fields: Any) -> M:
         return model.model_validate(fields)
     except ValidationError as error:
         raise InvalidValue(wire.explain(error.errors())) from error
-
-
-@ms_app.command("run")
-def run(
-    network: Annotated[Path, typer.Option(help="Network file (YAML).")],
-    db: Annotated[Path, typer.Option(help="SQLite database; made if it is not there.")],
-    journal_size: Annotated[
-        float, typer.Option(help="Megabytes of journal to keep; the oldest entries go.", min=0.0)
-    ] = 64.0,
-    journal_age: Annotated[str, typer.Option(help="How long to keep the journal: 90d, 12h.")] = "90d",
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
-    tls_cert: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Key of the TLS certificate (PEM).")] = None,
-    tokens: Annotated[
-        Path | None, typer.Option(help="Table of the tokens that callers need: catenary token add.")
-    ] = None,
-    balancer_token_file: Annotated[Path | None, typer.Option(help="Token of the load balancers.")] = None,
-    balancer_ca: Annotated[Path | None, typer.Option(help="CA of the load balancers (PEM).")] = None,
-    controller_token_file: Annotated[Path | None, typer.Option(help="Token of the controller.")] = None,
-    controller_ca: Annotated[Path | None, typer.Option(help="CA of the controller (PEM).")] = None,
-    dashboard_port: Annotated[
-        int | None,
-        typer.Option("--dashboard", help="Serve the dashboard too, on this port of the same address."),
-    ] = None,
-    log_level: LogLevelOption = LogLevel.INFO,
-    log_format: LogFormatOption = LogFormat.AUTO,
-) -> None:
-    """Run the management system until SIGTERM.
-
-    Examples:
-
-        catenary ms run --network network.yaml --db /var/lib/catenary/ms.db
-
-        catenary ms run --network network.yaml --db /var/lib/catenary/ms.db --dashboard 8090
-    """
-    # Imported here: an operator's command should not wait for what only the service needs.
-    from catenary import logs
-    from catenary.service import run as serve
-    from catenary.service import server
-    from mgmt_system.dashboard_child import beside
-    from mgmt_system.journal import Retention
-    from mgmt_system.peers import Secrets
-    from mgmt_system.rest import create
-    from mgmt_system.service import Running
-
-    logs.configure(log_level, log_format, service="ms")
-    listen = Listen(host, port, tls_cert, tls_key, tokens)
-    callers = listen.callers()
-    secrets = Secrets(controller_token_file, controller_ca, balancer_token_file, balancer_ca)
-    retention = Retention(int(journal_size * 1e6), durations.parse(journal_age))
-    running = Running.from_files(network, db, secrets, retention)
-    sys.setswitchinterval(_TURN_S)
-    uvicorn_server = server(create(running, callers), listen)
-
-    def stop() -> None:
-        uvicorn_server.should_exit = True
-
-    running.on_failure = stop
-    with beside(listen, dashboard_port, callers):
-        serve(uvicorn_server)
-    if running.failed or not uvicorn_server.started:
-        raise CatenaryError("the management system stopped after an error: see its log")

@@ -34,7 +34,9 @@ def environment(management: Listen, ours: Mapping[str, str], token_file: str | N
     found = {key: value for key, value in ours.items() if key != "CATENARY_TOKEN_FILE"}
     found["CATENARY_URL"] = management.url
     if management.tls_cert is not None:
-        found.setdefault("CATENARY_CA", str(management.tls_cert))
+        found.setdefault("CATENARY_CA", str(management.tls_ca or management.tls_cert))
+    if management.tls_ca is not None:
+        found |= {"CATENARY_CERT": str(management.tls_cert), "CATENARY_KEY": str(management.tls_key)}
     if token_file is not None:
         found["CATENARY_TOKEN_FILE"] = token_file
     return found

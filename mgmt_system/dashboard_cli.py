@@ -48,7 +48,12 @@ def dashboard(
     logs.configure(log_level, log_format, service="dashboard")
     token_file = os.environ.get("CATENARY_TOKEN_FILE")
     listen = Listen(
-        host, port, tls_cert, tls_key, Path(token_file) if token_file else None, "CATENARY_TOKEN_FILE"
+        host,
+        port,
+        tls_cert,
+        tls_key,
+        tokens=Path(token_file) if token_file else None,
+        asks_by="CATENARY_TOKEN_FILE",
     )
 
     def connect(who: str | None, why: str | None, token: str | None = None, /) -> ManagementClient:

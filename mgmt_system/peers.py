@@ -14,6 +14,7 @@ from catenary.config import NetworkConfig
 from catenary.errors import NotFound
 from catenary.explanations import ChainHops, SessionForecast
 from catenary.tags import TagPair
+from catenary.tls import Identity
 from catenary.token import read_token
 from mgmt_system.current import Current
 
@@ -72,6 +73,7 @@ class Secrets:
     controller_ca: Path | None = None
     balancer_token: Path | None = None
     balancer_ca: Path | None = None
+    identity: Identity | None = None
 
 
 class Balancers(Mapping[str, Balancer]):
@@ -114,13 +116,21 @@ def connect(network: Current, secrets: Secrets, timeout: float) -> Peers:
         network.controller_url,
         token=read_token(secrets.controller_token),
         ca=secrets.controller_ca,
+        identity=secrets.identity,
         timeout=timeout,
     )
     token = read_token(secrets.balancer_token)
 
     def make(name: str, url: str) -> BalancerClient:
         what = f"load balancer {name}"
-        return BalancerClient(url, token=token, ca=secrets.balancer_ca, timeout=timeout, what=what)
+        return BalancerClient(
+            url,
+            token=token,
+            ca=secrets.balancer_ca,
+            identity=secrets.identity,
+            timeout=timeout,
+            what=what,
+        )
 
     balancers = Balancers(network, make)
     for name in balancers:  # what can't work says so at the start

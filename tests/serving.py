@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,6 +17,7 @@ from catenary.listen import Listen
 from catenary.roles import Caller, Role
 from catenary.service import server
 
+LOOPBACK = Listen(port=0)
 TOKEN = "0123456789abcdef"
 
 
@@ -41,9 +43,9 @@ def pages(client: TestClient, path: str) -> list[list[Any]]:
 
 
 @contextmanager
-def serving(app: FastAPI, *, lifespan: bool = True) -> Iterator[str]:
+def serving(app: FastAPI, *, lifespan: bool = True, listen: Listen = LOOPBACK) -> Iterator[str]:
     """Its URL; stopped at the end. Without its `lifespan` a management system's engine does not run."""
-    uvicorn_server = server(app, Listen(port=0))
+    uvicorn_server = server(app, listen)
     uvicorn_server.config.lifespan = "auto" if lifespan else "off"
     thread = threading.Thread(target=uvicorn_server.run)
     thread.start()
@@ -51,7 +53,8 @@ def serving(app: FastAPI, *, lifespan: bool = True) -> Iterator[str]:
         thread.join(0.005)
         assert thread.is_alive(), "the server did not start"
     try:
-        yield f"http://127.0.0.1:{uvicorn_server.servers[0].sockets[0].getsockname()[1]}"
+        port = uvicorn_server.servers[0].sockets[0].getsockname()[1]
+        yield replace(listen, port=port).url
     finally:
         uvicorn_server.should_exit = True
         thread.join()

@@ -20,14 +20,16 @@ def controller(network: Path, run_dir: Path) -> tuple[str, ...]:
 
 def management(network: Path, run_dir: Path, made: Credentials) -> tuple[str, ...]:
     command = ("ms", "run", "--network", str(network), "--db", str(run_dir / "ms.db"))
-    trust = ("--balancer-token-file", str(made.token_file), "--balancer-ca", str(made.ca))
+    own = made.identity()
+    shown = ("--own-cert", str(own.cert), "--own-key", str(own.key))
+    trust = ("--balancer-token-file", str(made.token_file), "--balancer-ca", str(made.ca), *shown)
     return (*command, "--port", str(MANAGEMENT_PORT), *trust)
 
 
 def master(
     segment: str, config: SegmentConfig, pins: Path, made: Credentials, slave_url: str, sessions: int
 ) -> tuple[str, ...]:
-    peer = ("--peer", slave_url, "--peer-token-file", str(made.token_file), "--peer-ca", str(made.ca))
+    peer = ("--peer", slave_url, "--peer-token-file", str(made.token_file))
     times = [
         (f"--{key.replace('_', '-')}", f"{value:g}") for key, value in config.timeouts.model_dump().items()
     ]
@@ -52,5 +54,6 @@ def _balancer(
     tables = ("--pin", str(pins), "--sessions", str(sessions))
     ports = ("--outer", f"{name}-outer", "--inner", f"{name}-inner")
     listen = ("--host", balancer_address(name), "--port", str(wiring.BALANCER_PORT))
-    tls = ("--tls-cert", str(made.certificate(name)), "--tls-key", str(made.key(name)))
+    own = made.identity(name)
+    tls = ("--tls-cert", str(own.cert), "--tls-key", str(own.key), "--tls-ca", str(made.ca))
     return (*command, *tables, *ports, *listen, *tls, "--tokens", str(made.tokens))

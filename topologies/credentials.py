@@ -1,22 +1,20 @@
-"""Throw-away TLS certificates and a token, made by the `openssl` command for one run."""
+"""Throw-away TLS certificates and a token, for one run."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from catenary import callers
-from catenary.errors import Unavailable, Unsupported
+from catenary import callers, certs
 from catenary.roles import Caller, Role
+from catenary.tls import Identity
 from catenary.token import write_private
-from topologies.patience import PATIENCE_S
 
 DAYS = 30
-_CONFIG = "[req]\ndistinguished_name = name\nprompt = no\n[name]\nCN = {name}\n"
-_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+OWN = "ms"
+"""Whose certificate the management system and the testbed itself show."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Credentials:
 
     @property
     def ca(self) -> Path:
-        return self.directory / "ca.pem"
+        return certs.Folder(self.directory).ca
 
     @property
     def token_file(self) -> Path:
@@ -38,11 +36,8 @@ class Credentials:
         """What knows the token, for services."""
         return self.directory / "tokens"
 
-    def certificate(self, name: str) -> Path:
-        return self.directory / f"{name}.pem"
-
-    def key(self, name: str) -> Path:
-        return self.directory / f"{name}.key"
+    def identity(self, name: str = OWN) -> Identity:
+        return certs.Folder(self.directory).identity(name)
 
 
 def make(directory: Path, servers: Mapping[str, str]) -> Credentials:
@@ -50,33 +45,12 @@ def make(directory: Path, servers: Mapping[str, str]) -> Credentials:
 
     What is there already stays, so that machines outside can be given theirs before the run.
     """
-    if shutil.which("openssl") is None:
-        raise Unsupported("the openssl command is not installed: apt-get install openssl")
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    parts = {OWN: [], **{name: [address] for name, address in servers.items()}}
+    certs.init(directory, parts, datetime.now(UTC), DAYS)
     made = Credentials(directory)
     if not made.tokens.exists():
         token = callers.new_token()
         write_private(made.token_file, token + "\n")
         known = callers.added({}, Caller("testbed", Role.ADMIN), token)
         write_private(made.tokens, callers.written(known))
-    _certify(made, "ca", "basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign")
-    signed = ("-CA", str(made.ca), "-CAkey", str(made.key("ca")))
-    for name, address in servers.items():
-        _certify(
-            made, name, f"subjectAltName=IP:{address}", "basicConstraints=critical,CA:FALSE", signed=signed
-        )
     return made
-
-
-def _certify(made: Credentials, name: str, *extensions: str, signed: tuple[str, ...] = ()) -> None:
-    if made.certificate(name).exists():
-        return
-    config = made.directory / f"{name}.cnf"
-    config.write_text(_CONFIG.format(name=name))
-    argv = ["openssl", "req", "-x509", *_KEY, "-days", str(DAYS), "-config", str(config), *signed]
-    argv += ["-keyout", str(made.key(name)), "-out", str(made.certificate(name))]
-    for extension in (*extensions, "subjectKeyIdentifier=hash", "authorityKeyIdentifier=keyid:always"):
-        argv += ["-addext", extension]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S)
-    if done.returncode != 0:
-        raise Unavailable(f"openssl could not make the certificate of {name}: {done.stderr.strip()}")

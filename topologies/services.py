@@ -73,7 +73,7 @@ class Services:
         """Start it without waiting for it; `through` is a command that runs it, such as `nsenter ... --`."""
         path = os.pathsep.join(filter(None, (str(CHECKOUT), os.environ.get("PYTHONPATH"))))
         # Whom the user's own commands talk to is nothing to them.
-        theirs = ("CATENARY_URL", "CATENARY_TOKEN_FILE", "CATENARY_CA")
+        theirs = {f"CATENARY_{name}" for name in ("URL", "TOKEN_FILE", "CA", "CERT", "KEY")}
         own = {key: value for key, value in os.environ.items() if key not in theirs}
         environment = {**own, "PYTHONPATH": path}
         self._services[service.name] = service

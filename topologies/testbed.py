@@ -311,7 +311,7 @@ class Testbed:
         self.management = ManagementClient(MANAGEMENT_URL)
         self.controller = ControllerClient(CONTROLLER_URL)
         self.balancers = {
-            name: BalancerClient(config.url, token=token, ca=made.ca)
+            name: BalancerClient(config.url, token=token, ca=made.ca, identity=made.identity())
             for name, config in self.network.balancers.items()
         }
         self._undo.callback(self.services.stop_all)

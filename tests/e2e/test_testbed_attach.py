@@ -60,7 +60,7 @@ def balancer(host: Host, run_dir: Path) -> subprocess.Popen[str]:
         str(secrets / "tokens"),
     ]
     argv += ["--tls-cert", str(secrets / "l1.pem"), "--tls-key", str(secrets / "l1.key")]
-    argv += ["--peer", "https://10.255.0.12:8082", "--peer-token-file", token, "--peer-ca", ca]
+    argv += ["--tls-ca", ca, "--peer", "https://10.255.0.12:8082", "--peer-token-file", token]
     return host.popen(argv, log="outside-l1", env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 

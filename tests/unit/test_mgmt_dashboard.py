@@ -253,7 +253,7 @@ def test_one_beside_a_management_system_looks_with_a_token_that_is_on_no_disk(
 
 def test_one_beside_a_management_system_has_its_protection() -> None:
     cert, key, tokens = Path("cert.pem"), Path("key.pem"), Path("tokens")
-    management = Listen("192.0.2.1", 8080, cert, key, tokens)
+    management = Listen("192.0.2.1", 8080, cert, key, tokens=tokens)
     ours = {"HOME": "/root", "CATENARY_URL": "http://elsewhere", "CATENARY_TOKEN_FILE": "another"}
     assert dashboard_child.environment(management, ours, "token") == {
         "HOME": "/root",

@@ -27,7 +27,13 @@ class Probes:
         self.management = ManagementClient(MANAGEMENT_URL, timeout=PATIENCE_S)
         self.controller = ControllerClient(CONTROLLER_URL, timeout=PATIENCE_S)
         self.master, self.slave = (
-            BalancerClient(testbed.network.balancers[name].url, token=token, ca=made.ca, timeout=PATIENCE_S)
+            BalancerClient(
+                testbed.network.balancers[name].url,
+                token=token,
+                ca=made.ca,
+                identity=made.identity(),
+                timeout=PATIENCE_S,
+            )
             for name in ("l1", "l2")
         )
 

@@ -1,0 +1,106 @@
+"""`catenary ms run`: the management system itself."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from catenary import durations
+from catenary.errors import CatenaryError
+from catenary.listen import Listen
+from catenary.options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
+
+_TURN_S = 0.0005
+"""A turn of Python's threads, in seconds: while a plan computes, each other request needs many of them."""
+
+ms_app = typer.Typer(no_args_is_help=True, help="The management system itself.")
+
+
+@ms_app.callback()
+def _group() -> None:
+    """Keeps `ms` a group although it has one command only."""
+
+
+@ms_app.command("run")
+def run(
+    network: Annotated[Path, typer.Option(help="Network file (YAML).")],
+    db: Annotated[Path, typer.Option(help="SQLite database; made if it is not there.")],
+    journal_size: Annotated[
+        float, typer.Option(help="Megabytes of journal to keep; the oldest entries go.", min=0.0)
+    ] = 64.0,
+    journal_age: Annotated[str, typer.Option(help="How long to keep the journal: 90d, 12h.")] = "90d",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+    tls_cert: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Key of the TLS certificate (PEM).")] = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option(help="CA of callers: one without a certificate of it is refused.")
+    ] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="Table of the tokens that callers need: catenary token add.")
+    ] = None,
+    balancer_token_file: Annotated[Path | None, typer.Option(help="Token of the load balancers.")] = None,
+    balancer_ca: Annotated[
+        Path | None, typer.Option(help="CA of the load balancers (PEM) [default: --tls-ca].")
+    ] = None,
+    controller_token_file: Annotated[Path | None, typer.Option(help="Token of the controller.")] = None,
+    controller_ca: Annotated[
+        Path | None, typer.Option(help="CA of the controller (PEM) [default: --tls-ca].")
+    ] = None,
+    own_cert: Annotated[
+        Path | None, typer.Option(help="What other parts are shown, if not --tls-cert (PEM).")
+    ] = None,
+    own_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+    dashboard_port: Annotated[
+        int | None,
+        typer.Option("--dashboard", help="Serve the dashboard too, on this port of the same address."),
+    ] = None,
+    log_level: LogLevelOption = LogLevel.INFO,
+    log_format: LogFormatOption = LogFormat.AUTO,
+) -> None:
+    """Run the management system until SIGTERM.
+
+    Examples:
+
+        catenary ms run --network network.yaml --db /var/lib/catenary/ms.db
+
+        catenary ms run --network network.yaml --db /var/lib/catenary/ms.db --dashboard 8090
+    """
+    # Imported here: an operator's command should not wait for what only the service needs.
+    from catenary import logs
+    from catenary.service import run as serve
+    from catenary.service import server
+    from catenary.tls import Identity
+    from mgmt_system.dashboard_child import beside
+    from mgmt_system.journal import Retention
+    from mgmt_system.peers import Secrets
+    from mgmt_system.rest import create
+    from mgmt_system.service import Running
+
+    logs.configure(log_level, log_format, service="ms")
+    listen = Listen(host, port, tls_cert, tls_key, tls_ca, tokens)
+    callers = listen.callers()
+    shown = Identity.given(own_cert, own_key, "--own-cert and --own-key") or listen.identity
+    secrets = Secrets(
+        controller_token_file,
+        controller_ca or tls_ca,
+        balancer_token_file,
+        balancer_ca or tls_ca,
+        shown,
+    )
+    retention = Retention(int(journal_size * 1e6), durations.parse(journal_age))
+    running = Running.from_files(network, db, secrets, retention)
+    sys.setswitchinterval(_TURN_S)
+    uvicorn_server = server(create(running, callers), listen)
+
+    def stop() -> None:
+        uvicorn_server.should_exit = True
+
+    running.on_failure = stop
+    with beside(listen, dashboard_port, callers):
+        serve(uvicorn_server)
+    if running.failed or not uvicorn_server.started:
+        raise CatenaryError("the management system stopped after an error: see its log")
