@@ -31,6 +31,8 @@ from catenary.wire import explain
 
 KEPT_S = 60
 """A connection that nobody uses is kept for so long: callers give theirs up sooner (`http.KEPT_S`)."""
+METRICS_ROLE = {"metrics": Role.VIEWER}
+"""Of the call that all services have (`exposition`)."""
 _REFUSALS = {Conflict.status, InvalidValue.status, Forbidden.status}
 """What goes into the log of reads, too: a caller that asks for what can't be, or is not for it."""
 
@@ -62,7 +64,7 @@ def create_app(
         openapi_tags=[{"name": name, "description": text} for name, text in (tags or {}).items()],
         generate_unique_id_function=lambda route: route.name,
     )
-    app.router.route_class = _guarded(roles)
+    app.router.route_class = _guarded(METRICS_ROLE | dict(roles))
     app.openapi = partial(document, app, None if callers is None else roles)  # type: ignore[method-assign]
     app.add_middleware(Access, callers=callers, limits=limits or {})
 

@@ -36,7 +36,9 @@ def watched() -> Iterator[tuple[Testbed, Prometheus]]:
         testbed.add_chain(["n1"], name="chain-1")
         testbed.add_chain(["n2"], name="chain-2")
         made = Credentials(testbed.run_dir / "credentials")
+        own = made.identity()
         files = {"balancer.token": made.token_file, "ca.pem": made.ca}
+        files |= {"prometheus.pem": own.cert, "prometheus.key": own.key}
         with Prometheus(testbed.hosts["root"], testbed.run_dir, files) as prometheus:
             wait_until(lambda: prometheus.targets_up() == 4, "not all targets are up", interval=0.2)
             yield testbed, prometheus

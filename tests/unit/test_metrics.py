@@ -13,8 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from catenary import wire
+from catenary.callers import Callers
 from catenary.chain import ChainState
 from catenary.metrics import Metric
+from catenary.roles import Caller, Role
 from catenary.wire import ChainStatus, ServiceStatus, StatusView, Tags
 from controller import metrics as controller_metrics
 from lb_adapter import metrics as balancer_metrics
@@ -65,7 +67,7 @@ def test_a_service_tells_all_of_its_metrics(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_metrics_are_behind_the_token(name: str) -> None:
-    with SERVICES[name](TOKEN) as app:
+    with SERVICES[name](Callers.of({TOKEN: Caller("prometheus", Role.VIEWER)})) as app:
         client = calling(app)
         assert client.get("/metrics").status_code == 401
         assert client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
