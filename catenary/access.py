@@ -3,8 +3,10 @@ body, a line in the log, and an answer."""
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,12 +15,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from catenary import guard, request_id
 from catenary.callers import Callers
-from catenary.errors import Forbidden, Unauthorized
+from catenary.errors import Forbidden, TooManyRequests, Unauthorized
 from catenary.problems import problem
-from catenary.roles import ANYONE
+from catenary.rates import KEPT, Rates
+from catenary.roles import ANYONE, Role
 
 BODY_LIMIT = 1 << 20
 """Bytes of a request's body, unless its path has a limit of its own."""
+BODY_S, BODY_RATE = 10.0, 1e6
+"""Seconds that a body may take, and bytes a second beyond that, up to its limit."""
+RATES = {Role.VIEWER: 100.0, Role.OPERATOR: 1000.0, Role.ADMIN: 1000.0}
+"""Requests a second of one caller; the other parts of the system are operators and admins."""
+REFUSED_RATE = 50.0
+"""Of requests without a token that is known, by address."""
 READS = ("GET", "HEAD", "OPTIONS")
 POLICY_VIOLATION = 1008
 """Why a web socket is refused (RFC 6455)."""
@@ -33,7 +42,15 @@ class Access:
     `scope["state"]["quiet"]`.
     """
 
-    def __init__(self, app: ASGIApp, callers: Callers | None, limits: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        callers: Callers | None,
+        limits: Mapping[str, int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._rates, self._throttled = Rates(), set[str]()
         self._app = app
         self._callers = callers
         self._limits = limits
@@ -60,6 +77,11 @@ class Access:
             try:
                 self._check(scope)
                 await self._app(scope, _bounded(receive, limit), answer)
+            except TooManyRequests as error:
+                scope["state"]["quiet"] = True
+                later = {"Retry-After": str(math.ceil(error.wait))}
+                refusal = problem(error.status, error.detail, _path(scope), error.title, later)
+                await refusal(scope, receive, answer)
             except (Unauthorized, Forbidden) as error:
                 scope["state"]["refusal"] = error.detail
                 headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else None
@@ -73,11 +95,31 @@ class Access:
                 await problem(500, fault, _path(scope))(scope, receive, answer)
 
     def _check(self, scope: Scope) -> None:
-        """Raises `Unauthorized` or `Forbidden`, before anything of the request is looked at."""
+        """Raises `Unauthorized`, `Forbidden` or `TooManyRequests`, before anything of it is looked at."""
         headers = Headers(scope=scope)
         if scope["path"].startswith(guard.GUARDED):
-            scope["state"]["caller"] = guard.check_token(headers, self._callers)
+            address = scope["client"][0] if scope.get("client") else "nowhere"
+            try:
+                caller = guard.check_token(headers, self._callers)
+            except Unauthorized:
+                self._take(f"{address} without a token", REFUSED_RATE)
+                raise
+            scope["state"]["caller"] = caller
+            self._take(f"{address} as {caller.name}", RATES[caller.role])
             guard.check_page(headers, asked=self._callers is not None)
+
+    def _take(self, who: str, rate: float) -> None:
+        """Raises `TooManyRequests`; that it begins is said once."""
+        wait = self._rates.take(who, rate, self._clock())
+        if wait == 0:
+            self._throttled.discard(who)
+            return
+        if who not in self._throttled:
+            if len(self._throttled) >= KEPT:
+                self._throttled.clear()
+            self._throttled.add(who)
+            _log.warning("a caller is slowed down", who=who, per_second=rate)
+        raise TooManyRequests(f"more than {rate:g} requests a second: wait {wait:.2f} s", wait)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A start or an end, or a web socket."""
@@ -92,11 +134,21 @@ class Access:
 
 
 def _bounded(receive: Receive, limit: int) -> Receive:
-    taken = 0
+    """In bytes, and in time: as long as the body is not whole."""
+    taken, whole = 0, False
+    patience = BODY_S + limit / BODY_RATE
+    deadline = asyncio.get_running_loop().time() + patience
 
     async def take() -> Message:
-        nonlocal taken
-        message = await receive()
+        nonlocal taken, whole
+        if whole:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, f"the body did not come within {patience:.0f} s") from None
+        whole = not message.get("more_body", False)
         taken += len(message.get("body", b""))
         if taken > limit:
             raise HTTPException(413, f"the body is longer than {limit} bytes")

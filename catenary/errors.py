@@ -76,6 +76,17 @@ class Unavailable(CatenaryError):
     exit_code = 3
 
 
+class TooManyRequests(Unavailable):
+    """This caller calls more often than it may (HTTP 429): nothing was done."""
+
+    status = 429
+    title = "Too many requests"
+
+    def __init__(self, detail: str, wait: float = 1.0) -> None:
+        super().__init__(detail)
+        self.wait = wait
+
+
 class InsufficientStorage(Unavailable):
     """No room is left to write a change down (HTTP 507): nothing was changed."""
 
@@ -98,6 +109,7 @@ _ERRORS = (
     NotFound,
     Conflict,
     PreconditionFailed,
+    TooManyRequests,
     Unavailable,
     InsufficientStorage,
     Unsupported,

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from catenary import request_id
-from catenary.errors import Forbidden, InvalidValue, Unauthorized
+from catenary.errors import Forbidden, InvalidValue, TooManyRequests, Unauthorized
 from catenary.problems import described
 from catenary.roles import Role
 from catenary.wire import Problem
@@ -21,7 +21,11 @@ _HEADER = {
         "schema": {"type": "string", "pattern": f"^{request_id.PATTERN}$"},
     }
 }
-_OF_BODIES = {"413": described("Body too large"), "415": described("Body of another media type")}
+_OF_BODIES = {
+    "408": described("Body too slow"),
+    "413": described("Body too large"),
+    "415": described("Body of another media type"),
+}
 
 
 def document(app: FastAPI, roles: Mapping[str, Role] | None) -> dict[str, Any]:
@@ -55,6 +59,7 @@ def _complete(call: dict[str, Any], roles: Mapping[str, Role] | None) -> None:
         call["security"] = [{SCHEME: [roles.get(call["operationId"], Role.ADMIN)]}]
         answers["401"] = described(Unauthorized.title)
     answers["403"] = described(Forbidden.title)
+    answers["429"] = described(TooManyRequests.title)
     if "requestBody" in call:
         answers |= _OF_BODIES
     for answer in answers.values():

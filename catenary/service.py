@@ -22,6 +22,7 @@ from catenary import __version__
 from catenary.access import READS, Access
 from catenary.callers import Callers
 from catenary.errors import CatenaryError, Conflict, Forbidden, InvalidValue
+from catenary.heads import Impatient
 from catenary.listen import Listen
 from catenary.openapi import SCHEME, document
 from catenary.problems import problem
@@ -29,6 +30,8 @@ from catenary.roles import Role
 from catenary.tls import server_context
 from catenary.wire import explain
 
+CONNECTIONS = 512
+"""At a time; who comes then is answered 503."""
 KEPT_S = 60
 """A connection that nobody uses is kept for so long: callers give theirs up sooner (`http.KEPT_S`)."""
 METRICS_ROLE = {"metrics": Role.VIEWER}
@@ -146,7 +149,8 @@ def server(app: FastAPI, listen: Listen, *, websockets: bool = False) -> uvicorn
             access_log=False,
             # Named, or whatever else happens to be installed would be taken.
             loop="asyncio",
-            http="h11",
+            http=Impatient,
+            limit_concurrency=CONNECTIONS,
             ws="websockets-sansio" if websockets else "none",
             proxy_headers=False,  # the caller's address is in the log: nobody may say another
             timeout_keep_alive=KEPT_S,
