@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -41,17 +42,22 @@ class Client:
     ) -> None:
         self.url = url.rstrip("/")
         self._what = what
-        headers = dict(headers or {}) | ({"Authorization": f"Bearer {token}"} if token else {})
+        self._headers = dict(headers or {}) | ({"Authorization": f"Bearer {token}"} if token else {})
         # trust_env off: a proxy variable of the shell must not carry control traffic elsewhere.
-        self._options: dict[str, Any] = {
-            "base_url": self.url,
-            "headers": headers,
+        self._ways: dict[str, Any] = {
             "verify": client_context(self.url, ca, identity),
             "trust_env": False,
             "limits": httpx.Limits(keepalive_expiry=KEPT_S),
         }
         self._timeout = timeout
-        self._http = httpx.Client(**self._options, timeout=timeout)
+        self._transport = httpx.HTTPTransport(**self._ways)
+        self._http = httpx.Client(
+            transport=self._transport,
+            base_url=self.url,
+            headers=self._headers,
+            trust_env=False,
+            timeout=timeout,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -125,19 +131,31 @@ class Client:
     ) -> httpx.Response:
         condition = {} if match is None else {"If-Match": f'"{match}"'}
         kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
+        typed = {"Content-Type": kind} if body is not None else {}
         given = {key: value for key, value in query.items() if value is not None}
-        try:
-            response = self._http.request(
-                method,
-                path,
-                content=body.model_dump_json() if isinstance(body, BaseModel) else body,
-                headers={**({"Content-Type": kind} if body is not None else {}), **condition, **_on_behalf()},
-                params=given or None,  # httpx takes {} for: drop the path's own
-            )
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
+        request = httpx.Request(
+            method,
+            self.url + path,
+            content=body.model_dump_json() if isinstance(body, BaseModel) else body,
+            headers={**self._headers, **typed, **condition, **_on_behalf()},
+            params=given or None,  # httpx takes {} for: drop the path's own
+            extensions={"timeout": httpx.Timeout(self._timeout).as_dict()},
+        )
+        response = self._exchange(request)
         if response.is_error:
             raise _error(response)
+        return response
+
+    def _exchange(self, request: httpx.Request) -> httpx.Response:
+        """By the transport itself: cookies, redirects and logins would take twice as long, and no service has
+        any."""
+        try:
+            response = self._transport.handle_request(request)
+            response.request = request
+            with closing(response):
+                response.read()
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
         return response
 
     def stream(self, path: str, *, silence: float | None = None, **query: Any) -> Iterator[bytes]:
@@ -158,11 +176,11 @@ class Client:
     async def follow(self, path: str, *, silence: float | None = None, **query: Any) -> AsyncIterator[bytes]:
         """The same for a loop: on a connection of its own, which ends at once when nobody reads any more."""
         params = {key: value for key, value in query.items() if value is not None}
-        timeout = self._patience(silence)
+        timeout, headers = self._patience(silence), self._headers | _on_behalf()
         try:
             async with (
-                httpx.AsyncClient(**self._options, timeout=timeout) as http,
-                http.stream("GET", path, params=params, headers=_on_behalf()) as response,
+                httpx.AsyncClient(**self._ways, timeout=timeout) as http,
+                http.stream("GET", self.url + path, params=params, headers=headers) as response,
             ):
                 if response.is_error:
                     await response.aread()
