@@ -126,8 +126,8 @@ class ChainSet(Model):
     epoch: Epoch
     designated: Slot | None
     pairs: list[PairView]
-    free: list[FreeSlot] = []
-    classifier: Classifier = []
+    free: list[FreeSlot] = Field(default_factory=list)
+    classifier: Classifier = Field(default_factory=list)
 
 
 class ChainSetUpdate(Model):
@@ -165,7 +165,7 @@ class TimeoutsModel(Model):
         return self
 
     def timeouts(self) -> _session.Timeouts:
-        return _session.Timeouts(**self.model_dump())
+        return _session.Timeouts(**vars(self))
 
 
 class Handshake(Model):

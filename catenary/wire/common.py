@@ -137,7 +137,8 @@ class Tags(Model):
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
-        checked(self.pair)
+        if self.forward == self.reverse:
+            checked(self.pair)  # which says so; both IDs have been judged
         return self
 
     def pair(self) -> _tags.TagPair:

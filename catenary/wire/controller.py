@@ -37,7 +37,7 @@ class SteeredChain(SteerRequest):
     path: list[str]
     rules: int
     installed: bool
-    waiting_for: list[str] = []
+    waiting_for: list[str] = Field(default_factory=list)  # copying one takes longer than all else here
 
 
 class RuleView(Model):
