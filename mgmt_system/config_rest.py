@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Path, Query, Response
+from fastapi import Body, Depends, FastAPI, Path, Query, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import PlainValidator, ValidationError
 
 from catenary import wire
 from catenary.config import ServiceConfig
@@ -19,7 +21,7 @@ Token = Annotated[
 ]
 
 
-def _options(
+async def _options(
     force: Annotated[bool, Query(description="Even if a segment is left without a chain.")] = False,
     deadline: Annotated[
         float | None,
@@ -30,6 +32,17 @@ def _options(
     return Options(force, deadline, then)
 
 
+def _document(
+    said: Annotated[Any, PlainValidator(lambda said: said, json_schema_input_type=ServiceConfig), Body()],
+) -> ServiceConfig:
+    """Judged in a thread of its own: one of a thousand chains would keep the event loop from all others."""
+    try:
+        return ServiceConfig.model_validate(said, from_attributes=True)  # as FastAPI: refusals read alike
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from error
+
+
+Document = Annotated[ServiceConfig, Depends(_document)]
 ServiceName = Annotated[wire.Name, Path(description="name of the service")]
 _APPLIED = ACCEPTED | {204: {"description": "There is nothing to do"}}
 How = Annotated[Options, Depends(_options)]
@@ -57,7 +70,7 @@ def add_config_routes(app: FastAPI, applying: Applying) -> None:
         response_model=PlanView,
         responses=problems(Conflict, Unavailable),
     )
-    def plan_config(config: ServiceConfig, how: How) -> Response:
+    def plan_config(config: Document, how: How) -> Response:
         """What applying a document would change now, and what it would cost.
 
         It changes nothing.
@@ -66,7 +79,7 @@ def add_config_routes(app: FastAPI, applying: Applying) -> None:
 
     @app.put("/v1/config", status_code=202, responses=_APPLIED, tags=["configuration"])
     def apply_config(
-        config: ServiceConfig, response: Response, how: How, match: IfMatch, by: By, plan: Token = None
+        config: Document, response: Response, how: How, match: IfMatch, by: By, plan: Token = None
     ) -> wire.OperationView:
         """Make a document true: all of it is accepted, or nothing.
 
