@@ -80,21 +80,22 @@ class Register:
         self._tagged: dict[int, ChainRecord] = {}
         self._resting: dict[int, float] = {}
         self._asks = {segment.ask_id: segment for segment in network.segments.values()}
-        self._made_up = 0
+        self._names: list[str] = []
         for record in records:
             self.note(record)
 
     def note(self, record: ChainRecord) -> None:
-        match = _MADE_UP.fullmatch(record.name)
-        self._made_up = max(self._made_up, int(match[1]) if match else 0)
-        tags = record.chain.tags.ids
+        chain = record.chain
+        self._names.append(chain.name)
         if record.live:
-            self._named[record.name] = record
-            self._crossed |= dict.fromkeys(record.chain.nfs, record)
-            self._tagged |= dict.fromkeys(tags, record)
+            self._named[chain.name] = record
+            for nf in chain.nfs:
+                self._crossed[nf] = record
+            for vid in chain.tags.ids:
+                self._tagged[vid] = record
         elif record.state is ChainState.REMOVED and (over := self._rests_until(record)) > self._now:
             # Affinity rule 6: no late packet may meet a new chain.
-            self._resting |= dict.fromkeys(tags, over)
+            self._resting |= dict.fromkeys(chain.tags.ids, over)
 
     def _rests_until(self, record: ChainRecord) -> float:
         segment = self._network.segments.get(record.segment)
@@ -106,8 +107,7 @@ class Register:
         for nf in wanted.nfs:
             if nf not in self._network.nfs:
                 raise InvalidValue(f"unknown NF {nf!r}: this network has {_list(self._network.nfs)}")
-        # A name does not come back at once: what is made up is above all that are on record.
-        name = wanted.name or f"chain-{1 + self._made_up}"
+        name = wanted.name or self._made_up()
         if name in self._named:
             raise Conflict(f"chain {name!r} exists: choose another name, or remove that chain first")
         self._check_nfs(wanted.nfs)
@@ -118,6 +118,11 @@ class Register:
         )
         self.note(record)
         return record
+
+    def _made_up(self) -> str:
+        """A name does not come back at once: the number is above all that are on record."""
+        numbers = (int(match[1]) for name in self._names if (match := _MADE_UP.fullmatch(name)))
+        return f"chain-{1 + max(numbers, default=0)}"
 
     def _check_nfs(self, nfs: tuple[str, ...]) -> None:
         """Without the tag a switch can't tell two chains apart behind an NF: such an NF serves one."""
@@ -279,6 +284,8 @@ def uncordon(name: str, records: Collection[ChainRecord]) -> ChainRecord:
 
 def reweigh(weights: Mapping[TagPair, int], records: Collection[ChainRecord]) -> list[ChainRecord]:
     """The chains of these tag pairs with their new weights; raises `NotFound` if no active one has a pair."""
+    if not weights:
+        return []
     serving = {record.chain.tags: record for record in records if record.serving}
     for tags in weights:
         if tags in serving:
@@ -354,8 +361,13 @@ def find(name: str, records: Collection[ChainRecord]) -> ChainRecord:
     for record in records:
         if record.name == name and record.state is not ChainState.REMOVED:
             return record
+    raise unknown(name, records)
+
+
+def unknown(name: str, records: Collection[ChainRecord]) -> NotFound:
+    """The error that names the chains there are."""
     known = sorted(record.name for record in records if record.state is not ChainState.REMOVED)
-    raise NotFound(f"unknown chain {name!r}: there {'is ' + _list(known) if known else 'is no chain'}")
+    return NotFound(f"unknown chain {name!r}: there {'is ' + _list(known) if known else 'is no chain'}")
 
 
 def choose_segment(name: str | None, network: Network) -> Segment:

@@ -17,15 +17,6 @@ from mgmt_system.reconcile import NOT_SAID, Action
 from mgmt_system.records import ChainRecord
 
 
-def carrying(records: Sequence[ChainRecord]) -> dict[str, list[ChainRecord]]:
-    """The chains that may have sessions, by segment."""
-    found: dict[str, list[ChainRecord]] = {}
-    for record in records:
-        if record.carrying:
-            found.setdefault(record.segment, []).append(record)
-    return found
-
-
 def adoption(timeouts: wire.TimeoutsModel) -> float:
     """Seconds: the longest that a session may rest, and D for packets that went past the pair just before."""
     return timeouts.timeouts().longest + timeouts.transit
@@ -67,12 +58,15 @@ def obstacle(
     action: Action,
     segment: SegmentConfig,
     view: wire.SegmentView | None,
-    carrying: Sequence[ChainRecord],
+    fellows: Sequence[ChainRecord],
 ) -> str | None:
     """Why a step has to wait for the insertion of its segment's pair; None: it need not.
 
-    `carrying` are the segment's chains that have sessions, oldest first.
+    `fellows` are all chains of the segment, oldest first.
     """
+    if action not in (Action.STEER, Action.ADD_PAIR):
+        return None
+    carrying = [other for other in fellows if other.carrying]
     match action:
         case Action.STEER if record in carrying:
             return forgotten(view, [other.name for other in carrying])

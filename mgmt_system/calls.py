@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import unquote
 
@@ -27,7 +28,7 @@ TEXT_MAX = 500
 PLACE = re.compile(r"[0-9]{10}\.[0-9]{7}-.{1,80}")
 
 
-def _author(
+async def _author(
     request: Request,
     user: Annotated[
         str | None,
@@ -37,6 +38,7 @@ def _author(
         str | None, Header(alias="Catenary-Why", description="Why, for the journal; percent-encoded.")
     ] = None,
 ) -> Author:
+    """In the event loop, as all dependencies here: waiting for a thread takes longer than they do."""
     address = request.client.host if request.client else None
     caller: Caller = request.state.caller
     claimed = _said("Catenary-User", user) or "unknown"
@@ -52,7 +54,7 @@ def _said(header: str, value: str | None) -> str | None:
     return text or None
 
 
-def _match(
+async def _match(
     if_match: Annotated[
         str | None, Header(alias="If-Match", description="ETag of what was read; 412 if it has changed.")
     ] = None,
@@ -71,6 +73,16 @@ IfMatch = Annotated[Match, Depends(_match)]
 def tag(response: Response, revision: int | str) -> None:
     """Say which revision is shown. It is that of the record: a reason to wait may change without it."""
     response.headers["ETag"] = etag(revision)
+
+
+def ready(body: bytes, response: Response) -> Response:
+    """An answer that is JSON already, with the headers of `response`."""
+    return Response(body, headers=dict(response.headers), media_type="application/json")
+
+
+def listed(items: Sequence[bytes], response: Response) -> Response:
+    """A list of what is JSON already."""
+    return ready(b"[" + b",".join(items) + b"]", response)
 
 
 def written(model: BaseModel, response: Response | None = None) -> Response:

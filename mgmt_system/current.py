@@ -17,8 +17,14 @@ class Current:
     def put(self, config: ServiceConfig) -> None:
         self.config = config.model_copy(update={"chains": {}})
         self.facts = facts(config)
-        self.network = self.config.network
-        self.revision = self.network.revision
+        network = self.config.network
+        self.network = network, network.revision
+        """What the controller reads, with its revision: two that go together, and one takes long to make."""
+
+    @property
+    def revision(self) -> str:
+        """That of the network."""
+        return self.network[1]
 
     @property
     def segments(self) -> Mapping[str, SegmentConfig]:

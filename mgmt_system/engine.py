@@ -36,7 +36,7 @@ from mgmt_system.reconcile import (
 )
 from mgmt_system.records import SELF, Author, ChainRecord, Goal
 from mgmt_system.store.ledger import Ledger
-from mgmt_system.store.snapshot import Progress, StoredChain
+from mgmt_system.store.snapshot import Progress, Snapshot, StoredChain
 from mgmt_system.tasks import Task
 from mgmt_system.world import Fault, World
 
@@ -206,8 +206,8 @@ class Engine:
 
     def _tasks(self, chains: Iterable[StoredChain], reasons: dict[str, str]) -> list[Task]:
         """The steps that are due, for chains that don't wait yet; fills in why the others wait."""
-        records = self._ledger.snapshot().chains
-        groups, carrying = together.groups(records), adoption.carrying(records)
+        snapshot = self._ledger.snapshot()
+        groups = together.groups(snapshot.chains)
         found, judged, ready = [], [], set[str]()
         for stored in chains:
             record = stored.record
@@ -218,7 +218,7 @@ class Engine:
                 reasons[record.id] = self._ledger.fault
                 continue
             step = decide(record, self._world.seen(record), self._clock())
-            obstacle = self._obstacle(record, step, carrying.get(record.segment, []))
+            obstacle = self._obstacle(record, step, snapshot)
             judged.append((stored, step, obstacle))
             if obstacle is None and together.brings(step):
                 ready.add(record.id)
@@ -231,7 +231,7 @@ class Engine:
                 self._held[record.id] = held
                 leaves = together.leaves(record, step)
                 step = serve(self._world.seen(record)) if leaves else Wait()
-                obstacle = self._obstacle(record, step, carrying.get(record.segment, []))
+                obstacle = self._obstacle(record, step, snapshot)
             else:
                 self._held.pop(record.id, None)
             if obstacle is not None:
@@ -240,7 +240,7 @@ class Engine:
                 found.append(Task(stored, step))
         return found
 
-    def _obstacle(self, record: ChainRecord, step: Step, carrying: list[ChainRecord]) -> str | None:
+    def _obstacle(self, record: ChainRecord, step: Step, snapshot: Snapshot) -> str | None:
         """Why a step can't be done now."""
         if isinstance(step, Become):
             return None
@@ -249,7 +249,8 @@ class Engine:
             faults = [self._world.fault(service) for service in tasks.services(segment, step.action)]
             faults += [self._world.untold] if step.action is Action.STEER else []
             fault = next(filter(None, faults), None)
-            return fault or adoption.obstacle(record, step.action, segment, view, carrying)
+            fellows = snapshot.of(record.segment)
+            return fault or adoption.obstacle(record, step.action, segment, view, fellows)
         if step.reason is not None and self._world.seen(record).pair is Sight.UNKNOWN:
             return self._world.faults().get(self._segment(record).master, step.reason)
         return step.reason

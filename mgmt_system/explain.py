@@ -76,7 +76,7 @@ class Explainer:
 
     def _scene(self, name: str) -> tuple[Scene, list[str]]:
         config, faults = self._network.config, list[str]()
-        chains = [chain for chain in self._ledger.snapshot().chains if chain.segment == name]
+        chains = self._ledger.snapshot().of(name)
         inserted: bool | None = config.segments[name].inserted
         if not inserted:
             views = _answer("controller", self._peers.controller.segments, faults)

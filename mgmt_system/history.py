@@ -50,7 +50,8 @@ class History:
     def entries(self, wanted: Filter, after: int, limit: int) -> list[JournalEntry]:
         """The first `limit` entries that match and have a number above `after`, oldest first."""
         found = []
-        for entry in self._forward(max(after + 1, self._first_since(wanted.since))):
+        portion = min(limit, PORTION) if wanted == Filter(wanted.since, wanted.until) else PORTION
+        for entry in self._forward(max(after + 1, self._first_since(wanted.since)), portion):
             if wanted.until is not None and entry.at > wanted.until:
                 break
             if wanted.matches(entry):
@@ -94,10 +95,10 @@ class History:
             )
         return rewind(snapshot.chains, self._backward_to(at, snapshot.head.next))
 
-    def _forward(self, seq: int) -> Iterator[JournalEntry]:
-        while portion := self._ledger.entries(seq, _END, limit=PORTION):
-            yield from portion
-            seq = portion[-1].seq + 1
+    def _forward(self, seq: int, portion: int) -> Iterator[JournalEntry]:
+        while found := self._ledger.entries(seq, _END, limit=portion):
+            yield from found
+            seq = found[-1].seq + 1
 
     def _backward_to(self, at: float, end: int) -> Iterator[JournalEntry]:
         """Entries below `end` that came later than `at`, newest first."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from catenary import wire
-from catenary.chain import ChainState, PairState
+from catenary.chain import PairState
 from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Unavailable
 from mgmt_system import admission
 from mgmt_system.admission import Network, Wanted
@@ -27,7 +27,7 @@ from mgmt_system.records import SELF, Author, ChainRecord, OperationRecord, Then
 from mgmt_system.store.ledger import Ledger
 from mgmt_system.store.snapshot import Snapshot, Stored, StoredChain
 from mgmt_system.tasks import pair_weight, steer_requests
-from mgmt_system.views import ChainViews, Shown, chain_view, operation_view
+from mgmt_system.views import ChainViews, Shown, operation_view
 
 ATTEMPTS = 20
 """Times that a request is checked again because another one, or the engine, wrote in between."""
@@ -123,7 +123,8 @@ class Manager:
             now = self.now()
             before = _find(name, snapshot, match)
             end = admission.Deadline(now, deadline, then) if deadline is not None and then else None
-            record = admission.dismiss(name, snapshot.chains, operation_id, force=force, deadline=end)
+            fellows = snapshot.of(before.segment)
+            record = admission.dismiss(name, fellows, operation_id, force=force, deadline=end)
             record = predicted(before, record, forecasts)
             if then == "rebalance" and self._config.segments[record.segment].rewrites:
                 raise Conflict(f"chain {name!r} is in {admission.no_refuge(record.segment)}")
@@ -146,7 +147,7 @@ class Manager:
         def accept(snapshot: Snapshot) -> tuple[list[ChainRecord], list[OperationRecord]]:
             now = self.now()
             before = admission.check_entered(_find(name, snapshot, match))
-            record = admission.recall(name, snapshot.chains, operation_id, now)
+            record = admission.recall(name, snapshot.of(before.segment), operation_id, now)
             cancel = OperationRecord(operation_id, "cancel", name, "running", now, author)
             removal = snapshot.operation(before.operation)
             if removal is None:
@@ -183,8 +184,8 @@ class Manager:
         for the answer to an earlier call may have been lost."""
         with self._deciding_on(name) as segment:
             snapshot = self._ledger.snapshot()
-            _find(name, snapshot, match)
-            after = decide(snapshot.chains)
+            before = _find(name, snapshot, match)
+            after = decide(snapshot.of(before.segment))
             admission.check_place(after, segment)
             self._rebalance(after.segment, wire.Rebalance(weights=[pair_weight(after)], force=force), author)
             self._weigh(kind, [after], author)
@@ -212,7 +213,7 @@ class Manager:
             if views[segment].inserted:
                 return views[segment]
             snapshot = self._ledger.snapshot()
-            chain = _find(admission.adopter(segment, snapshot.chains).name, snapshot, match).chain
+            chain = _find(admission.adopter(segment, snapshot.of(segment)).name, snapshot, match).chain
             reason = differs(config, self._peers.balancers[config.master].health())
             if reason is not None:
                 raise Conflict(f"load balancer {config.master} can't be inserted: {reason}")
@@ -331,14 +332,16 @@ class Manager:
                 return
         raise Unavailable("too many requests at once: try again")
 
-    def shown(self) -> list[Shown]:
+    def present(self) -> Sequence[StoredChain]:
         """All chains that are not removed, oldest first."""
-        listed = self._ledger.snapshot().listed
-        present = [stored for stored in listed if stored.record.state is not ChainState.REMOVED]
-        return self._views.show(present, self._engine.reason)
+        return self._ledger.snapshot().present
 
-    def chains(self) -> list[wire.ChainView]:
-        return [shown.view for shown in self.shown()]
+    def shown(self, stored: StoredChain) -> Shown:
+        return self._views.show(stored, self._engine.reason(stored.record))
+
+    def chains(self) -> list[wire.ChainStatus]:
+        """Views of all that are present; their loads are unknown here."""
+        return [self.shown(stored).status for stored in self.present()]
 
     def chains_revision(self) -> int:
         return self._ledger.snapshot().chains_revision
@@ -349,13 +352,13 @@ class Manager:
     def stored_chain(self, name: str) -> StoredChain:
         """The latest chain of this name, a removed one too; raises `NotFound`."""
         snapshot = self._ledger.snapshot()
-        named = [stored for stored in snapshot.listed if stored.record.name == name]
-        if not named:
-            admission.find(name, snapshot.chains)
-        return named[-1]
+        found = snapshot.latest(name)
+        if found is None:
+            raise admission.unknown(name, snapshot.chains)
+        return found
 
     def chain(self, name: str) -> wire.ChainView:
-        return self.view(self.stored_chain(name))
+        return self.shown(self.stored_chain(name)).view
 
     def operations(self) -> list[wire.OperationView]:
         return [self.operation_view(operation) for operation in self._ledger.operations()]
@@ -379,12 +382,9 @@ class Manager:
         faults = [*self._engine.faults().values(), *([self._ledger.fault] if self._ledger.fault else [])]
         return wire.ManagementHealth(
             status="degraded" if faults else "ok",
-            chains=sum(it.state is not ChainState.REMOVED for it in self._ledger.snapshot().chains),
+            chains=len(self._ledger.snapshot().present),
             reason="; ".join(faults) or None,
         )
-
-    def view(self, stored: StoredChain) -> wire.ChainView:
-        return chain_view(stored, self._engine.reason(stored.record))
 
 
 def _find(name: str, snapshot: Snapshot, match: Match) -> ChainRecord:

@@ -21,6 +21,13 @@ class Goal(StrEnum):
     FAILED = "failed"
 
 
+_ENDS = {
+    Goal.PRESENT: ChainState.ACTIVE,
+    Goal.ABSENT: ChainState.REMOVED,
+    Goal.FAILED: ChainState.FAILED,
+}
+
+
 @dataclass(frozen=True)
 class Author:
     """Who made a change and why. `who` is the name of the caller's token; without one it is a claim.
@@ -96,12 +103,7 @@ class ChainRecord:
     @property
     def settled(self) -> bool:
         """Whether it is what it shall be."""
-        ends = {
-            Goal.PRESENT: ChainState.ACTIVE,
-            Goal.ABSENT: ChainState.REMOVED,
-            Goal.FAILED: ChainState.FAILED,
-        }
-        return self.state is ends[self.goal]
+        return self.state is _ENDS[self.goal]
 
     @property
     def resting(self) -> bool:

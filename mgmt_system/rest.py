@@ -26,7 +26,9 @@ from mgmt_system.calls import (
     PLACE,
     By,
     IfMatch,
+    listed,
     place,
+    ready,
     tag,
     written,
 )
@@ -40,7 +42,7 @@ from mgmt_system.service import Running
 from mgmt_system.session_rest import add_session_list
 from mgmt_system.store.snapshot import Stored
 from mgmt_system.traffic_rest import add_traffic_routes
-from mgmt_system.views import ChainViews, entry_view
+from mgmt_system.views import entry_view, show_past
 
 TAGS = {
     "configuration": "All of it as one document: read, plan, apply.",
@@ -99,6 +101,7 @@ def _lifespan(running: Running) -> Any:
 
 
 def _add_reading_routes(app: FastAPI, running: Running) -> None:
+    """What is told from memory at once is `async`: it needs no thread, and waits for none."""
     manager, history = running.manager, running.history
 
     @app.get(
@@ -118,30 +121,28 @@ def _add_reading_routes(app: FastAPI, running: Running) -> None:
 
         Those of the moment `at`, if it is given.
         """
-        if at is not None:
-            past = [Stored(record, 0) for record in history.chains(at)]
-            chains = ChainViews().show(past, lambda record: record.failure)
-        else:
+        if at is None:
             tag(response, manager.chains_revision())
-            chains = manager.shown()
+            chains, shown = manager.present(), manager.shown
+        else:
+            chains, shown = [Stored(record, 0) for record in history.chains(at)], show_past
         paged = page(
             request,
             response,
             chains,
-            lambda it: place(it.view.created, it.view.name),
+            lambda it: place(it.record.created, it.record.name),
             limit,
             after,
             form=PLACE,
         )
-        body = b"[" + b",".join(item.json for item in paged) + b"]"
-        return Response(body, headers=dict(response.headers), media_type="application/json")
+        return listed([shown(it).json for it in paged], response)
 
-    @app.get("/v1/chains/{name}", tags=["chains"], responses=_SHOWN)
-    def show_chain(name: ChainName, response: Response) -> wire.ChainView:
+    @app.get("/v1/chains/{name}", tags=["chains"], response_model=wire.ChainView, responses=_SHOWN)
+    async def show_chain(name: ChainName, response: Response) -> Response:
         """The latest chain of this name, a removed one too."""
         stored = manager.stored_chain(name)
         tag(response, stored.revision)
-        return manager.view(stored)
+        return ready(manager.shown(stored).json, response)
 
     @app.get("/v1/operations", tags=["operations"], responses=_LISTED)
     def list_operations(
@@ -158,13 +159,13 @@ def _add_reading_routes(app: FastAPI, running: Running) -> None:
         )
 
     @app.get("/v1/operations/{operation_id}", tags=["operations"], responses=_SHOWN)
-    def show_operation(operation_id: str, response: Response) -> wire.OperationView:
+    async def show_operation(operation_id: str, response: Response) -> wire.OperationView:
         """Is it `running`, has it `succeeded` or `failed`, and why?"""
         stored = manager.stored_operation(operation_id)
         tag(response, stored.revision)
         return manager.operation_view(stored.record)
 
-    @app.get("/v1/history", tags=["history"], responses=_TOLD)
+    @app.get("/v1/history", tags=["history"], response_model=list[wire.HistoryEntry], responses=_TOLD)
     def read_history(
         request: Request,
         response: Response,
@@ -179,18 +180,19 @@ def _add_reading_routes(app: FastAPI, running: Running) -> None:
         last: Annotated[
             int | None, Query(ge=1, le=10000, description="The last so many, instead of pages.")
         ] = None,
-    ) -> list[wire.HistoryEntry]:
+    ) -> Response:
         """What happened, oldest first: who changed what, when, why and from where.
 
         There may be more if there is a Link to the next page.
         """
         wanted = Filter(since, until, chain, segment, kind, who)
         if last is not None:
-            return [entry_view(entry) for entry in history.last(wanted, last)]
-        entries = history.entries(wanted, after, limit)
-        if len(entries) == limit:
-            link(request, response, str(entries[-1].seq))
-        return [entry_view(entry) for entry in entries]
+            entries = history.last(wanted, last)
+        else:
+            entries = history.entries(wanted, after, limit)
+            if len(entries) == limit:
+                link(request, response, str(entries[-1].seq))
+        return listed([entry_view(entry).model_dump_json().encode() for entry in entries], response)
 
     @app.get("/v1/session", tags=["sessions"], responses=_ASKED)
     def show_session(key: wire.SessionText, segment: SegmentName = None) -> SegmentSession:
@@ -222,7 +224,7 @@ def _add_status_routes(app: FastAPI, running: Running) -> None:
         return wire.CallerView(name=caller.name, role=caller.role)
 
     @app.get("/v1/health", tags=["status"])
-    def health() -> wire.ManagementHealth:
+    async def health() -> wire.ManagementHealth:
         """Is all well? `degraded` while another part can't be used, or the store can't be written."""
         return running.manager.health()
 

@@ -40,7 +40,8 @@ class StatusPage:
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def gather(self, chains: Collection[wire.ChainView]) -> wire.StatusView:
+    def gather(self, chains: Collection[wire.ChainStatus]) -> wire.StatusView:
+        """`chains` are those whose loads are wanted."""
         controller = self._ask(self._peers.controller.health)
         views = self._ask(self._segments)
         looks = self._look([controller, views])
@@ -172,16 +173,15 @@ def _pair(chain: wire.ChainView, loads: _Loads | None) -> wire.PairStats | None:
     return loads.pairs.get(chain.tags.pair()) if loads and chain.state is not ChainState.FAILED else None
 
 
-def _load(chain: wire.ChainView, loads: _Loads | None) -> wire.ChainStatus:
-    """A chain with its load at the master; without one the load is unknown. There may be a thousand: what has
-    been checked is not checked again."""
+def _load(chain: wire.ChainStatus, loads: _Loads | None) -> wire.ChainStatus:
+    """A chain with its load at the master; without one the load stays unknown."""
     pair = _pair(chain, loads)
     if loads is None or pair is None:
-        return wire.ChainStatus.model_construct(**vars(chain))
-    return wire.ChainStatus.model_construct(
-        **vars(chain),
-        sessions=pair.sessions,
-        new_sessions=pair.new_sessions,
-        bytes=pair.forward_bytes + pair.reverse_bytes,
-        share=pair.sessions / loads.total if loads.total and not pair.bypass else None,
-    )
+        return chain
+    load = {
+        "sessions": pair.sessions,
+        "new_sessions": pair.new_sessions,
+        "bytes": pair.forward_bytes + pair.reverse_bytes,
+        "share": pair.sessions / loads.total if loads.total and not pair.bypass else None,
+    }
+    return chain.model_copy(update=load)

@@ -15,6 +15,8 @@ from catenary.classifier import Rule
 from mgmt_system.reconcile import Action, Become, Do, Seen, Step
 from mgmt_system.records import ChainRecord, Goal, OperationRecord
 
+_BRINGING = (Do(Action.ADD_PAIR), Do(Action.CANCEL), Become(ChainState.ACTIVE))
+_REMOVAL = Do(Action.REMOVE_PAIR)
 Groups = Mapping[tuple[str, str], list[ChainRecord]]
 
 
@@ -35,12 +37,12 @@ def peers(record: ChainRecord, groups: Groups) -> list[ChainRecord]:
 
 def brings(step: Step) -> bool:
     """Does a step bring a chain to its segment, or back to it?"""
-    return step in (Do(Action.ADD_PAIR), Do(Action.CANCEL), Become(ChainState.ACTIVE))
+    return step in _BRINGING
 
 
 def leaves(record: ChainRecord, step: Step) -> bool:
     """Does it serve still, and shall not? One that was taken back and is to leave again may serve, too."""
-    serves = record.state is ChainState.ACTIVE or step == Do(Action.REMOVE_PAIR)
+    serves = record.state is ChainState.ACTIVE or step == _REMOVAL
     return record.goal is Goal.ABSENT and serves
 
 

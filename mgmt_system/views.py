@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from catenary import wire
 from mgmt_system.journal import JournalEntry
-from mgmt_system.records import ChainRecord, OperationRecord
+from mgmt_system.records import OperationRecord
 from mgmt_system.store.snapshot import StoredChain
 
 
@@ -37,29 +37,36 @@ def chain_view(stored: StoredChain, reason: str | None) -> wire.ChainView:
 
 @dataclass(frozen=True)
 class Shown:
-    """A chain with its view, also as JSON: a list of a thousand is asked for often, and changes little."""
+    """A chain's view, also as JSON, and its status with a load that is unknown still: a list of a thousand is
+    asked for often, and changes little."""
 
-    stored: StoredChain
     view: wire.ChainView
     json: bytes
+    status: wire.ChainStatus
+
+
+def show_past(stored: StoredChain) -> Shown:
+    """A chain of a past moment: why it waited nobody knows any more."""
+    return _show(stored, stored.record.failure)
+
+
+def _show(stored: StoredChain, reason: str | None) -> Shown:
+    view = chain_view(stored, reason)
+    status = wire.ChainStatus.model_construct(**vars(view))  # what has been checked is not checked again
+    return Shown(view, view.model_dump_json().encode(), status)
 
 
 class ChainViews:
     """Makes the view of each chain once, until the chain or its reason changes."""
 
     def __init__(self) -> None:
-        self._last: dict[str, Shown] = {}
+        self._made: WeakKeyDictionary[StoredChain, Shown] = WeakKeyDictionary()
 
-    def show(self, chains: Iterable[StoredChain], reason: Callable[[ChainRecord], str | None]) -> list[Shown]:
-        last, now = self._last, {}
-        for stored in chains:
-            shown, why = last.get(stored.record.id), reason(stored.record)
-            if shown is None or shown.stored is not stored or shown.view.reason != why:
-                view = chain_view(stored, why)
-                shown = Shown(stored, view, view.model_dump_json().encode())
-            now[stored.record.id] = shown
-        self._last = now
-        return list(now.values())
+    def show(self, stored: StoredChain, reason: str | None) -> Shown:
+        shown = self._made.get(stored)
+        if shown is None or shown.view.reason != reason:
+            shown = self._made[stored] = _show(stored, reason)
+        return shown
 
 
 def operation_view(operation: OperationRecord) -> wire.OperationView:

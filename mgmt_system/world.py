@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from typing import TypeVar
 
 from catenary import wire
-from catenary.chain import PairState
+from catenary.chain import Chain, PairState
 from catenary.classifier import Rule
 from catenary.errors import CatenaryError
 from catenary.tags import TagPair
@@ -135,17 +134,17 @@ class World:
 
     def _tell_network(self) -> None:
         """Give the controller the network in force if it has another."""
-        network = self._network.network
+        network, revision = self._network.network
         controller = self._peers.controller
         self.told = self.call(CONTROLLER, "network", controller.network).revision
         self._refused = None
-        if self.told == network.revision:
+        if self.told == revision:
             return
         try:
             view = self.call(CONTROLLER, "put network", lambda: controller.put_network(network))
         except REFUSALS as error:
             reason = f"the controller refuses the network of the configuration: {error.detail}"
-            self._refused = network.revision, reason
+            self._refused = revision, reason
         else:
             self.told = view.revision
 
@@ -187,24 +186,27 @@ class World:
 
     def seen(self, record: ChainRecord) -> Seen:
         """What is known of a chain."""
-        segment = self.segment(record.segment)
-        seen = replace(self._steering(record), plain=None if segment is None else not segment.inserted)
-        master = self._network.segments[record.segment].master
-        pairs = self._pairs.get(master)
+        config, chain = self._network.segments[record.segment], record.chain
+        steered, waiting_for = self._steering(chain)
+        plain: bool | None = False
+        if not config.inserted:
+            view = self._segments.get(record.segment)
+            plain = None if view is None else not view.inserted
+        pairs = self._pairs.get(config.master)
         if pairs is None:
-            return seen
-        if record.chain.bypass:
-            wanted = self._network.config.rules(record.segment)
-            seen = replace(seen, classified=self._rules[master] == wanted)
-        pair = pairs.get(record.chain.tags)
-        return (
-            replace(seen, pair=pair.state, weight=pair.weight) if pair else replace(seen, pair=Sight.ABSENT)
-        )
+            return Seen(steered, waiting_for=waiting_for, plain=plain)
+        classified = None
+        if chain.bypass:
+            classified = self._rules[config.master] == self._network.config.rules(record.segment)
+        pair = pairs.get(chain.tags)
+        state, weight = (pair.state, pair.weight) if pair else (Sight.ABSENT, None)
+        return Seen(steered, state, waiting_for, plain, weight, classified)
 
-    def _steering(self, record: ChainRecord) -> Seen:
-        if record.name not in self._steered and not self._steered_all:
-            return Seen()
-        chain = self._steered.get(record.name)
-        if chain is None or (chain.tags.pair(), tuple(chain.nfs)) != (record.chain.tags, record.chain.nfs):
-            return Seen(steered=False)
-        return Seen(steered=True, waiting_for=tuple(chain.waiting_for))
+    def _steering(self, chain: Chain) -> tuple[bool | None, tuple[str, ...]]:
+        """Whether it is steered, and the switches that the controller waits for."""
+        if chain.name not in self._steered and not self._steered_all:
+            return None, ()
+        found = self._steered.get(chain.name)
+        if found is None or (found.tags.pair(), tuple(found.nfs)) != (chain.tags, chain.nfs):
+            return False, ()
+        return True, tuple(found.waiting_for)

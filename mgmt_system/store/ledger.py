@@ -26,7 +26,7 @@ from mgmt_system.epochs import Epochs
 from mgmt_system.journal import Event, Head, JournalEntry, Kind, Retention, chain_event, difference
 from mgmt_system.records import SELF, Author, ChainRecord, Goal, OperationRecord
 from mgmt_system.store import KeyValueStore, rows, under
-from mgmt_system.store.snapshot import Progress, Snapshot, Stored, StoredChain
+from mgmt_system.store.snapshot import Progress, Snapshot, Stored, StoredChain, oldest_first
 
 log = structlog.get_logger("mgmt_system")
 R = TypeVar("R")
@@ -74,7 +74,7 @@ class Ledger:
         operations.sort(key=lambda item: item[1].record.created)
         gate, head = store.get(rows.GATE), store.get(rows.HEAD)
         return Snapshot(
-            dict(load(rows.CHAINS, rows.chain)),
+            oldest_first(dict(load(rows.CHAINS, rows.chain))),
             dict(operations),
             gate.revision if gate else 0,
             rows.read(head, rows.head, where) if head else self._new_head(),
@@ -152,7 +152,7 @@ class Ledger:
             }
             base = replace(self._now, stored_chains=read)
             found = {rows.chain_key(record): Stored(record, 0) for record in seen(base)}
-            self._now = replace(base, stored_chains=read | found)
+            self._now = replace(base, stored_chains=oldest_first(read | found))
 
     def copy(self, file: Path) -> None:
         """Write all that is stored, as of one moment, into an SQLite file that is new."""
@@ -300,8 +300,9 @@ class Ledger:
             self._pending.clear()
             new = {rows.chain_key(item): Stored(item, revision) for item in chains}
             begun = {rows.operation_key(item.id): Stored(item, revision) for item in operations}
+            kept = _with(now.stored_chains, new, forget)
             self._now = Snapshot(
-                _with(now.stored_chains, new, forget),
+                kept if new.keys() <= now.stored_chains.keys() else oldest_first(kept),
                 _with(now.stored_operations, begun, forget),
                 revision if gate else now.gate,
                 head,

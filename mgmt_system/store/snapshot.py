@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import Generic, TypeVar
 
+from catenary.chain import ChainState
 from mgmt_system.journal import Event, Head, Kind, chain_event
 from mgmt_system.records import Author, ChainRecord, OperationRecord
 from mgmt_system.store import rows
@@ -14,9 +16,9 @@ from mgmt_system.store import rows
 R = TypeVar("R")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stored(Generic[R]):
-    """A record with the revision that a write of it must expect."""
+    """A record with the revision that a write of it must expect. Another write makes another one."""
 
     record: R
     revision: int
@@ -25,9 +27,17 @@ class Stored(Generic[R]):
 StoredChain = Stored[ChainRecord]
 
 
+_place = attrgetter("record.created", "record.chain.name")
+
+
+def oldest_first(chains: Mapping[str, StoredChain]) -> dict[str, StoredChain]:
+    """In the order of lists: of the same moment by name."""
+    return dict(sorted(chains.items(), key=lambda item: _place(item[1])))
+
+
 @dataclass(frozen=True)
 class Snapshot:
-    """All records at one moment, by their keys."""
+    """All records at one moment, by their keys, oldest first."""
 
     stored_chains: Mapping[str, StoredChain]
     stored_operations: Mapping[str, Stored[OperationRecord]]
@@ -38,11 +48,35 @@ class Snapshot:
     @cached_property
     def listed(self) -> Sequence[StoredChain]:
         """All chains, removed ones too, oldest first."""
-        return sorted(self.stored_chains.values(), key=lambda item: (item.record.created, item.record.name))
+        return list(self.stored_chains.values())
 
     @cached_property
     def chains(self) -> Sequence[ChainRecord]:
         return [stored.record for stored in self.listed]
+
+    @cached_property
+    def present(self) -> Sequence[StoredChain]:
+        """The chains that are not removed, oldest first."""
+        return [stored for stored in self.listed if stored.record.state is not ChainState.REMOVED]
+
+    @cached_property
+    def _latest(self) -> Mapping[str, StoredChain]:
+        return {stored.record.chain.name: stored for stored in self.listed}
+
+    @cached_property
+    def _by_segment(self) -> Mapping[str, Sequence[ChainRecord]]:
+        found: dict[str, list[ChainRecord]] = {}
+        for record in self.chains:
+            found.setdefault(record.segment, []).append(record)
+        return found
+
+    def latest(self, name: str) -> StoredChain | None:
+        """The latest chain of this name, a removed one too."""
+        return self._latest.get(name)
+
+    def of(self, segment: str) -> Sequence[ChainRecord]:
+        """The chains of one segment, removed ones too, oldest first."""
+        return self._by_segment.get(segment, ())
 
     @cached_property
     def chains_revision(self) -> int:

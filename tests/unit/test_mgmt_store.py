@@ -15,6 +15,7 @@ from mgmt_system.records import Author
 from mgmt_system.store import Entry, KeyValueStore, under
 from mgmt_system.store.ledger import OPERATIONS_KEPT, REMOVED_KEPT
 from mgmt_system.store.sqlite import SqliteStore
+from mgmt_system.views import ChainViews
 from tests.unit.mgmt_fakes import Site
 
 
@@ -159,4 +160,32 @@ def test_who_comes_second_reads_nothing_anew() -> None:
     after = site.ledger.snapshot()
     assert after.stored(first.record) != first
     assert after.stored(second.record) is second
+    site.close()
+
+
+def test_chains_are_in_order_of_their_age_whatever_the_clock_does() -> None:
+    site = Site()
+    for nf, moment in (("n1", 1000.0), ("n2", 990.0), ("n3", 1000.0)):
+        site.now = moment
+        site.add(nf, name={"n1": "z", "n2": "m", "n3": "a"}[nf])
+    assert [record.name for record in site.ledger.snapshot().chains] == ["m", "a", "z"]
+    site.settle()
+    assert [record.name for record in site.ledger.snapshot().chains] == ["m", "a", "z"]
+    site.restart()
+    assert [record.name for record in site.ledger.snapshot().chains] == ["m", "a", "z"]
+    site.close()
+
+
+def test_a_view_is_made_once_until_the_chain_or_its_reason_changes() -> None:
+    views = ChainViews()
+    site = Site()
+    site.add("n1")
+    (stored,) = site.ledger.snapshot().present
+    first = views.show(stored, None)
+    assert views.show(stored, None) is first
+    assert views.show(stored, "it waits").view.reason == "it waits"
+    site.settle()
+    (later,) = site.ledger.snapshot().present
+    assert views.show(later, None).view.state == "active"
+    assert first.status.sessions is None
     site.close()
