@@ -12,7 +12,8 @@ from catenary.callers import Callers
 from catenary.tags import TagPair
 from mgmt_system.rest import create
 from tests.serving import serving
-from tests.unit.mgmt_fakes import FakeMaster, Site
+from tests.unit.mgmt_fakes import Site
+from tests.unit.mgmt_master import FakeMaster
 
 
 @dataclass

@@ -14,7 +14,9 @@ from catenary.errors import Conflict, PreconditionFailed
 from mgmt_system import manager
 from mgmt_system.deciding import Deciding
 from mgmt_system.etags import etag
-from tests.unit.mgmt_fakes import Fake, FakeBalancer, FakeMaster, Site
+from tests.unit.mgmt_fakes import Site
+from tests.unit.mgmt_master import FakeMaster
+from tests.unit.mgmt_parts import Fake, FakeBalancer
 from tests.unit.test_mgmt_applying import apply, file
 from tests.unit.test_mgmt_together import SECOND
 from topologies.patience import PATIENCE_S

@@ -11,7 +11,8 @@ from catenary.errors import InvalidValue
 from catenary.session import SessionKey
 from catenary.tags import TagPair
 from mgmt_system.sessions import Wanted
-from tests.unit.mgmt_fakes import Site, entry_of
+from tests.unit.mgmt_fakes import Site
+from tests.unit.mgmt_master import entry_of
 from tests.unit.test_mgmt_cli import Run, run, site  # noqa: F401
 
 KEY = "tcp 10.0.0.1:4000 10.0.0.2:80"

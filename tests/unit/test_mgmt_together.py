@@ -14,7 +14,9 @@ from catenary.errors import Conflict, Unavailable
 from catenary.tags import TagPair
 from mgmt_system.sampling import Sampling
 from mgmt_system.store import ledger
-from tests.unit.mgmt_fakes import FakeBalancer, FakeMaster, Site, network_text
+from tests.unit.mgmt_fakes import Site, network_text
+from tests.unit.mgmt_master import FakeMaster
+from tests.unit.mgmt_parts import FakeBalancer
 from tests.unit.test_mgmt_applying import MORE_BALANCERS, MORE_SEGMENTS, apply, file
 
 ONE, TWO, THREE = (

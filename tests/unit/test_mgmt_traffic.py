@@ -16,7 +16,8 @@ from mgmt_system.rest import create
 from mgmt_system.sampling import Sampling
 from mgmt_system.traffic import ENDED_SHOWN, Heard, Ring, Sampler
 from tests.serving import calling
-from tests.unit.mgmt_fakes import FakeBalancer, Site
+from tests.unit.mgmt_fakes import Site
+from tests.unit.mgmt_parts import FakeBalancer
 
 TIMEOUTS = {"main": Timeouts()}
 
