@@ -195,6 +195,11 @@ class Client:
 
     def _unreachable(self, error: httpx.HTTPError) -> Unavailable:
         fault = str(error) or type(error).__name__
+        if self.url.startswith("https:") and isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError)):
+            # In TLS 1.3 who calls is through with its handshake before its certificate is looked at.
+            fault += (
+                "; if it wants certificates of callers, it may refuse ours (CATENARY_CERT): see its --tls-ca"
+            )
         return Unavailable(f"{self._what} at {self.url} can't be reached: {fault}")
 
 
