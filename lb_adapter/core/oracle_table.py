@@ -91,9 +91,8 @@ class SessionTable:
 
     def _carry(self, raw: bytes) -> None:
         """A packet of a known session. An ask is counted when it comes out of a chain."""
-        story = self.stories.get(raw, UNTOLD)
-        packets, size = story.packets + self._packets, story.size + self._size
-        self.stories[raw] = story._replace(packets=packets, size=size)
+        old = self.stories.get(raw, UNTOLD)
+        self.stories[raw] = old._replace(packets=old.packets + self._packets, size=old.size + self._size)
 
     def _tell_over(self, raw: bytes, pin: Pin, why: str) -> None:
         """A pin is over; the other load balancer tells of its own, and a tombstone has been told."""
