@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -27,6 +29,7 @@ from catenary.listen import Listen
 from catenary.openapi import SCHEME, document
 from catenary.problems import problem
 from catenary.roles import Role
+from catenary.supervision import Supervisor
 from catenary.tls import server_context
 from catenary.wire import explain
 
@@ -132,14 +135,14 @@ def _refuse(
     return problem(status, detail, request.url.path, title)
 
 
-def server(app: FastAPI, listen: Listen, *, websockets: bool = False) -> uvicorn.Server:
+def server(app: FastAPI, listen: Listen, *, websockets: bool = False) -> Server:
     """A uvicorn server for `app`; for `run`, or for a thread of its own.
 
     Raises `InvalidValue` for certificates that can't be used.
     """
     identity = listen.identity
     tls = None if identity is None else server_context(identity, listen.tls_ca)
-    return uvicorn.Server(
+    return Server(
         uvicorn.Config(
             app,
             host=listen.host,
@@ -159,11 +162,44 @@ def server(app: FastAPI, listen: Listen, *, websockets: bool = False) -> uvicorn
     )
 
 
-def run(server: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
+class Server(uvicorn.Server):
+    """It tells who supervises it. `idle`: since when the service's own work rests, in s."""
+
+    supervisor = Supervisor()
+
+    @staticmethod
+    def idle() -> float:
+        return 0.0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.supervisor.ready(f"serving on {self.config.host}:{self.config.port}")
+
+    async def on_tick(self, counter: int) -> bool:
+        self.supervisor.alive(time.monotonic(), self.idle())
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.supervisor.stopping()
+        await super().shutdown(sockets)
+
+
+def run(
+    server: Server,
+    sockets: list[socket.socket] | None = None,
+    *,
+    idle: Callable[[], float] = Server.idle,
+) -> None:
     """Serve until SIGTERM or SIGINT, then return, so that the caller can clean up.
+
+    A watchdog hears of us while the server's loop turns and `idle`, for how many seconds the service's own
+    work has rested, is less than its patience.
 
     Uvicorn ends at these signals by itself, and then raises them once more: that must not end us early.
     """
+    server.supervisor = Supervisor.of(os.environ, os.getpid())
+    server.idle = idle  # type: ignore[method-assign]
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     server.run(sockets=sockets)

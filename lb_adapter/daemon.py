@@ -101,6 +101,7 @@ class Daemon(ABC):
         self._load: dict[int, Load] = {}
         self._moving_until = 0.0
         self._trouble: str | None = None
+        self._ticked = clock()
         self._captures: WeakSet[Capture] = WeakSet()
         self._thread = threading.Thread(target=self._run, name="tick", daemon=True)
         self.instance = secrets.token_hex(8)
@@ -141,8 +142,13 @@ class Daemon(ABC):
             except Exception as error:  # noqa: BLE001 - whatever it was, the next tick may do better
                 self._trouble = told(error)
                 log.warning("tick failed", reason=self._trouble)
+            self._ticked = self._clock()
             self._wake.wait(BUSY_TICK if self._busy() else IDLE_TICK)
             self._wake.clear()
+
+    def idle(self) -> float:
+        """Seconds since the last tick ended; more than some means that the next one hangs."""
+        return self._clock() - self._ticked
 
     def _busy(self) -> bool:
         return self.table.cooling_down()

@@ -67,7 +67,7 @@ def serve(
             daemon = Slave(plane, config, segment)
         daemon.start()
         try:
-            run(server(build(daemon, callers), listen))
+            run(server(build(daemon, callers), listen), idle=daemon.idle)
         finally:
             daemon.stop(detach=pin is None and not keep)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
-from catenary import program
+from catenary import program, supervision
 from catenary.callers import Callers
 from catenary.listen import Listen
 from catenary.roles import Caller, Role
@@ -31,7 +31,8 @@ def command(listen: Listen) -> list[str]:
 
 def environment(management: Listen, ours: Mapping[str, str], token_file: str | None) -> dict[str, str]:
     """How it reaches the management system that listens there. A CATENARY_CA of ours holds."""
-    found = {key: value for key, value in ours.items() if key != "CATENARY_TOKEN_FILE"}
+    not_its = {"CATENARY_TOKEN_FILE", *supervision.VARIABLES}
+    found = {key: value for key, value in ours.items() if key not in not_its}
     found["CATENARY_URL"] = management.url
     if management.tls_cert is not None:
         found.setdefault("CATENARY_CA", str(management.tls_ca or management.tls_cert))
