@@ -21,7 +21,17 @@ from mgmt_system.explain_cli import explain
 from mgmt_system.history_cli import history
 from mgmt_system.ms_cli import ms_app
 from mgmt_system.operation_cli import operation_app
-from mgmt_system.options import IfListMatch, IfMatch, Json, NoWait, Revision, Timeout, Why, tags_of
+from mgmt_system.options import (
+    ChainName,
+    IfListMatch,
+    IfMatch,
+    Json,
+    NoWait,
+    Revision,
+    Timeout,
+    Why,
+    tags_of,
+)
 from mgmt_system.session_cli import session_app, sessions
 from mgmt_system.top_cli import top
 
@@ -105,7 +115,7 @@ def list_chains(
 
 
 @chain_app.command("show")
-def show(name: Annotated[str, typer.Argument(help="Name of the chain.")], json: Json = False) -> None:
+def show(name: ChainName, json: Json = False) -> None:
     """Show one chain.
 
     Example:
@@ -119,7 +129,7 @@ def show(name: Annotated[str, typer.Argument(help="Name of the chain.")], json: 
 
 @chain_app.command("remove")
 def remove(
-    name: Annotated[str, typer.Argument(help="Name of the chain.")],
+    name: ChainName,
     force: Annotated[
         bool, typer.Option("--force", help="Even the last active one: traffic is then dropped.")
     ] = False,
@@ -157,7 +167,7 @@ def remove(
 
 @chain_app.command("cancel")
 def cancel(
-    name: Annotated[str, typer.Argument(help="Name of the chain.")],
+    name: ChainName,
     if_match: IfMatch = None,
     no_wait: NoWait = False,
     timeout: Timeout = 60.0,
@@ -179,7 +189,7 @@ def cancel(
 
 @chain_app.command("cordon")
 def cordon(
-    name: Annotated[str, typer.Argument(help="Name of the chain.")],
+    name: ChainName,
     force: Annotated[bool, typer.Option("--force", help="Even the last that takes sessions.")] = False,
     if_match: IfMatch = None,
     why: Why = None,
@@ -198,7 +208,7 @@ def cordon(
 
 @chain_app.command("uncordon")
 def uncordon(
-    name: Annotated[str, typer.Argument(help="Name of the chain.")],
+    name: ChainName,
     if_match: IfMatch = None,
     why: Why = None,
     json: Json = False,

@@ -6,8 +6,25 @@ from typing import Annotated
 
 import typer
 
-from catenary.errors import InvalidValue
+from catenary.errors import CatenaryError, InvalidValue
 
+COMPLETION_S = 1.0
+"""How long whoever presses TAB waits for names."""
+
+
+def _chains(begun: str) -> list[str]:
+    """For completion: whatever goes wrong, there are no names."""
+    # Imported here: no command that is run should wait for it.
+    from catenary.client import ManagementClient
+
+    try:
+        with ManagementClient.from_environment(timeout=COMPLETION_S) as client:
+            return [chain.name for chain in client.chains() if chain.name.startswith(begun)]
+    except CatenaryError:
+        return []
+
+
+ChainName = Annotated[str, typer.Argument(help="Name of the chain.", autocompletion=_chains)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Don't wait: print the operation and return.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for the operation.", min=0.0)]

@@ -3,7 +3,7 @@
 #
 #   tools/install.sh system   root, Linux, kernel features, Debian packages
 #   tools/install.sh python   the virtual environment .venv, from constraints.txt
-#   tools/install.sh test     Debian packages that only the tests need: a browser
+#   tools/install.sh test     Debian packages that only the tests need: a browser, Prometheus, shells
 #
 # All are idempotent; a machine that has everything is left alone in well under a second.
 set -euo pipefail
@@ -14,7 +14,7 @@ readonly PACKAGES=(
     bpftool clang ethtool gcc haproxy httperf iperf3 iproute2 libbpf-dev libbpf1 libc6-dev libclang-rt-14-dev llvm make mininet nftables nginx-light
     openvswitch-switch procps python3-venv tcpdump
 )
-readonly TEST_PACKAGES=(chromium prometheus systemd)
+readonly TEST_PACKAGES=(chromium fish mandoc prometheus systemd zsh)
 # The command that stands for a package on distributions that have no dpkg.
 readonly COMMANDS=(bpftool clang ethtool gcc haproxy httperf iperf3 ip tc make mnexec nft nginx ovs-vswitchd tcpdump)
 
@@ -107,7 +107,7 @@ python)
     install_python
     ;;
 test)
-    # Without apt-get, tests that need a browser say so and are skipped.
+    # Without apt-get, tests that need one of them say so and are skipped.
     install_packages "${TEST_PACKAGES[@]}"
     ;;
 *)

@@ -1,4 +1,4 @@
-"""The reference that is written from the code: commands, REST, metrics, configuration and its JSON schema.
+"""What is written from the code: reference, JSON schema, manual page, completion of shells.
 
 `make docs` writes it, and a test holds that it is what the code says. A page is a function without
 arguments; `PAGES` says where it goes.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -17,6 +18,7 @@ import typer
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 from typer.cli import get_docs_for_click
+from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
 from catenary import chain, cli, config, durations
 from catenary.callers import Callers
@@ -31,6 +33,7 @@ from lb_adapter.master import Master
 from lb_adapter.slave import Slave
 from mgmt_system import metrics as management_metrics
 from mgmt_system import rest as management
+from tools import manpage
 
 ROOT = Path(__file__).parents[1]
 MARK = "<!-- Written by `make docs` from the code: change that, not this. -->\n"
@@ -77,6 +80,15 @@ def commands() -> str:
     text = re.sub(r"\* `--(help|install-completion|show-completion)`: .*\n", "", text)
     text = text.replace("**Options**:\n\n\n", "")
     return f"{MARK}\n{text.rstrip()}\n"
+
+
+def manual() -> str:
+    return manpage.page(typer.main.get_command(cli.build()))
+
+
+def completion(shell: str) -> str:
+    """What a shell reads to complete our command line: it asks the command itself."""
+    return get_completion_script(prog_name="catenary", complete_var="_CATENARY_COMPLETE", shell=shell) + "\n"
 
 
 def rest() -> str:
@@ -156,6 +168,10 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/configuration.md": configuration,
     "docs/reference/metrics.md": metrics,
     "docs/service.schema.json": schema,
+    "deploy/man/catenary.1": manual,
+    "deploy/completion/catenary.bash": partial(completion, "bash"),
+    "deploy/completion/_catenary": partial(completion, "zsh"),
+    "deploy/completion/catenary.fish": partial(completion, "fish"),
 }
 
 

@@ -1,0 +1,10 @@
+_catenary_completion() {
+    local IFS=$'
+'
+    COMPREPLY=( $( env COMP_WORDS="${COMP_WORDS[*]}" \
+                   COMP_CWORD=$COMP_CWORD \
+                   _CATENARY_COMPLETE=complete_bash $1 ) )
+    return 0
+}
+
+complete -o default -F _catenary_completion catenary

@@ -1,0 +1,1 @@
+complete --command catenary --no-files --arguments "(env _CATENARY_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) catenary)" --condition "env _CATENARY_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) catenary"

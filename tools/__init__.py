@@ -1,0 +1,1 @@
+"""What the Makefile runs: installing, and the pages that are written from the code."""
