@@ -18,10 +18,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+import typer
 
-from catenary import program, wire
+from catenary import cli, program, wire
 from catenary.client import BalancerClient
 from tests.isolation import isolated
 from tests.netns.controller_world import NETWORK
@@ -66,6 +68,20 @@ def test_a_unit_leaves_its_service_little(units: Path, name: str) -> None:
     limit = f"--threshold={EXPOSURE[name]}"
     done = analyze("security", "--offline=yes", "--no-pager", limit, str(units / name))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_units_give_options_that_there_are() -> None:
+    example = (UNITS / "lb-main.env").read_text().partition("CATENARY_OPTIONS=")[2]
+    command: Any = typer.main.get_command(cli.build())
+    for name in NAMES:
+        line = re.search(rf"^ExecStart={INSTALLED} (.*)$", (UNITS / name).read_text(), re.MULTILINE)
+        assert line
+        options = example if name.startswith("catenary-lb") else ""
+        words = line[1].replace("%i", "main").replace("$CATENARY_OPTIONS", options).split()
+        inside, context = command, typer.Context(command)
+        for word in words[:2]:
+            inside = inside.get_command(context, word)
+        inside.make_context(word, words[2:])  # it refuses others
 
 
 class Supervised:
