@@ -16,6 +16,7 @@ from catenary.config import NetworkConfig, ServiceConfig
 from catenary.errors import Unavailable
 from catenary.explanations import ChainHops, Explanation, SessionForecast
 from catenary.http import Client
+from catenary.led import LedClient
 from catenary.plans import PlanView, ServiceView
 from catenary.tags import TagPair
 from catenary.tls import Identity
@@ -38,12 +39,14 @@ def user() -> str:
     return f"{name}@{socket.gethostname()}"
 
 
-class ManagementClient(Client):
+class ManagementClient(LedClient):
     """The management system: what operators, experiments and the CLI talk to.
 
     Its journal keeps `who` asks for a change, and `why`. `match` is the `revision` of what was read: a chain,
     the list of chains, the configuration. If that has changed since, `PreconditionFailed` is raised, and
     nothing is done.
+
+    `url` may be several, with commas between, of management systems that share a store.
     """
 
     def __init__(

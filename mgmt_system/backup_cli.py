@@ -11,6 +11,7 @@ from rich.text import Text
 
 from catenary import moments, sizes
 from catenary.client import ManagementClient, user
+from catenary.errors import InvalidValue
 from catenary.options import LogLevel
 from mgmt_system import tables
 from mgmt_system.options import Json, Why
@@ -61,6 +62,11 @@ def restore(
     from catenary import logs
     from mgmt_system.store import backups
 
+    if str(db).startswith("etcd:"):
+        raise InvalidValue(
+            f"{db} is no file: bring etcd back with etcdctl snapshot restore, or start with an empty one and "
+            "apply what catenary export said"
+        )
     logs.configure(LogLevel.WARNING)
     restored = backups.restored(file, db, Author(user(), why))
     tables.show(restored, json, _restored)

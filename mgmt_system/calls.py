@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import unquote
 
-from fastapi import Depends, Header, Request, Response
+from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from catenary import request_id
+from catenary.access import READS
 from catenary.errors import (
     Conflict,
     InsufficientStorage,
@@ -19,10 +21,12 @@ from catenary.errors import (
     PreconditionFailed,
     Unavailable,
 )
-from catenary.problems import problems
+from catenary.problems import described, problem, problems
 from catenary.roles import ANYONE, Caller
 from mgmt_system.etags import Match, etag, expected
 from mgmt_system.records import Author
+from mgmt_system.store import NotLeader
+from mgmt_system.store.ledger import Ledger
 
 TEXT_MAX = 500
 PLACE = re.compile(r"[0-9]{10}\.[0-9]{7}-.{1,80}")
@@ -64,10 +68,33 @@ async def _match(
 
 ETAG = {"ETag": {"description": "of what is shown, for `If-Match`", "schema": {"type": "string"}}}
 _LOCATION = {"Location": {"description": "where the operation is polled", "schema": {"type": "string"}}}
-CHANGES = problems(NotFound, Conflict, PreconditionFailed, Unavailable, InsufficientStorage)
+_LEADER = {"Location": {"description": "the same call at the leader", "schema": {"type": "string"}}}
+LEAD: dict[int | str, dict[str, Any]] = {
+    307: described("Another management system leads") | {"headers": _LEADER}
+}
+CHANGES = LEAD | problems(NotFound, Conflict, PreconditionFailed, Unavailable, InsufficientStorage)
 ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"headers": _LOCATION}, **CHANGES}
 By = Annotated[Author, Depends(_author)]
 IfMatch = Annotated[Match, Depends(_match)]
+
+
+def lead_changes(app: FastAPI, ledger: Ledger) -> None:
+    """From now on, have each call that changes something made at the leader, who alone writes: who follows
+    sends it there (307) before it looks at it."""
+
+    def check(request: Request) -> None:
+        if request.method not in READS and not ledger.leads:
+            raise NotLeader.told(ledger.standing, ledger.where)
+
+    @app.exception_handler(NotLeader)
+    async def _follow(request: Request, error: NotLeader) -> JSONResponse:
+        path = request.url.path
+        if error.leader is None:
+            return problem(error.status, error.detail, path, error.title)
+        there = request.url.replace(scheme="", netloc="")
+        return problem(307, error.detail, path, headers={"Location": f"{error.leader}{there}"})
+
+    app.router.dependencies.append(Depends(check))
 
 
 def tag(response: Response, revision: int | str) -> None:

@@ -14,7 +14,7 @@ from catenary.errors import Conflict, NotFound, Unavailable
 from catenary.plans import PlanView, ServiceView
 from catenary.problems import problems
 from mgmt_system.applying import Applying, Condition, Options
-from mgmt_system.calls import ACCEPTED, ETAG, By, IfMatch, tag, written
+from mgmt_system.calls import ACCEPTED, ETAG, LEAD, By, IfMatch, tag, written
 
 Token = Annotated[
     str | None, Query(description="Of the plan that is applied: 409 if it is stale.", max_length=200)
@@ -68,7 +68,7 @@ def add_config_routes(app: FastAPI, applying: Applying) -> None:
         "/v1/plan",
         tags=["configuration"],
         response_model=PlanView,
-        responses=problems(Conflict, Unavailable),
+        responses=LEAD | problems(Conflict, Unavailable),
     )
     def plan_config(config: Document, how: How) -> Response:
         """What applying a document would change now, and what it would cost.

@@ -18,7 +18,7 @@ from mgmt_system import adoption, live, tasks, together
 from mgmt_system.cooldown import Activity, judge
 from mgmt_system.current import Current
 from mgmt_system.journal import Event
-from mgmt_system.peers import CONTROLLER, Balancer, Peers
+from mgmt_system.peers import CONTROLLER, Peers
 from mgmt_system.reconcile import (
     REFUSALS,
     Action,
@@ -87,10 +87,10 @@ class Engine:
         self._stopping = False
         live.check_placed(ledger.snapshot().chains, network.segments)
 
-    def run(self) -> None:
-        """Settle until stopped. An unexpected error ends the loop: state is on disk, a restart goes on."""
+    def run(self, turn: Callable[[], bool]) -> None:
+        """Settle until stopped, while it is its `turn`. An unexpected error ends it: a restart goes on."""
         while not self._stopping:
-            busy = self.settle()
+            busy = not turn() or self.settle()
             self._wake.wait(BUSY if busy else IDLE)
             self._wake.clear()
 
@@ -147,6 +147,8 @@ class Engine:
                 return
             began = self._monotonic()
             for batch in tasks.batches(steps):
+                if not self._ledger.leads:  # another one may have begun
+                    return
                 self._do(batch, reasons)
                 if self._monotonic() - began > BUSY:  # somebody may be watching
                     self._write_down()
@@ -390,11 +392,9 @@ class Engine:
         return after != record
 
     def _ask(self, record: ChainRecord, name: str) -> Activity:
-        balancer: Balancer = self._peers.balancers[name]
+        ask = self._peers.balancers[name].activity
         try:
-            answer = self._world.call(
-                name, f"active? {record.name}", lambda: balancer.activity(record.chain.tags)
-            )
+            answer = self._world.call(name, f"active? {record.name}", lambda: ask(record.chain.tags))
         except NotFound:
             return Activity(name, None, False, 0)
         return Activity(name, answer.state, answer.active, answer.sessions)

@@ -384,6 +384,8 @@ class Manager:
             status="degraded" if faults else "ok",
             chains=len(self._ledger.snapshot().present),
             reason="; ".join(faults) or None,
+            leads=self._ledger.leads,
+            leader=self._ledger.standing.leader,
         )
 
 

@@ -30,13 +30,19 @@ def _group() -> None:
 @ms_app.command("run")
 def run(
     network: Annotated[Path, typer.Option(help="Network file (YAML).")],
-    db: Annotated[Path, typer.Option(help="SQLite database; made if it is not there.")],
+    db: Annotated[
+        str, typer.Option(help="SQLite database, made if it is not there; or etcd://HOST:PORT,...")
+    ],
     journal_size: Annotated[
         float, typer.Option(help="Megabytes of journal to keep; the oldest entries go.", min=0.0)
     ] = 64.0,
     journal_age: Annotated[str, typer.Option(help="How long to keep the journal: 90d, 12h.")] = "90d",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+    advertise: Annotated[
+        str | None,
+        typer.Option(help="With etcd: the URL at which others reach this one, if not where it listens."),
+    ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Key of the TLS certificate (PEM).")] = None,
     tls_ca: Annotated[
@@ -71,6 +77,8 @@ def run(
         catenary ms run --network network.yaml --db /var/lib/catenary/ms.db
 
         catenary ms run --network network.yaml --db /var/lib/catenary/ms.db --dashboard 8090
+
+        catenary ms run --network network.yaml --db etcd://127.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379
     """
     # Imported here: an operator's command should not wait for what only the service needs.
     from catenary import logs
@@ -95,7 +103,7 @@ def run(
         shown,
     )
     retention = Retention(int(journal_size * 1e6), durations.parse(journal_age))
-    running = Running.from_files(network, db, secrets, retention)
+    running = Running.from_files(network, db, advertise or listen.url, secrets, retention)
     sys.setswitchinterval(_TURN_S)
     uvicorn_server = server(create(running, callers), listen)
     gc.freeze()  # what is loaded by now stays

@@ -26,6 +26,7 @@ from mgmt_system.calls import (
     PLACE,
     By,
     IfMatch,
+    lead_changes,
     listed,
     place,
     ready,
@@ -73,6 +74,7 @@ _ASKED = problems(NotFound, Conflict, Unavailable)
 def create(running: Running, callers: Callers | None) -> FastAPI:
     """The app; the engine runs from its start-up to its shutdown."""
     app = create_app("Catenary management system", callers, ROLES, tags=TAGS, lifespan=_lifespan(running))
+    lead_changes(app, running.ledger)
     _add_reading_routes(app, running)
     _add_status_routes(app, running)
     _add_chain_routes(app, running.manager)

@@ -29,8 +29,9 @@ from mgmt_system.recollection import Recollection
 from mgmt_system.sampling import Sampling
 from mgmt_system.sessions import Sessions
 from mgmt_system.status import StatusPage
-from mgmt_system.store import damaged
 from mgmt_system.store.ledger import Ledger
+from mgmt_system.store.opening import opened
+from mgmt_system.turns import Turns
 from mgmt_system.world import World
 
 ENGINE_TIMEOUT = 5.0
@@ -62,6 +63,7 @@ class Running:
     sampling: Sampling
     captures: Captures
     explainer: Explainer
+    turns: Turns
     recollection: Recollection | None = None
     on_failure: Callable[[], None] = lambda: None
     failed: bool = False
@@ -101,16 +103,19 @@ class Running:
             sampling,
             captures,
             explainer,
+            Turns(ledger, network, first),
             recollection,
         )
 
     @classmethod
-    def from_files(cls, network: Path, database: Path, secrets: Secrets, retention: Retention) -> Self:
+    def from_files(
+        cls, network: Path, database: str, url: str, secrets: Secrets, retention: Retention
+    ) -> Self:
         """Raises `InvalidValue` for a file that can't be read or is not valid, `Conflict` for one in use. A
-        database that is damaged is said to be, and shown."""
+        database that is damaged is said to be, and shown. `url`: where others find it, if they share one."""
         config = ServiceConfig.load(read_text(network), str(network))
         crash_point = crash.from_environment(os.environ)
-        ledger = Ledger(damaged.opened(database), crash_point, retention=retention)
+        ledger = Ledger(opened(database, url), crash_point, retention=retention)
         running = cls.build(
             config, ledger, lambda network, timeout: connect(network, secrets, timeout), crash_point
         )
@@ -118,7 +123,7 @@ class Running:
             log.warning(
                 "the network file is not in force: the database has what was applied last",
                 network=str(network),
-                database=str(database),
+                database=database,
                 fix="see the difference with catenary diff -f, and have it with catenary apply -f",
             )
         return running
@@ -139,7 +144,10 @@ class Running:
 
     def _run(self) -> None:
         try:
-            (self.recollection or self.engine).run()
+            if self.recollection:
+                self.recollection.run()
+            else:
+                self.engine.run(self.turns.mine)
         except BaseException:
             log.exception("the reconcile loop died: stopping")
             self.failed = True

@@ -14,7 +14,7 @@ readonly PACKAGES=(
     bpftool clang ethtool gcc haproxy httperf iperf3 iproute2 libbpf-dev libbpf1 libc6-dev libclang-rt-14-dev llvm make mininet nftables nginx-light
     openvswitch-switch procps python3-venv tcpdump
 )
-readonly TEST_PACKAGES=(chromium fish mandoc prometheus systemd zsh)
+readonly TEST_PACKAGES=(chromium etcd-server fish mandoc prometheus systemd zsh)
 # The command that stands for a package on distributions that have no dpkg.
 readonly COMMANDS=(bpftool clang ethtool gcc haproxy httperf iperf3 ip tc make mnexec nft nginx ovs-vswitchd tcpdump)
 

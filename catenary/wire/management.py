@@ -195,8 +195,13 @@ class CallerView(Model):
 
 
 class ManagementHealth(Model):
-    """`reason` says what is degraded: a part that can't be used, or a store that can't be written."""
+    """`reason` says what is degraded: a part that can't be used, or a store that can't be written.
+
+    `leads`: changes are made here. Where several share a store, `leader` is the URL of who leads.
+    """
 
     status: Literal["ok", "degraded"]
     chains: int
     reason: str | None = None
+    leads: bool = True
+    leader: str | None = None

@@ -15,7 +15,7 @@ class Plan:
     `wide`: chains of one apply with real switches. `kills` of the management system at most; None: at every
     crash point. `rounds` of `crowd` chains that cool down at once. `pins` in the session tables when so many
     sessions of each status are `explained`. `compared`: of so many of each kind the explanation is compared
-    with what the taps saw.
+    with what the taps saw. The leader of two is killed so many times: `failovers`.
     """
 
     chains: int
@@ -30,6 +30,7 @@ class Plan:
     pins: int
     explained: int
     compared: int
+    failovers: int
 
 
 FULL = Plan(
@@ -45,6 +46,7 @@ FULL = Plan(
     pins=1_000_000,
     explained=70,
     compared=67,
+    failovers=10,
 )
 QUICK = Plan(
     chains=40,
@@ -59,6 +61,7 @@ QUICK = Plan(
     pins=20_000,
     explained=5,
     compared=3,
+    failovers=1,
 )
 
 Say = Callable[[str], None]

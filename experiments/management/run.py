@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from catenary.errors import CatenaryError
-from experiments.management import compared, cooldowns, crashes, explained, scale, wide
+from experiments.management import compared, cooldowns, crashes, explained, failover, scale, wide
 from experiments.management.plan import FULL, QUICK, Measure, Plan
 from experiments.outcome import chosen, conclude_parts, execute
 from experiments.part import Part
@@ -29,6 +29,7 @@ PARTS: dict[str, tuple[Measure, Sequence[Claim]]] = {
     "compared": (compared.measure, compared.CLAIMS),
     "cooldowns": (cooldowns.measure, cooldowns.CLAIMS),
     "crashes": (crashes.measure, crashes.CLAIMS),
+    "failover": (failover.measure, failover.CLAIMS),
 }
 _EXAMPLES = f"""\
 examples:

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
+
+from catenary.errors import Unavailable
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,48 @@ class Entry:
     revision: int
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Who may write to a store that several share.
+
+    `term`: this process may, and has been allowed to since that revision; 0: it may not. `leader`: the URL of
+    who may. Where that is nobody, `fault` may say why.
+    """
+
+    term: int
+    leader: str | None = None
+    fault: str | None = None
+
+
+ALONE = Standing(1)
+"""Of a store that nobody shares."""
+
+
+class NotLeader(Unavailable):
+    """Another management system leads, or none does at present: nothing was changed."""
+
+    def __init__(self, text: str, leader: str | None = None) -> None:
+        super().__init__(text)
+        self.leader = leader
+
+    @classmethod
+    def told(cls, standing: Standing, where: str) -> Self:
+        if standing.leader is not None:
+            return cls(
+                f"this management system follows, and changes nothing: {standing.leader} leads",
+                standing.leader,
+            )
+        return cls(f"no management system leads at present, so nothing is changed: {standing.fault or where}")
+
+
 class KeyValueStore(Protocol):
     """What the management system asks of a store; `where` is its name in messages.
 
     `damage`: why it is only read as long as it is open, and the way out; None for a store that is whole.
     Calls may come from several threads. Raises `Unavailable` while it can't be read or written, and its
-    subclass `InsufficientStorage` while it has no room; a write that fails so has changed nothing.
+    subclasses `InsufficientStorage` while it has no room, and `NotLeader` if it is for another to write: a
+    write that these refuse has changed nothing. One that is `Unavailable` may have been done where the store
+    is on other machines: whatever is written next expects that it was not, or reads that it was.
     """
 
     @property
@@ -35,6 +73,9 @@ class KeyValueStore(Protocol):
 
     @property
     def damage(self) -> str | None: ...
+
+    @property
+    def standing(self) -> Standing: ...
 
     def get(self, key: str) -> Entry | None:
         """The entry of a key; None without one."""

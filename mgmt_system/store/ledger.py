@@ -2,7 +2,8 @@
 
 All but the journal is kept in memory too, so that reading asks no disk and goes on without one. What is in
 memory is what this process last read or wrote; every write expects the revisions that it was decided on. If
-somebody else wrote meanwhile, it is refused, and all is read afresh.
+somebody else wrote meanwhile, it is refused, and all is read afresh. Where several processes share the store,
+those that don't lead read what the leader wrote (`catch_up`), and who comes to lead does so before it begins.
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ from typing import Any, TypeVar
 
 import structlog
 
-from catenary import request_id, wire
-from catenary.chain import ChainState
+from catenary import wire
 from catenary.config import ServiceConfig
 from catenary.errors import CatenaryError, Unavailable
 from mgmt_system.crash import CrashPoint
 from mgmt_system.epochs import Epochs
 from mgmt_system.journal import Event, Head, JournalEntry, Kind, Retention, chain_event, difference
-from mgmt_system.records import SELF, Author, ChainRecord, Goal, OperationRecord
-from mgmt_system.store import KeyValueStore, rows, under
+from mgmt_system.records import SELF, Author, ChainRecord, OperationRecord
+from mgmt_system.store import KeyValueStore, NotLeader, Standing, rows, under
+from mgmt_system.store.changes import asked, log_event, merged, outdated
 from mgmt_system.store.snapshot import Progress, Snapshot, Stored, StoredChain, oldest_first
 
 log = structlog.get_logger("mgmt_system")
 R = TypeVar("R")
-REMOVED_KEPT = 50
-OPERATIONS_KEPT = 1000
 DROPPED_AT_ONCE = 64
 """Entries of the journal that go with one write, so that none takes long."""
+LOOKS = 5
+"""Times that all is read because the leader wrote meanwhile; a follower may be a moment behind."""
 PENDING_KEPT = 1000
 """Events that wait for a write; while there is no room to write, the oldest go first."""
 
@@ -60,6 +61,7 @@ class Ledger:
         self._lock = threading.RLock()
         self._pending: deque[Event] = deque(maxlen=PENDING_KEPT)
         self._fault: CatenaryError | None = Unavailable(store.damage) if store.damage else None
+        self._term = store.standing.term  # before it reads: nobody else can write from then on
         self._now = self._load()
         self._epochs = Epochs(self._now.head.epochs)
 
@@ -70,9 +72,9 @@ class Ledger:
             found = store.range(*under(prefix))
             return [(entry.key, Stored(rows.read(entry, make, where), entry.revision)) for entry in found]
 
+        gate, head = store.get(rows.GATE), store.get(rows.HEAD)  # first: see `catch_up`
         operations = load(rows.OPERATIONS, rows.operation)
         operations.sort(key=lambda item: item[1].record.created)
-        gate, head = store.get(rows.GATE), store.get(rows.HEAD)
         return Snapshot(
             oldest_first(dict(load(rows.CHAINS, rows.chain))),
             dict(operations),
@@ -125,9 +127,37 @@ class Ledger:
 
     @property
     def fault(self) -> str | None:
-        """Why nothing can be written, as far as the last attempt showed."""
-        fault = self._fault
+        """Why nothing can be written, as far as the last attempt showed; None where it can, or by another."""
+        fault, standing = self._fault, self._store.standing
+        if fault is None and not standing.term and standing.leader is None:
+            return NotLeader.told(standing, self.where).detail
         return fault.detail if fault else None
+
+    @property
+    def standing(self) -> Standing:
+        return self._store.standing
+
+    @property
+    def leads(self) -> bool:
+        """May this process write, and does it know all that others wrote before?"""
+        term = self._store.standing.term
+        return term > 0 and term == self._term
+
+    def catch_up(self) -> bool:
+        """Read what another process wrote; False if it wrote nothing."""
+        with self._lock:
+            before = self._now
+            for _ in range(LOOKS):
+                head = self._store.get(rows.HEAD)
+                if (head.revision if head else 0) == self._now.head_revision:
+                    break  # every write moves the head: what was read since is of one moment
+                self._now = self._load()
+            self._epochs = Epochs(self._now.head.epochs)
+            return self._now is not before
+
+    def lead(self, term: int) -> None:
+        """Begin to write: all that was written before `term` has been read."""
+        self._term = term
 
     def configured(self, first: ServiceConfig) -> ServiceConfig:
         """The configuration that was applied last; `first`, which is kept then, if none was.
@@ -137,7 +167,7 @@ class Ledger:
         entry = self._store.get(rows.CONFIG)
         if entry is not None:
             return rows.read(entry, ServiceConfig.model_validate, self._store.where)
-        if not self.damaged:
+        if not self.damaged and self._store.standing.term:
             self._store.commit({rows.CONFIG: rows.config_value(first)}, {rows.CONFIG: 0})
         return first
 
@@ -165,7 +195,10 @@ class Ledger:
     # --- writing
 
     def ready(self) -> None:
-        """Raises the store's error if nothing could be written last, and still can't."""
+        """Raises the store's error if nothing could be written last, and still can't; `NotLeader` if it is
+        for another to write."""
+        if not self.leads:
+            raise NotLeader.told(self._store.standing, self.where)
         if self._fault is not None:
             with self._lock:
                 self._commit("journal", expect={})
@@ -192,14 +225,14 @@ class Ledger:
             expect[rows.chain_key(record)] = stored.revision if stored else 0
             before = stored.record if stored else None
             if before is None or difference(before, record):  # what only goes on elsewhere tells nothing
-                events.append(chain_event(_asked(before, record), author, before, record))
+                events.append(chain_event(asked(before, record), author, before, record))
         what = ", ".join(f"{record.name} shall be {record.goal}" for record in chains)
         return self._commit(
             what or "configuration",
             expect=expect,
             chains=chains,
             operations=operations,
-            forget=_outdated(snapshot),
+            forget=outdated(snapshot),
             events=events,
             gate=True,
             config=config,
@@ -291,6 +324,8 @@ class Ledger:
                 revision = self._store.commit(put, {**expect, rows.HEAD: now.head_revision})
                 if not revision:
                     self._now = self._load()
+            except NotLeader:
+                raise
             except CatenaryError as error:
                 self._fault = error
                 raise
@@ -300,17 +335,17 @@ class Ledger:
             self._pending.clear()
             new = {rows.chain_key(item): Stored(item, revision) for item in chains}
             begun = {rows.operation_key(item.id): Stored(item, revision) for item in operations}
-            kept = _with(now.stored_chains, new, forget)
+            kept = merged(now.stored_chains, new, forget)
             self._now = Snapshot(
                 kept if new.keys() <= now.stored_chains.keys() else oldest_first(kept),
-                _with(now.stored_operations, begun, forget),
+                merged(now.stored_operations, begun, forget),
                 revision if gate else now.gate,
                 head,
                 revision,
             )
         self._crash_point(f"store write: {what}")
         for event in told:
-            _log_event(event)
+            log_event(event)
         return True
 
     def _journal(self, events: Sequence[Event]) -> tuple[Head, dict[str, str | None]]:
@@ -344,50 +379,3 @@ class Ledger:
             gone[stored.key] = None
             head = replace(head, since=at, first=head.first + 1, size=head.size - len(stored.value))
         return head, gone
-
-
-def _with(
-    stored: Mapping[str, Stored[R]], new: Mapping[str, Stored[R]], forget: Collection[str]
-) -> Mapping[str, Stored[R]]:
-    if not new and not forget:
-        return stored
-    after = {**stored, **new}
-    for key in forget:
-        after.pop(key, None)
-    return after
-
-
-def _asked(before: ChainRecord | None, after: ChainRecord) -> Kind:
-    """What a request wants of a chain."""
-    if before is None:
-        return "add"
-    if before.goal is after.goal is Goal.PRESENT:
-        return "weight"
-    return "remove" if after.goal is Goal.ABSENT else "cancel"
-
-
-def _outdated(snapshot: Snapshot) -> list[str]:
-    """What is forgotten with the next write: the oldest of removed chains and finished operations. What an
-    apply removed is counted at its end."""
-    removed = [record for record in snapshot.chains if record.state is ChainState.REMOVED]
-    removed = [record for record in removed if record.operation is None]
-    removed.sort(key=lambda record: record.changed)
-    operations = snapshot.stored_operations.items()
-    finished = [key for key, stored in operations if stored.record.state != "running"]
-    return [rows.chain_key(record) for record in removed[:-REMOVED_KEPT]] + finished[:-OPERATIONS_KEPT]
-
-
-def _log_event(event: Event) -> None:
-    """What the journal tells, the log tells too, under the ID of the request that asked for it."""
-    with request_id.bound(event.author.request):
-        log.info(
-            "journal",
-            kind=event.kind,
-            segment=event.segment,
-            chain=event.chain,
-            operation=event.operation,
-            changes={name: [before, after] for name, (before, after) in event.changes.items()},
-            text=event.text,
-            who=event.author.who,
-            why=event.author.why,
-        )

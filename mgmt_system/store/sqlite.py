@@ -6,12 +6,12 @@ import errno
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from catenary.errors import CatenaryError, Conflict, InsufficientStorage, InvalidValue, Unavailable
-from mgmt_system.store import Entry, migrations
+from mgmt_system.store import ALONE, Entry, Standing, migrations
 
 _SCHEMA = """
 CREATE TABLE entries (key TEXT PRIMARY KEY, value TEXT NOT NULL, revision INTEGER NOT NULL)
@@ -41,6 +41,7 @@ class SqliteStore:
     """
 
     damage: str | None = None
+    standing: Standing = ALONE
 
     def __init__(self, path: Path | None) -> None:
         self._lock = threading.Lock()
@@ -119,6 +120,14 @@ class SqliteStore:
             copy.execute("PRAGMA synchronous = OFF")
             # What this very connection commits between two steps goes into the copy too.
             self._db.backup(copy, pages=_COPIED_AT_ONCE, progress=lambda *_: let_others())
+
+    def take(self, entries: Iterable[Entry]) -> None:
+        """Have these entries as they are, with their revisions."""
+        with self._use("written"):
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(_PUT, ((entry.key, entry.value, entry.revision) for entry in entries))
+            self._db.execute("UPDATE revision SET last = (SELECT coalesce(max(revision), 0) FROM entries)")
+            self._db.execute("COMMIT")
 
     def skip(self, revision: int) -> None:
         """Give no write a revision up to this one any more."""

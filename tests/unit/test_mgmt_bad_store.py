@@ -120,6 +120,8 @@ def test_a_full_disk_is_said_and_reads_go_on(site: Site, disk: Disk) -> None:
         "status": "degraded",
         "chains": 2,
         "reason": f"{disk.where} can't be written: its disk is full",
+        "leads": True,
+        "leader": None,
     }
     store = client.get("/v1/status").json()["services"][0]
     assert (store["name"], store["ok"], store["reason"]) == (

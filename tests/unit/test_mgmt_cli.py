@@ -206,6 +206,12 @@ def test_help_has_an_example(
         ("--network good.yaml --db ms.db --host 0.0.0.0", "refusing to listen on 0.0.0.0: "),
         ("--network good.yaml --db ms.db --port 70000", "port 70000 is out of range: use 0..65535"),
         ("--network good.yaml --db ms.db --balancer-token-file t", "token file t can't be read: "),
+        (
+            "--network good.yaml --db etcd://a",
+            "etcd://a is not valid: 'a' is no node of etcd; write etcd://HOST",
+        ),
+        ("--network good.yaml --db etcd://127.0.0.1:1 --advertise x", "'x' leads nobody to this management "),
+        ("--network good.yaml --db etcd://127.0.0.1:1", "etcd does not answer: 127.0.0.1:1: "),
         ("--network secure.yaml --db ms.db --balancer-ca ca.pem", "CA certificate ca.pem can't be read: "),
     ],
 )
@@ -229,7 +235,7 @@ def test_a_network_file_that_is_not_in_force_is_told(tmp_path: Path) -> None:
     def told(text: str) -> list[MutableMapping[str, Any]]:
         file.write_text(text)
         with capture_logs() as lines:
-            running = Running.from_files(file, database, Secrets(), Retention())
+            running = Running.from_files(file, str(database), "", Secrets(), Retention())
             running.status.close()
             running.ledger.close()
         return [line for line in lines if "network file is not in force" in line["event"]]

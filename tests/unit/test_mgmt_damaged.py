@@ -299,7 +299,7 @@ def test_it_starts_with_chains_that_the_network_file_has_no_place_for(site: Site
     database.close()
     older = tmp_path / "network.yaml"
     older.write_text(network_text().replace("shared", "another"))
-    running = Running.from_files(older, site.path, Secrets(), Retention())
+    running = Running.from_files(older, str(site.path), "", Secrets(), Retention())
     assert running.ledger.damaged
     assert len(running.manager.chains()) == len(CHAINS)
     running.ledger.close()

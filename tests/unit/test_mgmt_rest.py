@@ -64,7 +64,8 @@ def test_the_last_chain_goes_only_by_force(client: TestClient, eventually: Event
 
 
 def test_health_tells_of_a_part_that_is_down(client: TestClient, site: Site, eventually: Eventually) -> None:
-    assert client.get("/v1/health").json() == {"status": "ok", "chains": 0, "reason": None}
+    health = client.get("/v1/health").json()
+    assert health == {"status": "ok", "chains": 0, "reason": None, "leads": True, "leader": None}
     site.controller.down = True
     eventually(lambda: client.get("/v1/health").json()["status"] == "degraded")
     site.controller.down = False

@@ -1,10 +1,9 @@
-"""The contract of a key-value store, and what its SQLite form adds."""
+"""The contract of a key-value store on SQLite, and what that adds."""
 
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,82 +11,17 @@ import pytest
 
 from catenary.errors import Conflict, InvalidValue
 from mgmt_system.records import Author
-from mgmt_system.store import Entry, KeyValueStore, under
-from mgmt_system.store.ledger import OPERATIONS_KEPT, REMOVED_KEPT
+from mgmt_system.store.changes import OPERATIONS_KEPT, REMOVED_KEPT
 from mgmt_system.store.sqlite import SqliteStore
 from mgmt_system.views import ChainViews
+from tests.store_contract import CHECKS, Check, revision
 from tests.unit.mgmt_fakes import Site
 
 
-@pytest.fixture
-def store() -> Iterator[KeyValueStore]:
-    store = SqliteStore(None)
-    yield store
-    store.close()
-
-
-def revision(store: KeyValueStore, key: str) -> int:
-    entry = store.get(key)
-    assert entry is not None
-    return entry.revision
-
-
-def test_what_was_written_is_read(store: KeyValueStore) -> None:
-    assert store.get("a/1") is None
-    assert store.commit({"a/1": "x", "a/2": "y", "b/1": "z"}, {})
-    entry = store.get("a/1")
-    assert isinstance(entry, Entry)
-    assert (entry.key, entry.value) == ("a/1", "x")
-    assert [(found.key, found.value) for found in store.range(*under("a/"))] == [("a/1", "x"), ("a/2", "y")]
-
-
-def test_a_prefix_is_taken_literally(store: KeyValueStore) -> None:
-    store.commit({"a_1": "x", "ab1": "y", "a%": "z"}, {})
-    assert [entry.key for entry in store.range(*under("a_"))] == ["a_1"]
-    assert [entry.key for entry in store.range(*under("a%"))] == ["a%"]
-
-
-def test_all_or_nothing(store: KeyValueStore) -> None:
-    store.commit({"a": "1"}, {})
-    stale = revision(store, "a")
-    assert store.commit({"a": "2"}, {"a": stale})
-    assert not store.commit({"a": "3", "b": "3"}, {"a": stale})
-    assert store.get("b") is None
-    assert store.range(*under("a"))[0].value == "2"
-
-
-def test_zero_expects_that_there_is_no_such_key(store: KeyValueStore) -> None:
-    assert store.commit({"a": "1"}, {"a": 0})
-    assert not store.commit({"a": "2"}, {"a": 0})
-
-
-def test_a_revision_never_comes_back(store: KeyValueStore) -> None:
-    store.commit({"a": "1"}, {})
-    first = revision(store, "a")
-    store.commit({"a": None}, {})
-    assert store.get("a") is None
-    store.commit({"a": "1"}, {})
-    assert revision(store, "a") > first
-    assert not store.commit({"a": "2"}, {"a": first})
-
-
-def test_of_racing_writers_one_wins_each_round(store: KeyValueStore) -> None:
-    store.commit({"n": "0"}, {})
-
-    def count() -> None:
-        for _ in range(25):
-            while True:
-                entry = store.get("n")
-                assert entry is not None
-                if store.commit({"n": str(int(entry.value) + 1)}, {"n": entry.revision}):
-                    break
-
-    threads = [threading.Thread(target=count) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert store.range(*under("n"))[0].value == "100"
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_it_keeps_the_contract(check: Check, tmp_path: Path) -> None:
+    with closing(SqliteStore(tmp_path / "ms.db")) as store:
+        check(store, tmp_path)
 
 
 def test_it_is_still_there_after_reopening(tmp_path: Path) -> None:

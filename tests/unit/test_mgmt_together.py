@@ -13,7 +13,7 @@ from catenary.config import ServiceConfig
 from catenary.errors import Conflict, Unavailable
 from catenary.tags import TagPair
 from mgmt_system.sampling import Sampling
-from mgmt_system.store import ledger
+from mgmt_system.store import changes
 from tests.unit.mgmt_fakes import Site, network_text
 from tests.unit.mgmt_master import FakeMaster
 from tests.unit.mgmt_parts import FakeBalancer
@@ -384,7 +384,7 @@ def test_life_tables_are_asked_for_once_and_while_others_may_go_on() -> None:
 
 
 def test_what_an_apply_removed_is_on_record_until_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "REMOVED_KEPT", 2)
+    monkeypatch.setattr(changes, "REMOVED_KEPT", 2)
     site = Site()
     names = [f"c{number}" for number in range(8)]
     apply(site, file("\n".join(f"  {name}: {{nfs: [shared]}}" for name in names)))
@@ -424,7 +424,7 @@ class Racing(threading.Event):
 
 def test_a_stop_is_not_slept_through(site: Site) -> None:
     site.engine._wake = Racing(site.engine.stop)
-    site.engine.run()
+    site.engine.run(lambda: True)
     sampling = Sampling(site.peers, site.network, site.manager.chains, site.clock, site.clock)
     sampling._wake = Racing(sampling._stop.set)
     sampling._run()

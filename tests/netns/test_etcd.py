@@ -1,0 +1,167 @@
+"""The store on a real etcd node: the contract that SQLite keeps too, who leads, and what is refused.
+
+Namespaces take longer to make than most of this takes: so there are two tests of several parts each.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catenary.errors import InsufficientStorage, InvalidValue, Unavailable
+from mgmt_system.crash import never
+from mgmt_system.journal import Event
+from mgmt_system.records import SELF
+from mgmt_system.store import NotLeader
+from mgmt_system.store.etcd import EtcdStore
+from mgmt_system.store.gateway import Endpoints
+from mgmt_system.store.leadership import LEASE_S
+from mgmt_system.store.ledger import Ledger
+from tests.isolation import isolated
+from tests.store_contract import CHECKS
+from topologies.etcd import Nodes, etcd
+from topologies.services import wait_until
+
+pytestmark = pytest.mark.skipif(shutil.which("etcd") is None, reason="needs etcd: run tools/install.sh test")
+
+
+@contextmanager
+def opened(nodes: Nodes, url: str = "http://one") -> Iterator[EtcdStore]:
+    with closing(EtcdStore(Endpoints.parse(nodes.url), url)) as store:
+        yield store
+
+
+@contextmanager
+def leading(nodes: Nodes, url: str = "http://one") -> Iterator[EtcdStore]:
+    with opened(nodes, url) as store:
+        wait_until(lambda: store.standing.term, f"{url} leads")
+        yield store
+
+
+def keeps_the_contract(nodes: Nodes, folder: Path) -> None:
+    with leading(nodes) as store:
+        for check in CHECKS:
+            check(store, folder)
+            store.commit({entry.key: None for entry in store.range("!", "~")}, {})
+
+
+def one_leads_and_no_other_writes(nodes: Nodes) -> None:
+    with leading(nodes) as one, opened(nodes, "http://two") as two:
+        one.commit({"a": "1"}, {})
+        wait_until(lambda: two.standing.leader == "http://one", "the other knows who leads")
+        with pytest.raises(
+            NotLeader, match="this management system follows, and changes nothing: http://one"
+        ):
+            two.commit({"a": "2"}, {})
+        term = one.standing.term
+        one._leadership._stop.set()  # it hangs, and does not know that its lease ends
+        wait_until(lambda: two.standing.term, "the other one leads")
+        two.commit({"a": "2"}, {})
+        one._leadership._term, one._leadership._until = term, float("inf")
+        with pytest.raises(NotLeader):
+            one.commit({"a": "3"}, {})
+        assert not one.standing.term
+        entry = one.get("a")
+        assert entry is not None
+        assert entry.value == "2"
+
+
+def who_stops_gives_up_its_lease(nodes: Nodes) -> None:
+    with ExitStack() as stack:
+        with leading(nodes):
+            two = stack.enter_context(opened(nodes, "http://two"))
+            wait_until(lambda: two.standing.leader, "it follows")
+        stopped = time.monotonic()
+        wait_until(lambda: two.standing.term, "the other one leads")
+        assert time.monotonic() - stopped < LEASE_S
+
+
+def a_commit_whose_answer_was_lost_is_done_once(nodes: Nodes) -> None:
+    with leading(nodes) as store:
+        lost: list[Any] = []
+        ask = store._gateway.ask
+
+        def lose(node: str, path: str, body: Any, patience: float) -> Any:
+            answer = ask(node, path, body, patience)
+            if path == "kv/txn" and len(lost) < 2:
+                lost.append(body)
+                raise Unavailable(f"{node}: timed out")
+            return answer
+
+        store._gateway.ask = lose  # type: ignore[method-assign]
+        first = store.commit({"once": "1"}, {"once": 0})
+        assert [(entry.value, entry.revision) for entry in store.range("once", "oncf")] == [("1", first)]
+        second = store.commit({"once": "2"}, {"once": first})
+        for late in lost:  # a node that hung sends it on at last
+            assert not ask(nodes.at(0), "kv/txn", late).get("succeeded")
+        entry = store.get("once")
+        assert entry is not None
+        assert (entry.value, entry.revision, len(lost)) == ("2", second, 2)
+
+
+@isolated
+def test_on_one_node(tmp_path: Path) -> None:
+    with etcd(tmp_path, 1) as nodes:
+        keeps_the_contract(nodes, tmp_path)
+        one_leads_and_no_other_writes(nodes)
+        who_stops_gives_up_its_lease(nodes)
+        a_commit_whose_answer_was_lost_is_done_once(nodes)
+
+
+def out_of_room_it_says_so_and_goes_on_by_itself(nodes: Nodes) -> None:
+    with leading(nodes) as store:
+        ledger = Ledger(store, never)
+
+        def fill() -> None:
+            for _ in range(100):
+                store.commit({"filler": "-" * 100_000}, {})
+
+        with pytest.raises(
+            InsufficientStorage, match="database space exceeded; compact and defragment it or"
+        ):
+            fill()
+        term = store.standing.term
+        assert term, "the lease lives on: nobody else could do better"
+        with pytest.raises(InsufficientStorage):
+            ledger.tell(Event("fault", SELF, {}))
+        assert "end the alarm with etcdctl alarm disarm" in str(ledger.fault)
+        assert store.get("filler") is not None
+        nodes.make_room()
+        ledger.ready()
+        assert ledger.fault is None
+        assert store.standing.term == term
+
+
+def limits_that_are_too_low_are_refused_at_the_start(nodes: Nodes) -> None:
+    with pytest.raises(InvalidValue) as refusal:
+        EtcdStore(Endpoints.parse(nodes.url), "http://one")
+    assert refusal.value.detail == (
+        "etcd at 127.0.0.1:12379: etcdserver: too many operations in txn request; start all of its nodes "
+        "with --max-txn-ops 4096 --max-request-bytes 8388608"
+    )
+
+
+def requests_that_may_not_be_long_are_refused_at_the_start(nodes: Nodes) -> None:
+    with pytest.raises(InvalidValue, match="--max-txn-ops 4096 --max-request-bytes 8388608"):
+        EtcdStore(Endpoints.parse(nodes.url), "http://one")
+
+
+REFUSED = {
+    out_of_room_it_says_so_and_goes_on_by_itself: ("--quota-backend-bytes", str(2 << 20)),
+    limits_that_are_too_low_are_refused_at_the_start: ("--max-txn-ops", "128"),
+    requests_that_may_not_be_long_are_refused_at_the_start: ("--max-request-bytes", "1572864"),
+}
+
+
+@isolated
+def test_what_is_refused(tmp_path: Path) -> None:
+    for refused, options in REFUSED.items():
+        (folder := tmp_path / options[0]).mkdir()
+        with etcd(folder, 1, *options) as nodes:
+            refused(nodes)
