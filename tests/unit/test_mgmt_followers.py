@@ -184,7 +184,7 @@ def test_a_change_that_may_have_been_made_is_not_asked_for_again() -> None:
         raise httpx.ReadTimeout("timed out", request=request)
 
     with ManagementClient("http://127.0.0.1:1,http://127.0.0.2:1") as client:
-        client._http = httpx.Client(transport=httpx.MockTransport(cut), base_url=client.url)
+        client._transport = httpx.MockTransport(cut)
         with pytest.raises(Unavailable):
             client.add_chain(wire.ChainRequest(nfs=["n2"]))
         assert asked == ["127.0.0.1"]
@@ -198,6 +198,6 @@ def test_nothing_is_sent_on_in_the_clear() -> None:
         return httpx.Response(307, headers={"Location": "http://10.0.0.1:8080/v1/chains"})
 
     with ManagementClient("https://127.0.0.1:1") as client:
-        client._http = httpx.Client(transport=httpx.MockTransport(send_on), base_url=client.url)
+        client._transport = httpx.MockTransport(send_on)
         with pytest.raises(Unavailable, match=r"10\.0\.0\.1:8080 leads, and is asked by no plain HTTP"):
             client.add_chain(wire.ChainRequest(nfs=["n2"]))
