@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from cffi import FFI
 
-from catenary.session import SessionKey
-from lb_adapter.core.setup import Order
+from catenary.session import End, SessionKey
+from lb_adapter.core.setup import Ends, Order
 
 CORE = Path(__file__).parent / "core"
 _TYPES = "typedef uint8_t __u8; typedef uint16_t __u16; typedef uint32_t __u32; typedef uint64_t __u64;\n"
@@ -89,6 +89,14 @@ def mask(name: str) -> int:
     """The bits of a pin word that are this field."""
     shift, bits = PIN_FIELDS[name]
     return ((1 << bits) - 1) << shift
+
+
+def probe_words(ends: Ends | None) -> tuple[int, int]:
+    """`config.probe`: two addresses as they lie in a key."""
+    if ends is None:
+        return 0, 0
+    key = SessionKey.of(End(ends[0]), End(ends[1]), 0)
+    return struct.unpack("=8xQ8xQ16x", key.pack())
 
 
 @dataclass(frozen=True)

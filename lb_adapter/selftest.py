@@ -19,7 +19,7 @@ from lb_adapter.balancer import ChainTable
 from lb_adapter.core.oracle import coarsen, parse
 from lb_adapter.core.oracle_pin import FOREIGN, State
 from lb_adapter.core.oracle_splice import Splice
-from lb_adapter.core.probes import ASK, MASTER, PAIRS, PASSING, RULES, SLAVE, STATES, TIMEOUTS, Probe
+from lb_adapter.core.probes import ASK, MASTER, PAIRS, PASSING, PROBED, RULES, SLAVE, STATES, TIMEOUTS, Probe
 from lb_adapter.core.setup import Verdict
 from lb_adapter.core.splices import BpfSplice, Choice, WorkerSplice, shown, tagged
 from lb_adapter.dataplane.base import Affinity, Policy, Role, TakeOver
@@ -35,9 +35,9 @@ _WAYS: tuple[tuple[Affinity, Policy], ...] = (
 )
 _ROLES: tuple[Role, ...] = ("master", "slave")
 CHOICES = (
-    *(Choice(role, PAIRS, STATES, TIMEOUTS, ASK, *way) for role in _ROLES for way in _WAYS),
-    Choice("master", PAIRS, STATES, TIMEOUTS, ASK, rewrites=True),
-    *(Choice("master", PAIRS, PASSING, TIMEOUTS, ASK, *way, rules=RULES) for way in _WAYS[:2]),
+    *(Choice(role, PAIRS, STATES, TIMEOUTS, ASK, *way, probes=PROBED) for role in _ROLES for way in _WAYS),
+    Choice("master", PAIRS, STATES, TIMEOUTS, ASK, rewrites=True, probes=PROBED),
+    *(Choice("master", PAIRS, PASSING, TIMEOUTS, ASK, *way, rules=RULES, probes=PROBED) for way in _WAYS[:2]),
 )
 
 

@@ -44,11 +44,16 @@ def frames(draw: st.DrawFn) -> bytes:
         body = _neighbour(v6, source, target, draw(st.integers(0, 7)))
     elif kind < 6:
         body = _error(draw, v6, source, target)
+    elif kind == 23:
+        return _damaged(draw, _PROBE)
     else:
         body = _packet(draw, v6, source, target)
     tags = draw(st.lists(st.sampled_from(VLANS), max_size=3)) if _rarely(draw) else []
     group = draw(st.integers(0, 9)) == 0
     return _damaged(draw, _ethernet(tuple(tags), group, v6, kind < 2 and not v6) + body)
+
+
+_PROBE = bytes(Ether(src=MACS[0], dst=MACS[1], type=0x88B5) / Raw(b"catenary" + bytes(range(32))))
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_network
+from ipaddress import IPv4Address, ip_network
 
 from catenary.chain import PairState
 from catenary.classifier import Rule
@@ -29,22 +29,35 @@ RULES = (
     Rule(5, ip_network("192.0.2.0/24"), ip_network("10.0.0.0/8"), 132, (0x100, 0x100)),
 )
 """A classifier that parts the frames of tests/frames.py."""
+PROBES = (IPv4Address("10.0.0.1"), IPv4Address("192.0.2.7"))
+"""Two of the hosts there."""
 GENERATION = 1
 LONG = Timeouts(lease=3600, tcp_established=7440)
 
 
 def choose(
-    role: Role, affinity: Affinity = "session", policy: Policy = "maglev", *, passing: bool = False
+    role: Role,
+    affinity: Affinity = "session",
+    policy: Policy = "maglev",
+    *,
+    passing: bool = False,
+    probed: bool = False,
 ) -> Choice:
     """Two chains that are active, one that cools down, and one that is closed, or the bypass of `RULES`."""
     states, rules = (PASSING, RULES) if passing else (STATES, ())
-    return Choice(role, PAIRS, states, LONG, ASK, affinity, policy, rules=rules)
+    probes = PROBES if probed else None
+    return Choice(role, PAIRS, states, LONG, ASK, affinity, policy, rules=rules, probes=probes)
 
 
 def setup(
-    role: Role, affinity: Affinity = "session", policy: Policy = "maglev", *, passing: bool = False
+    role: Role,
+    affinity: Affinity = "session",
+    policy: Policy = "maglev",
+    *,
+    passing: bool = False,
+    probed: bool = False,
 ) -> Setup:
-    return choose(role, affinity, policy, passing=passing).setup()
+    return choose(role, affinity, policy, passing=passing, probed=probed).setup()
 
 
 @dataclass(frozen=True)

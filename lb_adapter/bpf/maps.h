@@ -142,6 +142,14 @@ struct {
 	__type(value, struct reset);
 } answer SEC(".maps");
 
+/* The last probe out of each chain: the master's daemon judges by them, the slave's tells of them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SLOTS);
+	__type(key, __u32);
+	__type(value, struct probed);
+} probes SEC(".maps");
+
 /* The order that `sweep` carries out, and what it did. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -32,6 +32,7 @@ int consult_now(const struct session_key *key, int client_low, struct advice *a)
 
 #include "parse.h"
 #include "pin.h"
+#include "probe.h"
 #include "reset.h"
 #include "leaf.h"
 #include "splice.h"
@@ -134,14 +135,43 @@ __noinline int answer_reset(struct __sk_buff *skb, __u32 upper)
 	return bpf_l4_csum_replace(skb, check, 0, fold_sum(2 * r->pseudo + r->words), 2);
 }
 
+/* Turn a probe, if it is to be, and note that it came out of its chain. Global: nobody else pays for its stack. */
+__noinline int meet_probe(struct __sk_buff *skb, __u32 slot, __u32 turn)
+{
+	struct probed *probed = bpf_map_lookup_elem(&probes, &slot);
+	__u8 bytes[PROBE_BYTES];
+
+	if (!probed || bpf_skb_load_bytes(skb, 0, bytes, PROBE_BYTES))
+		return -1;
+	if (turn) {
+		turn_probe(bytes);
+		if (bpf_skb_store_bytes(skb, 0, bytes, PROBE_BYTES, 0))
+			return -1;
+	}
+	*(volatile __u64 *)&probed->at_ns = bpf_ktime_get_ns();
+	*(volatile __u32 *)&probed->number = load16(bytes + PROBE_NUMBER);
+	probed->count++;
+	return 0;
+}
+
+/* What only few frames need: they become a RST, or are probes. The reason, if it could be done. */
+INLINE __u16 emit_special(struct __sk_buff *skb, const struct verdict *v, __u32 upper, int from_inner)
+{
+	if (v->reason == session_reset)
+		return answer_reset(skb, upper) ? drop_internal : v->reason;
+	if (from_inner && (v->reason == probe_turned || v->reason == probe_returned))
+		return meet_probe(skb, v->slot, v->reason == probe_turned) ? drop_internal : v->reason;
+	return v->reason;
+}
+
 /* emit: carry a verdict out. `upper` is where the frame's upper-layer header begins, from its IP header. */
-INLINE int emit(struct __sk_buff *skb, struct env *e, const struct verdict *v, __u32 upper)
+INLINE int emit(struct __sk_buff *skb, struct env *e, const struct verdict *v, __u32 upper, int from_inner)
 {
 	__u16 reason = v->reason;
 
-	if (reason == session_reset && answer_reset(skb, upper))
-		reason = drop_internal;
-	else if (v->port != PORT_NONE && v->vid && bpf_skb_vlan_push(skb, bpf_htons(ETHERTYPE_VLAN), v->vid))
+	if (reason >= session_reset)
+		reason = emit_special(skb, v, upper, from_inner);
+	if (reason != drop_internal && v->port != PORT_NONE && v->vid && bpf_skb_vlan_push(skb, bpf_htons(ETHERTYPE_VLAN), v->vid))
 		reason = drop_internal;
 	leaf_count(e, reason);
 	skb->cb[0] = reason;
@@ -149,7 +179,7 @@ INLINE int emit(struct __sk_buff *skb, struct env *e, const struct verdict *v, _
 	skb->cb[2] = v->ifindex;
 	if (v->port == PORT_NONE || reason == drop_internal)
 		return TC_ACT_SHOT;
-	if (v->slot != NO_SLOT)
+	if (v->slot != NO_SLOT && reason != probe_turned)
 		count_chain(e, v);
 	return bpf_redirect(v->ifindex, 0);
 }
@@ -204,7 +234,7 @@ int outer(struct __sk_buff *skb)
 	tag = f.key.vlan[0];
 	own = bpf_map_lookup_elem(&vids, &tag);
 	v = decide_outer(&e, &f, class, tag && own && own->kind != VID_UNKNOWN);
-	return emit(skb, &e, &v, f.upper);
+	return emit(skb, &e, &v, f.upper, 0);
 }
 
 /* The VLAN ID of the outermost tag, 0 if there is none. */
@@ -244,7 +274,7 @@ int inner(struct __sk_buff *skb)
 		class = parse_skb(skb, &f);
 		v = decide_inner(&e, &f, class, meaning->kind, meaning->slot);
 	}
-	return emit(skb, &e, &v, f.upper);
+	return emit(skb, &e, &v, f.upper, 1);
 }
 
 #include "walk.h"

@@ -18,6 +18,7 @@
 #define TRAFFIC_PASSING 65     /* what no rule matches: it passes by. Between the two: 1 + the rule's entry */
 #define TRAFFICS 66
 #define ENDED 65536            /* sessions that ended, of which a trace is kept: a power of two */
+#define PROBE_BYTES 54         /* of a probe's frame, without the chain's tag */
 #define FOREIGN 63             /* outer endpoint of a segment's pin that belongs to the other load balancer (rule 2) */
 
 /* What becomes of an unknown key: the master, and any cross-connection, places it; the slave asks its master. */
@@ -217,6 +218,7 @@ struct config {
 	__u32 tau_ms[8];
 	__u32 refuse_full;  /* enum refuse */
 	__u32 rewrites;     /* rule 2: chains change keys, so an ask alone does not make a key this side's own */
+	__u64 probe[2];     /* IPv4 addresses of probes as the second words of a key, low first; 0: there are none */
 	/* Not configured. The packets' side writes the first one too: no field may be written back with another. */
 	__u32 overflow;     /* rule 7, enum overflow: every new key goes by the plain hash */
 	__u32 take_over;    /* rule 8: of enum take_over */
@@ -300,6 +302,13 @@ struct sweep {
 	struct session_key key;
 };
 
+/* The last probe that came out of a chain: written by the packets' side, `at_ns` (monotonic) first. */
+struct probed {
+	__u64 at_ns;
+	__u32 number;
+	__u32 count;
+};
+
 /* Result of the walk: pins in force per slot, of the slot's present generation. */
 struct walk_result {
 	__u32 pins;
@@ -357,7 +366,10 @@ enum reason {
 	ordered_reset = 41,     /* a session was reset by order */
 	ordered_move = 42,      /* a session was moved by order, or let go to be placed anew */
 	drop_closed = 43,       /* asked about a key that only the peer knows, and whose chain is closed: no chain has it */
-	REASONS = 44
+	probe_turned = 44,      /* slave: a probe came out of its chain; its answer went back in */
+	probe_returned = 45,    /* master: the answer came out of the chain, which is alive both ways */
+	drop_probe = 46,        /* a frame like a probe, or between its addresses, where no chain brings one */
+	REASONS = 47
 };
 
 #endif

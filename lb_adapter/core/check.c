@@ -11,6 +11,7 @@
 
 #include "parse.h"
 #include "pin.h"
+#include "probe.h"
 #include "reset.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -318,6 +319,8 @@ EXPORT __u32 check_frame(struct check *check, int inner, int endpoint, __u8 *fra
 	*verdict = decide(&e, inner, endpoint, frame, &length, &beside, &f);
 	if (verdict->reason == session_reset)
 		length = turn_into_reset(frame, frame + length, f.upper);
+	if (verdict->reason == probe_turned)
+		turn_probe(frame);
 	leaf_count(&e, verdict->reason);
 	if (verdict->port == PORT_NONE)
 		return 0;

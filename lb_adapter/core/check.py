@@ -23,7 +23,7 @@ from lb_adapter.dataplane.base import TakeOver
 
 CORE = Path(__file__).parent
 FLAGS = ("-O2", "-Wall", "-Werror", "-Wno-unused-function")
-CLASSES = ("session", "error", "fragment", "other", "bad")
+CLASSES = ("session", "error", "fragment", "other", "bad", "probe")
 TAG_BESIDE = 0x1000
 PORTS = ("", "outer", "inner")
 RIVALS = ("nobody", "swaps", "inserts", "takes_away")
@@ -151,6 +151,7 @@ class CSplice:
         config.ask_vid = setup.ask_id or 0
         config.lease_ms, config.transit_ms = times.lease, times.transit
         config.refuse_full, config.rewrites = setup.refuse_full, setup.rewrites
+        config.probe = abi.probe_words(setup.probes)
         for state in State:
             config.tau_ms[state] = times.promised(state)
         master = setup.role == "master"

@@ -34,6 +34,7 @@ enum frame_class {
 	FRAME_FRAGMENT, /* a later fragment: `fragment` is filled in, and is only looked up */
 	FRAME_OTHER,    /* no session: for the designated chain */
 	FRAME_BAD,      /* to be dropped for `reason` */
+	FRAME_PROBE,    /* a master's raw probe of a chain, or the answer to it */
 };
 
 struct frame {
@@ -116,7 +117,7 @@ INLINE int coarsen(struct frame *f, int class, __u32 affinity, int forward)
 {
 	struct session_key *key = &f->key;
 
-	if (affinity == AFFINITY_SESSION || key->kind >= KIND_ARP || class == FRAME_OTHER || class == FRAME_BAD)
+	if (affinity == AFFINITY_SESSION || key->kind >= KIND_ARP || class >= FRAME_OTHER)
 		return class;
 	if (class == FRAME_FRAGMENT) {
 		class = FRAME_SESSION;

@@ -26,6 +26,7 @@ MAX_HEADERS = 240
 """Where the last header of an IPv6 packet may begin, in bytes (RFC 7112, section 5, allows such a bound)."""
 TAGS = (0x8100, 0x88A8)
 IPV4, IPV6, ARP_TYPE = 0x0800, 0x86DD, 0x0806
+PROBE_TYPE, PROBE_NAME, PROBE_BYTES = 0x88B5, b"catenary", 54
 SOLICITATION, ADVERTISEMENT = 135, 136
 ICMP_ERRORS = (3, 4, 5, 11, 12)
 UNSPECIFIED = IPv6Address(0)
@@ -45,6 +46,8 @@ class FrameClass(StrEnum):
     """No session: for the designated chain."""
     BAD = "bad"
     """To be dropped, for `reason`."""
+    PROBE = "probe"
+    """A master's raw probe of a chain, or the answer to it."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ def parse(frame: bytes, beside: int | None = None) -> Parsed:
         vlans, kind, rest = _tags(frame, beside)
         if kind == ARP_TYPE:
             return _arp(rest, vlans)
+        if kind == PROBE_TYPE and vlans == (0, 0) and is_raw_probe(frame):
+            return Parsed(FrameClass.PROBE)
         if kind not in (IPV4, IPV6):
             raise _NoSession
         return _ip(rest, kind == IPV6, vlans, group=bool(frame[0] & 1))
@@ -104,6 +109,11 @@ def parse(frame: bytes, beside: int | None = None) -> Parsed:
         return Parsed(FrameClass.BAD, vlans, reason=drop.reason)
     except _NoSession:
         return Parsed(FrameClass.OTHER, vlans)
+
+
+def is_raw_probe(frame: bytes) -> bool:
+    """Is this untagged frame a load balancer's? Its EtherType is anybody's, so a name follows."""
+    return len(frame) >= PROBE_BYTES and frame[12:22] == PROBE_TYPE.to_bytes(2, "big") + PROBE_NAME
 
 
 def _need(data: bytes, size: int, reason: str = "drop_malformed") -> None:

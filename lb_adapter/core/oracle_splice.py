@@ -22,6 +22,8 @@ from lb_adapter.core.oracle_pin import (
     revives,
     server_ends,
 )
+from lb_adapter.core.oracle_probe import answer as answer_probe
+from lb_adapter.core.oracle_probe import is_probe
 from lb_adapter.core.oracle_reset import answer
 from lb_adapter.core.oracle_table import Dropped, Ended, SessionTable, is_neighbour
 from lb_adapter.core.setup import Setup, Verdict
@@ -88,6 +90,8 @@ class Splice(SessionTable):
         self.counts[verdict.reason] += 1
         if verdict.reason == "session_reset":
             frame = answer(frame, parsed.upper)
+        if verdict.reason == "probe_turned":
+            frame = answer_probe(frame)
         for vid in (beside, verdict.vid or None):
             if vid is not None:
                 frame = frame[:12] + TAGS[0].to_bytes(2, "big") + vid.to_bytes(2, "big") + frame[12:]
@@ -96,6 +100,8 @@ class Splice(SessionTable):
     def _decide(self, parsed: Parsed, now: int, where: str, tagged: int | None) -> Verdict:
         slave = self.setup.role == "slave"
         forward = not slave if where == "outer" else slave and where == "chain"
+        if is_probe(parsed, self._size, self.setup.probes):
+            return self._probe(where, tagged, slave)
         parsed = coarsen(parsed, self.setup.affinity, forward)
         self._from_inner, self._asked = where != "outer", where in ("ask", "hint")
         if self._from_inner:
@@ -121,6 +127,17 @@ class Splice(SessionTable):
             return self._refuse(parsed, where, tagged, ended.tombstone)
         except Dropped as dropped:
             return Verdict("", 0, dropped.reason)
+
+    def _probe(self, where: str, tagged: int | None, slave: bool) -> Verdict:
+        """A probe is no session's: turned by the slave, noted by the master, and dropped anywhere else."""
+        if where != "chain":
+            return Verdict("", 0, "drop_probe")
+        if not slave:
+            return Verdict("", 0, "probe_returned", tagged)
+        row = self._open(tagged)
+        if row is None:
+            return Verdict("", 0, "drop_no_chain")
+        return Verdict("inner", row.reverse, "probe_turned", tagged)
 
     def _refuse(self, parsed: Parsed, where: str, tagged: int | None, tombstone: Pin) -> Verdict:
         """What met a tombstone is answered by a RST, and so are both ends, each at its next packet."""

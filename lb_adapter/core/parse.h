@@ -23,6 +23,8 @@
 #define ETHERTYPE_ARP 0x0806
 #define ETHERTYPE_VLAN 0x8100
 #define ETHERTYPE_QINQ 0x88a8
+#define ETHERTYPE_PROBE 0x88b5 /* for local experiments (IEEE 802): so a name follows it */
+#define PROBE_NAME "catenary"
 #define ND_SOLICIT 135
 #define ND_ADVERT 136
 #define TAG_BESIDE 0x1000 /* beside the VLAN ID: there is such a tag, though its ID be 0 (a priority tag) */
@@ -282,6 +284,14 @@ INLINE int parse_packet(struct source *source, __u32 offset, int v6, int group, 
 	return class;
 }
 
+/* Of this EtherType: is it a load balancer's? Untagged, all that it needs is at fixed offsets (core/probe.h). */
+INLINE int is_raw_probe(const __u8 *data, const __u8 *end)
+{
+	const __u8 name[8] = PROBE_NAME;
+
+	return data + PROBE_BYTES <= end && load16(data + 12) == ETHERTYPE_PROBE && raw64(data + 14) == raw64(name);
+}
+
 /*
  * Parse an Ethernet frame that lies at `data`, of which `source` is the whole. `beside` is the ID of a tag that
  * lies beside the frame, not in it (the kernel keeps the outermost one in the skb), with TAG_BESIDE; 0 if there is
@@ -321,6 +331,8 @@ INLINE int parse_frame(struct source *source, const __u8 *data, const __u8 *end,
 		return parse_arp(data + offset, end, f);
 	if (type == ETHERTYPE_IPV4 || type == ETHERTYPE_IPV6)
 		return parse_packet(source, offset, type == ETHERTYPE_IPV6, group, f);
+	if (type == ETHERTYPE_PROBE && is_raw_probe(data, end) && !outermost)
+		return FRAME_PROBE;
 	return FRAME_OTHER;
 }
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 
 from catenary.chain import PairState
 from catenary.classifier import Rule
@@ -22,6 +22,8 @@ from lb_adapter.core.oracle import (
     ICMPV6,
     IPV4,
     IPV6,
+    PROBE_NAME,
+    PROBE_TYPE,
     SCTP,
     TCP,
     UDP,
@@ -50,6 +52,10 @@ LAPSED, GONE = 700, 9000
 _MACS = bytes.fromhex("020000000002020000000001")
 _GROUP = bytes.fromhex("333300000001020000000001")
 _PORT, _GRE = 1000, 47
+
+
+PROBED = (IPv4Address("192.0.2.8"), IPv4Address("192.0.2.9"))
+"""Addresses of probes of chains."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +182,24 @@ USER = ((0x88A8, 0xA064), (0x8100, 0x00C8))
 _AH = struct.pack("!BBHIIQI", UDP, 4, 0, 1, 1, 0, 0)
 _HEADERS = b"".join(struct.pack("!BB6s", DESTINATION, 0, bytes(6)) for _ in range(7)) + bytes(8)
 
+def _chain_probes(chain: int, elsewhere: int) -> tuple[Probe, ...]:
+    """Probes of health checks, out of a chain by its tag and where none belongs."""
+    made = {"a raw probe": _ethernet(PROBE_TYPE, PROBE_NAME + bytes(32))}
+    for name, protocol, upper in (
+        ("a TCP probe", TCP, _ports(_PORT, False) + struct.pack("!IIBBHHH", 7, 0, 0x50, SYN, 8192, 9, 0)),
+        ("a UDP probe", UDP, _ports(_PORT, False) + bytes(16)),
+        ("an ICMP probe", ICMP, struct.pack("!BBHHH", 8, 0, 0, 5, 1) + bytes(12)),
+    ):
+        packet = _v4(protocol, upper)
+        ends = b"".join(end.packed for end in PROBED)
+        made[name] = _ethernet(IPV4, packet[:12] + ends + packet[20:])
+    return (
+        *(Probe(f"{name} out of chain 1", frame, chain) for name, frame in made.items()),
+        *(Probe(f"{name} from outside", frame) for name, frame in made.items()),
+        *(Probe(f"{name} on the bypass path", frame, elsewhere) for name, frame in made.items()),
+    )
+
+
 BOTH = (
     Probe("multicast", _ethernet(IPV4, _v4(UDP, _udp(9)), macs=_GROUP)),
     Probe("a frame that is not IP", _ethernet(0x88CC, bytes(46))),
@@ -194,6 +218,7 @@ BOTH = (
 
 MASTER = (
     *BOTH,
+    *_chain_probes(3002, 3001),
     Probe("TCP SYN of a client", tcp4(SYN)),
     Probe("TCP SYN-ACK of the server, out of chain 1", tcp4(SYN | ACK, back=True), 3002),
     Probe("TCP SYN-ACK of the server, out of chain 2", tcp4(SYN | ACK, back=True), 3004),
@@ -292,6 +317,7 @@ MASTER = (
 
 SLAVE = (
     *BOTH,
+    *_chain_probes(3001, 3002),
     Probe("TCP SYN of a client, out of chain 1", tcp4(SYN), 3001),
     Probe("TCP SYN-ACK of the server", tcp4(SYN | ACK, back=True)),
     Probe("TCP data of the client, out of chain 2", tcp4(ACK), 3003),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Literal
 
 from catenary.classifier import Rule
@@ -11,6 +12,7 @@ from catenary.session import SessionKey
 from lb_adapter.core.oracle import Affinity
 from lb_adapter.core.oracle_pin import Times
 
+Ends = tuple[IPv4Address, IPv4Address]
 OUTER_SIZE = 6421
 """Entries of the outer side's table."""
 
@@ -49,6 +51,8 @@ class Setup:
     """Which traffic enters the chains."""
     bypass: int | None = None
     """The slot of what agrees with no rule; None: all enters."""
+    probes: Ends | None = None
+    """Addresses of probes by IP, if there are such."""
     outers: int = 1
     """Endpoints of the outer side."""
     outer_entries: Sequence[int] = (0,) * OUTER_SIZE

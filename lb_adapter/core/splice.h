@@ -9,6 +9,7 @@
 #define CATENARY_SPLICE_H
 
 #include "place.h"
+#include "probe.h"
 
 enum port { PORT_NONE = 0, PORT_OUTER = 1, PORT_INNER = 2 };
 
@@ -343,6 +344,19 @@ INLINE struct verdict by_designated(struct env *e, int reverse)
 	return send_inner(e, s, designated, slot, reverse);
 }
 
+/* A probe out of a chain goes back through it as its answer (slave), or has come back (master). */
+INLINE struct verdict probe_from_chain(struct env *e, __u32 slot, int slave)
+{
+	const struct slot *s = open_slot(e, slot);
+	struct verdict v;
+
+	if (slave && s)
+		return send_inner(e, s, probe_turned, slot, 1);
+	v = drop_for(slave ? drop_no_chain : probe_returned);
+	v.slot = slave ? NO_SLOT : (__u16)slot;
+	return v;
+}
+
 /* A frame from the outer port. `own_tag`: it carries one of the segment's own IDs, so it went round a loop. */
 INLINE struct verdict decide_outer(struct env *e, struct frame *f, int class, int own_tag)
 {
@@ -351,6 +365,8 @@ INLINE struct verdict decide_outer(struct env *e, struct frame *f, int class, in
 	e->traffic = TRAFFIC_ANY;
 	if (own_tag)
 		return drop_for(drop_own_tag);
+	if (is_probe(e->c, f, class, e->bytes))
+		return drop_for(drop_probe);
 	class = coarsen(f, class, e->c->affinity, !slave);
 	if (class == FRAME_BAD)
 		return drop_for(f->reason);
@@ -371,6 +387,8 @@ INLINE struct verdict decide_inner(struct env *e, struct frame *f, int class, __
 	e->traffic = TRAFFIC_ANY;
 	if (kind != VID_CHAIN && kind != VID_HINT && kind != VID_ASK && kind != VID_ANSWER)
 		return drop_for(drop_unknown_tag);
+	if (is_probe(e->c, f, class, e->bytes))
+		return kind == VID_CHAIN ? probe_from_chain(e, slot, slave) : drop_for(drop_probe);
 	class = coarsen(f, class, e->c->affinity, slave && kind == VID_CHAIN);
 	if (class == FRAME_BAD)
 		return drop_for(f->reason);

@@ -22,7 +22,7 @@ from lb_adapter import abi, records
 from lb_adapter.balancer import ChainTable, Pair
 from lb_adapter.core.check import PORTS, story
 from lb_adapter.core.oracle_pin import Story, Times
-from lb_adapter.core.setup import Setup, Slot, Verdict
+from lb_adapter.core.setup import Ends, Setup, Slot, Verdict
 from lb_adapter.dataplane.base import Affinity, Policy, Role, SpliceConfig, TakeOver
 from lb_adapter.dataplane.ebpf import OBJECT, EbpfDataPlane
 from lb_adapter.dataplane.native import NativeDataPlane
@@ -52,6 +52,7 @@ class Choice:
     policy: Policy = "maglev"
     rewrites: bool = False
     rules: tuple[Rule, ...] = ()
+    probes: Ends | None = None
 
     def config(self) -> SpliceConfig:
         """The same for a data plane without interfaces."""
@@ -64,6 +65,7 @@ class Choice:
             affinity=self.affinity,
             policy=self.policy,
             rewrites=self.rewrites,
+            probes=self.probes,
         )
 
     def table(self) -> ChainTable:
@@ -92,6 +94,7 @@ class Choice:
             rewrites=self.rewrites,
             rules=self.rules,
             bypass=table.bypass,
+            probes=self.probes,
         )
 
 

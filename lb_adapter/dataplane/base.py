@@ -14,7 +14,7 @@ import numpy.typing as npt
 from catenary.session import SessionKey, Timeouts
 from lb_adapter.abi import Pin
 from lb_adapter.balancer import ChainTable
-from lb_adapter.core.setup import Order
+from lb_adapter.core.setup import Ends, Order
 from lb_adapter.records import PinRecords, Pins
 
 PINS_MIN, PINS_MAX, PINS_DEFAULT = 1024, 16_000_000, 1_000_000
@@ -51,6 +51,8 @@ class SpliceConfig:
     refuse_full: bool = False
     rewrites: bool = False
     """Chains change keys (affinity rule 2): master only."""
+    probes: Ends | None = None
+    """Between these addresses are probes by IP, if there are such."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,14 @@ class Traffic:
     reverse_bytes: int = 0
     reset: int = 0
     moved: int = 0
+
+
+@dataclass(frozen=True)
+class Probed:
+    """The last probe that came out of a chain: its number, and when, in ns of the monotonic clock."""
+
+    number: int
+    at_ns: int
 
 
 @dataclass(frozen=True)
@@ -183,6 +193,9 @@ class DataPlane(Protocol):
 
     def take_in(self, pins: PinRecords) -> None:
         """Take in what the other load balancer has seen: it never takes the place of what was seen here."""
+
+    def probed(self, slot: int) -> Probed | None:
+        """The last probe out of a chain, if one ever came. Any thread may call it."""
 
     def traffic(self) -> dict[int, Traffic]:
         """Counters of all slots in use."""

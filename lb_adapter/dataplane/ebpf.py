@@ -55,6 +55,7 @@ class EbpfDataPlane(SpliceTables):
         self._walked = self._object.map("walked")
         self._loads = self._object.map("loads")
         self._order = self._object.map("order")
+        self._probes = self._object.map("probes")
         self._epoch = self._object.map("epoch")
         self._ended = ring.MappedRing(self._object.map("ended"))
         self._ports = self._object.map("ports")
@@ -108,6 +109,9 @@ class EbpfDataPlane(SpliceTables):
 
     def _counters_of(self, slot: int) -> Any:
         return np.frombuffer(self._chains.get(_key(slot)) or b"", dtype=abi.dtype("chain_counters"))
+
+    def _read_probed(self, slot: int) -> Any:
+        return abi.unpack("probed", self._probes.get(_key(slot)) or b"")
 
     def _read_epoch(self) -> int:
         return int(struct.unpack("=I", self._epoch.get(_ZERO) or _ZERO)[0])

@@ -158,6 +158,9 @@ class NativeDataPlane(SpliceTables):
     def _counters_of(self, slot: int) -> Any:
         return self.segment.chain_rows(slot)
 
+    def _read_probed(self, slot: int) -> Any:
+        return self.segment.probes[slot]
+
     def _read_epoch(self) -> int:
         return int(self.segment.chain_set[0])
 

@@ -38,7 +38,7 @@ uint64_t *segment_traffic(void *, uint32_t thread); int segment_switch(void *, u
 int segment_walk(void *); int segment_sweep(void *); void segment_mend(void *);
 uint32_t segment_used(void *, int v6); uint64_t segment_live(void *, uint32_t slot);
 struct staged *segment_staged(void *); uint32_t segment_insert(void *); uint32_t segment_now(void);
-struct ended *segment_ended(void *);
+struct ended *segment_ended(void *); struct probed *segment_probes(void *);
 uint32_t segment_export(void *, uint64_t *cursor, struct session_record *, uint32_t most);
 int pin_show(void *, const struct session_key *, struct session_record *);
 uint64_t pin_find(void *, const struct session_key *);
@@ -129,6 +129,10 @@ class Segment:
     @property
     def order(self) -> Any:
         return self.lib.segment_order(self.pointer)
+
+    @property
+    def probes(self) -> Any:
+        return self.lib.segment_probes(self.pointer)
 
     def switch(self, row: bytes, timeout_ms: int) -> bool:
         """Put a place table in force. False: a thread of the worker has not left the old one in time."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from ipaddress import IPv4Address
 from typing import Any, get_args
 
 import numpy as np
@@ -18,12 +20,14 @@ from catenary.session import Timeouts
 from catenary.tags import TagPair
 from lb_adapter import abi
 from lb_adapter.balancer import ChainTable, Pair
+from lb_adapter.core.setup import Ends
 from lb_adapter.dataplane import rules as classifier
 from lb_adapter.dataplane.base import (
     PINS_MAX,
     PINS_MIN,
     Affinity,
     Policy,
+    Probed,
     SpliceConfig,
     TakeOver,
     Traffic,
@@ -87,6 +91,10 @@ class SpliceTables(ABC):
         """Rows of `struct chain_counters`, one for each CPU or thread."""
 
     @abstractmethod
+    def _read_probed(self, slot: int) -> Any:
+        """`struct probed` of a slot."""
+
+    @abstractmethod
     def _read_epoch(self) -> int: ...
     @abstractmethod
     def _write_epoch(self, epoch: int) -> None: ...
@@ -126,6 +134,7 @@ class SpliceTables(ABC):
             **timing(config.timeouts),
             refuse_full=_REFUSE["REFUSE_ALWAYS"] if config.refuse_full else 0,
             rewrites=config.rewrites,
+            probe=abi.probe_words(config.probes),
         )
         before, self._splice = self._splice, config
         abi.ffi.memmove(self._settings(), row, abi.ffi.offsetof("struct config", "overflow"))
@@ -240,6 +249,10 @@ class SpliceTables(ABC):
         if placement != self._placement:
             self._entries, self._placement = (maglev.fill(placement, abi.TABLE_SIZE), placement)
 
+    def probed(self, slot: int) -> Probed | None:
+        row = self._read_probed(slot)
+        return Probed(row.number, row.at_ns) if row.count else None
+
     def entries(self) -> Sequence[int | None]:
         return self._entries.data
 
@@ -283,7 +296,13 @@ def read_settings(row: Any) -> SpliceConfig:
         policy=_name(Policy, "policy", row.policy),
         refuse_full=bool(row.refuse_full & _REFUSE["REFUSE_ALWAYS"]),
         rewrites=bool(row.rewrites),
+        probes=_probes(row),
     )
+
+
+def _probes(row: Any) -> Ends | None:
+    low, high = (IPv4Address(word.to_bytes(8, sys.byteorder)[4:]) for word in row.probe)
+    return (low, high) if row.probe[0] else None
 
 
 def _name(names: Any, enum: str, value: int) -> Any:

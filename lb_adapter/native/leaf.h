@@ -15,7 +15,7 @@
 #include "segment.h"
 #include "parse.h"
 #include "pin.h"
-#include "reset.h"
+#include "probe.h"
 
 #define PROBES 16
 #define CLAIMED (~0ULL) /* the word of an entry whose key is being written */

@@ -61,6 +61,8 @@ EXPORT __u32 segment_used(struct segment *s, int v6) { return v6 ? s->v6.used : 
 
 EXPORT __u64 segment_live(struct segment *s, __u32 slot) { return __atomic_load_n(&s->loads[slot], __ATOMIC_RELAXED); }
 
+EXPORT struct probed *segment_probes(struct segment *s) { return s->probes; }
+
 EXPORT __u32 segment_now(void) { return now_ms(); }
 EXPORT struct staged *segment_staged(struct segment *s) { return &s->staged; }
 EXPORT __u32 segment_insert(struct segment *s) { return insert_staged(s); }

@@ -148,6 +148,20 @@ INLINE void answer_reset(struct packet *p, __u32 upper)
 		*p->vnet = (struct virtio_net_hdr){ .gso_type = VIRTIO_NET_HDR_GSO_NONE };
 }
 
+/* Turn a probe, if it is to be, and note that it came out of its chain. */
+static __attribute__((noinline)) void meet_probe(struct env *e, struct packet *p)
+{
+	struct probed *probed = &e->s->probes[p->verdict.slot];
+	struct timespec t;
+
+	if (p->verdict.reason == probe_turned)
+		turn_probe(p->data);
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	__atomic_store_n(&probed->at_ns, t.tv_sec * 1000000000ULL + t.tv_nsec, __ATOMIC_RELEASE);
+	__atomic_store_n(&probed->number, load16(p->data + PROBE_NUMBER), __ATOMIC_RELEASE);
+	probed->count++;
+}
+
 /* Second pass: decide, count, and put the tags on; p->verdict.port says where it goes. */
 INLINE void decide_packet(struct env *e, struct packet *p, enum port from, struct parsed *in)
 {
@@ -176,6 +190,8 @@ INLINE void decide_packet(struct env *e, struct packet *p, enum port from, struc
 		*v = decide_inner(e, &in->f, in->class, in->meaning.kind, in->meaning.slot);
 	if (v->reason == session_reset)
 		answer_reset(p, in->f.upper);
+	else if (v->reason == probe_turned || v->reason == probe_returned)
+		meet_probe(e, p);
 	leaf_count(e, v->reason);
 	if (v->port == PORT_NONE)
 		return;
@@ -183,7 +199,7 @@ INLINE void decide_packet(struct env *e, struct packet *p, enum port from, struc
 	if (p->tpid)
 		push_tag(p, p->tpid, p->tci);
 	p->tpid = 0;
-	if (v->slot != NO_SLOT)
+	if (v->slot != NO_SLOT && v->reason != probe_turned)
 		count_chain(e, p);
 	if (v->vid)
 		push_tag(p, ETHERTYPE_VLAN, v->vid);

@@ -96,6 +96,7 @@ struct segment {
 	struct vid vids[4096];
 	struct walk_result walked[MAX_SLOTS];
 	struct sweep order;
+	struct probed probes[MAX_SLOTS];
 	struct place_table placed[2] __attribute__((aligned(LINE)));
 	struct staged staged;
 };

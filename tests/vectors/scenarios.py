@@ -8,6 +8,7 @@ from types import ModuleType
 from tests.vectors import (
     scenarios_passing,
     scenarios_places,
+    scenarios_probes,
     scenarios_resets,
     scenarios_rewrites,
     scenarios_sessions,
@@ -24,6 +25,7 @@ def _of(module: ModuleType) -> list[Callable[[Make], None]]:
 
 SCENARIOS = [
     *_of(scenarios_places),
+    *_of(scenarios_probes),
     *_of(scenarios_passing),
     *_of(scenarios_rewrites),
     *_of(scenarios_sessions),

@@ -35,6 +35,7 @@ QUICK = Times(
     },
 )
 AFFINITIES = st.sampled_from(("session", "session", "addresses", "client"))
+PROBED = st.sampled_from((False, False, True))
 POLICIES = st.sampled_from(("maglev", "p2c"))
 PROFILE = settings(
     database=None,
@@ -78,16 +79,23 @@ def plain_steps_of(size: int) -> st.SearchStrategy[list[Step]]:
     role=st.sampled_from(("master", "slave", "passing")),
     affinity=AFFINITIES,
     policy=POLICIES,
+    probed=PROBED,
     orders=ORDERS,
     steps=steps_of(PER_SEQUENCE),
 )
 def _compare_three(
-    trios: dict[str, Trio], role: str, affinity: str, policy: str, orders: list[Order], steps: list[Step]
+    trios: dict[str, Trio],
+    role: str,
+    affinity: str,
+    policy: str,
+    probed: bool,
+    orders: list[Order],
+    steps: list[Step],
 ) -> None:
     plain = [replace(step, wait=0, beside=None) for step in steps]
     ever = [replace(order, idle=0) for order in orders]
     passing = role == "passing"
-    choice = choose("master" if passing else role, affinity, policy, passing=passing)  # type: ignore[arg-type]
+    choice = choose("master" if passing else role, affinity, policy, passing=passing, probed=probed)  # type: ignore[arg-type]
     trios[role].run(choice, plain, ever)
 
 
@@ -109,6 +117,7 @@ def test_three_planes_agree(trios: dict[str, Trio]) -> None:
     walks=st.booleans(),
     weight=st.sampled_from((0, 100, 300)),
     passing=st.booleans(),
+    probed=PROBED,
     orders=ORDERS,
     steps=steps_of(2 * PER_SEQUENCE),
 )
@@ -126,10 +135,11 @@ def compare_over_time(
     walks: bool,
     weight: int,
     passing: bool,
+    probed: bool,
     orders: list[Order],
     steps: list[Step],
 ) -> None:
-    made = setup(role, affinity, policy, passing=passing)  # type: ignore[arg-type]
+    made = setup(role, affinity, policy, passing=passing, probed=probed)  # type: ignore[arg-type]
     slots = {**made.slots, 0: replace(made.slots[0], weight=weight, placed=max(1, weight))}
     pairing = Pairing(
         core,

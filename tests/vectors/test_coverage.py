@@ -17,7 +17,7 @@ from lb_adapter.core.check import CORE, Core
 from tests.vectors.mutants import MUTANTS, Mutant, caught_by, compile_mutant
 
 WANTED = 0.95
-HEADERS = ("classify.h", "key.h", "parse.h", "pin.h", "place.h", "reset.h", "splice.h", "upkeep.h")
+HEADERS = ("classify.h", "key.h", "parse.h", "pin.h", "place.h", "probe.h", "reset.h", "splice.h", "upkeep.h")
 ROOT = CORE.parent.parent
 # Each function once, so that a branch is a line of the page and not one of its many inlined copies.
 FLAGS = ("-O0", "--coverage", "-fprofile-abs-path", "-DINLINE=static __attribute__((unused))")

@@ -19,7 +19,7 @@ from lb_adapter.dataplane.native import NativeDataPlane
 from lb_adapter.dataplane.segment import ffi
 from tests.planes import Step, choose
 from tests.vectors.reading import read_all
-from tests.vectors.test_conformance import AFFINITIES, FRAMES, PER_SEQUENCE, POLICIES, PROFILE, steps_of
+from tests.vectors.test_conformance import AFFINITIES, FRAMES, PER_SEQUENCE, POLICIES, PROBED, PROFILE, steps_of
 
 HEADROOM, ROOM = 64, 16384
 REASONS = {number: name for name, number in abi.REASONS.items()}
@@ -96,6 +96,7 @@ def compare(natives: dict[Choice, NativeSplice], choice: Choice, steps: list[Ste
     affinity=AFFINITIES,
     policy=POLICIES,
     passing=st.booleans(),
+    probed=PROBED,
     steps=steps_of(PER_SEQUENCE),
 )
 def _compare(
@@ -104,9 +105,10 @@ def _compare(
     affinity: str,
     policy: str,
     passing: bool,
+    probed: bool,
     steps: list[Step],
 ) -> None:
-    choice = choose(role, affinity, policy, passing=passing)  # type: ignore[arg-type]
+    choice = choose(role, affinity, policy, passing=passing, probed=probed)  # type: ignore[arg-type]
     compare(natives, choice, [replace(step, wait=0) for step in steps])
 
 

@@ -39,5 +39,5 @@ int repeat_outer(struct __sk_buff *skb)
 	k->next = k->next + 1 < k->span ? k->next + 1 : 0;
 	class = parse_skb(skb, &f);
 	v = decide_outer(&e, &f, class, 0);
-	return emit(skb, &e, &v, f.upper);
+	return emit(skb, &e, &v, f.upper, 0);
 }
