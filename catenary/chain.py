@@ -57,6 +57,17 @@ class PairState(StrEnum):
     DRAINED = "drained"
 
 
+class Condition(StrEnum):
+    """What probes say of an active tag pair (affinity rule 9).
+
+    `DOWN`: it takes no new session and keeps its own. `SHUT`: those were ended, too, and it learns nothing.
+    """
+
+    UP = "up"
+    DOWN = "down"
+    SHUT = "shut"
+
+
 @dataclass(frozen=True)
 class NetworkFunction:
     """An NF instance and the switch ports that it hangs on; one port means `tags: kept`."""

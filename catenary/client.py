@@ -281,6 +281,10 @@ class BalancerClient(Client):
     def stats(self) -> wire.BalancerStats:
         return self.call("GET", "/v1/stats", wire.BalancerStats)
 
+    def put_health(self, order: wire.HealthOrder) -> wire.ChainSet:
+        """Say how chains are probed (master only)."""
+        return self.call("PUT", "/v1/health-check", wire.ChainSet, order)
+
     def rebalance(self, request: wire.Rebalance) -> wire.Rebalanced:
         return self.call("POST", "/v1/rebalance", wire.Rebalanced, request)
 

@@ -16,7 +16,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
     Strict,
     StrictBool,
     WithJsonSchema,
@@ -30,11 +29,12 @@ from catenary import durations
 from catenary.chain import WEIGHT_DEFAULT, TagMode
 from catenary.classifier import PROTOCOLS, Ports, Rule
 from catenary.config_faults import network_faults, service_faults
+from catenary.config_shapes import DURATION_SCHEMA, Duration, Mac, Port, Url, seconds
 from catenary.document import Fault, load, refuse
-from catenary.errors import CatenaryError
 from catenary.wire import (
     EXPLAINED,
     Affinity,
+    HealthCheckModel,
     Model,
     Name,
     PortRef,
@@ -44,72 +44,6 @@ from catenary.wire import (
     VlanId,
     Weight,
 )
-
-_DURATION_SCHEMA = {
-    "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": durations.PATTERN}],
-    "description": "60s, 5m, 1h30m, or seconds",
-}
-
-
-def _seconds(value: Any) -> Any:
-    """Seconds of a duration; what is no text is left to pydantic."""
-    if not isinstance(value, str):
-        return value
-    if not re.match(durations.PATTERN, value):  # people may write it more freely where no schema reads it
-        raise ValueError(f"{value!r} is not a duration: {durations.HINT}")
-    try:
-        return durations.parse(value)
-    except CatenaryError as error:
-        raise ValueError(error.detail) from error
-
-
-Duration = Annotated[
-    float,
-    Strict(),
-    Field(ge=0, le=1e7),
-    BeforeValidator(_seconds),
-    PlainSerializer(durations.text, when_used="json"),
-    WithJsonSchema(_DURATION_SCHEMA),
-]
-"""Seconds, written `60s`."""
-
-
-def _mac(value: Any) -> Any:
-    if not isinstance(value, str) or not re.fullmatch(_MAC, value):
-        raise ValueError(f"{value!r} is no Ethernet address: write it like 00:00:00:00:00:0a, in quotes")
-    if int(value[:2], 16) & 1 or not int(value.replace(":", ""), 16):
-        raise ValueError(f"{value} is the address of a group or of nobody: write the host's own")
-    return value
-
-
-_MAC = "([0-9a-f]{2}:){5}[0-9a-f]{2}"
-Mac = Annotated[str, BeforeValidator(_mac), WithJsonSchema({"type": "string", "pattern": f"^{_MAC}$"})]
-
-
-def _port(value: Any) -> Any:
-    """A number is left to pydantic."""
-    if isinstance(value, str) and not re.fullmatch(_PORT, value):
-        raise ValueError(f"{value!r} is no port of a switch: use 1 to 15 characters without spaces and /")
-    return value
-
-
-_PORT = "[!-.0-~]{1,15}"
-"""As Linux and OpenFlow name them."""
-Port = Annotated[str, BeforeValidator(_port), WithJsonSchema({"type": "string", "pattern": f"^{_PORT}$"})]
-
-
-def _url(value: Any) -> Any:
-    if isinstance(value, str) and "@" in value:
-        raise ValueError("no user and no password belong here: tokens lie in files (--balancer-token-file)")
-    match = re.fullmatch(_URL, value) if isinstance(value, str) else None
-    if match is None or not 0 < int(match["port"] or 1) < 1 << 16:
-        raise ValueError(f"{value!r} is no address of a service: write it like https://10.255.0.11:8082")
-    return value
-
-
-_URL = r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?/?"
-_URL_SCHEMA = {"type": "string", "pattern": f"^{_URL.replace('?P<port>', '')}$"}
-Url = Annotated[str, BeforeValidator(_url), WithJsonSchema(_URL_SCHEMA)]
 
 
 class Section(Model):
@@ -157,7 +91,7 @@ class BalancerAttachment(Section):
 def _durations_in_schema(schema: dict[str, Any]) -> None:
     for name, field in schema["properties"].items():
         schema["properties"][name] = {
-            **_DURATION_SCHEMA,
+            **DURATION_SCHEMA,
             "description": field["description"],
             "default": durations.text(TimeoutsModel.model_fields[name].default),
         }
@@ -171,11 +105,20 @@ class TimeoutsConfig(TimeoutsModel):
     @field_validator("*", mode="before")
     @classmethod
     def _parse(cls, value: Any) -> Any:
-        return _seconds(value)
+        return seconds(value)
 
     @field_serializer("*", when_used="json")
     def _text(self, value: float) -> str:
         return durations.text(value)
+
+
+class HealthConfig(HealthCheckModel):
+    """How chains are probed, and what becomes of the sessions of one that is down."""
+
+    interval: Duration = HealthCheckModel.model_fields["interval"].default
+    """between probes of a chain; after one that was lost the next follows at once"""
+    timeout: Duration = HealthCheckModel.model_fields["timeout"].default
+    """in which a probe must be back, through the chain and back through it"""
 
 
 class SegmentConfig(Section):
@@ -205,6 +148,8 @@ class SegmentConfig(Section):
     """new sessions without room in the table; `refuse` where chains rewrite, else `hash`, unless given"""
     slow_start: Duration = 0.0
     """in which time a new chain gets its whole weight"""
+    health: HealthConfig | None = None
+    """how chains are probed; may be changed at any time"""
 
 
 class NetworkConfig(Section):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def network_faults(config: NetworkConfig) -> list[Fault]:
     """Faults of what discovery can't know."""
-    checks = (_datapaths, _attachments, _macs, _urls, _edges, _pools, _segments)
+    checks = (_datapaths, _attachments, _macs, _urls, _edges, _pools, _segments, _health)
     return [fault for check in checks for fault in check(config)]
 
 
@@ -116,6 +116,20 @@ def _pools(config: NetworkConfig) -> Iterator[Fault]:
                 both = x if x.prefixlen > y.prefixlen else y
                 text = f"{both} is in the pools of NF {one!r} and NF {other!r}: part them"
                 yield Fault(("nfs", other, "pool"), text)
+
+
+def _health(config: NetworkConfig) -> Iterator[Fault]:
+    """Chains that rewrite would make probes by IP unknown, and can't hand their sessions over."""
+    for name, segment in config.segments.items():
+        if segment.health is None or not segment.rewrites:
+            continue
+        at = ("segments", name, "health")
+        if segment.health.kind != "raw":
+            text = f"chains that rewrite would change {segment.health.kind} probes: use kind raw"
+            yield Fault((*at, "kind"), text)
+        if segment.health.on_dead == "rebalance":
+            text = "a session of chains that rewrite can't go on in another: use on_dead keep or reset"
+            yield Fault((*at, "on_dead"), text)
 
 
 def _segments(config: NetworkConfig) -> Iterator[Fault]:

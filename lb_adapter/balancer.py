@@ -6,12 +6,13 @@ plane uses too, so that an adopted chain set goes on where it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from catenary.chain import PairState, check_weight
+from catenary.chain import Condition, PairState, check_weight
 from catenary.classifier import Rule
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
+from catenary.health import HealthCheck
 from catenary.policy import rebalanced
 from catenary.tags import TagPair, check_free
 
@@ -36,11 +37,12 @@ class Pair:
     state: PairState
     since: float
     bypass: bool = False
+    condition: Condition = Condition.UP
 
     @property
     def takes(self) -> bool:
         """Is it one of those that new sessions are shared among?"""
-        return self.state is PairState.ACTIVE and not self.bypass
+        return self.state is PairState.ACTIVE and not self.bypass and self.condition is Condition.UP
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class ChainTable:
     `generations` remembers the last generation of every slot ever used; `resting` the moment until which
     an ID of a forgotten pair may not be used again. `skewed`: a rebalance made `placed` differ from `weight`.
     `rules` say which traffic enters; what agrees with none goes by the `bypass`. Without rules all enters.
+    `check` says how chains are probed, if they are.
     """
 
     epoch: int = 0
@@ -58,6 +61,7 @@ class ChainTable:
     resting: Mapping[int, float] = field(default_factory=dict)
     skewed: bool = False
     rules: tuple[Rule, ...] = ()
+    check: HealthCheck | None = None
 
     def find(self, tags: TagPair) -> Pair:
         """The pair with these tags, or `NotFound`."""
@@ -240,6 +244,38 @@ def closed(table: ChainTable, tags: TagPair, now: float) -> ChainTable:
         return table
     turned = replace(pair, state=PairState.CLOSED, since=now)
     return replace(table, pairs=tuple(turned if p is pair else p for p in table.pairs), epoch=table.epoch + 1)
+
+
+def checked_by(table: ChainTable, check: HealthCheck | None) -> ChainTable:
+    """Probe so from now on. Without a check nothing says that a chain is down."""
+    pairs = table.pairs if check else tuple(replace(p, condition=Condition.UP) for p in table.pairs)
+    after = replace(table, pairs=pairs, check=check)
+    return table if after == table else replace(after, epoch=table.epoch + 1)
+
+
+def judged(table: ChainTable, down: Collection[TagPair], now: float) -> ChainTable:
+    """Affinity rule 9: what is down takes no new session.
+
+    Where its own are not to stay and there is another chain for them, it is shut, until it is up: what is
+    still in it teaches nothing.
+    """
+    check = table.check
+    active = [p for p in table.pairs if p.state is PairState.ACTIVE and not p.bypass]
+    others = any(p.tags not in down and p.weight for p in active)
+
+    def step(pair: Pair) -> Pair:
+        if pair not in active or (pair.tags not in down and pair.condition is Condition.UP):
+            return pair
+        if pair.tags not in down:
+            return replace(pair, condition=Condition.UP, since=now)
+        moves = check is not None and check.on_dead != "keep" and others
+        shut = moves or pair.condition is Condition.SHUT
+        return replace(pair, condition=Condition.SHUT if shut else Condition.DOWN)
+
+    pairs = tuple(step(pair) for pair in table.pairs)
+    if pairs == table.pairs:
+        return table
+    return replace(_levelled(table, pairs, table.generations), epoch=table.epoch + 1)
 
 
 def refuge(table: ChainTable, slot: int, live: Mapping[int, int]) -> Pair:

@@ -11,7 +11,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from weakref import WeakSet
 
 import structlog
@@ -52,6 +52,7 @@ def to_wire(segment: str, table: ChainTable) -> wire.ChainSet:
             generation=p.generation,
             state=p.state,
             bypass=p.bypass,
+            condition=p.condition,
         )
         for p in table.pairs
     ]
@@ -67,17 +68,19 @@ def to_wire(segment: str, table: ChainTable) -> wire.ChainSet:
             if slot not in used
         ],
         classifier=[wire.TrafficRule.of(rule) for rule in table.rules],
+        health=None if table.check is None else wire.HealthCheckModel.of(table.check),
     )
 
 
 def from_wire(chain_set: wire.ChainSet, now: float) -> ChainTable:
     pairs = tuple(
-        Pair(p.pair(), p.slot, p.generation, p.weight, p.weight, p.state, now, p.bypass)
+        Pair(p.pair(), p.slot, p.generation, p.weight, p.weight, p.state, now, p.bypass, p.condition)
         for p in chain_set.pairs
     )
     generations = {row.slot: row.generation for row in chain_set.free} | {p.slot: p.generation for p in pairs}
     rules = tuple(item.rule() for item in chain_set.classifier)
-    return ChainTable(chain_set.epoch, pairs, generations, rules=rules)
+    check = None if chain_set.health is None else chain_set.health.check()
+    return ChainTable(chain_set.epoch, pairs, generations, rules=rules, check=check)
 
 
 class Daemon(ABC):
@@ -240,6 +243,8 @@ class Daemon(ABC):
                     slot=p.slot,
                     bypass=p.bypass,
                     state=p.state,
+                    condition=p.condition,
+                    health=self._health_of(p),
                     sessions=self._load.get(p.slot, Load()).live,
                     **asdict(traffic.get(p.slot, Traffic())),
                 )
@@ -259,6 +264,18 @@ class Daemon(ABC):
                 entered=self._plane.entered(),
                 peer=peer,
             )
+
+    def _health_of(self, pair: Pair) -> wire.PairHealth | None:
+        """What probes say of it, at a master that sends some."""
+        return None
+
+    def _apply(self, table: ChainTable) -> None:
+        """Put it in force; before the first probe comes what it is must be known."""
+        probes = table.check.ends if table.check else None
+        if probes != self._config.probes:
+            self._config = replace(self._config, probes=probes)
+            self._plane.configure(self._config)
+        self._plane.apply(table)
 
     def _states(self) -> dict[str, int]:
         """Sessions of all chains by state; a reset one is nobody's."""

@@ -22,7 +22,8 @@ from lb_adapter.capacity import CapacityWatch
 from lb_adapter.core.setup import Order
 from lb_adapter.daemon import from_wire, log, to_wire, told
 from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, TakeOver
-from lb_adapter.sessions import Sessions, mirrored
+from lb_adapter.probes import Probes
+from lb_adapter.sessions import mirrored
 
 
 class Peer(Protocol):
@@ -41,7 +42,7 @@ class Peer(Protocol):
     def sweep(self, order: wire.SweepOrder) -> wire.Swept: ...
 
 
-class Master(Sessions):
+class Master(Probes):
     """The one writer. It carries out what `peering` decides, which passes every change to its slave first."""
 
     def __init__(
@@ -102,6 +103,8 @@ class Master(Sessions):
             pins = sum(load.entries for load in self._load.values())
             self._capacity.look(pins, self._counters, self._clock())
         self._drive(peering.Ticked(self._pins()))
+        if self._leader.connected:
+            self._act_on_health()
         if self._leader.connected and self._slow_start and not self._plane.overflow():
             with self._turn:
                 table = balancer.warmed(self.table, self._clock(), self._slow_start)
@@ -207,11 +210,11 @@ class Master(Sessions):
         """Overflow may have begun. From the last look at it to the switch nothing is placed without a pin."""
         with self._lock:
             if act.forced or not self._moves(act.table):
-                self._plane.apply(act.table)
+                self._apply(act.table)
             else:
                 with self._plane.refusing():
                     self._check_overflow()
-                    self._plane.apply(act.table)
+                    self._apply(act.table)
         self._wake.set()
 
     def _copy_pins(self, since_ms: int | None) -> peering.Copied:

@@ -186,6 +186,14 @@ def _add_master(app: FastAPI, master: Master) -> None:
         """
         return master.change(request)
 
+    @app.put("/v1/health-check", tags=["pairs"], responses=_CHANGES)
+    def put_health_check(request: wire.HealthOrder) -> wire.ChainSet:
+        """Say how chains are probed, and what becomes of the sessions of one that is down.
+
+        What earlier probes said is forgotten.
+        """
+        return master.put_health(request)
+
     @app.post("/v1/rebalance", tags=["pairs"], responses=_CHANGES)
     def rebalance(request: wire.Rebalance) -> wire.Rebalanced:
         """Re-balance new sessions, or set the weights.

@@ -88,7 +88,7 @@ class Slave(Daemon):
 
     def _follow(self, follower: following.Follower) -> None:
         """The data plane first: what could not be applied is not believed either."""
-        self._plane.apply(follower.table)
+        self._apply(follower.table)
         self._follower = follower
         self._wake.set()
 
@@ -159,4 +159,5 @@ def _as_told(config: SpliceConfig, plane: DataPlane) -> SpliceConfig:
     told = plane.adopted_config((config.outer, config.inner))
     if told is None or told.role != "slave":
         return config
-    return replace(config, ask_id=told.ask_id, affinity=told.affinity, timeouts=told.timeouts)
+    told_of = {name: getattr(told, name) for name in ("ask_id", "affinity", "timeouts", "probes")}
+    return replace(config, **told_of)

@@ -183,5 +183,6 @@ def _load(chain: wire.ChainStatus, loads: _Loads | None) -> wire.ChainStatus:
         "new_sessions": pair.new_sessions,
         "bytes": pair.forward_bytes + pair.reverse_bytes,
         "share": pair.sessions / loads.total if loads.total and not pair.bypass else None,
+        "health": pair.health,
     }
     return chain.model_copy(update=load)

@@ -168,14 +168,22 @@ def segment(item: wire.SegmentView) -> RenderableType:
 def loads(items: Sequence[wire.ChainStatus]) -> RenderableType:
     if not items:
         return chains([])
-    columns = ("chain", "segment", "state", "NFs", "tags", "sessions", "share", "new", "carried", "reason")
-    rows = table(*columns)
+    probed = any(item.health for item in items)
+    columns = ("chain", "segment", "state", "NFs", "tags", "sessions", "share", "new", "carried")
+    rows = table(*columns, *(["health"] if probed else []), "reason")
     for item in items:
         share = None if item.share is None else f"{item.share:.0%}"
         carried = None if item.bytes is None else sizes.text(item.bytes)
         loads = (cell(item.sessions), cell(share), cell(item.new_sessions), cell(carried))
-        rows.add_row(*_chain_cells(item), *loads, cell(item.reason))
+        told = [_health(item.health)] if probed else []
+        rows.add_row(*_chain_cells(item), *loads, *told, cell(item.reason))
     return rows
+
+
+def _health(item: wire.PairHealth | None) -> str:
+    if item is None:
+        return "-"
+    return item.verdict if item.latency_ms is None else f"{item.verdict} {item.latency_ms:.3g} ms"
 
 
 def _counters(view: wire.StatusView) -> RenderableType:

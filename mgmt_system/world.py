@@ -115,11 +115,21 @@ class World:
                 if service == CONTROLLER:
                     self._look_at_controller(whole=segments is None)
                 else:
-                    told.append(self.call(service, "pairs", self._peers.balancers[service].pairs))
+                    chain_set = self.call(service, "pairs", self._peers.balancers[service].pairs)
+                    told.append(self._probed(service, chain_set))
                     self.learn(service, told[-1])
             except (Fault, *REFUSALS):
                 self._forget(service)
         return told
+
+    def _probed(self, master: str, chain_set: wire.ChainSet) -> wire.ChainSet:
+        """Tell a master how to probe if it does otherwise, or not; its chain set as it is then."""
+        found = next(segment for segment in self._network.segments.values() if segment.master == master)
+        wanted = None if found.health is None else wire.HealthCheckModel.of(found.health.check())
+        if chain_set.health == wanted:
+            return chain_set
+        order = wire.HealthOrder(health=wanted)
+        return self.call(master, "put health check", lambda: self._peers.balancers[master].put_health(order))
 
     def _look_at_controller(self, *, whole: bool) -> None:
         self._tell_network()

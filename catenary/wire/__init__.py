@@ -8,5 +8,6 @@ who uses one need not know whose it is.
 from catenary.wire.balancer import *
 from catenary.wire.common import *
 from catenary.wire.controller import *
+from catenary.wire.health import *
 from catenary.wire.management import *
 from catenary.wire.sessions import *

@@ -8,7 +8,7 @@ from pydantic import Field, Strict, StrictBool, model_validator
 
 from catenary import classifier as _classifier
 from catenary import session as _session
-from catenary.chain import WEIGHT_DEFAULT, PairState
+from catenary.chain import WEIGHT_DEFAULT, Condition, PairState
 from catenary.wire.common import (
     EXPLAINED,
     Affinity,
@@ -22,8 +22,9 @@ from catenary.wire.common import (
     checked,
     examples,
 )
+from catenary.wire.health import HealthCheckModel, PairHealth
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Version of what master and slave say to each other; both refuse another one."""
 
 Epoch = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
@@ -32,6 +33,7 @@ Generation = Annotated[int, Strict(), Field(ge=0, lt=1024)]
 Idle = Annotated[float, Strict(), Field(ge=0, le=1e6)]
 """Seconds without a packet; in ms it fits 32 bits."""
 Role = Literal["master", "slave"]
+SweepMode = Literal["reset", "delete"]
 Then = Literal["reset", "rebalance"]
 """What becomes of the sessions that are left when a removal's deadline has come."""
 
@@ -105,6 +107,7 @@ class PairView(PairAdd):
     slot: Slot
     generation: Generation
     state: PairState
+    condition: Condition = Condition.UP
 
 
 class FreeSlot(Model):
@@ -119,7 +122,7 @@ class ChainSet(Model):
 
     `designated` is the slot that carries what is no session; None while there is no chain. `free` are slots
     that were used: who begins anew by this must not give their generations twice. Without a `classifier` all
-    traffic enters.
+    traffic enters, and without a `health` check nobody knows of chains that are down.
     """
 
     segment: Name
@@ -128,6 +131,15 @@ class ChainSet(Model):
     pairs: list[PairView]
     free: list[FreeSlot] = Field(default_factory=list)
     classifier: Classifier = Field(default_factory=list)
+    health: HealthCheckModel | None = None
+
+
+class HealthOrder(Model):
+    """How chains are probed from now on; null: not at all."""
+
+    model_config = examples({"health": {"kind": "raw", "interval": 0.5, "timeout": 0.2}}, {"health": None})
+
+    health: HealthCheckModel | None
 
 
 class ChainSetUpdate(Model):
@@ -223,6 +235,10 @@ class PairStats(Tags):
     """sessions that an order reset"""
     moved: int = 0
     """sessions that an order moved"""
+    condition: Condition = Condition.UP
+    """does it take new sessions (up), keep what it has (down), or neither (shut)?"""
+    health: PairHealth | None = None
+    """what probes say of it; null where none are sent, and at a slave"""
 
 
 class BalancerStats(Model):
@@ -323,7 +339,7 @@ class SweepOrder(Nonce):
     """
 
     master_id: str
-    mode: Literal["reset", "delete"]
+    mode: SweepMode
     slot: Slot | None = None
     generation: Generation | None = None
     idle: Idle = 0.0

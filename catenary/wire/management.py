@@ -10,6 +10,7 @@ from catenary.chain import WEIGHT_DEFAULT, ChainState
 from catenary.roles import Role
 from catenary.wire.balancer import SessionOrder, SessionView, Then
 from catenary.wire.common import Model, Name, Tags, Weight, examples
+from catenary.wire.health import PairHealth
 
 HistoryKind = Literal[
     "add",
@@ -154,13 +155,15 @@ class ServiceStatus(Model):
 class ChainStatus(ChainView):
     """A chain with its load: sessions at the master, bytes since it began, share of live sessions.
 
-    One without NFs carries what passes by the others: it has no share of what enters.
+    One without NFs carries what passes by the others: it has no share of what enters. `health` is what
+    probes say of it, if its segment has a health check.
     """
 
     sessions: int | None = None
     new_sessions: int | None = None
     bytes: int | None = None
     share: float | None = None
+    health: PairHealth | None = None
 
 
 class SegmentStatus(Model):

@@ -21,7 +21,7 @@ from lb_adapter.core.oracle_pin import Pin, State, Times
 from lb_adapter.core.oracle_splice import Splice
 from lb_adapter.core.setup import Order, Setup, Slot
 from lb_adapter.dataplane import ring
-from lb_adapter.dataplane.base import Batch, Load, SpliceConfig, Swept, TakeOver, Traffic
+from lb_adapter.dataplane.base import Batch, Load, Probed, SpliceConfig, Swept, TakeOver, Traffic
 from lb_adapter.records import PinRecords
 
 SIZE = 509
@@ -201,6 +201,9 @@ class OraclePlane:
         assert self.splice is not None
         for key, word in zip(pins["key"], pins["word"], strict=True):
             self.splice.take_in(key.tobytes(), int(word), self._clock())
+
+    def probed(self, slot: int) -> Probed | None:
+        return None
 
     def traffic(self) -> dict[int, Traffic]:
         return {}

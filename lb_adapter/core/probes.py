@@ -182,6 +182,7 @@ USER = ((0x88A8, 0xA064), (0x8100, 0x00C8))
 _AH = struct.pack("!BBHIIQI", UDP, 4, 0, 1, 1, 0, 0)
 _HEADERS = b"".join(struct.pack("!BB6s", DESTINATION, 0, bytes(6)) for _ in range(7)) + bytes(8)
 
+
 def _chain_probes(chain: int, elsewhere: int) -> tuple[Probe, ...]:
     """Probes of health checks, out of a chain by its tag and where none belongs."""
     made = {"a raw probe": _ethernet(PROBE_TYPE, PROBE_NAME + bytes(32))}

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import numpy as np
 
 from catenary import maglev
-from catenary.chain import PairState
+from catenary.chain import Condition, PairState
 from catenary.classifier import Rule
 from catenary.errors import InvalidValue
 from catenary.session import Timeouts
@@ -40,8 +40,17 @@ _STATES = {
     PairState.CLOSED: abi.SLOT_STATES["SLOT_CLOSED"],
     PairState.DRAINED: abi.SLOT_STATES["SLOT_CLOSED"],
 }
+_CONDITIONS = (Condition.UP, Condition.DOWN, Condition.SHUT)
 FREE = abi.SLOT_STATES["SLOT_FREE"]
 _REFUSE = abi.enum("refuse")
+
+
+def _state_of(pair: Pair) -> int:
+    """For the packets' side a chain that is down cools down, and one that is shut is closed."""
+    if pair.condition is Condition.SHUT:
+        return _STATES[PairState.CLOSED]
+    down = pair.condition is Condition.DOWN and pair.state is PairState.ACTIVE
+    return _STATES[PairState.COOLING if down else pair.state]
 
 
 def check_pins(pins: int) -> None:
@@ -154,9 +163,12 @@ class SpliceTables(ABC):
             if row.state != FREE:
                 tags = TagPair(row.tx, row.rx) if self._places() else TagPair(row.rx, row.tx)
                 since = row.since_ms / 1000
-                state = states[row.state]
+                condition = _CONDITIONS[row.condition]
+                state = states[row.state] if condition is Condition.UP else PairState.ACTIVE
                 weights = row.weight, row.placed
-                pairs.append(Pair(tags, slot, row.generation, *weights, state, since, bool(row.bypass)))
+                pairs.append(
+                    Pair(tags, slot, row.generation, *weights, state, since, bool(row.bypass), condition)
+                )
         self._applied = {pair.slot: pair for pair in pairs}
         self._rules = classifier.read(abi.unpack("place_table", self._read_place_table()))
         table = ChainTable(self._read_epoch(), tuple(pairs), generations, rules=self._rules)
@@ -166,7 +178,11 @@ class SpliceTables(ABC):
 
     def apply(self, table: ChainTable) -> None:
         wanted = {pair.slot: pair for pair in table.pairs}
-        opened = [p for p in table.pairs if p.state is PairState.ACTIVE and self._applied.get(p.slot) != p]
+        opened = [
+            p
+            for p in table.pairs
+            if p.state is PairState.ACTIVE and p.condition is Condition.UP and self._applied.get(p.slot) != p
+        ]
         for pair in opened:
             self._open(pair)
         self._swap_table(table)
@@ -192,10 +208,11 @@ class SpliceTables(ABC):
                 tx=tx,
                 rx=rx,
                 generation=pair.generation,
-                state=_STATES[pair.state],
+                state=_state_of(pair),
                 weight=pair.weight,
                 placed=pair.placed,
                 bypass=pair.bypass,
+                condition=_CONDITIONS.index(pair.condition) if pair.state is PairState.ACTIVE else 0,
                 since_ms=round(pair.since * 1000) & 0xFFFFFFFF,
             ),
         )

@@ -28,6 +28,12 @@ class FakeMaster(FakeBalancer):
     keys: dict[str, TagPair | None] = field(default_factory=dict)
     idle: int = 0
 
+    def put_health(self, order: wire.HealthOrder) -> wire.ChainSet:
+        self.enter("put_health")
+        self.check = order.health
+        self.epoch += 1
+        return self.chain_set()
+
     def change(self, change: wire.Change) -> wire.ChainSet:
         self.enter("change")
         self._check(change)

@@ -151,6 +151,7 @@ class FakeBalancer(Fake):
     sessions: dict[TagPair, int] = field(default_factory=dict)
     bypasses: set[TagPair] = field(default_factory=set)
     classifier: list[wire.TrafficRule] = field(default_factory=list)
+    check: wire.HealthCheckModel | None = None
     epoch: int = 0
 
     def health(self) -> wire.BalancerHealth:
@@ -191,6 +192,7 @@ class FakeBalancer(Fake):
             designated=0 if self.states else None,
             pairs=pairs,
             classifier=self.classifier,
+            health=self.check,
         )
 
     def activity(self, pair: TagPair) -> wire.PairActivity:
@@ -243,6 +245,9 @@ class FakeBalancer(Fake):
         )
 
     def change(self, change: wire.Change) -> wire.ChainSet:
+        raise InvalidValue(f"load balancer {self.name} is a slave: send changes to its master")
+
+    def put_health(self, order: wire.HealthOrder) -> wire.ChainSet:
         raise InvalidValue(f"load balancer {self.name} is a slave: send changes to its master")
 
     def rebalance(self, request: wire.Rebalance) -> wire.Rebalanced:

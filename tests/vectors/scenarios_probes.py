@@ -8,12 +8,14 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from tests.vectors.acting import CHAIN0, SLOTS, A, B, Make, entries, said, setup, tcp
+from lb_adapter.core.setup import Slot
+from tests.vectors.acting import CHAIN0, A, B, Make, entries, said, setup, tcp
 
 ENDS = (IPv4Address("10.9.0.1"), IPv4Address("10.9.0.2"))
 LINK = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 THERE, BACK = LINK / IP(src="10.9.0.1", dst="10.9.0.2"), LINK / IP(src="10.9.0.2", dst="10.9.0.1")
-RAW = LINK.__class__(src=LINK.src, dst=LINK.dst, type=0x88B5) / Raw(b"catenary" + bytes(20) + b"\1\2" + bytes(10))
+NAMED = Raw(b"catenary" + bytes(20) + b"\1\2" + bytes(10))
+RAW = Ether(src=LINK.src, dst=LINK.dst, type=0x88B5) / NAMED
 DATA = Raw(b"\1\2" + bytes(10))
 ECHO, DATAGRAM = THERE / ICMP(id=7, seq=258) / DATA, THERE / UDP(sport=5, dport=7) / DATA
 OPENING = THERE / TCP(sport=5, dport=7, flags="S", seq=0x01020000)
@@ -28,7 +30,7 @@ def _in(frame: Packet, vid: int) -> bytes:
 
 def the_slave_sends_the_answer_back_into_the_chain(make: Make) -> None:
     answers = (
-        LINK.__class__(src=LINK.dst, dst=LINK.src, type=0x88B5) / RAW[Raw],
+        Ether(src=LINK.dst, dst=LINK.src, type=0x88B5) / NAMED,
         BACK / ICMP(type="echo-reply", id=7, seq=258) / DATA,
         BACK / UDP(sport=7, dport=5) / DATA,
         BACK / TCP(sport=7, dport=5, flags="RA", seq=0, ack=0x01020001),
@@ -60,7 +62,7 @@ def nobody_else_sends_probes(make: Make) -> None:
 
 
 def a_closed_or_cooling_chain_is_probed_too(make: Make) -> None:
-    slave = make(setup("slave", slots={0: SLOTS[0].__class__(2, 3, state="closed")}))
+    slave = make(setup("slave", slots={0: Slot(2, 3, state="closed")}))
     assert said(slave.inner(_in(RAW, 2), 0)) == ("inner", 3, "probe_turned")
 
 
@@ -81,9 +83,9 @@ def what_only_looks_like_a_probe_is_traffic(make: Make) -> None:
         (LINK / IP(src="10.9.0.1", dst="10.9.0.2", options=[b"\1" * 4]) / UDP() / DATA, to_outer),
         (LINK / IP(src="10.9.0.1", dst="10.9.0.2", flags="MF") / UDP() / DATA, to_outer),
         (LINK / IP(src="10.9.0.1", dst="10.9.0.2", proto=47) / Raw(bytes(40)), to_outer),
-        (LINK / Dot1Q(vlan=9, type=0x88B5) / RAW[Raw], seen),
-        (LINK.__class__(type=0x88B5) / Raw(b"catenarx" + bytes(40)), seen),
-        (LINK.__class__(type=0x88B5) / Raw(b"catenary" + bytes(31)), seen),
+        (LINK / Dot1Q(vlan=9, type=0x88B5) / NAMED, seen),
+        (Ether(type=0x88B5) / Raw(b"catenarx" + bytes(40)), seen),
+        (Ether(type=0x88B5) / Raw(b"catenary" + bytes(31)), seen),
     ):
         assert said(slave.inner(_in(frame, 2), 0)) == expected, frame.summary()
     assert said(make(setup("slave")).inner(_in(ECHO, 2), 0)) == to_outer, "nobody told it of addresses"

@@ -19,7 +19,15 @@ from lb_adapter.dataplane.native import NativeDataPlane
 from lb_adapter.dataplane.segment import ffi
 from tests.planes import Step, choose
 from tests.vectors.reading import read_all
-from tests.vectors.test_conformance import AFFINITIES, FRAMES, PER_SEQUENCE, POLICIES, PROBED, PROFILE, steps_of
+from tests.vectors.test_conformance import (
+    AFFINITIES,
+    FRAMES,
+    PER_SEQUENCE,
+    POLICIES,
+    PROBED,
+    PROFILE,
+    steps_of,
+)
 
 HEADROOM, ROOM = 64, 16384
 REASONS = {number: name for name, number in abi.REASONS.items()}

@@ -1,0 +1,122 @@
+"""The master's part in health checks (affinity rule 9): what follows when a chain is down, or up again."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from catenary import wire
+from catenary.chain import Condition, PairState
+from catenary.errors import CatenaryError
+from lb_adapter import balancer
+from lb_adapter.balancer import ChainTable, Pair
+from lb_adapter.core.setup import Order
+from lb_adapter.daemon import log, to_wire
+from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig
+from lb_adapter.health import MEMORY
+from lb_adapter.prober import Prober, Target
+from lb_adapter.sessions import Sessions
+
+
+class Probes(Sessions):
+    """It acts by itself: nobody is asked, and what could not be done is done at the next tick."""
+
+    def __init__(self, plane: DataPlane, config: SpliceConfig, *rest: object, **options: object) -> None:
+        super().__init__(plane, config, *rest, **options)  # type: ignore[arg-type]
+        quiet = 2 * config.timeouts.transit
+        self._prober = Prober(plane, config.inner, self._targets, self._chains_turned, quiet=quiet)
+
+    @property
+    @abstractmethod
+    def table(self) -> ChainTable: ...
+
+    def _targets(self) -> dict[Target, bool]:
+        """The chains to be probed, and whether each is down already."""
+        return {
+            Target(p.tags, p.slot, p.generation): p.condition is not Condition.UP
+            for p in self.table.pairs
+            if p.state is PairState.ACTIVE and not p.bypass
+        }
+
+    def _apply(self, table: ChainTable) -> None:
+        super()._apply(table)
+        if table.check != self._prober.check:
+            self._prober.set(table.check)
+
+    def put_health(self, order: wire.HealthOrder) -> wire.ChainSet:
+        """Probe so from now on."""
+        self._refuse_while_copying()
+        check = None if order.health is None else order.health.check()
+        if check is not None and check.on_dead == "rebalance":
+            self._refuse_if_rewriting("on_dead: reset")
+        with self._turn:
+            table = balancer.checked_by(self.table, check)
+            if table != self.table:
+                self._propose(table, force=True)
+            return to_wire(self._segment, self.table)
+
+    def _chains_turned(self) -> None:
+        try:
+            self._act_on_health()
+        except CatenaryError as error:
+            log.warning("chain is down, and nothing could be done yet", reason=error.detail)
+
+    def _act_on_health(self) -> None:
+        """Put in force what probes say, and end what a shut chain still has. Repeated, it does the rest."""
+        check = self.table.check
+        if check is None:
+            return
+        with self._turn:
+            known = self._prober.verdicts()
+            down = {tags for tags, health in known.items() if health.verdict == "down"}
+            table = balancer.judged(self.table, down, self._clock())
+            if table != self.table:
+                # What lives by the hash in an overflow may move: with the chain as it is it would be lost.
+                self._propose(table, force=True)
+            for pair in self.table.pairs:
+                if pair.condition is Condition.SHUT:
+                    self._empty(pair, "reset" if check.on_dead == "reset" else "delete")
+
+    def _empty(self, pair: Pair, mode: wire.SweepMode) -> None:
+        with self._lock:
+            if not self._walk().get(pair.slot, Load()).pins:
+                return
+        swept = self._sweep(Order(mode, (pair.slot, pair.generation)))
+        log.warning("sessions of a dead chain", pair=str(pair.tags), reset=swept.reset, moved=swept.moved)
+
+    def _health_of(self, pair: Pair) -> wire.PairHealth | None:
+        health = self._prober.verdicts().get(pair.tags)
+        if health is None:
+            return None
+        now, latency = self._clock(), health.latency
+        return wire.PairHealth(
+            verdict=health.verdict,
+            seconds=round(max(0.0, now - health.since), 3),
+            latency_ms=None if latency is None else round(1000 * latency, 3),
+            sent=health.sent,
+            lost=health.lost,
+            falls=sum(now - fall < MEMORY for fall in health.falls),
+        )
+
+    def _reason(self) -> str | None:
+        return super()._reason() or self._prober.trouble or self._unwell()
+
+    def _unwell(self) -> str | None:
+        """The chains that probes speak against, in words."""
+        known = self._prober.verdicts()
+        down = [str(tags) for tags, health in known.items() if health.verdict == "down"]
+        unproven = [str(tags) for tags, health in known.items() if health.verdict == "unproven"]
+        words = [f"chains that are down: {', '.join(down)}"] if down else []
+        if unproven:
+            words.append(
+                f"no probe ever came back from {', '.join(unproven)}: see that its network functions let "
+                "probes pass, or use another kind; until then its traffic goes on"
+            )
+        return "; ".join(words) or None
+
+    def start(self) -> None:
+        super().start()
+        self._prober.start()
+
+    def stop(self, *, detach: bool) -> None:
+        self._prober.stop()
+        super().stop(detach=detach)

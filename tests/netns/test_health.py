@@ -1,0 +1,168 @@
+"""Chains that die: probes through the wire of `pair.py`, where a tag can be cut by itself."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+
+import pytest
+
+from catenary import wire
+from catenary.chain import Condition
+from catenary.tags import TagPair
+from lb_adapter.dataplane.base import DataPlane
+from lb_adapter.dataplane.ebpf import EbpfDataPlane
+from lb_adapter.dataplane.native import NativeDataPlane
+from tests.isolation import isolated
+from tests.netns.pair import LoadBalancers, Session, ip, wait_until, wire_up
+from tests.netns.test_pair import FIRST, SECOND, add
+
+PLANES: dict[str, Callable[[], DataPlane]] = {
+    "ebpf": lambda: EbpfDataPlane(pins=4096),
+    "af_packet": lambda: NativeDataPlane("af_packet", pins=4096, threads=1),
+}
+ENDS = {"client": IPv4Address("10.9.0.1"), "server": IPv4Address("10.9.0.2")}
+FALL, INTERVAL = 3, 0.1
+
+
+def check(kind: str = "raw", **more: object) -> wire.HealthOrder:
+    ends = {} if kind == "raw" else ENDS
+    words = {"interval": INTERVAL, "timeout": 0.06, "fall": FALL, **ends, **more}
+    return wire.HealthOrder(health=wire.HealthCheckModel(kind=kind, **words))
+
+
+def row(lbs: LoadBalancers, tags: TagPair) -> wire.PairStats:
+    return next(row for row in lbs.master_client.stats().pairs if row.forward == tags.forward)
+
+
+def verdict(lbs: LoadBalancers, tags: TagPair) -> str | None:
+    health = row(lbs, tags).health
+    return health.verdict if health else None
+
+
+def wire_through_a_bridge() -> None:
+    """The drawing of `pair.py` with a bridge in the wire, which floods, and where a tag can be cut."""
+    wire_up()
+    ip("link", "delete", "l1i")
+    ip("link", "add", "middle", "type", "bridge", "ageing_time", "0", "mcast_snooping", "0")
+    for near, far in (("l1i", "m1"), ("l2i", "m2")):
+        ip("link", "add", near, "type", "veth", "peer", "name", far)
+        ip("link", "set", far, "master", "middle", "up")
+    ip("link", "set", "middle", "up")
+
+
+@contextmanager
+def cut(vid: int, device: str = "m1") -> Iterator[None]:
+    """What comes in by `device` with this tag is lost: m1 is the master's side, m2 the slave's."""
+    hook = f"type filter hook ingress device {device} priority 0;"
+    rules = f"table netdev cut {{\n chain lost {{\n {hook}\n vlan id {vid} drop\n }}\n}}\n"
+    subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+    yield
+    subprocess.run(["nft", "delete", "table", "netdev", "cut"], check=True)
+
+
+@pytest.mark.parametrize("plane", PLANES)
+@pytest.mark.parametrize("kind", ["raw", "icmp", "udp", "tcp"])
+@isolated
+def test_probes_of_every_kind_cross_a_chain_both_ways(kind: str, plane: str) -> None:
+    wire_up()
+    with LoadBalancers(plane=PLANES[plane]) as lbs:
+        lbs.master_client.change(add(FIRST, SECOND))
+        assert lbs.master_client.put_health(check(kind)).health == check(kind).health
+        wait_until(lambda: {verdict(lbs, tags) for tags in (FIRST, SECOND)} == {"up"}, "both up")
+        health = row(lbs, FIRST).health
+        assert health is not None
+        assert 0 < (health.latency_ms or 0) < 60
+        with Session() as session:
+            session.talk()
+            stats = lbs.master_client.stats()
+            assert stats.peer is not None
+            assert stats.counters["probe_returned"] >= 2
+            assert stats.peer.counters["probe_turned"] >= 2
+            assert sum(pair.new_sessions for pair in stats.pairs) <= 3, "the session, and its ARP"
+            probed = stats.counters["probe_returned"]
+            packets = sum(pair.forward_packets for pair in stats.pairs)
+        assert packets < 30 + probed
+
+
+@isolated
+def test_a_chain_that_dies_takes_no_session_and_comes_back() -> None:
+    wire_through_a_bridge()
+    with LoadBalancers() as lbs:
+        lbs.master_client.change(add(FIRST, SECOND))
+        lbs.master_client.put_health(check())
+        wait_until(lambda: verdict(lbs, FIRST) == verdict(lbs, SECOND) == "up", "both up")
+        for vid, device in ((FIRST.forward, "m1"), (FIRST.reverse, "m2")):
+            with cut(vid, device):
+                began = time.monotonic()
+                wait_until(lambda: row(lbs, FIRST).condition is Condition.DOWN, "down")
+                took = time.monotonic() - began
+                assert took <= FALL * INTERVAL + 0.2 + 0.1, "looked at through REST"
+                assert "chains that are down: (2, 3)" in (lbs.master_client.health().reason or "")
+                before = row(lbs, FIRST).new_sessions
+                for _ in range(10):
+                    with Session() as session:
+                        session.talk()
+                assert row(lbs, FIRST).new_sessions == before
+                assert {p.condition for p in lbs.slave_client.pairs().pairs} == {Condition.UP, Condition.DOWN}
+            wait_until(lambda: row(lbs, FIRST).condition is Condition.UP, "up again")
+        assert lbs.counter("master", "affinity_mismatch") == 0
+
+
+@isolated
+def test_sessions_of_a_dead_chain_stay_or_move_or_are_reset() -> None:
+    wire_through_a_bridge()
+    with LoadBalancers() as lbs:
+        lbs.master_client.change(add(FIRST))
+        lbs.master_client.put_health(check(on_dead="keep"))
+        wait_until(lambda: verdict(lbs, FIRST) == "up", "up")
+        kept = Session()
+        kept.talk()
+        lbs.master_client.change(add(SECOND))
+        wait_until(lambda: verdict(lbs, SECOND) == "up", "up")
+        with cut(FIRST.forward):
+            wait_until(lambda: row(lbs, FIRST).condition is Condition.DOWN, "down")
+        wait_until(lambda: row(lbs, FIRST).condition is Condition.UP, "up again")
+        kept.talk()
+
+        lbs.master_client.put_health(check(on_dead="rebalance"))
+        wait_until(lambda: verdict(lbs, FIRST) == verdict(lbs, SECOND) == "up", "both up")
+        with cut(FIRST.forward):
+            wait_until(lambda: row(lbs, FIRST).condition is Condition.SHUT, "shut")
+            kept.talk()
+            assert row(lbs, FIRST).sessions == 0
+        wait_until(lambda: row(lbs, FIRST).condition is Condition.UP, "up again")
+        kept.talk()
+        moved = TagPair(SECOND.forward, SECOND.reverse)
+        assert lbs.sessions(moved) == 1
+
+        lbs.master_client.put_health(check(on_dead="reset"))
+        wait_until(lambda: verdict(lbs, FIRST) == verdict(lbs, SECOND) == "up", "both up")
+        with cut(SECOND.forward):
+            wait_until(lambda: row(lbs, SECOND).condition is Condition.SHUT, "shut")
+            for end in (kept.near, kept.far):
+                end.sendall(b"hello")
+                with pytest.raises(ConnectionResetError):
+                    end.recv(5)
+            with Session() as fresh:
+                fresh.talk()
+        assert lbs.counter("master", "ordered_reset") == 1
+        kept.close()
+
+
+@isolated
+def test_probes_that_cannot_pass_are_told_and_traffic_goes_on() -> None:
+    wire_through_a_bridge()
+    with LoadBalancers() as lbs, cut(FIRST.reverse, "m2"):
+        lbs.master_client.change(add(FIRST))
+        lbs.master_client.put_health(check())
+        wait_until(lambda: verdict(lbs, FIRST) == "unproven", "told")
+        health = lbs.master_client.health()
+        assert health.status == "degraded"
+        assert "no probe ever came back from (2, 3)" in (health.reason or "")
+        assert row(lbs, FIRST).condition is Condition.UP
+        assert lbs.master_client.put_health(wire.HealthOrder(health=None)).health is None
+        assert lbs.master_client.health().status == "ok"
