@@ -41,6 +41,17 @@ BYTES = Metric(
 ENDED = Metric(
     "catenary_lb_pair_ended_sessions_total", "Sessions that an order reset or moved.", (*_PAIR, "how")
 )
+CONDITION = Metric(
+    "catenary_lb_pair_condition",
+    "1 for what probes made of it: up, down (takes no new session) or shut (its own were ended, too).",
+    (*_PAIR, "condition"),
+)
+PROBES = Metric(
+    "catenary_lb_pair_probes_total", "Probes that came back in time, or were lost.", (*_PAIR, "fate")
+)
+LATENCY = Metric(
+    "catenary_lb_pair_latency_seconds", "Of its last probe that came back, through the chain and back.", _PAIR
+)
 ENTERED = Metric(
     "catenary_lb_entered_sessions_total",
     "New sessions by the entry of the classifier that they agreed with.",
@@ -50,7 +61,7 @@ DROPPED = Metric("catenary_lb_dropped_packets_total", "Packets dropped, by reaso
 EVENTS = Metric("catenary_lb_events_total", "What was counted and is no drop.", (*_OF, "event"))
 METRICS = (
     INFO, HEALTHY, PEER, LAG, EPOCH, TABLE, CAPACITY, OVERFLOW, SESSIONS, STATE, LIVE, NEW, PACKETS, BYTES,
-    ENDED, ENTERED, DROPPED, EVENTS,
+    ENDED, CONDITION, PROBES, LATENCY, ENTERED, DROPPED, EVENTS,
 )  # fmt: skip
 _DROP = "drop_"
 
@@ -92,3 +103,9 @@ def _pair(pair: wire.PairStats, *of: str) -> Iterator[Sample]:
     yield BYTES(pair.reverse_bytes, *labels, "reverse")
     yield ENDED(pair.reset, *labels, "reset")
     yield ENDED(pair.moved, *labels, "moved")
+    yield CONDITION(1, *labels, pair.condition)
+    if pair.health is not None:
+        yield PROBES(pair.health.sent - pair.health.lost, *labels, "returned")
+        yield PROBES(pair.health.lost, *labels, "lost")
+        if pair.health.latency_ms is not None:
+            yield LATENCY(pair.health.latency_ms / 1000, *labels)
