@@ -31,16 +31,22 @@ METRICS: dict[str, Collection[Metric]] = {
     "slave": balancer_metrics.METRICS,
 }
 TOKEN = "0123456789abcdef"
+BALANCER_NOT_NOW = {
+    "catenary_lb_peer_lag_seconds",
+    "catenary_lb_entered_sessions_total",
+    "catenary_lb_pair_probes_total",
+    "catenary_lb_pair_latency_seconds",
+}
 NOT_NOW = {
     "management": {
         "catenary_management_chain_cooling_start_timestamp_seconds",
         "catenary_management_chain_cooling_predicted_seconds",
     },
     "controller": set[str](),
-    "master": {"catenary_lb_peer_lag_seconds", "catenary_lb_entered_sessions_total"},
-    "slave": {"catenary_lb_peer_lag_seconds", "catenary_lb_entered_sessions_total"},
+    "master": BALANCER_NOT_NOW,
+    "slave": BALANCER_NOT_NOW,
 }
-"""Told only while a chain cools down, where chains rewrite, and where there is a classifier."""
+"""Told only while a chain cools down, where chains rewrite or are probed, and where there is a classifier."""
 OK = wire.ManagementHealth(status="ok", chains=1)
 
 
