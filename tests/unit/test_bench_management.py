@@ -42,6 +42,8 @@ KEYS = {
     "errors",
     "crash_points_ok",
     "cooldown_prediction_ratio",
+    "ms_failover_s",
+    "ms_failover_lost",
 }
 
 
