@@ -269,13 +269,12 @@ class Daemon(ABC):
         """What probes say of it, at a master that sends some."""
         return None
 
-    def _apply(self, table: ChainTable) -> None:
-        """Put it in force; before the first probe comes what it is must be known."""
+    def _prepare(self, table: ChainTable) -> None:
+        """Before the first probe comes what it is must be known."""
         probes = table.check.ends if table.check else None
         if probes != self._config.probes:
             self._config = replace(self._config, probes=probes)
             self._plane.configure(self._config)
-        self._plane.apply(table)
 
     def _states(self) -> dict[str, int]:
         """Sessions of all chains by state; a reset one is nobody's."""

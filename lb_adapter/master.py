@@ -209,12 +209,13 @@ class Master(Probes):
     def _adopt(self, act: peering.Adopt) -> None:
         """Overflow may have begun. From the last look at it to the switch nothing is placed without a pin."""
         with self._lock:
+            self._prepare(act.table)  # it configures, which would end `refusing`
             if act.forced or not self._moves(act.table):
-                self._apply(act.table)
+                self._plane.apply(act.table)
             else:
                 with self._plane.refusing():
                     self._check_overflow()
-                    self._apply(act.table)
+                    self._plane.apply(act.table)
         self._wake.set()
 
     def _copy_pins(self, since_ms: int | None) -> peering.Copied:

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from catenary import wire
 from catenary.chain import Condition, PairState
 from catenary.errors import CatenaryError
+from catenary.tags import TagPair
 from lb_adapter import balancer
 from lb_adapter.balancer import ChainTable, Pair
 from lb_adapter.core.setup import Order
@@ -28,6 +29,8 @@ class Probes(Sessions):
     @property
     @abstractmethod
     def table(self) -> ChainTable: ...
+    @abstractmethod
+    def _moves(self, new: ChainTable) -> bool: ...
 
     def _targets(self) -> dict[Target, bool]:
         """The chains to be probed, and whether each is down already."""
@@ -37,8 +40,8 @@ class Probes(Sessions):
             if p.state is PairState.ACTIVE and not p.bypass
         }
 
-    def _apply(self, table: ChainTable) -> None:
-        super()._apply(table)
+    def _prepare(self, table: ChainTable) -> None:
+        super()._prepare(table)
         if table.check != self._prober.check:
             self._prober.set(table.check)
 
@@ -51,7 +54,7 @@ class Probes(Sessions):
         with self._turn:
             table = balancer.checked_by(self.table, check)
             if table != self.table:
-                self._propose(table, force=True)
+                self._propose(table, force=False)
             return to_wire(self._segment, self.table)
 
     def _chains_turned(self) -> None:
@@ -69,9 +72,11 @@ class Probes(Sessions):
             known = self._prober.verdicts()
             down = {tags for tags, health in known.items() if health.verdict == "down"}
             table = balancer.judged(self.table, down, self._clock())
-            if table != self.table:
-                # What lives by the hash in an overflow may move: with the chain as it is it would be lost.
-                self._propose(table, force=True)
+            # In an overflow what lives by the hash may move. New sessions of a chain that fell would be lost
+            # else; one that is up again can wait.
+            fell = bool(_fallen(table) - _fallen(self.table))
+            if table != self.table and (fell or not (self._moves(table) and self._plane.overflow())):
+                self._propose(table, force=fell)
             for pair in self.table.pairs:
                 if pair.condition is Condition.SHUT:
                     self._empty(pair, "reset" if check.on_dead == "reset" else "delete")
@@ -120,3 +125,7 @@ class Probes(Sessions):
     def stop(self, *, detach: bool) -> None:
         self._prober.stop()
         super().stop(detach=detach)
+
+
+def _fallen(table: ChainTable) -> set[TagPair]:
+    return {pair.tags for pair in table.pairs if pair.condition is not Condition.UP}

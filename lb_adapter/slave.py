@@ -88,7 +88,8 @@ class Slave(Daemon):
 
     def _follow(self, follower: following.Follower) -> None:
         """The data plane first: what could not be applied is not believed either."""
-        self._apply(follower.table)
+        self._prepare(follower.table)
+        self._plane.apply(follower.table)
         self._follower = follower
         self._wake.set()
 
