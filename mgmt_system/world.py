@@ -123,13 +123,20 @@ class World:
         return told
 
     def _probed(self, master: str, chain_set: wire.ChainSet) -> wire.ChainSet:
-        """Tell a master how to probe if it does otherwise, or not; its chain set as it is then."""
+        """Tell a master how to probe if it does otherwise, or not; its chain set as it is then.
+
+        One that refuses, in an overflow, is told again at the next look.
+        """
         found = next(segment for segment in self._network.segments.values() if segment.master == master)
         wanted = None if found.health is None else wire.HealthCheckModel.of(found.health.check())
         if chain_set.health == wanted:
             return chain_set
         order = wire.HealthOrder(health=wanted)
-        return self.call(master, "put health check", lambda: self._peers.balancers[master].put_health(order))
+        put = self._peers.balancers[master].put_health
+        try:
+            return self.call(master, "put health check", lambda: put(order))
+        except REFUSALS:
+            return chain_set
 
     def _look_at_controller(self, *, whole: bool) -> None:
         self._tell_network()

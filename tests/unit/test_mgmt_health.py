@@ -1,0 +1,42 @@
+"""How a master comes to probe its chains as the configuration says."""
+
+from __future__ import annotations
+
+from catenary.errors import Conflict
+from tests.unit.mgmt_fakes import Site, network_text
+
+PROBED = network_text().replace("slave: l2,", "slave: l2, health: {kind: raw},")
+
+
+def test_a_master_is_told_once() -> None:
+    site = Site(network=PROBED)
+    site.add("n1", name="chain-1")
+    site.settle()
+    assert site.master.check is not None
+    assert site.master.check.kind == "raw"
+    assert site.master.calls.count("put_health") == 1
+
+
+def test_one_that_forgot_is_told_again() -> None:
+    site = Site(network=PROBED)
+    site.step()
+    site.master.check = None
+    site.settle()
+    assert site.master.check is not None
+
+
+def test_one_that_refuses_goes_on_serving_and_is_told_again() -> None:
+    site = Site(network=PROBED)
+
+    def full(call: str, after: bool) -> None:
+        if call == "put_health":
+            raise Conflict("the session table of 1000 is full")
+
+    site.master.fault = full
+    site.add("n1", name="chain-1")
+    site.settle()
+    assert site.states() == {"chain-1": "active"}
+    assert site.master.check is None
+    site.master.fault = lambda call, after: None
+    site.step()
+    assert site.master.check is not None
