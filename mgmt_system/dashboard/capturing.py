@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import FastAPI, Query, Request, Response
-from fastapi.responses import PlainTextResponse, StreamingResponse
 from nicegui import ui
 
 from catenary import pcap
 from catenary.chain import ChainState
 from catenary.client import ManagementClient
-from catenary.errors import CatenaryError, InvalidValue
+from catenary.errors import InvalidValue
 from catenary.session import SessionKey
 from mgmt_system.dashboard.dialogs import Asker, Dialog
-from mgmt_system.dashboard.gate import Login
+from mgmt_system.dashboard.downloads import streamed
 from mgmt_system.dashboard.hub import Hub
 
 PATH = "/capture"
@@ -80,25 +79,3 @@ def add_download(app: FastAPI, hub: Hub) -> None:
             f"{chain}.pcap",
             pcap.MEDIA_TYPE,
         )
-
-
-def streamed(
-    hub: Hub, request: Request, ask: Callable[[ManagementClient], Iterator[bytes]], name: str, media_type: str
-) -> Response:
-    """What the management system streams, passed on as it comes; or in words why it refuses."""
-    login: Login = request.state.login
-    client = hub.connect(None, None, login.token)
-    try:
-        pieces = ask(client)
-        first = next(pieces, b"")
-    except CatenaryError as error:
-        client.close()
-        return PlainTextResponse(error.detail, error.status)
-
-    def passed_on() -> Iterator[bytes]:
-        with client:
-            yield first
-            yield from pieces
-
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(passed_on(), media_type=media_type, headers=headers)

@@ -6,8 +6,8 @@ from fastapi import FastAPI, Request, Response
 from nicegui import ui
 
 from catenary.client import ManagementClient
-from mgmt_system.dashboard.capturing import streamed
 from mgmt_system.dashboard.dialogs import Asker, Dialog
+from mgmt_system.dashboard.downloads import streamed
 from mgmt_system.dashboard.hub import Hub
 
 PATH = "/backup"
