@@ -13,7 +13,16 @@ import typer
 
 from catenary.errors import CatenaryError, Conflict, InvalidValue
 from catenary.listen import Listen
-from catenary.options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
+from catenary.options import (
+    LogFormat,
+    LogFormatOption,
+    LogLevel,
+    LogLevelOption,
+    TlsCaOption,
+    TlsCertOption,
+    TlsKeyOption,
+    TokensOption,
+)
 
 OPENFLOW_HOST = "127.0.0.1"
 """OpenFlow runs without TLS here, so it stays on the loopback: whoever connects could pose as a switch."""
@@ -41,14 +50,10 @@ def run(
     state: Annotated[Path | None, typer.Option(help=STATE_HELP)] = None,
     host: Annotated[str, typer.Option(help="Address of the REST interface.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="TCP port of the REST interface.")] = 8081,
-    tls_cert: Annotated[Path | None, typer.Option(help="Certificate of the REST interface.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
-    tls_ca: Annotated[
-        Path | None, typer.Option(help="CA of callers: one without a certificate of it is refused.")
-    ] = None,
-    tokens: Annotated[
-        Path | None, typer.Option(help="Table of the tokens that callers need: catenary token add.")
-    ] = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
+    tls_ca: TlsCaOption = None,
+    tokens: TokensOption = None,
     log_level: LogLevelOption = LogLevel.INFO,
     log_format: LogFormatOption = LogFormat.AUTO,
 ) -> None:

@@ -11,7 +11,16 @@ import typer
 from catenary.chain import check_name
 from catenary.errors import InvalidValue
 from catenary.listen import Listen
-from catenary.options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
+from catenary.options import (
+    LogFormat,
+    LogFormatOption,
+    LogLevel,
+    LogLevelOption,
+    TlsCaOption,
+    TlsCertOption,
+    TlsKeyOption,
+    TokensOption,
+)
 from catenary.session import Timeouts
 from catenary.tags import check_vlan_id
 from lb_adapter.dataplane.base import PINS_DEFAULT, SpliceConfig
@@ -76,14 +85,10 @@ def run(
         str, typer.Option(help="REST address; all but loopback need TLS and a token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="REST port.")] = 8082,
-    tls_cert: Annotated[Path | None, typer.Option(help="TLS certificate of the REST service.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
-    tls_ca: Annotated[
-        Path | None, typer.Option(help="CA of callers: one without a certificate of it is refused.")
-    ] = None,
-    tokens: Annotated[
-        Path | None, typer.Option(help="Table of the tokens that callers need: catenary token add.")
-    ] = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
+    tls_ca: TlsCaOption = None,
+    tokens: TokensOption = None,
     peer: Annotated[str | None, typer.Option(help="Master only: REST address of the slave.")] = None,
     peer_token_file: Annotated[Path | None, typer.Option(help="Master only: the slave's token.")] = None,
     peer_ca: Annotated[

@@ -12,7 +12,16 @@ import typer
 from catenary import durations
 from catenary.errors import CatenaryError
 from catenary.listen import Listen
-from catenary.options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
+from catenary.options import (
+    LogFormat,
+    LogFormatOption,
+    LogLevel,
+    LogLevelOption,
+    TlsCaOption,
+    TlsCertOption,
+    TlsKeyOption,
+    TokensOption,
+)
 
 _TURN_S = 0.0005
 """A turn of Python's threads, in seconds: while a plan computes, each other request needs many of them."""
@@ -43,14 +52,10 @@ def run(
         str | None,
         typer.Option(help="With etcd: the URL at which others reach this one, if not where it listens."),
     ] = None,
-    tls_cert: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Key of the TLS certificate (PEM).")] = None,
-    tls_ca: Annotated[
-        Path | None, typer.Option(help="CA of callers: one without a certificate of it is refused.")
-    ] = None,
-    tokens: Annotated[
-        Path | None, typer.Option(help="Table of the tokens that callers need: catenary token add.")
-    ] = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
+    tls_ca: TlsCaOption = None,
+    tokens: TokensOption = None,
     balancer_token_file: Annotated[Path | None, typer.Option(help="Token of the load balancers.")] = None,
     balancer_ca: Annotated[
         Path | None, typer.Option(help="CA of the load balancers (PEM) [default: --tls-ca].")
