@@ -151,6 +151,11 @@ class SegmentConfig(Section):
     health: HealthConfig | None = None
     """how chains are probed; may be changed at any time"""
 
+    @property
+    def fails_open(self) -> bool:
+        """Does traffic pass by when all chains are down?"""
+        return self.health is not None and self.health.when_none == "fail-open"
+
 
 class NetworkConfig(Section):
     """The network: read by the controller."""
@@ -320,14 +325,18 @@ class ServiceConfig(NetworkConfig):
 
     @property
     def bypasses(self) -> dict[str, ChainConfig]:
-        """The chains without NFs that classifiers need, by name, beside those that the document has."""
+        """The chains without NFs that segments need, by name, beside those that the document has."""
         known = {self.segment_of(chain) for chain in self.chains.values() if not chain.nfs and self.segments}
-        segments = [
-            name for service in self.services.values() if service.classifier for name in service.segments
-        ]
         return {
-            bypass_name(name): ChainConfig(nfs=[], segment=name) for name in segments if name not in known
+            bypass_name(name): ChainConfig(nfs=[], segment=name) for name in self.passed if name not in known
         }
+
+    @property
+    def passed(self) -> list[str]:
+        """The segments by which something may pass: what a classifier leaves out, or all that fail open."""
+        services = (service for service in self.services.values() if service.classifier)
+        classified = {name for service in services for name in service.segments}
+        return [name for name, it in self.segments.items() if name in classified or it.fails_open]
 
     @classmethod
     def load(cls, text: str, where: str = "service.yaml") -> Self:

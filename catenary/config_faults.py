@@ -130,6 +130,9 @@ def _health(config: NetworkConfig) -> Iterator[Fault]:
         if segment.health.on_dead == "rebalance":
             text = "a session of chains that rewrite can't go on in another: use on_dead keep or reset"
             yield Fault((*at, "on_dead"), text)
+        if segment.fails_open:
+            text = "what passes by chains that rewrite would show addresses that they hide: use fail-closed"
+            yield Fault((*at, "when_none"), text)
 
 
 def _segments(config: NetworkConfig) -> Iterator[Fault]:
@@ -224,20 +227,17 @@ def _unseen(traffic: TrafficConfig, affinity: str) -> Iterator[str]:
 
 
 def _bypasses(config: ServiceConfig) -> Iterator[Fault]:
-    """Chains without NFs: one in each segment that classifies, none elsewhere."""
-    classified = {
-        name for service in config.services.values() if service.classifier for name in service.segments
-    }
+    """Chains without NFs: one in each segment by which something may pass, none elsewhere."""
     owners: dict[str, str] = {}
     for name, chain in config.chains.items():
         at: Key = ("chains", name)
         if chain.nfs or not config.segments:
             continue
         segment = config.segment_of(chain)
-        if segment not in classified:
+        if segment not in config.passed:
             text = (
-                f"chain {name!r} has no NFs, and no classifier lets anything pass by segment {segment!r}: "
-                "name its NFs, or give the service a classifier"
+                f"chain {name!r} has no NFs, and nothing passes by segment {segment!r}: name its NFs, give "
+                "the service a classifier, or have the segment fail open"
             )
             yield Fault((*at, "nfs"), text)
         elif segment in owners:

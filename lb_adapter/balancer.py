@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from catenary.chain import Condition, PairState, check_weight
+from catenary.chain import WEIGHT_DEFAULT, Condition, PairState, check_weight
 from catenary.classifier import Rule
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
 from catenary.health import HealthCheck
@@ -26,7 +26,8 @@ class Pair:
     """A tag pair with its place in the data plane.
 
     `weight` is the operator's; `placed` is the one that the hash table was filled with. `since` is the
-    moment at which `state` began. A `bypass` is not placed on: it takes what the classifier does not match.
+    moment at which `state` began. A `bypass` takes what the classifier does not match, and is not placed on;
+    but while it has a weight all chains are down, and it takes what they would.
     """
 
     tags: TagPair
@@ -73,7 +74,7 @@ class ChainTable:
     @property
     def designated(self) -> int | None:
         """The slot that carries what is no session: the lowest that takes new ones, or else the bypass."""
-        return min((p.slot for p in self.pairs if p.takes), default=self.bypass)
+        return min((p.slot for p in self._takers()), default=self.bypass)
 
     @property
     def bypass(self) -> int | None:
@@ -97,7 +98,16 @@ class ChainTable:
 
     def placement(self) -> dict[int, tuple[str, int]]:
         """What the hash table is filled from: `{slot: (name, weight)}`."""
-        return {p.slot: (p.tags.path, p.placed) for p in self.pairs if p.takes}
+        return {p.slot: (p.tags.path, p.placed) for p in self._takers()}
+
+    def _takers(self) -> list[Pair]:
+        taking = [p for p in self.pairs if p.takes]
+        return self._bypasses() if self.open and not any(p.placed for p in taking) else taking
+
+    @property
+    def open(self) -> bool:
+        """Do new sessions pass by because all chains are down?"""
+        return any(p.weight for p in self._bypasses())
 
     def warming(self) -> bool:
         """Has slow start held a chain back that still has to get its whole weight?"""
@@ -248,8 +258,8 @@ def closed(table: ChainTable, tags: TagPair, now: float) -> ChainTable:
 
 def checked_by(table: ChainTable, check: HealthCheck | None) -> ChainTable:
     """Probe so from now on. Without a check nothing says that a chain is down."""
-    pairs = table.pairs if check else tuple(replace(p, condition=Condition.UP) for p in table.pairs)
-    after = replace(table, pairs=pairs, check=check)
+    cleared = (replace(_standing_in(p, takes=False), condition=Condition.UP) for p in table.pairs)
+    after = replace(table, pairs=table.pairs if check else tuple(cleared), check=check)
     return table if after == table else replace(after, epoch=table.epoch + 1)
 
 
@@ -257,18 +267,22 @@ def judged(table: ChainTable, down: Collection[TagPair], now: float) -> ChainTab
     """Affinity rule 9: what is down takes no new session.
 
     Where its own are not to stay and there is another chain for them, it is shut, until it is up: what is
-    still in it teaches nothing.
+    still in it teaches nothing. Where none is left and the segment fails open, the bypass is that other one.
     """
     check = table.check
     active = [p for p in table.pairs if p.state is PairState.ACTIVE and not p.bypass]
     others = any(p.tags not in down and p.weight for p in active)
+    fails_open = check is not None and check.when_none == "fail-open"
+    stands_in = fails_open and not others and any(p.tags in down for p in active)
 
     def step(pair: Pair) -> Pair:
+        if pair.bypass and pair.state is PairState.ACTIVE:
+            return _standing_in(pair, takes=stands_in)
         if pair not in active or (pair.tags not in down and pair.condition is Condition.UP):
             return pair
         if pair.tags not in down:
             return replace(pair, condition=Condition.UP, since=now)
-        moves = check is not None and check.on_dead != "keep" and others
+        moves = check is not None and check.on_dead != "keep" and (others or stands_in)
         shut = moves or pair.condition is Condition.SHUT
         return replace(pair, condition=Condition.SHUT if shut else Condition.DOWN)
 
@@ -276,6 +290,12 @@ def judged(table: ChainTable, down: Collection[TagPair], now: float) -> ChainTab
     if pairs == table.pairs:
         return table
     return replace(_levelled(table, pairs, table.generations), epoch=table.epoch + 1)
+
+
+def _standing_in(pair: Pair, *, takes: bool) -> Pair:
+    """A bypass that takes what chains would that are down, or not; any other pair as it is."""
+    weight = WEIGHT_DEFAULT if takes else 0
+    return replace(pair, weight=weight, placed=weight) if pair.bypass else pair
 
 
 def refuge(table: ChainTable, slot: int, live: Mapping[int, int]) -> Pair:

@@ -75,6 +75,8 @@ class Probes(Sessions):
             # In an overflow what lives by the hash may move. New sessions of a chain that fell would be lost
             # else; one that is up again can wait.
             fell = bool(_fallen(table) - _fallen(self.table))
+            if table.open and not self.table.open:
+                log.error("no chain is left", now="new sessions pass by")
             if table != self.table and (fell or not (self._moves(table) and self._plane.overflow())):
                 self._propose(table, force=fell)
             for pair in self.table.pairs:
@@ -111,6 +113,8 @@ class Probes(Sessions):
         down = [str(tags) for tags, health in known.items() if health.verdict == "down"]
         unproven = [str(tags) for tags, health in known.items() if health.verdict == "unproven"]
         words = [f"chains that are down: {', '.join(down)}"] if down else []
+        if self.table.open:
+            words.append("no chain is left, so new sessions pass by")
         if unproven:
             words.append(
                 f"no probe ever came back from {', '.join(unproven)}: see that its network functions let "

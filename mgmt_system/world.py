@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from catenary import wire
-from catenary.chain import Chain, PairState
+from catenary.chain import Chain, Condition, PairState
 from catenary.classifier import Rule
 from catenary.errors import CatenaryError
 from catenary.tags import TagPair
@@ -129,7 +129,8 @@ class World:
         """
         found = next(segment for segment in self._network.segments.values() if segment.master == master)
         wanted = None if found.health is None else wire.HealthCheckModel.of(found.health.check())
-        if chain_set.health == wanted:
+        forgotten = wanted is None and any(pair.condition is not Condition.UP for pair in chain_set.pairs)
+        if chain_set.health == wanted and not forgotten:  # it adopts conditions, and no check
             return chain_set
         order = wire.HealthOrder(health=wanted)
         put = self._peers.balancers[master].put_health
@@ -217,6 +218,8 @@ class World:
             classified = self._rules[config.master] == self._network.config.rules(record.segment)
         pair = pairs.get(chain.tags)
         state, weight = (pair.state, pair.weight) if pair else (Sight.ABSENT, None)
+        if chain.bypass:
+            weight = None  # its master's: it has one while all chains are down
         return Seen(steered, state, waiting_for, plain, weight, classified)
 
     def _steering(self, chain: Chain) -> tuple[bool | None, tuple[str, ...]]:

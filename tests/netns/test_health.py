@@ -17,8 +17,9 @@ from lb_adapter.dataplane.base import DataPlane
 from lb_adapter.dataplane.ebpf import EbpfDataPlane
 from lb_adapter.dataplane.native import NativeDataPlane
 from tests.isolation import isolated
-from tests.netns.pair import LoadBalancers, Session, ip, wait_until, wire_up
+from tests.netns.pair import LoadBalancers, Session, ip, wire_up
 from tests.netns.test_pair import FIRST, SECOND, add
+from topologies.services import wait_until
 
 PLANES: dict[str, Callable[[], DataPlane]] = {
     "ebpf": lambda: EbpfDataPlane(pins=4096),
@@ -26,6 +27,7 @@ PLANES: dict[str, Callable[[], DataPlane]] = {
 }
 ENDS = {"client": IPv4Address("10.9.0.1"), "server": IPv4Address("10.9.0.2")}
 FALL, INTERVAL = 3, 0.1
+BYPASS = TagPair(8, 9)
 
 
 def check(kind: str = "raw", **more: object) -> wire.HealthOrder:
@@ -151,6 +153,37 @@ def test_sessions_of_a_dead_chain_stay_or_move_or_are_reset() -> None:
                 fresh.talk()
         assert lbs.counter("master", "ordered_reset") == 1
         kept.close()
+
+
+@isolated
+def test_where_no_chain_is_left_a_segment_that_fails_open_lets_pass() -> None:
+    wire_through_a_bridge()
+    with LoadBalancers() as lbs:
+        lbs.master_client.change(add(FIRST))
+        bypass = wire.PairAdd(forward=BYPASS.forward, reverse=BYPASS.reverse, bypass=True)
+        lbs.master_client.change(wire.Change(add=[bypass]))
+        lbs.master_client.put_health(check(on_dead="reset", when_none="fail-open"))
+        wait_until(lambda: verdict(lbs, FIRST) == "up", "up")
+        with Session() as session:
+            session.talk()
+            assert lbs.sessions(BYPASS) == 0
+            with cut(FIRST.forward):
+                wait_until(lambda: row(lbs, FIRST).condition is Condition.SHUT, "shut")
+                assert "new sessions pass by" in (lbs.master_client.health().reason or "")
+                session.near.sendall(b"hello")
+                with pytest.raises(ConnectionResetError):
+                    session.near.recv(5)
+                passing = Session()
+                passing.talk()
+                assert lbs.sessions(BYPASS) == 1
+        wait_until(lambda: row(lbs, FIRST).condition is Condition.UP, "up again")
+        passing.talk()
+        assert lbs.sessions(BYPASS) == 1, "it stays where it is"
+        with Session() as fresh:
+            fresh.talk()
+            assert lbs.sessions(FIRST) >= 1
+        passing.close()
+        assert lbs.counter("master", "affinity_mismatch") == 0
 
 
 @isolated

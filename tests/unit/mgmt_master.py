@@ -31,6 +31,7 @@ class FakeMaster(FakeBalancer):
     def put_health(self, order: wire.HealthOrder) -> wire.ChainSet:
         self.enter("put_health")
         self.check = order.health
+        self.fallen &= order.health is not None
         self.epoch += 1
         return self.chain_set()
 

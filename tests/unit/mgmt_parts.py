@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from catenary import pcap, wire
-from catenary.chain import PairState
+from catenary.chain import Condition, PairState
 from catenary.config import NetworkConfig
 from catenary.errors import Conflict, InvalidValue, NotFound, Unavailable
 from catenary.explanations import Candidate, ChainHops, HopView, SessionForecast
@@ -152,6 +152,8 @@ class FakeBalancer(Fake):
     bypasses: set[TagPair] = field(default_factory=set)
     classifier: list[wire.TrafficRule] = field(default_factory=list)
     check: wire.HealthCheckModel | None = None
+    fallen: bool = False
+    """Are all chains down?"""
     epoch: int = 0
 
     def health(self) -> wire.BalancerHealth:
@@ -183,6 +185,7 @@ class FakeBalancer(Fake):
                 generation=1,
                 state=state,
                 bypass=pair in self.bypasses,
+                condition=Condition.DOWN if self.fallen else Condition.UP,
             )
             for slot, (pair, state) in enumerate(self.states.items())
         ]

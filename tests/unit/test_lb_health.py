@@ -113,7 +113,7 @@ def table(*down: TagPair, on_dead: str = "keep") -> ChainTable:
     return balancer.judged(ChainTable(5, pairs, {0: 1, 1: 1}, check=check), down, 9.0)
 
 
-ONE, TWO = TagPair(2, 3), TagPair(4, 5)
+ONE, TWO, BYPASS = TagPair(2, 3), TagPair(4, 5), TagPair(6, 7)
 
 
 def test_what_is_down_takes_no_session() -> None:
@@ -134,6 +134,48 @@ def test_what_shall_be_ended_is_shut_if_there_is_another_chain(on_dead: str) -> 
     one = table(ONE, on_dead=on_dead)
     assert balancer.judged(one, [ONE, TWO], 10.0).pairs[0].condition is Condition.SHUT
     assert balancer.checked_by(one, None).pairs[0].condition is not Condition.SHUT
+
+
+def opening(*down: TagPair, on_dead: str = "keep") -> ChainTable:
+    """The same with a bypass, where the segment fails open."""
+    one = table(on_dead=on_dead)
+    assert one.check is not None
+    bypass = Pair(BYPASS, 2, 1, 0, 0, PairState.ACTIVE, 0.0, bypass=True)
+    check = replace(one.check, when_none="fail-open")
+    return balancer.judged(replace(one, pairs=(*one.pairs, bypass), check=check), down, 9.0)
+
+
+def test_what_fails_open_passes_by_only_while_no_chain_is_left() -> None:
+    one, none = opening(ONE), opening(ONE, TWO)
+    assert (list(one.placement()), one.open) == ([1], False)
+    assert (list(none.placement()), none.designated, none.open) == ([2], 2, True)
+    assert balancer.judged(none, [ONE, TWO], 10.0) == none, "once"
+    again = balancer.judged(none, [ONE], 11.0)
+    assert (list(again.placement()), again.designated, again.open) == ([1], 1, False)
+
+
+def test_a_chain_that_is_added_takes_sessions_at_once_where_the_segment_is_open() -> None:
+    added = balancer.change(opening(ONE, TWO), add=[(TagPair(8, 9), 100)], ask_id=10, now=10.0, transit=0.1)
+    assert list(added.placement()) == [3]
+
+
+def test_cordoned_chains_are_no_way_out() -> None:
+    one = replace(
+        opening(),
+        pairs=tuple(replace(p, weight=0, placed=0) if p.tags == TWO else p for p in opening().pairs),
+    )
+    assert not balancer.judged(one, [], 9.0).open
+    assert list(balancer.judged(one, [ONE], 9.0).placement()) == [2]
+
+
+@pytest.mark.parametrize("on_dead", ["rebalance", "reset"])
+def test_where_it_fails_open_the_last_chain_is_shut_too(on_dead: str) -> None:
+    conditions = [pair.condition for pair in opening(ONE, TWO, on_dead=on_dead).pairs]
+    assert conditions == [Condition.SHUT, Condition.SHUT, Condition.UP]
+
+
+def test_without_a_check_nothing_is_open() -> None:
+    assert not balancer.checked_by(opening(ONE, TWO), None).open
 
 
 @pytest.mark.parametrize("kind", ["raw", "icmp", "udp", "tcp"])

@@ -25,6 +25,21 @@ def test_one_that_forgot_is_told_again() -> None:
     assert site.master.check is not None
 
 
+def test_one_that_adopted_a_chain_as_down_is_told_that_nobody_probes() -> None:
+    site = Site()
+    site.add("n1", name="chain-1")
+    site.settle()
+    site.master.fallen = True
+    site.step()
+    assert not site.master.fallen
+
+
+def test_a_segment_that_fails_open_has_a_bypass() -> None:
+    config = Site(network=PROBED.replace("kind: raw", "kind: raw, when_none: fail-open")).config
+    assert list(config.bypasses) == ["main-bypass"]
+    assert not Site(network=PROBED).config.bypasses
+
+
 def test_one_that_refuses_goes_on_serving_and_is_told_again() -> None:
     site = Site(network=PROBED)
 
