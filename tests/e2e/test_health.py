@@ -1,10 +1,11 @@
-"""A chain dies under traffic: the master takes it out of the way, and its sessions go on in another."""
+"""Chains die under traffic: the master takes each out of the way, and lets pass by when none is left."""
 
 from __future__ import annotations
 
 import time
 
-from catenary.config import ChainConfig, HealthConfig
+from catenary import wire
+from catenary.config import ChainConfig, HealthConfig, bypass_name
 from tests.e2e.watching import SHORT
 from tests.isolation import isolated
 from topologies.services import wait_until
@@ -12,16 +13,25 @@ from topologies.testbed import Testbed
 from topologies.traffic import Talks
 
 CHAINS = {"first": ("n1",), "second": ("n2",)}
-HEALTH = HealthConfig(interval=0.5, timeout=0.3, fall=3, on_dead="reset")
+HEALTH = HealthConfig(interval=0.5, timeout=0.3, fall=3, on_dead="reset", when_none="fail-open")
+
+
+def chain_of(testbed: Testbed, name: str) -> wire.ChainStatus:
+    return next(item for item in testbed.management.status().chains if item.name == name)
 
 
 def verdict(testbed: Testbed, chain: str) -> str | None:
-    found = next(item for item in testbed.management.status().chains if item.name == chain)
+    found = chain_of(testbed, chain)
     return found.health.verdict if found.health else None
 
 
+def talk(testbed: Testbed, name: str) -> None:
+    with Talks(testbed.hosts["h1"], testbed.hosts["h2"], sessions=8, name=name) as talks:
+        assert talks.wait_rounds(3).failures == ()
+
+
 @isolated
-def test_new_sessions_leave_a_chain_whose_function_lost_its_link() -> None:
+def test_new_sessions_leave_a_chain_that_died_and_pass_by_when_none_is_left() -> None:
     with Testbed(timeouts=SHORT) as testbed:
         (name,) = testbed.network.segments
         segments = {name: testbed.network.segments[name].model_copy(update={"health": HEALTH})}
@@ -38,8 +48,18 @@ def test_new_sessions_leave_a_chain_whose_function_lost_its_link() -> None:
         took = time.monotonic() - cut
         print(f"seen as down after {took:.3f} s")
         assert took <= HEALTH.fall * HEALTH.interval + 0.2 + 0.5, "looked at through two services"
-        with Talks(testbed.hosts["h1"], testbed.hosts["h2"], sessions=8, name="later") as later:
-            assert later.wait_rounds(3).failures == ()
+        talk(testbed, "later")
+        bypass = bypass_name(name)
+        assert chain_of(testbed, bypass).new_sessions == 0
 
-        testbed.hosts["n1"].run(["ip", "link", "set", "n1-eth0", "up"])
-        wait_until(lambda: verdict(testbed, "first") == "up", "up again")
+        testbed.hosts["n2"].run(["ip", "link", "set", "n2-eth0", "down"])
+        wait_until(lambda: verdict(testbed, "second") == "down", "none is left")
+        talk(testbed, "passing")
+        assert (chain_of(testbed, bypass).new_sessions or 0) >= 8
+
+        for nf in ("n1", "n2"):
+            testbed.hosts[nf].run(["ip", "link", "set", f"{nf}-eth0", "up"])
+        wait_until(lambda: {verdict(testbed, chain) for chain in CHAINS} == {"up"}, "up again")
+        passed = chain_of(testbed, bypass).new_sessions
+        talk(testbed, "again")
+        assert chain_of(testbed, bypass).new_sessions == passed
