@@ -91,7 +91,7 @@ int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
 	frame = malloc(length ? length : 1);
 	memcpy(frame, data, length);
 	class = check_parse(frame, length, beside, affinity, forward, &f);
-	must(class >= FRAME_SESSION && class <= FRAME_BAD);
+	must(class >= FRAME_SESSION && class <= FRAME_PROBE);
 	must(class != FRAME_BAD || (f.reason > 0 && f.reason < REASONS));
 	if (class == FRAME_SESSION || class == FRAME_ERROR)
 		must(f.key.kind == KIND_CLIENT || !out_of_order(&f.key));
