@@ -1,4 +1,4 @@
-"""Typed clients of the three REST services, over httpx. CLI, experiments and users use `ManagementClient`."""
+"""The typed client of the management system, over httpx: what CLI, experiments and users talk to it with."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import getpass
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
 from catenary import wire
-from catenary.config import NetworkConfig, ServiceConfig
+from catenary.config import ServiceConfig
 from catenary.errors import Unavailable
-from catenary.explanations import ChainHops, Explanation, SessionForecast
-from catenary.http import Client
+from catenary.explanations import Explanation
 from catenary.led import LedClient
 from catenary.plans import PlanView, ServiceView
-from catenary.tags import TagPair
 from catenary.tls import Identity
 from catenary.token import read_token
 from catenary.traffic import TrafficSample
@@ -257,147 +255,3 @@ class ManagementClient(LedClient):
             return "; ".join([f"{operation.done} of {len(operation.chains)} chains are", *reasons])
         chain = self.chain(operation.chain)
         return f"the chain is {chain.state}" + (f", {chain.reason}" if chain.reason else "")
-
-
-class BalancerClient(Client):
-    """A load balancer, master or slave."""
-
-    def __init__(self, url: str, **options: Any) -> None:
-        super().__init__(url, **{"what": "load balancer", **options})
-
-    def health(self) -> wire.BalancerHealth:
-        return self.call("GET", "/v1/health", wire.BalancerHealth)
-
-    def pairs(self) -> wire.ChainSet:
-        return self.call("GET", "/v1/pairs", wire.ChainSet)
-
-    def change(self, change: wire.Change) -> wire.ChainSet:
-        """Add, remove and forget tag pairs in one epoch (master only)."""
-        return self.call("POST", "/v1/changes", wire.ChainSet, change)
-
-    def activity(self, pair: TagPair) -> wire.PairActivity:
-        return self.call("GET", f"/v1/pairs/{pair.path}/active", wire.PairActivity)
-
-    def stats(self) -> wire.BalancerStats:
-        return self.call("GET", "/v1/stats", wire.BalancerStats)
-
-    def put_health(self, order: wire.HealthOrder) -> wire.ChainSet:
-        """Say how chains are probed (master only)."""
-        return self.call("PUT", "/v1/health-check", wire.ChainSet, order)
-
-    def rebalance(self, request: wire.Rebalance) -> wire.Rebalanced:
-        return self.call("POST", "/v1/rebalance", wire.Rebalanced, request)
-
-    def end_sessions(self, pair: TagPair, request: wire.Ending) -> wire.PairEnded:
-        """End what is left of a pair that is being removed (master only). Repeat it until nothing is left."""
-        return self.call("POST", f"/v1/pairs/{pair.path}/sessions/end", wire.PairEnded, request)
-
-    def session(self, key: str) -> wire.SessionEntry:
-        """One session, the last of its key if it ended; or `NotFound`."""
-        return self.call("GET", "/v1/session", wire.SessionEntry, key=key)
-
-    def list_sessions(self, **wanted: Any) -> list[wire.SessionEntry]:
-        """A page of sessions; what may be `wanted` is what the REST call takes."""
-        return self.call("GET", "/v1/sessions", list[wire.SessionEntry], **wanted)
-
-    def lives(self) -> wire.LifeTable:
-        """How long sessions live, and how old those are that are alive (master only)."""
-        return self.call("GET", "/v1/lives", wire.LifeTable)
-
-    def capture(
-        self, pair: TagPair, *, key: str | None, seconds: float, packets: int
-    ) -> AsyncIterator[bytes]:
-        """A pcap of what a pair, or one session in it, gets and gives."""
-        query = {"pair": pair.path, "key": key, "seconds": seconds, "packets": packets}
-        return self.follow("/v1/capture", silence=seconds, **query)
-
-    def forecast(self, key: str) -> SessionForecast:
-        """Where a session would go that began now (master only)."""
-        return self.call("GET", "/v1/session/forecast", SessionForecast, key=key)
-
-    def end_session(self, request: wire.SessionOrder) -> wire.SessionView:
-        """Reset or move one session (master only)."""
-        return self.call("POST", "/v1/sessions/end", wire.SessionView, request)
-
-    def nonce(self, request: wire.NonceRequest) -> wire.Nonce:
-        """Master to slave only: for the next order."""
-        return self.call("POST", "/v1/nonce", wire.Nonce, request)
-
-    def sweep(self, order: wire.SweepOrder) -> wire.Swept:
-        """Master to slave only."""
-        return self.call("POST", "/v1/sweep", wire.Swept, order)
-
-    def handshake(self, handshake: wire.Handshake) -> wire.HandshakeReply:
-        """Master to slave only."""
-        return self.call("POST", "/v1/handshake", wire.HandshakeReply, handshake)
-
-    def put_chain_set(self, update: wire.ChainSetUpdate) -> None:
-        """Master to slave only: the whole chain set; an older epoch is refused."""
-        self.send("PUT", "/v1/chain-set", update)
-
-    def pins(self, since_ms: int | None) -> Iterator[bytes]:
-        """Master to slave only: all its pins, or those seen since, as a stream (`lb_adapter.records`)."""
-        return self.stream("/v1/pins", since_ms=since_ms)
-
-    def put_pins(self, master_id: str, stream: Iterator[bytes]) -> None:
-        """Master to slave only: pins of the master's, in the same form."""
-        self.send("PUT", "/v1/pins", b"".join(stream), master_id=master_id)
-
-
-class ControllerClient(Client):
-    """The OpenFlow controller's REST."""
-
-    def __init__(self, url: str, **options: Any) -> None:
-        super().__init__(url, **{"what": "controller", **options})
-
-    def health(self) -> wire.ControllerHealth:
-        return self.call("GET", "/v1/health", wire.ControllerHealth)
-
-    def topology(self) -> wire.TopologyView:
-        return self.call("GET", "/v1/topology", wire.TopologyView)
-
-    def chains(self) -> list[wire.SteeredChain]:
-        return self.call("GET", "/v1/chains", list[wire.SteeredChain])
-
-    def steer(self, name: str, request: wire.SteerRequest) -> wire.SteeredChain:
-        """Install the rules of a chain, done when every switch has answered the barrier. Idempotent."""
-        return self.call("PUT", f"/v1/chains/{name}", wire.SteeredChain, request)
-
-    def check(self, name: str, request: wire.SteerRequest) -> None:
-        """Would `steer` succeed? Raises what it would raise, and changes nothing."""
-        self.send("POST", f"/v1/chains/{name}/check", request)
-
-    def steer_all(self, requests: Mapping[str, wire.SteerRequest]) -> list[wire.SteeredChain]:
-        """Several chains, all of them or none. Idempotent."""
-        body = wire.SteerRequests(chains=dict(requests))
-        return self.call("PUT", "/v1/chains", list[wire.SteeredChain], body)
-
-    def check_all(self, requests: Mapping[str, wire.SteerRequest]) -> None:
-        """Would `steer_all` succeed? Raises what it would raise, and changes nothing."""
-        self.send("PUT", "/v1/chains", wire.SteerRequests(chains=dict(requests)), check=True)
-
-    def unsteer(self, name: str) -> None:
-        """Remove every rule of a chain; a chain that is not steered is `NotFound`."""
-        self.send("DELETE", f"/v1/chains/{name}")
-
-    def segments(self) -> list[wire.SegmentView]:
-        return self.call("GET", "/v1/segments", list[wire.SegmentView])
-
-    def insert(self, segment: str) -> wire.SegmentView:
-        """Lead a segment's traffic through its pair, which knows the chain already. Idempotent."""
-        return self.call("PUT", f"/v1/segments/{segment}/inserted", wire.SegmentView)
-
-    def network(self) -> wire.NetworkView:
-        """Which network the controller knows."""
-        return self.call("GET", "/v1/network", wire.NetworkView)
-
-    def put_network(self, network: NetworkConfig, *, check: bool = False) -> wire.NetworkView:
-        """Have it know another one; `Conflict` if that changes what a chain uses. `check`: only ask."""
-        return self.call("PUT", "/v1/network", wire.NetworkView, network, check=check)
-
-    def hops(self, name: str) -> ChainHops:
-        """The rules of a chain in the order in which frames meet them."""
-        return self.call("GET", f"/v1/chains/{name}/hops", ChainHops)
-
-    def rules(self, name: str) -> list[wire.RuleView]:
-        return self.call("GET", f"/v1/chains/{name}/rules", list[wire.RuleView])

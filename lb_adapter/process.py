@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from catenary.client import BalancerClient
 from catenary.errors import Conflict
 from catenary.listen import Listen
+from catenary.part_clients import BalancerClient
 from catenary.service import run, server
 from catenary.token import read_token
 from lb_adapter import selftest

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from catenary import wire
-from catenary.client import BalancerClient, ControllerClient
 from catenary.config import NetworkConfig
 from catenary.errors import NotFound
 from catenary.explanations import ChainHops, SessionForecast
+from catenary.part_clients import BalancerClient, ControllerClient
 from catenary.tags import TagPair
 from catenary.tls import Identity
 from catenary.token import read_token

@@ -41,9 +41,10 @@ from urllib.parse import urlsplit
 import typer
 import yaml
 
-from catenary.client import BalancerClient, ControllerClient, ManagementClient
+from catenary.client import ManagementClient
 from catenary.config import SegmentConfig, ServiceConfig
 from catenary.errors import Conflict, Unavailable
+from catenary.part_clients import BalancerClient, ControllerClient
 from catenary.token import read_token
 from catenary.wire import (
     ChainRequest,

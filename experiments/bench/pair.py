@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from catenary import wire
-from catenary.client import BalancerClient
+from catenary.part_clients import BalancerClient
 from catenary.tags import TagPair
 from experiments.bench.net import Network
 from topologies.services import Service, Services

@@ -20,8 +20,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from catenary.client import ControllerClient
 from catenary.errors import Conflict, Unavailable
+from catenary.part_clients import ControllerClient
 from catenary.wire import SteerRequest, Tags
 from topologies.ovs import OpenVSwitch
 from topologies.patience import PATIENCE_S

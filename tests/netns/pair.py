@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from catenary.client import BalancerClient
 from catenary.listen import Listen
+from catenary.part_clients import BalancerClient
 from catenary.service import server
 from catenary.session import Timeouts
 from catenary.tags import TagPair

@@ -13,8 +13,8 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Dot1Q, Ether
 
 from catenary import pcap, wire
-from catenary.client import BalancerClient
 from catenary.errors import Conflict, NotFound
+from catenary.part_clients import BalancerClient
 from catenary.session import SessionKey
 from lb_adapter.core.oracle import parse
 from lb_adapter.daemon import CAPTURES

@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from catenary import wire
-from catenary.client import BalancerClient
 from catenary.errors import CatenaryError, Unavailable
+from catenary.part_clients import BalancerClient
 from catenary.tags import TagPair
 from tests.isolation import isolated
 from tests.netns.pair import SERVER, Session, wire_up

@@ -12,8 +12,8 @@ import pytest
 
 from catenary import wire
 from catenary.chain import PairState
-from catenary.client import BalancerClient
 from catenary.errors import Unavailable
+from catenary.part_clients import BalancerClient
 from lb_adapter import abi, records
 from lb_adapter.balancer import ChainTable, Pair
 from lb_adapter.core.setup import Order

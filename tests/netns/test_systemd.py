@@ -24,7 +24,7 @@ import pytest
 import typer
 
 from catenary import cli, program, wire
-from catenary.client import BalancerClient
+from catenary.part_clients import BalancerClient
 from tests.isolation import isolated
 from tests.netns.controller_world import NETWORK
 from tests.netns.pair import Session, wire_up

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from catenary import libbpf, wire
-from catenary.client import BalancerClient
+from catenary.part_clients import BalancerClient
 from catenary.session import SessionKey
 from lb_adapter import abi
 from lb_adapter.dataplane import worker

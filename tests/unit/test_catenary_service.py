@@ -10,9 +10,10 @@ import pytest
 from fastapi import FastAPI
 
 from catenary import errors
-from catenary.client import BalancerClient, ManagementClient
+from catenary.client import ManagementClient
 from catenary.http import KEPT_S
 from catenary.listen import Listen
+from catenary.part_clients import BalancerClient
 from catenary.service import create_app, server
 from catenary.token import read_token, write_private
 from catenary.wire import ChainSet, Change, OperationView, Problem

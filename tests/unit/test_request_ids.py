@@ -15,9 +15,9 @@ import pytest
 import structlog
 
 from catenary import logs
-from catenary.client import BalancerClient
 from catenary.config import ServiceConfig
 from catenary.options import LogFormat, LogLevel
+from catenary.part_clients import BalancerClient
 from catenary.request_id import HEADER, accept
 from catenary.session import Timeouts
 from controller import rest as controller_rest

@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 
 from catenary import certs, cli, tls
 from catenary.certs import Folder
-from catenary.client import BalancerClient
 from catenary.errors import CatenaryError, InvalidValue, Unavailable
 from catenary.listen import Listen
+from catenary.part_clients import BalancerClient
 from catenary.tls import Identity
 from tests.services import SERVICES
 from tests.serving import serving

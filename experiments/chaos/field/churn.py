@@ -12,8 +12,9 @@ from typing import Protocol
 
 from catenary import wire
 from catenary.chain import ChainState
-from catenary.client import BalancerClient, ManagementClient
+from catenary.client import ManagementClient
 from catenary.errors import CatenaryError, Conflict, NotFound
+from catenary.part_clients import BalancerClient
 from catenary.tags import TagPair
 from experiments.chaos.field.chronicle import Chronicle
 from topologies.testbed import FIG4

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from catenary.client import BalancerClient, ControllerClient, ManagementClient
+from catenary.client import ManagementClient
 from catenary.errors import CatenaryError
+from catenary.part_clients import BalancerClient, ControllerClient
 from catenary.token import read_token
 from experiments.chaos.field.chronicle import Chronicle
 from experiments.chaos.field.churn import Churn

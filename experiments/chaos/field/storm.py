@@ -11,8 +11,9 @@ from functools import partial
 
 from catenary import wire
 from catenary.chain import PairState
-from catenary.client import BalancerClient, ManagementClient
+from catenary.client import ManagementClient
 from catenary.errors import CatenaryError
+from catenary.part_clients import BalancerClient
 from catenary.tags import TagPair
 from experiments.chaos.field.churn import LAST_TAG
 from experiments.chaos.field.scene import Scene
