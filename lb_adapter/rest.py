@@ -47,6 +47,7 @@ ROLES = {
     "rebalance": Role.OPERATOR,
     "end_sessions": Role.OPERATOR,
     "end_session": Role.OPERATOR,
+    "put_health_check": Role.OPERATOR,
     # From its master only: a management system needs none of them.
     "greet": Role.ADMIN,
     "copy_pins": Role.ADMIN,

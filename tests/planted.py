@@ -14,7 +14,7 @@ SOURCES = Path(lb_adapter.__file__).parent
 
 
 WRONG_VERDICT = next(mutant for mutant in MUTANTS if mutant.name == "an answer overwrites a lease")
-WRONG_LAYOUT = Mutant("a field more", "abi.h", "__u32 transit_ms;", "__u32 transit_ms; __u32 more;")
+WRONG_LAYOUT = Mutant("a field more", "abi.h", "__u32 take_over;", "__u32 take_over; __u32 more;")
 
 
 def plant(mistake: Mutant, folder: Path) -> Path:
