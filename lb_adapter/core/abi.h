@@ -175,7 +175,7 @@ struct slot {
 	__u16 state;
 	__u16 weight;      /* as the operator asked */
 	__u16 placed;      /* as last filled into the table: a rebalance may differ */
-	__u32 bypass;      /* a chain without NFs, for what passes by; the table never places on it */
+	__u32 bypass;      /* a chain without NFs, for what passes by; the table has it only while all others are down */
 	__u32 condition;   /* 0, or what Python adopts: an active chain that is down (1) or shut (2) */
 	__u32 since_ms;    /* when the state began, in the data plane's clock */
 };

@@ -62,7 +62,8 @@ static void set_up(void)
 	for (int i = 0; i < PIN_STATES; i++)
 		segment->config.tau_ms[i] = 8;
 	for (int i = 0; i < 3; i++)
-		segment->slots[i] = (struct slot){ 0, 2 + 2 * i, 3 + 2 * i, 1, SLOT_ACTIVE, 100, 100, 0, 0 };
+		segment->slots[i] = (struct slot){ .tx = 2 + 2 * i, .rx = 3 + 2 * i, .generation = 1, .state = SLOT_ACTIVE,
+						   .weight = 100, .placed = 100 };
 	for (int i = 0; i < TABLE_SIZE; i++)
 		segment->placed[0].entries[i] = segment->placed[1].entries[i] = i % 3;
 }
