@@ -14,6 +14,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
 
+struct config;
 struct frame;
 struct source {
 	struct __sk_buff *skb;
@@ -29,6 +30,10 @@ struct session_key;
 struct advice;
 #define CONSULT(e, key, client_low, a) consult_now(key, client_low, a)
 int consult_now(const struct session_key *key, int client_low, struct advice *a);
+#define PIN_NEXT next_pin
+#define LEASE_NEXT next_lease
+__u64 next_pin(__u64 word, __u32 now, __u32 flags, __u32 side, const struct config *c);
+__u64 next_lease(__u64 word, __u64 fresh, __u32 flags, __u32 side, const struct config *c);
 
 #include "parse.h"
 #include "pin.h"
@@ -48,6 +53,17 @@ __noinline int consult_now(const struct session_key *key, int client_low, struct
 	if (key && a)
 		consult(leaf_table(NULL), key, client_low, a);
 	return 0;
+}
+
+/* In place, the verifier would walk all of their branches for each try and each way there: half of all that it does. */
+__noinline __u64 next_pin(__u64 word, __u32 now, __u32 flags, __u32 side, const struct config *c)
+{
+	return c ? pin_next(word, now, flags, side, c) : word;
+}
+
+__noinline __u64 next_lease(__u64 word, __u64 fresh, __u32 flags, __u32 side, const struct config *c)
+{
+	return c ? lease_next(word, fresh, flags, side, c) : word;
 }
 
 /*

@@ -196,24 +196,49 @@ INLINE __u64 pin_next(__u64 word, __u32 now, __u8 flags, __u32 side, const struc
 
 /*
  * The slave's word after a packet that proves the lease: a forward one, or the server's own that is back from the
- * master. It closes as the master's does, by a RST or by FINs both ways: a half-closed session may rest, and this is
+ * master. `fresh` is what it were as the key's first packet. It closes as the master's does, by a RST or by FINs both ways: a half-closed session may rest, and this is
  * what a master that lost its table copies (rule 8). The last ACK leaves it closing. A SYN takes nothing from its life.
  */
-INLINE __u64 lease_next(__u64 word, __u32 slot, __u32 generation, __u32 now, const struct frame *f, __u32 side,
-			const struct config *c)
+INLINE __u64 lease_next(__u64 word, __u64 fresh, __u8 flags, __u32 side, const struct config *c)
 {
-	__u32 state = first_state(f), before = pin_state(word), fins = opens(f->tcp_flags) ? 0 : pin_fins(word);
+	__u32 state = pin_state(fresh), before = pin_state(word), fins = opens(flags) ? 0 : pin_fins(word);
 
-	if (f->tcp_flags & TCP_FIN)
+	if (flags & TCP_FIN)
 		fins |= side;
-	if (f->tcp_flags & TCP_RST || fins == (SIDE_CLIENT | SIDE_SERVER))
+	if (flags & TCP_RST || fins == (SIDE_CLIENT | SIDE_SERVER))
 		state = PIN_CLOSING;
 	else if (state == PIN_OPENING && (before == PIN_ESTABLISHED || before == PIN_REOPENING))
 		state = PIN_REOPENING;
 	else if (state == PIN_ESTABLISHED && before == PIN_CLOSING &&
-		 pin_age(word, now) <= 2 * c->transit_ms)
+		 pin_age(word, (__u32)fresh) <= 2 * c->transit_ms)
 		state = PIN_CLOSING;
-	return pin_word(0, slot, generation, state, now) | (__u64)fins << PIN_FIN_SHIFT;
+	return (fresh & ~(7ULL << 58)) | (__u64)state << 58 | (__u64)fins << PIN_FIN_SHIFT;
+}
+
+/*
+ * Nearly all packets neither open nor end anything, which leaves just the moment to write. `pin_after` and `lease_after`
+ * look for that first, at the first try of a compare-and-swap: what loses a race may take the long way. That a leaf may
+ * have done by functions which it keeps apart (`PARSE_IP` of parse.h says why).
+ */
+#ifndef PIN_NEXT
+#define PIN_NEXT pin_next
+#define LEASE_NEXT lease_next
+#endif
+
+INLINE __u64 pin_after(__u64 word, __u32 now, __u8 flags, __u32 side, const struct config *c)
+{
+	__u32 above = word >> 58; /* state, FINs, dead */
+
+	if (!(flags & (TCP_SYN | TCP_FIN | TCP_RST)) && (above == PIN_ESTABLISHED || above == PIN_UDP))
+		return (word >> 32 << 32) | now;
+	return PIN_NEXT(word, now, flags, side, c);
+}
+
+INLINE __u64 lease_after(__u64 word, __u64 fresh, __u8 flags, __u32 side, const struct config *c)
+{
+	if (!(flags & (TCP_SYN | TCP_FIN | TCP_RST)) && word >> 58 == fresh >> 58)
+		return fresh;
+	return LEASE_NEXT(word, fresh, flags, side, c);
 }
 
 /* The slave's word after a FIN that the server sends by its lease, which that does not prove again. */

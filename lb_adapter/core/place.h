@@ -299,23 +299,26 @@ INLINE int reopens(struct env *e, __u64 word, __u8 flags)
 }
 
 /*
- * A packet found a tombstone. Only a SYN goes on: in the same chain, or with NO_SLOT to be placed anew. A packet that
+ * A packet found a tombstone. Only a SYN goes on, to be placed anew: in the `same` chain, if that is told. A packet that
  * is overtaken by the reset while it refreshes its pin goes on, as if it had come before.
  */
-INLINE __u32 at_tombstone(struct env *e, struct frame *f, struct pin *pin, __u64 word, __u8 flags, int only_look)
+INLINE __u32 at_tombstone(struct env *e, struct pin *pin, __u64 word, __u8 flags, int only_look, __u32 *same)
 {
 	if (only_look)
 		return meet_tombstone(e);
 	if (reopens(e, word, flags))
-		return assign(e, f, pin_slot(word), session_placed);
+		*same = pin_slot(word);
 	if (revives(flags))
 		return NO_SLOT;
-	leaf_swap(pin, word, pin_next(word, e->now, 0, SIDE_CLIENT, e->c));
+	leaf_swap(pin, word, PIN_NEXT(word, e->now, 0, SIDE_CLIENT, e->c));
 	return meet_tombstone(e);
 }
 
-/* Look up a pin in force and refresh it, unless the frame only looks up; NO_SLOT if there is none. */
-INLINE __u32 refresh(struct env *e, struct frame *f, __u8 flags, __u32 side, int only_look)
+/*
+ * Look up a pin in force and refresh it, unless the frame only looks up; NO_SLOT if there is none. `same` is the slot
+ * that a SYN is to be placed in if any (`at_tombstone`), else it stays as it is.
+ */
+INLINE __u32 refresh(struct env *e, struct frame *f, __u8 flags, __u32 side, int only_look, __u32 *same)
 {
 	struct pin *pin = leaf_find(e, &f->key);
 	__u64 word, next;
@@ -324,7 +327,7 @@ INLINE __u32 refresh(struct env *e, struct frame *f, __u8 flags, __u32 side, int
 		return NO_SLOT;
 	word = leaf_word(e, pin);
 	if (is_tombstone(word))
-		return at_tombstone(e, f, pin, word, flags, only_look);
+		return at_tombstone(e, pin, word, flags, only_look, same);
 	UNROLL
 	for (int i = 0; i < CAS_TRIES; i++) {
 		word = leaf_word(e, pin);
@@ -336,7 +339,7 @@ INLINE __u32 refresh(struct env *e, struct frame *f, __u8 flags, __u32 side, int
 		}
 		if (only_look)
 			break;
-		next = pin_next(word, e->now, flags, side, e->c);
+		next = i ? PIN_NEXT(word, e->now, flags, side, e->c) : pin_after(word, e->now, flags, side, e->c);
 		if (e->from_inner != FROM_BYPASS && is_foreign(e, word))
 			next = pin_own(next);
 		if (next == word)
@@ -386,27 +389,54 @@ INLINE void count_orphan(struct env *e, const struct frame *f)
 		leaf_count(e, orphaned);
 }
 
-/* Master: the chain of a frame, by its pin or by placing it. What only looks up is never placed. */
-INLINE __u32 place(struct env *e, struct frame *f, int class, __u8 flags, __u32 side)
+/*
+ * What decides where a new session goes: the chain of its tombstone, a hint, or the choice. A hint counts only while
+ * its chain is open, and never in overflow.
+ */
+INLINE __u32 wanted(struct env *e, const struct frame *f, __u32 same, __u32 hint, __u32 *reason)
 {
-	__u32 slot;
+	const struct slot *s = open_slot(e, hint);
+
+	*reason = session_placed;
+	if (same != NO_SLOT)
+		return same;
+	if (hint != NO_SLOT && e->c->overflow) {
+		leaf_count(e, hint_ignored);
+	} else if (s && s->state != SLOT_CLOSED) {
+		*reason = hint_honoured;
+		return hint;
+	} else if (hint != NO_SLOT) {
+		leaf_count(e, hint_refused);
+	}
+	return choose(e, f);
+}
+
+/*
+ * Master: the chain of a frame, by its pin or by placing it; what only looks up is never placed. `hint` is NO_SLOT, or
+ * what an ask says of a key without a pin.
+ */
+INLINE __u32 place(struct env *e, struct frame *f, int class, __u8 flags, __u32 side, __u32 hint)
+{
+	__u32 slot, same = NO_SLOT, reason;
 
 	if (class == FRAME_FRAGMENT) {
 		e->no_slot = drop_fragment_unknown;
 		return fragment_slot(e, f);
 	}
-	slot = refresh(e, f, flags, side, class == FRAME_ERROR);
+	slot = refresh(e, f, flags, side, class == FRAME_ERROR, &same);
 	if (class == FRAME_ERROR) {
 		if (!met_tombstone(e))
 			e->no_slot = drop_error_unknown;
 		return slot;
 	}
 	if (slot == NO_SLOT && may_place(e)) {
-		slot = choose(e, f);
+		slot = wanted(e, f, same, hint, &reason);
 		if (slot != NO_SLOT)
-			slot = assign(e, f, slot, session_placed);
-		if (slot != NO_SLOT)
+			slot = assign(e, f, slot, reason);
+		if (slot != NO_SLOT && reason == session_placed)
 			count_orphan(e, f);
+	} else if (hint != NO_SLOT && slot != hint) {
+		leaf_count(e, hint_refused);
 	}
 	note_first_fragment(e, f, slot);
 	return slot;

@@ -74,7 +74,7 @@ INLINE int answered(struct env *e, const struct frame *f, int class, __u8 flags)
 
 INLINE struct verdict master_outer(struct env *e, struct frame *f, int class)
 {
-	__u32 slot = place(e, f, class, f->tcp_flags, SIDE_CLIENT);
+	__u32 slot = place(e, f, class, f->tcp_flags, SIDE_CLIENT, NO_SLOT);
 	const struct slot *s = open_slot(e, slot);
 
 	if (!s && answered(e, f, class, f->tcp_flags))
@@ -91,10 +91,12 @@ INLINE struct verdict master_outer(struct env *e, struct frame *f, int class)
  */
 INLINE __u16 find_outer(struct env *e, struct frame *f, int class)
 {
+	__u32 none = NO_SLOT;
+
 	if (class == FRAME_FRAGMENT)
 		return fragment_slot(e, f) == NO_SLOT ? drop_fragment_unknown : 0;
 	if (class == FRAME_ERROR)
-		return refresh(e, f, 0, SIDE_SERVER, 1) != NO_SLOT ? 0 : met_tombstone(e) ? drop_reset : drop_error_unknown;
+		return refresh(e, f, 0, SIDE_SERVER, 1, &none) != NO_SLOT ? 0 : met_tombstone(e) ? drop_reset : drop_error_unknown;
 	return 0;
 }
 
@@ -103,7 +105,7 @@ INLINE struct verdict master_from_chain(struct env *e, struct frame *f, int clas
 {
 	const struct slot *s = open_slot(e, slot);
 	__u16 reason;
-	__u32 known;
+	__u32 known, none = NO_SLOT;
 
 	if (class != FRAME_SESSION && e->c->outers > 1) {
 		reason = find_outer(e, f, class);
@@ -111,7 +113,7 @@ INLINE struct verdict master_from_chain(struct env *e, struct frame *f, int clas
 			return drop_for(reason);
 	}
 	if (class == FRAME_SESSION) {
-		known = refresh(e, f, f->tcp_flags, SIDE_SERVER, 0);
+		known = refresh(e, f, f->tcp_flags, SIDE_SERVER, 0, &none);
 		if (known == NO_SLOT && s && !met_tombstone(e)) {
 			if (s->state == SLOT_CLOSED)
 				leaf_count(e, closed_not_learned);
@@ -143,27 +145,13 @@ INLINE struct verdict master_from_chain(struct env *e, struct frame *f, int clas
 INLINE struct verdict master_asked(struct env *e, struct frame *f, int class, int hinted, __u32 hint)
 {
 	const struct slot *s;
-	__u32 slot = NO_SLOT;
+	__u32 slot;
 	__u8 flags = f->tcp_flags;
 	struct pin *pin;
 	__u64 word;
 
 	f->tcp_flags &= ~(TCP_FIN | TCP_RST);
-	if (hinted && class == FRAME_SESSION) {
-		slot = refresh(e, f, f->tcp_flags, SIDE_SERVER, 0);
-		s = open_slot(e, hint);
-		if (slot == NO_SLOT && !may_place(e))
-			leaf_count(e, hint_refused);
-		else if (slot == NO_SLOT && e->c->overflow)
-			leaf_count(e, hint_ignored);
-		else if (slot == NO_SLOT && s && s->state != SLOT_CLOSED)
-			slot = assign(e, f, hint, hint_honoured);
-		else if (slot != hint)
-			leaf_count(e, hint_refused);
-		note_first_fragment(e, f, slot);
-	}
-	if (slot == NO_SLOT && e->no_slot == drop_no_chain)
-		slot = place(e, f, class, f->tcp_flags, SIDE_SERVER);
+	slot = place(e, f, class, f->tcp_flags, SIDE_SERVER, hinted && class == FRAME_SESSION ? hint : NO_SLOT);
 	s = open_slot(e, slot);
 	if (!s) {
 		/* The slave has no tombstone: the RST goes to it through the session's own chain, if that is still there. */
@@ -191,7 +179,7 @@ INLINE int lease_decides(struct env *e, __u64 word, __u8 flags)
 INLINE __u32 lease(struct env *e, struct frame *f, __u32 slot, int overwrite)
 {
 	const struct slot *s = open_slot(e, slot);
-	__u32 cause = overwrite ? CAUSE_LEARNED : CAUSE_ANSWERED;
+	__u32 cause = overwrite ? CAUSE_LEARNED : CAUSE_ANSWERED, side = overwrite ? SIDE_CLIENT : SIDE_SERVER;
 	__u64 word, next, fresh;
 	struct pin *pin;
 	int closed, known, over = overwrite && f->tcp_flags & TCP_RST;
@@ -242,7 +230,8 @@ INLINE __u32 lease(struct env *e, struct frame *f, __u32 slot, int overwrite)
 			leaf_count(e, closed_not_learned);
 			return slot;
 		}
-		next = lease_next(word, slot, s->generation, e->now, f, overwrite ? SIDE_CLIENT : SIDE_SERVER, e->c);
+		next = i ? LEASE_NEXT(word, fresh, f->tcp_flags, side, e->c) :
+			   lease_after(word, fresh, f->tcp_flags, side, e->c);
 		if (next == word || leaf_swap(pin, word, next) == word) {
 			leaf_count(e, overwrite ? lease_renewed : answer_taken);
 			if (known && pin_slot(word) == slot) {
@@ -283,7 +272,7 @@ INLINE struct verdict slave_outer(struct env *e, struct frame *f, int class)
 		if (pin && is_tombstone(word)) {
 			if (!revives(f->tcp_flags)) {
 				if (class == FRAME_SESSION)
-					leaf_swap(pin, word, pin_next(word, e->now, 0, SIDE_SERVER, e->c));
+					leaf_swap(pin, word, PIN_NEXT(word, e->now, 0, SIDE_SERVER, e->c));
 				meet_tombstone(e);
 				return answered(e, f, class, f->tcp_flags) ? send_outer(e, session_reset, NO_SLOT, 1) :
 									     drop_for(drop_reset);

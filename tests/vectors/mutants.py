@@ -52,9 +52,9 @@ MUTANTS = (
     ),
     Mutant(
         "a hint beats the pin",
-        "splice.h",
-        "else if (slot == NO_SLOT && s && s->state",
-        "else if (s && s->state",
+        "place.h",
+        "if (slot == NO_SLOT && may_place(e)) {",
+        "if ((slot == NO_SLOT || hint != NO_SLOT) && may_place(e)) {",
     ),
     Mutant(
         "a classifier asks for the client's port",
@@ -102,7 +102,7 @@ MUTANTS = (
         "",
         by_frames=False,
     ),
-    Mutant("an ICMP error refreshes its pin", "place.h", "side, class == FRAME_ERROR)", "side, 0)"),
+    Mutant("an ICMP error refreshes its pin", "place.h", "side, class == FRAME_ERROR, &", "side, 0, &"),
     Mutant(
         "a pin expires one D early",
         "pin.h",
@@ -115,6 +115,15 @@ MUTANTS = (
         "pin.h",
         "<= 2 * c->transit_ms)\n\t\t\t\treturn word;",
         "< 0)\n\t\t\t\treturn word;",
+    ),
+    Mutant(
+        "a FIN is overlooked", "pin.h", "(TCP_SYN | TCP_FIN | TCP_RST)) && (", "(TCP_SYN | TCP_RST)) && ("
+    ),
+    Mutant(
+        "a lease overlooks a FIN",
+        "pin.h",
+        "(TCP_SYN | TCP_FIN | TCP_RST)) && word",
+        "(TCP_SYN | TCP_RST)) && word",
     ),
     Mutant("a SYN ends no tombstone", "pin.h", "return opens(flags) && !(flags", "return 0 && !(flags"),
     Mutant(
