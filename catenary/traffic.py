@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from catenary.chain import ChainState
-from catenary.wire import EXPLAINED, Model, Name
+from catenary.wire import EXPLAINED, Model, Name, PairHealth
 
 
 class ChainTraffic(Model):
@@ -28,6 +28,8 @@ class ChainTraffic(Model):
     """bytes a second from client to server"""
     reverse: float | None = None
     """bytes a second back"""
+    health: PairHealth | None = None
+    """what probes say of it; null where none are sent"""
 
 
 class SegmentTraffic(Model):

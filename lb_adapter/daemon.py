@@ -191,8 +191,12 @@ class Daemon(ABC):
         return swept
 
     def pairs(self) -> wire.ChainSet:
+        """The chain set, with what probes say of it."""
+        probed = self._probed()
         with self._lock:
-            return to_wire(self._segment, self.table)
+            found = to_wire(self._segment, self.table)
+        pairs = [pair.model_copy(update={"health": probed.get(pair.pair())}) for pair in found.pairs]
+        return found.model_copy(update={"pairs": pairs}) if probed else found
 
     def capture(self, tags: TagPair, key: SessionKey | None, limits: Limits) -> Capture:
         """A pcap of what one pair gets and gives at the inner port. Raises `NotFound` for an unknown pair."""
@@ -233,6 +237,7 @@ class Daemon(ABC):
 
     def _stats(self, peer: wire.BalancerStats | None) -> wire.BalancerStats:
         health = self.health()
+        probed = self._probed()
         with self._lock:
             self._walk()
             traffic = self._plane.traffic()
@@ -244,7 +249,7 @@ class Daemon(ABC):
                     bypass=p.bypass,
                     state=p.state,
                     condition=p.condition,
-                    health=self._health_of(p),
+                    health=probed.get(p.tags),
                     sessions=self._load.get(p.slot, Load()).live,
                     **asdict(traffic.get(p.slot, Traffic())),
                 )
@@ -265,9 +270,9 @@ class Daemon(ABC):
                 peer=peer,
             )
 
-    def _health_of(self, pair: Pair) -> wire.PairHealth | None:
-        """What probes say of it, at a master that sends some."""
-        return None
+    def _probed(self) -> Mapping[TagPair, wire.PairHealth]:
+        """What probes say of chains, at a master that sends some."""
+        return {}
 
     def _prepare(self, table: ChainTable) -> None:
         """Before the first probe comes what it is must be known."""

@@ -22,7 +22,8 @@ DOUBLINGS = 5
 class Health:
     """What is known of a chain since `since`. `row` probes in a row spoke against that.
 
-    `falls` are the moments at which it went down; `latency` is that of the last probe, there and back, in s.
+    `falls` are the moments at which it went down; `latency` is that of the last probe, there and back, in s,
+    and `answered` that of the last one that came back.
     """
 
     verdict: Verdict = "unknown"
@@ -30,8 +31,16 @@ class Health:
     row: int = 0
     falls: tuple[float, ...] = ()
     latency: float | None = None
+    answered: float | None = None
     sent: int = 0
     lost: int = 0
+
+
+def turns_after(health: Health, check: HealthCheck, now: float) -> int:
+    """Probes in a row that must speak against the verdict until it turns."""
+    if health.verdict == "down":
+        return needed(health, check, now)
+    return 1 if health.verdict == "unproven" else check.fall
 
 
 def needed(health: Health, check: HealthCheck, now: float) -> int:
@@ -42,7 +51,7 @@ def needed(health: Health, check: HealthCheck, now: float) -> int:
 
 def came_back(health: Health, check: HealthCheck, latency: float, now: float, quiet: float) -> Health:
     """A probe came back in time. What is down stays so for `quiet` s, until what was in it is gone."""
-    health = replace(health, sent=health.sent + 1, latency=latency)
+    health = replace(health, sent=health.sent + 1, latency=latency, answered=latency)
     if health.verdict != "down":
         return replace(health, row=0) if health.verdict == "up" else _turned(health, "up", now)
     row = health.row + 1

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 
 from catenary import wire
 from catenary.chain import Condition, PairState
 from catenary.errors import CatenaryError
+from catenary.health import HealthCheck
 from catenary.tags import TagPair
 from lb_adapter import balancer
 from lb_adapter.balancer import ChainTable, Pair
 from lb_adapter.core.setup import Order
 from lb_adapter.daemon import log, to_wire
 from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig
-from lb_adapter.health import MEMORY
+from lb_adapter.health import MEMORY, Health, turns_after
 from lb_adapter.prober import Prober, Target
 from lb_adapter.sessions import Sessions
 
@@ -90,19 +92,11 @@ class Probes(Sessions):
         swept = self._sweep(Order(mode, (pair.slot, pair.generation)))
         log.warning("sessions of a dead chain", pair=str(pair.tags), reset=swept.reset, moved=swept.moved)
 
-    def _health_of(self, pair: Pair) -> wire.PairHealth | None:
-        health = self._prober.verdicts().get(pair.tags)
-        if health is None:
-            return None
-        now, latency = self._clock(), health.latency
-        return wire.PairHealth(
-            verdict=health.verdict,
-            seconds=round(max(0.0, now - health.since), 3),
-            latency_ms=None if latency is None else round(1000 * latency, 3),
-            sent=health.sent,
-            lost=health.lost,
-            falls=sum(now - fall < MEMORY for fall in health.falls),
-        )
+    def _probed(self) -> Mapping[TagPair, wire.PairHealth]:
+        check, now = self.table.check, self._clock()
+        if check is None:
+            return {}
+        return {tags: _told(known, check, now) for tags, known in self._prober.verdicts().items()}
 
     def _reason(self) -> str | None:
         return super()._reason() or self._prober.trouble or self._unwell()
@@ -129,6 +123,24 @@ class Probes(Sessions):
     def stop(self, *, detach: bool) -> None:
         self._prober.stop()
         super().stop(detach=detach)
+
+
+def _told(known: Health, check: HealthCheck, now: float) -> wire.PairHealth:
+    return wire.PairHealth(
+        verdict=known.verdict,
+        seconds=round(max(0.0, now - known.since), 3),
+        latency_ms=_ms(known.latency),
+        answered_ms=_ms(known.answered),
+        sent=known.sent,
+        lost=known.lost,
+        falls=sum(now - fall < MEMORY for fall in known.falls),
+        row=known.row,
+        needed=turns_after(known, check, now),
+    )
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(1000 * seconds, 3)
 
 
 def _fallen(table: ChainTable) -> set[TagPair]:

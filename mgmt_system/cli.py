@@ -97,6 +97,9 @@ def list_chains(
 ) -> None:
     """List all chains that are not removed, or that were not at a past moment.
 
+    Those of now with what probes say of them, where their segment has a health check: up, down or unproven,
+    and how long the last probe took.
+
     Examples:
 
         catenary chain list
@@ -110,21 +113,22 @@ def list_chains(
         if revision:
             print(client.chains_revision())
             return
-        chains = client.chains(moment)
+        chains = client.status().chains if moment is None else client.chains(moment)
     tables.show(chains, json, tables.chains)
 
 
 @chain_app.command("show")
 def show(name: ChainName, json: Json = False) -> None:
-    """Show one chain.
+    """Show one chain, with what probes say of it if its segment has a health check.
 
     Example:
 
         catenary chain show chain-1
     """
     with ManagementClient.from_environment() as client:
-        chain = client.chain(name)
-    tables.show(chain, json, tables.chain)
+        chain = client.chain(name)  # a removed one, too, of which no master tells
+        now = [item for item in client.status().chains if item.name == name]
+    tables.show(now[0] if now else chain, json, tables.chain)
 
 
 @chain_app.command("remove")

@@ -36,9 +36,13 @@ class Epochs:
         return {"epoch": (known, epoch)} | {pair: (before.get(pair), after.get(pair)) for pair in pairs}
 
 
+_UNTOLD = {"forward", "reverse", "health"}
+"""Fields of a pair that are in its name; and its health, whose turns are events of their own."""
+
+
 def _pairs(chain_set: wire.ChainSet) -> dict[str, object]:
     """A chain set's pairs by their tags."""
     return {
-        f"{pair.forward}-{pair.reverse}": pair.model_dump(mode="json", exclude={"forward", "reverse"})
+        f"{pair.forward}-{pair.reverse}": pair.model_dump(mode="json", exclude=_UNTOLD)
         for pair in chain_set.pairs
     }

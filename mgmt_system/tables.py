@@ -32,10 +32,13 @@ def chains(items: Sequence[wire.ChainView]) -> RenderableType:
     if not items:
         return Text("no chain: add one with catenary chain add --nf NF")
     ended = ("reset", "moved") if any(item.reset or item.moved for item in items) else ()
-    rows = table("chain", "segment", "state", "NFs", "tags", "weight", *ended, "reason")
-    for item in items:
+    healths = [item.health if isinstance(item, wire.ChainStatus) else None for item in items]
+    probed = ("health",) if any(healths) else ()
+    rows = table("chain", "segment", "state", "NFs", "tags", "weight", *ended, *probed, "reason")
+    for item, known in zip(items, healths, strict=True):
         counts = (str(item.reset), str(item.moved)) if ended else ()
-        rows.add_row(*_chain_cells(item), str(item.weight), *counts, cell(item.reason))
+        told = (health(known),) if probed else ()
+        rows.add_row(*_chain_cells(item), str(item.weight), *counts, *told, cell(item.reason))
     return rows
 
 
@@ -175,14 +178,20 @@ def loads(items: Sequence[wire.ChainStatus]) -> RenderableType:
         share = None if item.share is None else f"{item.share:.0%}"
         carried = None if item.bytes is None else sizes.text(item.bytes)
         loads = (cell(item.sessions), cell(share), cell(item.new_sessions), cell(carried))
-        told = [_health(item.health)] if probed else []
+        told = [health(item.health)] if probed else []
         rows.add_row(*_chain_cells(item), *loads, *told, cell(item.reason))
     return rows
 
 
-def _health(item: wire.PairHealth | None) -> str:
+def health(item: wire.PairHealth | None) -> str:
+    """What probes say of a chain, `up 0.42 ms`; the latency is that of the last one, if it came back.
+
+    `down, 2 of 8 back`: it answers again, and more must come back, for it flaps.
+    """
     if item is None:
         return "-"
+    if item.verdict == "down" and item.row:
+        return f"down, {item.row} of {item.needed} back"
     return item.verdict if item.latency_ms is None else f"{item.verdict} {item.latency_ms:.3g} ms"
 
 

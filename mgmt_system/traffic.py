@@ -62,7 +62,8 @@ class Sampler:
                     seconds = heard[name].at - self._heard[name].at
                     rates = _rates(before[name].get(tags), now, seconds)
                 share = now.sessions / totals[name] if totals[name] else None
-                row = row.model_copy(update={"sessions": now.sessions, "share": share, **rates})
+                known = {"sessions": now.sessions, "share": share, "health": now.health}
+                row = row.model_copy(update=known | rates)
             rows.append(row)
             self._follow(chain, now)
         self._forget(at, {chain.name: chain.state for chain in chains})

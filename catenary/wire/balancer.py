@@ -102,12 +102,16 @@ class Change(Model):
 
 
 class PairView(PairAdd):
-    """A tag pair as an LB holds it. `slot` and `generation` are what pins store."""
+    """A tag pair as an LB holds it. `slot` and `generation` are what pins store.
+
+    `health` is what probes say of it, as a master tells who asks for its pairs.
+    """
 
     slot: Slot
     generation: Generation
     state: PairState
     condition: Condition = Condition.UP
+    health: PairHealth | None = None
 
 
 class FreeSlot(Model):

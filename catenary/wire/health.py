@@ -64,9 +64,15 @@ class PairHealth(Model):
     """since when"""
     latency_ms: float | None = None
     """of the last probe, through the chain and back; null if it was lost"""
+    answered_ms: float | None = None
+    """the same of the last one that came back, however long ago; null if none did"""
     sent: int
     """probes that were judged"""
     lost: int
     """those of them that did not come back in time"""
     falls: int
     """how often it went down in the last minute"""
+    row: int = 0
+    """probes in a row, up to the last one, that speak against the verdict"""
+    needed: int = 0
+    """as many of them turn it; more than `rise` where a chain is held down because it flaps"""

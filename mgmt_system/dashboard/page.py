@@ -25,6 +25,7 @@ _COLUMNS: tuple[tuple[str, str, bool], ...] = (
     ("name", "chain", False),
     ("segment", "segment", True),
     ("state", "state", False),
+    ("health", "health", True),
     ("nfs", "NFs", True),
     ("tags", "tags", True),
     ("weight", "weight", True),
@@ -36,7 +37,7 @@ _COLUMNS: tuple[tuple[str, str, bool], ...] = (
     ("verbs", "", False),
 )
 """Key, title, and whether it is left out on a phone."""
-_TEXT = ("name", "segment", "state", "nfs", "tags", "verbs")
+_TEXT = ("name", "segment", "state", "health", "nfs", "tags", "verbs")
 _CELL = """
 <q-td :props="props" :data-chain="props.row.name" :data-field="props.col.name"
       :data-value="props.row['raw_' + props.col.name]">{{ props.value }}</q-td>"""
@@ -261,6 +262,8 @@ def _place(row: ChainTraffic, key: str, view: View) -> tuple[bool, Any]:
     if key == "weight":
         chain = view.chains.get(row.name)
         value: Any = chain.weight if chain else None
+    elif key == "health":
+        value = (row.health.verdict, row.health.latency_ms or 0.0) if row.health else None
     else:
         value = getattr(row, key)
     return value is not None, value if value is not None else 0

@@ -242,6 +242,8 @@ def chain_rows(
                 "new": figures.per_second(row.new),
                 "forward": figures.bits(row.forward),
                 "reverse": figures.bits(row.reverse),
+                "health": tables.health(row.health),
+                "raw_health": row.health.latency_ms if row.health else None,
                 **{f"raw_{key}": value for key, value in exact.items()},
             }
         )

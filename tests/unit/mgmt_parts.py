@@ -154,6 +154,7 @@ class FakeBalancer(Fake):
     check: wire.HealthCheckModel | None = None
     fallen: bool = False
     """Are all chains down?"""
+    healths: dict[TagPair, wire.PairHealth] = field(default_factory=dict)
     epoch: int = 0
 
     def health(self) -> wire.BalancerHealth:
@@ -185,7 +186,8 @@ class FakeBalancer(Fake):
                 generation=1,
                 state=state,
                 bypass=pair in self.bypasses,
-                condition=Condition.DOWN if self.fallen else Condition.UP,
+                condition=self._condition(pair),
+                health=self.healths.get(pair),
             )
             for slot, (pair, state) in enumerate(self.states.items())
         ]
@@ -197,6 +199,11 @@ class FakeBalancer(Fake):
             classifier=self.classifier,
             health=self.check,
         )
+
+    def _condition(self, pair: TagPair) -> Condition:
+        known = self.healths.get(pair)
+        fell = self.fallen or (known is not None and known.verdict == "down")
+        return Condition.DOWN if fell else Condition.UP
 
     def activity(self, pair: TagPair) -> wire.PairActivity:
         self.enter("activity")
@@ -231,6 +238,7 @@ class FakeBalancer(Fake):
                 forward_bytes=100,
                 reverse_packets=1,
                 reverse_bytes=900,
+                health=self.healths.get(pair),
             )
             for slot, (pair, state) in enumerate(self.states.items())
         ]

@@ -59,6 +59,16 @@ def test_verdicts(fates: str, verdict: str) -> None:
     assert after(fates).verdict == verdict
 
 
+def test_what_must_speak_against_a_verdict_and_the_last_answer_are_known() -> None:
+    fell = after("+---")
+    assert (fell.latency, fell.answered) == (None, 0.001)
+    again = after("+" * 9 + "---+", fell, now=2.0)
+    wanted = {"unknown": 3, "up": 3, "unproven": 1, "down": 2}
+    for fates, verdict in (("", "unknown"), ("+", "up"), ("---", "unproven"), ("+---", "down")):
+        assert health.turns_after(after(fates), CHECK, 2.0) == wanted[verdict]
+    assert (again.verdict, again.row, health.turns_after(again, CHECK, 9.0)) == ("down", 1, 4), "it flaps"
+
+
 def test_what_flaps_must_prove_more_each_time() -> None:
     chain, now, proofs = after("+"), 0.5, []
     for _ in range(4):

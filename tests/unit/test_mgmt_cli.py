@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from catenary import client
+from catenary import client, wire
 from catenary.chain import PairState
 from catenary.tags import TagPair
 from mgmt_system.journal import Retention
@@ -46,6 +46,25 @@ def test_add_list_show_remove(run: Run) -> None:
     assert run("chain remove second")[0] == 2
     assert run("chain remove second --force")[0] == 0
     assert run("chain list")[1] == "no chain: add one with catenary chain add --nf NF\n"
+
+
+def test_chains_are_listed_with_what_probes_say_of_them(run: Run, site: Site) -> None:
+    run("chain add --nf n1 --name one")
+    run("chain add --nf n2 --name two")
+    assert "health" not in run("chain list")[1].splitlines()[0], "nobody probes"
+    well = wire.PairHealth(verdict="up", seconds=9.0, latency_ms=0.42, sent=9, lost=0, falls=0)
+    fallen = wire.PairHealth(verdict="down", seconds=1.0, sent=9, lost=3, falls=1)
+    site.master.healths = {site.master_pair("one"): well, site.master_pair("two"): fallen}
+    head, *rows = run("chain list")[1].splitlines()
+    assert head.split()[-2:] == ["health", "reason"]
+    assert [row.split()[6:] for row in rows] == [["up", "0.42", "ms", "-"], ["down", "-"]]
+    assert [chain["health"]["verdict"] for chain in json.loads(run("chain list --json")[1])] == ["up", "down"]
+    assert "down" in run("chain show two")[1]
+    assert json.loads(run("chain show one --json")[1])["health"]["latency_ms"] == 0.42
+    site.master.down = True
+    assert [row.split()[6:] for row in run("chain list")[1].splitlines()[1:]] == [["-"], ["-"]], "unknown"
+    run("chain remove two --no-wait")
+    assert run("chain show two")[0] == 0
 
 
 def test_cancel_a_removal(run: Run, site: Site) -> None:

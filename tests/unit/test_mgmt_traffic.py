@@ -12,6 +12,7 @@ from catenary.chain import ChainState, PairState
 from catenary.session import Timeouts
 from catenary.tags import TagPair
 from catenary.traffic import ChainTraffic, TrafficSample
+from mgmt_system.dashboard import panels
 from mgmt_system.rest import create
 from mgmt_system.sampling import Sampling
 from mgmt_system.traffic import ENDED_SHOWN, Heard, Ring, Sampler
@@ -79,6 +80,17 @@ def test_rates_are_differences_over_the_time_between_two_answers() -> None:
         (0, None, 2.0, 100.0, 1000.0),
         (0, None, 0.0, 0.0, 0.0),
     ]
+
+
+def test_a_chain_is_told_with_what_probes_say_of_it() -> None:
+    well = wire.PairHealth(verdict="up", seconds=9.0, latency_ms=0.42, sent=9, lost=0, falls=0)
+    said = heard(5.0, (2, 1, 10, 100))
+    pairs = said["main"].stats.pairs
+    pairs[0] = pairs[0].model_copy(update={"health": well})
+    sample = Sampler().sample(100.0, [chain(), chain("two", 4)], said, TIMEOUTS)
+    assert [row.health for row in sample.chains] == [well, None]
+    rows = panels.chain_rows(sample.chains, {}, ())
+    assert [(row["health"], row["raw_health"]) for row in rows] == [("up 0.42 ms", 0.42), ("-", None)]
 
 
 def test_counters_that_began_anew_count_from_zero() -> None:
