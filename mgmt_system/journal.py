@@ -64,7 +64,8 @@ class Head:
 
     `size` are the bytes kept; `since` is the moment of what was dropped last, or when the journal began: the
     chains of every moment from then on can be told. `oldest` and `latest` are the moments of the first and
-    the last entry kept. `epochs` are the chain sets' that were told last, by segment.
+    the last entry kept. `epochs` are the chain sets' that were told last, by segment; `verdicts` those of
+    probes, by the ID of the chain's record, of all that are not up.
     """
 
     since: float
@@ -74,6 +75,7 @@ class Head:
     first: int = 1
     size: int = 0
     epochs: Mapping[str, int] = field(default_factory=dict)
+    verdicts: Mapping[str, str] = field(default_factory=dict)
 
 
 def fields(record: ChainRecord) -> dict[str, Any]:

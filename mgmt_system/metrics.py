@@ -20,7 +20,9 @@ PART = Metric("catenary_management_part_up", "Does this part answer, and is it w
 INFO = Metric("catenary_management_chain_info", "1; the tag pair of the chain.", (*_CHAIN, "pair"))
 STATE = Metric("catenary_management_chain_state", "1 for the state that the chain is in.", (*_CHAIN, "state"))
 UP = Metric(
-    "catenary_management_chain_up", "0 if the chain failed, or waits for a part on its way to active.", _CHAIN
+    "catenary_management_chain_up",
+    "0 if the chain failed, waits for a part on its way to active, or is down by its probes.",
+    _CHAIN,
 )
 WEIGHT = Metric("catenary_management_chain_weight", "Share of new sessions; 0 is a cordoned chain.", _CHAIN)
 BEGAN = Metric(
@@ -86,4 +88,5 @@ def _is_up(chain: wire.ChainStatus) -> bool:
     """What else is found out about a chain's health belongs here: `CatenaryChainDown` goes by it."""
     if chain.state in (ChainState.COOLING, ChainState.DRAINED):
         return True  # it waits for its sessions to end
-    return chain.state is not ChainState.FAILED and chain.reason is None
+    fell = chain.health is not None and chain.health.verdict == "down"
+    return chain.state is not ChainState.FAILED and chain.reason is None and not fell

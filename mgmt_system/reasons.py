@@ -13,6 +13,9 @@ from catenary.wire import SessionEntry, SessionOrigin, Tags
 from mgmt_system.journal import JournalEntry
 from mgmt_system.scene import SKEW, Heard, Scene, carrier, known, named
 
+ABOUT = 10.0
+"""s before and after a session was placed in which what became of chains may be why."""
+
 
 def summary(key: SessionKey, segments: Sequence[SegmentExplanation]) -> str:
     """In one sentence."""
@@ -72,6 +75,7 @@ class Reasons:
         where = self.scene.config.master if entry is self.heard.master else self.scene.config.slave
         yield self._origin(entry, where)
         yield from self._epoch(entry.origin)
+        yield from self._health(entry.origin)
         yield from self._order(entry)
         if entry.ended is not None:
             yield f"it ended {_span(entry.ended.ago)} ago: {_ENDINGS[entry.ended.why]}"
@@ -134,6 +138,15 @@ class Reasons:
                 what = f", with {', '.join(pairs)} changed" if pairs else ""
                 yield f"epoch {origin.epoch} began at {moments.iso(entry.at)}{what}, {_by(entry)}"
                 return
+
+    def _health(self, origin: SessionOrigin) -> Iterable[str]:
+        """What probes said of chains about when it was placed: new sessions keep off what is down."""
+        for entry in self.heard.journal:
+            event = entry.event
+            mine = event.kind == "health" and event.segment == self.scene.segment
+            if mine and abs(entry.at - origin.placed) < ABOUT:
+                was, became = event.changes["verdict"]
+                yield f"{event.chain} went from {was} to {became} at {moments.iso(entry.at)}: {event.text}"
 
     def _order(self, entry: SessionEntry) -> Iterable[str]:
         for found in self.heard.journal:

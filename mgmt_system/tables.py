@@ -81,6 +81,8 @@ def what(item: wire.HistoryEntry) -> str:
         changes = {"state": changes["state"]}  # all the rest goes with it
     if item.kind == "fault":  # whose text names the part
         told = [after or f"{part} is well again" for part, (_, after) in changes.items()]
+    elif item.kind == "health":  # whose text has the figures
+        told = [_brief(*changes["verdict"])]
     else:
         told = [_change(key, *change) for key, change in changes.items() if key not in _UNTOLD]
     where = f" from {item.address}" if item.address else ""

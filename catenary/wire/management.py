@@ -27,9 +27,10 @@ HistoryKind = Literal[
     "state",
     "failure",
     "epoch",
+    "health",
     "fault",
 ]
-"""What happened: a request, or what the management system did or saw (`state` and the last three)."""
+"""What happened: a request, or what the management system did or saw (`state` and the last four)."""
 
 
 class ChainRequest(Model):

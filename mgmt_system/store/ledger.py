@@ -28,6 +28,7 @@ from mgmt_system.records import SELF, Author, ChainRecord, OperationRecord
 from mgmt_system.store import KeyValueStore, NotLeader, Standing, rows, under
 from mgmt_system.store.changes import asked, log_event, merged, outdated
 from mgmt_system.store.snapshot import Progress, Snapshot, Stored, StoredChain, oldest_first
+from mgmt_system.verdicts import Verdicts
 
 log = structlog.get_logger("mgmt_system")
 R = TypeVar("R")
@@ -63,7 +64,12 @@ class Ledger:
         self._fault: CatenaryError | None = Unavailable(store.damage) if store.damage else None
         self._term = store.standing.term  # before it reads: nobody else can write from then on
         self._now = self._load()
+        self._read_told()
+
+    def _read_told(self) -> None:
+        """What the journal has told of load balancers."""
         self._epochs = Epochs(self._now.head.epochs)
+        self._verdicts = Verdicts(self._now.head.verdicts)
 
     def _load(self) -> Snapshot:
         store, where = self._store, self._store.where
@@ -152,7 +158,7 @@ class Ledger:
                 if (head.revision if head else 0) == self._now.head_revision:
                     break  # every write moves the head: what was read since is of one moment
                 self._now = self._load()
-            self._epochs = Epochs(self._now.head.epochs)
+            self._read_told()
             return self._now is not before
 
     def lead(self, term: int) -> None:
@@ -285,11 +291,13 @@ class Ledger:
             self._pending.append(event)
 
     def learn(self, chain_set: wire.ChainSet, author: Author = SELF) -> None:
-        """Note a master's chain set, if its epoch is another than that noted last."""
+        """Note a master's chain set, if its epoch is another than that noted last; and which chains fell
+        or rose."""
         with self._lock:
             changes = self._epochs.learn(chain_set)
             if changes is not None:
                 self.note(Event("epoch", author, changes, chain_set.segment))
+            self._pending.extend(self._verdicts.learn(chain_set, self._now.of(chain_set.segment)))
 
     def flush(self) -> None:
         """Write what was noted and is not written yet, and drop what is too old."""
@@ -360,7 +368,13 @@ class Ledger:
         oldest = at if head.first == head.next else head.oldest
         latest, following = (at if events else head.latest), head.next + len(events)
         return replace(
-            head, oldest=oldest, latest=latest, next=following, size=size, epochs=dict(self._epochs.known)
+            head,
+            oldest=oldest,
+            latest=latest,
+            next=following,
+            size=size,
+            epochs=dict(self._epochs.known),
+            verdicts=self._verdicts.told(self._now.chains),
         ), put
 
     def _trimmed(self) -> tuple[Head, dict[str, str | None]]:

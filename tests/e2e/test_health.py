@@ -25,6 +25,10 @@ def verdict(testbed: Testbed, chain: str) -> str | None:
     return found.health.verdict if found.health else None
 
 
+def told(testbed: Testbed, chain: str) -> list[wire.HistoryEntry]:
+    return list(testbed.management.history(kind="health", chain=chain))
+
+
 def talk(testbed: Testbed, name: str) -> None:
     with Talks(testbed.hosts["h1"], testbed.hosts["h2"], sessions=8, name=name) as talks:
         assert talks.wait_rounds(3).failures == ()
@@ -49,6 +53,9 @@ def test_new_sessions_leave_a_chain_that_died_and_pass_by_when_none_is_left() ->
         print(f"seen as down after {took:.3f} s")
         assert took <= HEALTH.fall * HEALTH.interval + 0.2 + 0.5, "looked at through two services"
         talk(testbed, "later")
+        wait_until(lambda: len(told(testbed, "first")) == 1, "told")
+        testbed.kill("ms")
+        testbed.restart("ms")
         bypass = bypass_name(name)
         assert chain_of(testbed, bypass).new_sessions == 0
 
@@ -60,6 +67,11 @@ def test_new_sessions_leave_a_chain_that_died_and_pass_by_when_none_is_left() ->
         for nf in ("n1", "n2"):
             testbed.hosts[nf].run(["ip", "link", "set", f"{nf}-eth0", "up"])
         wait_until(lambda: {verdict(testbed, chain) for chain in CHAINS} == {"up"}, "up again")
+        wait_until(lambda: len(told(testbed, "first")) == 2, "told again")
+        fell, rose = told(testbed, "first")
+        assert (fell.changes["verdict"], rose.changes["verdict"]) == (("up", "down"), ("down", "up"))
+        assert "its sessions are reset (on_dead: reset); new ones go to other chains" in str(fell.text)
+        assert "no chain is left: new ones pass by (fail-open)" in str(told(testbed, "second")[0].text)
         passed = chain_of(testbed, bypass).new_sessions
         talk(testbed, "again")
         assert chain_of(testbed, bypass).new_sessions == passed

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from catenary.config import HealthConfig
 from catenary.wire import ChainRequest, TimeoutsModel
 from tests.dashboards import queries
 from tests.e2e.prometheus import RULES, Prometheus
@@ -64,6 +65,7 @@ def test_every_panel_has_data_and_every_alert_fires() -> None:
             the_table_fills(testbed, prometheus)
             the_slave_dies(testbed, prometheus)
             prometheus.wait_firing("CatenaryCoolDownStuck", chain="chain-1", **LB)
+            a_chain_dies(testbed, prometheus)
             a_chain_waits(testbed, prometheus)
         assert prometheus.fired == set(re.findall(r"- alert: (\w+)", RULES.read_text()))
 
@@ -120,6 +122,24 @@ def the_slave_dies(testbed: Testbed, prometheus: Prometheus) -> None:
     prometheus.wait_firing("CatenaryTargetDown", job="catenary-lb", instance="10.255.0.12:8082")
     testbed.restart("l2")
     prometheus.wait_silent("CatenaryPeerLost")
+
+
+def a_chain_dies(testbed: Testbed, prometheus: Prometheus) -> None:
+    """All its rules and ports are there, and nothing passes: only probes can tell."""
+    config, health = testbed.management.config(), HealthConfig(interval=0.5, timeout=0.3)
+    segments = {
+        name: segment.model_copy(update={"health": health}) for name, segment in config.segments.items()
+    }
+    testbed.management.apply(config.model_copy(update={"segments": segments}))
+    wait_until(lambda: verdict(testbed) == "up", "chain-2 is not up")
+    assert not prometheus.query('ALERTS{alertname="CatenaryChainDown"}')
+    testbed.firewalls["n2"].stop()
+    prometheus.wait_firing("CatenaryChainDown", chain="chain-2", **LB)
+
+
+def verdict(testbed: Testbed) -> str | None:
+    found = next(item for item in testbed.management.status().chains if item.name == "chain-2")
+    return found.health.verdict if found.health else None
 
 
 def a_chain_waits(testbed: Testbed, prometheus: Prometheus) -> None:

@@ -112,6 +112,18 @@ def test_how_it_got_its_chain(changes: dict[str, object], text: str) -> None:
     assert text in words(Heard(entry(origin=origin(**changes))))
 
 
+def test_a_chain_that_fell_just_before_is_one_of_the_reasons() -> None:
+    def fell(at: float, segment: str) -> JournalEntry:
+        text = f"3 probes in a row were lost in {segment}"
+        event = Event("health", Author("ms"), {"verdict": ("up", "down")}, segment, "one", text=text)
+        return JournalEntry(1, at, event)
+
+    near, elsewhere, before = fell(PLACED - 1, "main"), fell(PLACED, "other"), fell(PLACED - 60, "main")
+    told = words(Heard(entry(), journal=(before, near, elsewhere)))
+    assert "one went from up to down at 2023-11-14T22:13:19Z: 3 probes in a row were lost in main" in told
+    assert told.count("went from up") == 1
+
+
 def test_where_the_slave_stands() -> None:
     assert "a packet of the server asks l1 over the bypass path" in words(Heard(entry()))
     lapsed = Heard(entry(), entry(idle=11.0))
