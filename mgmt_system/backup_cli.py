@@ -11,10 +11,9 @@ from rich.text import Text
 
 from catenary import moments, sizes
 from catenary.client import ManagementClient, user
-from catenary.errors import InvalidValue
 from catenary.options import LogLevel
 from mgmt_system import tables
-from mgmt_system.options import Json, Why
+from mgmt_system.options import EtcdCa, EtcdCert, EtcdKey, EtcdUser, Json, Why
 from mgmt_system.records import Author
 
 if TYPE_CHECKING:  # no other command should wait for what only these two need
@@ -45,30 +44,41 @@ def backup(
 
 def restore(
     file: Annotated[Path, typer.Argument(help="The backup.")],
-    db: Annotated[Path, typer.Option(help="Database of the management system, which is stopped.")],
+    db: Annotated[
+        str, typer.Option(help="Database of the management system, which is stopped; or etcd://...")
+    ],
+    etcd_ca: EtcdCa = None,
+    etcd_cert: EtcdCert = None,
+    etcd_key: EtcdKey = None,
+    etcd_user: EtcdUser = None,
     why: Why = None,
     json: Json = False,
 ) -> None:
-    """Put a backup in the place of a database. What was there is kept beside it.
+    """Put a backup in the place of a database. What was there is kept beside it; of etcd, beside the backup.
 
-    The management system must be stopped, and started again afterwards. It goes by the backup then: chains
-    that were removed since come back, and it does not know those that were added since, which go on. What
-    catenary export said before brings all of them back: catenary apply.
+    The management system must be stopped, all that share the database, and started again afterwards. It goes
+    by the backup then: chains that were removed since come back, and it does not know those that were added
+    since, which go on. What catenary export said before brings all of them back: catenary apply.
 
-    Example:
+    Examples:
 
         catenary restore /mnt/backups/ms-monday.db --db /var/lib/catenary/ms.db
+
+        catenary restore /mnt/backups/ms-monday.db --db etcd://127.0.0.1:2379,10.0.0.2:2379
     """
     from catenary import logs
-    from mgmt_system.store import backups
+    from catenary.tls import Identity
+    from mgmt_system.store import backups, transfer
+    from mgmt_system.store.access import Access
+    from mgmt_system.store.opening import shared
 
-    if str(db).startswith("etcd:"):
-        raise InvalidValue(
-            f"{db} is no file: bring etcd back with etcdctl snapshot restore, or start with an empty one and "
-            "apply what catenary export said"
-        )
     logs.configure(LogLevel.WARNING)
-    restored = backups.restored(file, db, Author(user(), why))
+    access = Access(etcd_ca, Identity.given(etcd_cert, etcd_key, "--etcd-cert and --etcd-key"), etcd_user)
+    endpoints, author = shared(db, access), Author(user(), why)
+    if endpoints is None:
+        restored = backups.restored(file, Path(db), author)
+    else:
+        restored = transfer.restored(file, endpoints, access, author)
     tables.show(restored, json, _restored)
 
 

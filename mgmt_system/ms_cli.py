@@ -22,6 +22,7 @@ from catenary.options import (
     TlsKeyOption,
     TokensOption,
 )
+from mgmt_system.options import EtcdCa, EtcdCert, EtcdKey, EtcdUser
 
 _TURN_S = 0.0005
 """A turn of Python's threads, in seconds: while a plan computes, each other request needs many of them."""
@@ -40,7 +41,8 @@ def _group() -> None:
 def run(
     network: Annotated[Path, typer.Option(help="Network file (YAML).")],
     db: Annotated[
-        str, typer.Option(help="SQLite database, made if it is not there; or etcd://HOST:PORT,...")
+        str,
+        typer.Option(help="SQLite database, made if it is not there; or etcd://HOST:PORT,..., or etcds://"),
     ],
     journal_size: Annotated[
         float, typer.Option(help="Megabytes of journal to keep; the oldest entries go.", min=0.0)
@@ -52,6 +54,10 @@ def run(
         str | None,
         typer.Option(help="With etcd: the URL at which others reach this one, if not where it listens."),
     ] = None,
+    etcd_ca: EtcdCa = None,
+    etcd_cert: EtcdCert = None,
+    etcd_key: EtcdKey = None,
+    etcd_user: EtcdUser = None,
     tls_cert: TlsCertOption = None,
     tls_key: TlsKeyOption = None,
     tls_ca: TlsCaOption = None,
@@ -95,6 +101,7 @@ def run(
     from mgmt_system.peers import Secrets
     from mgmt_system.rest import create
     from mgmt_system.service import Running
+    from mgmt_system.store.access import Access
 
     logs.configure(log_level, log_format, service="ms")
     listen = Listen(host, port, tls_cert, tls_key, tls_ca, tokens)
@@ -108,7 +115,8 @@ def run(
         shown,
     )
     retention = Retention(int(journal_size * 1e6), durations.parse(journal_age))
-    running = Running.from_files(network, db, advertise or listen.url, secrets, retention)
+    access = Access(etcd_ca, Identity.given(etcd_cert, etcd_key, "--etcd-cert and --etcd-key"), etcd_user)
+    running = Running.from_files(network, db, advertise or listen.url, secrets, retention, access)
     sys.setswitchinterval(_TURN_S)
     uvicorn_server = server(create(running, callers), listen)
     gc.freeze()  # what is loaded by now stays

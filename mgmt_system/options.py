@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,18 @@ ChainName = Annotated[str, typer.Argument(help="Name of the chain.", autocomplet
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Don't wait: print the operation and return.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for the operation.", min=0.0)]
+EtcdCa = Annotated[
+    Path | None,
+    typer.Option("--etcd-ca", help="With etcds://: CA of its nodes (PEM) [default: the system's]."),
+]
+EtcdCert = Annotated[
+    Path | None, typer.Option("--etcd-cert", help="With etcds://: what its nodes are shown (PEM).")
+]
+EtcdKey = Annotated[Path | None, typer.Option("--etcd-key", help="Its key (PEM).")]
+EtcdUser = Annotated[
+    Path | None,
+    typer.Option("--etcd-user-file", help="With etcd: a file with USER:PASSWORD, for its owner's eyes only."),
+]
 Why = Annotated[str | None, typer.Option("--why", help="Why, for the journal: see catenary history.")]
 IfMatch = Annotated[
     str | None,

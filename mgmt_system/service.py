@@ -29,6 +29,7 @@ from mgmt_system.recollection import Recollection
 from mgmt_system.sampling import Sampling
 from mgmt_system.sessions import Sessions
 from mgmt_system.status import StatusPage
+from mgmt_system.store.access import Access
 from mgmt_system.store.ledger import Ledger
 from mgmt_system.store.opening import opened
 from mgmt_system.turns import Turns
@@ -109,13 +110,20 @@ class Running:
 
     @classmethod
     def from_files(
-        cls, network: Path, database: str, url: str, secrets: Secrets, retention: Retention
+        cls,
+        network: Path,
+        database: str,
+        url: str,
+        secrets: Secrets,
+        retention: Retention,
+        access: Access = Access(),
     ) -> Self:
         """Raises `InvalidValue` for a file that can't be read or is not valid, `Conflict` for one in use. A
-        database that is damaged is said to be, and shown. `url`: where others find it, if they share one."""
+        database that is damaged is said to be, and shown. `url`: where others find it, if they share one in
+        etcd, which `access` is for."""
         config = ServiceConfig.load(read_text(network), str(network))
         crash_point = crash.from_environment(os.environ)
-        ledger = Ledger(opened(database, url), crash_point, retention=retention)
+        ledger = Ledger(opened(database, url, access), crash_point, retention=retention)
         running = cls.build(
             config, ledger, lambda network, timeout: connect(network, secrets, timeout), crash_point
         )

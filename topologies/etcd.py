@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import signal
+import ssl
 import subprocess
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,11 @@ from typing import Any
 
 import httpx
 
+from catenary.certs import Folder
 from catenary.errors import Unsupported
+from catenary.tls import client_context
+from mgmt_system.store import under
+from mgmt_system.store.gateway import SCHEME, SECURE
 from topologies.namespaces import require_isolated
 from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
@@ -21,17 +27,28 @@ LIMITS = ("--max-txn-ops", "4096", "--max-request-bytes", "8388608")
 
 
 class Nodes:
-    """So many nodes of one etcd; `options` are those of each."""
+    """So many nodes of one etcd; `options` are those of each.
 
-    def __init__(self, folder: Path, count: int, *options: str) -> None:
+    With `tls` they show the certificate of that folder's part `PART`, and want one of its CA from callers if
+    it is `mutual`. With users it can't be: etcd takes no names of certificates by its JSON gateway.
+    """
+
+    PART = "etcd"
+
+    def __init__(
+        self, folder: Path, count: int, *options: str, tls: Folder | None = None, mutual: bool = True
+    ) -> None:
         require_isolated()
         if shutil.which("etcd") is None:
             raise Unsupported("there is no etcd here: run tools/install.sh test")
         self._folder = folder
-        self._options = (*LIMITS, *options)
+        self._tls = tls
+        self._options = (*LIMITS, *options, *(_tls_options(tls, mutual) if tls else ()))
+        self._scheme = "https" if tls else "http"
+        self._http = httpx.Client(trust_env=False, timeout=1, verify=self._trust())
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self.numbers = range(count)
-        self.url = "etcd://" + ",".join(self.at(number) for number in self.numbers)
+        self.url = (SECURE if tls else SCHEME) + ",".join(self.at(number) for number in self.numbers)
         for number in self.numbers:
             self.start(number)
         wait_until(lambda: self.leader() is not None, "etcd has a leader")
@@ -43,8 +60,13 @@ class Nodes:
     def _peer(self, number: int) -> str:
         return f"http://127.0.0.1:{12380 + 10 * number}"
 
+    def _trust(self) -> ssl.SSLContext:
+        if self._tls is None:
+            return client_context("http:", None, None)
+        return client_context("https:", self._tls.ca, self._tls.identity(self.PART))
+
     def start(self, number: int) -> None:
-        client, peer = f"http://{self.at(number)}", self._peer(number)
+        client, peer = f"{self._scheme}://{self.at(number)}", self._peer(number)
         members = ",".join(f"n{number}={self._peer(number)}" for number in self.numbers)
         argv = ["etcd", "--name", f"n{number}", "--data-dir", str(self._folder / f"etcd-{number}")]
         argv += ["--listen-client-urls", client, "--advertise-client-urls", client]
@@ -77,9 +99,7 @@ class Nodes:
         return None
 
     def ask(self, number: int, path: str, body: dict[str, Any] | None = None) -> Any:
-        answer = httpx.post(
-            f"http://{self.at(number)}/v3/{path}", json=body or {}, timeout=1, trust_env=False
-        )
+        answer = self._http.post(f"{self._scheme}://{self.at(number)}/v3/{path}", json=body or {})
         answer.raise_for_status()
         return answer.json()
 
@@ -92,15 +112,36 @@ class Nodes:
         for alarm in self.ask(0, "maintenance/alarm").get("alarms", []):
             self.ask(0, "maintenance/alarm", {**alarm, "action": "DEACTIVATE"})
 
+    def protect(self, name: str, password: str, prefix: str) -> None:
+        """From now on only this user may read and write, and only what begins with `prefix`."""
+        key, end = (b64encode(text.encode()).decode() for text in under(prefix))
+        self.ask(0, "auth/role/add", {"name": "root"})
+        self.ask(0, "auth/role/add", {"name": name})
+        allowed = {"permType": "READWRITE", "key": key, "range_end": end}
+        self.ask(0, "auth/role/grant", {"name": name, "perm": allowed})
+        for user, role in (("root", "root"), (name, name)):
+            self.ask(0, "auth/user/add", {"name": user, "password": password})
+            self.ask(0, "auth/user/grant", {"user": user, "role": role})
+        self.ask(0, "auth/enable")
+
     def close(self) -> None:
+        self._http.close()
         for process in self._processes.values():
             process.kill()
             process.wait(PATIENCE_S)
 
 
+def _tls_options(tls: Folder, mutual: bool) -> list[str]:
+    own = tls.identity(Nodes.PART)
+    shown = ["--cert-file", str(own.cert), "--key-file", str(own.key)]
+    return [*shown, *(["--client-cert-auth", "--trusted-ca-file", str(tls.ca)] if mutual else [])]
+
+
 @contextmanager
-def etcd(folder: Path, count: int, *options: str) -> Iterator[Nodes]:
-    nodes = Nodes(folder, count, *options)
+def etcd(
+    folder: Path, count: int, *options: str, tls: Folder | None = None, mutual: bool = True
+) -> Iterator[Nodes]:
+    nodes = Nodes(folder, count, *options, tls=tls, mutual=mutual)
     try:
         yield nodes
     finally:

@@ -122,9 +122,7 @@ def restored(backup: Path, database: Path, author: Author) -> Restored:
         _beside(database) as new,
         _unused(database),
     ):
-        with reading(backup) as source, closing(sqlite3.connect(new)) as copy:
-            source.backup(copy)
-        contents = _prepared(new, f"backup {backup}", author)
+        contents = _copied(backup, new, version, author)
         if database.exists():
             shutil.copymode(database, new)
             os.chown(new, database.stat().st_uid, database.stat().st_gid)
@@ -132,14 +130,36 @@ def restored(backup: Path, database: Path, author: Author) -> Restored:
         kept = _set_aside(database, new.with_name("empty"))
         os.replace(new, database)
         _sync(database.parent)
-    contents = replace(contents, file=str(backup), bytes=backup.stat().st_size, version=version)
     return Restored(str(database), [str(path) for path in kept], contents)
 
 
-def _version(backup: Path, database: Path) -> int:
+@contextmanager
+def made(backup: Path, author: Author) -> Iterator[tuple[Path, Contents]]:
+    """An SQLite file of the present version to restore a backup from, whose journal tells of it; for a while.
+
+    Raises `InvalidValue` and `Conflict` as `restored` does.
+    """
+    with told(f"backup {backup} can't be read", "do it again", InvalidValue):
+        version = _version(backup)
+    with tempfile.TemporaryDirectory(prefix="catenary-") as folder:
+        new = Path(folder) / "backup"
+        with told(f"backup {backup} can't be copied to {folder}", "do it again", InvalidValue):
+            contents = _copied(backup, new, version, author)
+        yield new, contents
+
+
+def _copied(backup: Path, new: Path, version: int, author: Author) -> Contents:
+    with reading(backup) as source, closing(sqlite3.connect(new)) as copy:
+        source.backup(copy)
+    contents = _prepared(new, f"backup {backup}", author)
+    return replace(contents, file=str(backup), bytes=backup.stat().st_size, version=version)
+
+
+def _version(backup: Path, database: Path | None = None) -> int:
     """The version of a backup that is whole, as far as that can be told before it is migrated."""
     backup.open("rb").close()
-    if is_locked(backup) or (database.exists() and backup.samefile(database)):
+    same = database is not None and database.exists() and backup.samefile(database)
+    if is_locked(backup) or same:
         raise Conflict(f"{backup} is a database in use, and no backup: make one with catenary backup FILE")
     if fault := verdict(backup):
         raise InvalidValue(f"backup {backup} is damaged, or no backup ({fault}): use another")

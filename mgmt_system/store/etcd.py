@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from catenary.errors import InsufficientStorage, Unavailable
+from catenary.errors import InsufficientStorage, InvalidValue, Unavailable
 from catenary.listen import is_loopback
 from mgmt_system.store import Entry, NotLeader, Standing, under
+from mgmt_system.store.access import Access
 from mgmt_system.store.gateway import Endpoints, Gateway, Json, decoded, encoded, found, revision
 from mgmt_system.store.leadership import Leadership
 from mgmt_system.store.sqlite import SqliteStore
@@ -32,19 +33,24 @@ _START_S = 5.0
 """At the start a node gets so long to answer."""
 _PORTION = 1000
 """Entries of a copy that are read at a time."""
+HALFWAY = "restore-under-way"
+"""A key that is there while a backup takes the place of all others, or if that has ended halfway."""
 
 
 class EtcdStore:
     """`KeyValueStore` in etcd: whoever leads writes. `url`: where this management system can be reached.
 
     Reading needs one node that knows what this process has seen already, and no quorum. Raises `Unavailable`
-    if no node answers, `InvalidValue` for one that takes too little in one transaction.
+    if no node answers, `InvalidValue` for one that takes too little in one transaction, or where a restore
+    has ended `halfway`, unless that is what it is opened for.
     """
 
     damage: str | None = None
 
-    def __init__(self, endpoints: Endpoints, url: str) -> None:
-        self._gateway = Gateway(endpoints)
+    def __init__(
+        self, endpoints: Endpoints, url: str, access: Access = Access(), *, halfway: bool = False
+    ) -> None:
+        self._gateway = Gateway(endpoints, access)
         self.where = self._gateway.where
         self._prefix = f"{endpoints.prefix}/data/"
         self._leader, self._writer = f"{endpoints.prefix}/leader", f"{endpoints.prefix}/writer"
@@ -54,13 +60,18 @@ class EtcdStore:
         self._leadership = Leadership(self._gateway, self._leader, url)
         try:
             self._probe(endpoints)
+            if not halfway and self.get(HALFWAY) is not None:
+                raise InvalidValue(
+                    f"{self.where} has half of a backup: a restore is under way, or ended before its time; "
+                    "then do it again with catenary restore"
+                )
         except BaseException:
             self._gateway.close()
             raise
         in_clear = [node for node in endpoints.nodes if not is_loopback(str(urlsplit(f"//{node}").hostname))]
-        if in_clear:
+        if in_clear and not endpoints.secure:
             log.warning(
-                "etcd is asked in the clear, and whoever reaches it rules: keep it in a network of its own",
+                "etcd is asked in the clear, and whoever reaches it rules: use etcds://, or a network apart",
                 nodes=in_clear,
             )
         self._leadership.start()

@@ -17,8 +17,10 @@ from urllib.parse import urlsplit
 import httpx
 
 from catenary.errors import CatenaryError, InsufficientStorage, InvalidValue, Unavailable
+from catenary.tls import client_context
+from mgmt_system.store.access import Access, Login
 
-SCHEME = "etcd://"
+SCHEME, SECURE = "etcd://", "etcds://"
 PREFIX = "catenary"
 PATIENCE_S = 4.0
 """A call waits for so long for a node that answers: electing a leader takes etcd one to two seconds."""
@@ -31,31 +33,44 @@ _CONNECT_S = 0.5
 _PAUSE_S = 0.05
 _NO_ROOM, _TRANSIENT = 8, (1, 4, 11, 14)
 """gRPC codes: RESOURCE_EXHAUSTED; and CANCELLED, DEADLINE_EXCEEDED, OUT_OF_RANGE (compacted), UNAVAILABLE."""
+_SHOWN = 200
+"""Characters of what is no answer that are shown."""
+_STALE = ("invalid auth token", "revision of auth store is old", "user name is empty")
+"""What etcd says of a token that is over, or without one."""
 _LIMITS = "start all of its nodes with --max-txn-ops 4096 --max-request-bytes 8388608"
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Endpoints:
-    """etcd's nodes as HOST:PORT, and what all of our keys begin with."""
+    """etcd's nodes as HOST:PORT, and what all of our keys begin with. `secure`: they are asked by TLS."""
 
     nodes: tuple[str, ...]
     prefix: str = PREFIX
+    secure: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Of etcd://HOST:PORT,HOST:PORT/PREFIX; raises `InvalidValue`."""
-        listed, _, prefix = text.removeprefix(SCHEME).partition("/")
+        """Of etcd://HOST:PORT,HOST:PORT/PREFIX, or etcds://...; raises `InvalidValue`."""
+        scheme = SECURE if text.startswith(SECURE) else SCHEME
+        listed, _, prefix = text.removeprefix(scheme).partition("/")
         nodes = tuple(listed.split(","))
         for node in nodes:
             if not _is_node(node):
                 raise InvalidValue(
-                    f"{text} is not valid: {node!r} is no node of etcd; write {SCHEME}HOST:PORT,HOST:PORT"
+                    f"{scheme}... is not valid: {_shown(node)!r} is no node of etcd; write "
+                    f"{scheme}HOST:PORT,HOST:PORT"
                 )
-        return cls(nodes, prefix.strip("/") or PREFIX)
+        return cls(nodes, prefix.strip("/") or PREFIX, scheme == SECURE)
 
     def __str__(self) -> str:
         return ", ".join(self.nodes)
+
+
+def _shown(node: str) -> str:
+    """Without a password that somebody wrote before its address."""
+    before, at, address = node.rpartition("@")
+    return f"...@{address}, with a user: --etcd-user-file is for that" if at and before else node
 
 
 def _is_node(text: str) -> bool:
@@ -76,6 +91,7 @@ class Gateway:
     def __init__(
         self,
         endpoints: Endpoints,
+        access: Access = Access(),
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -85,7 +101,11 @@ class Gateway:
         self._sleep = sleep
         self._at = 0
         self._down = False
-        self._http = httpx.Client(trust_env=False)
+        self._scheme = "https" if endpoints.secure else "http"
+        verify = client_context(f"{self._scheme}:", access.ca, access.identity)
+        self._http = httpx.Client(trust_env=False, verify=verify)
+        self._access = access
+        self._login = None if access.user is None else Login(self._log_in)
 
     def close(self) -> None:
         self._http.close()
@@ -117,14 +137,34 @@ class Gateway:
 
     def ask(self, node: str, path: str, body: Json, patience: float = _NODE_S) -> Json:
         """The answer of one node; raises `Unavailable` where another may have one."""
+        if self._login is None:
+            return self._post(node, path, body, patience, None)
+        token = self._login.token(node)
+        try:
+            return self._post(node, path, body, patience, token)
+        except _NoToken:
+            return self._post(node, path, body, patience, self._login.token(node, refused=token))
+
+    def _log_in(self, node: str) -> str:
+        name, password = self._access.name_and_password()
+        body = {"name": name, "password": password}
+        try:
+            return str(self._post(node, "auth/authenticate", body, _NODE_S, None)["token"])
+        except InvalidValue as error:
+            raise InvalidValue(f"{error.detail}: is what {self._access.user} says right?") from None
+
+    def _post(self, node: str, path: str, body: Json, patience: float, token: str | None) -> Json:
         try:
             content = json.dumps(body)
             timeout = httpx.Timeout(patience + len(content) / _BYTES_IN_S, connect=_CONNECT_S)
-            headers = {} if body.get("serializable") else _LED
-            url = f"http://{node}/v3/{path}"
+            headers = {} if body.get("serializable") else dict(_LED)
+            headers |= {} if token is None else {"Authorization": token}
+            url = f"{self._scheme}://{node}/v3/{path}"
             response = self._http.post(url, content=content, headers=headers, timeout=timeout)
             said = response.json()
-        except (httpx.HTTPError, ValueError) as error:
+        except ValueError:
+            raise Unavailable(f"{node}: {response.text.strip()[:_SHOWN]!r} is no answer of etcd") from None
+        except httpx.HTTPError as error:
             raise Unavailable(f"{node}: {str(error) or type(error).__name__}") from error
         if not isinstance(said, dict):
             raise Unavailable(f"{node}: {said!r} is no answer of etcd")
@@ -134,11 +174,17 @@ class Gateway:
         return result
 
 
+class _NoToken(InvalidValue):
+    """etcd takes this token no longer, or asks for one."""
+
+
 def _refusal(node: str, said: Json) -> CatenaryError:
     error = said.get("error")  # of a stream it is an object
     about = error if isinstance(error, dict) else said
     code = about.get("code", about.get("grpc_code"))
     text = f"etcd at {node}: {about.get('message', error)}"
+    if any(words in text for words in _STALE):
+        return _NoToken(f"{text}: it asks for a user, so give --etcd-user-file")
     if "too many operations" in text or "too large" in text or "larger than max" in text:
         return InvalidValue(f"{text}; {_LIMITS}")
     if code == _NO_ROOM:

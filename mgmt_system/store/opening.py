@@ -7,16 +7,30 @@ from urllib.parse import urlsplit
 
 from catenary.errors import InvalidValue
 from mgmt_system.store import KeyValueStore, damaged
+from mgmt_system.store.access import Access
 from mgmt_system.store.etcd import EtcdStore
-from mgmt_system.store.gateway import SCHEME, Endpoints
+from mgmt_system.store.gateway import SCHEME, SECURE, Endpoints
 
 
-def opened(database: str, url: str) -> KeyValueStore:
-    """The SQLite file of that path, or etcd if it is etcd://...; `url` is where others find this management
-    system. Raises as `damaged.opened` and `EtcdStore` do, and `InvalidValue` for what is neither."""
-    if database.startswith(SCHEME):
-        return EtcdStore(Endpoints.parse(database), _check(url))
-    return damaged.opened(Path(database))
+def shared(database: str, access: Access) -> Endpoints | None:
+    """The nodes of etcd that are meant, None if it is a file.
+
+    Raises `InvalidValue`, also for an `access` that would not be used.
+    """
+    endpoints = Endpoints.parse(database) if database.startswith((SCHEME, SECURE)) else None
+    if endpoints is None and access != Access():
+        raise InvalidValue(f"{database} is a file: --etcd-ca and its like are for {SECURE}HOST:PORT,...")
+    if endpoints is not None and not endpoints.secure and (access.ca or access.identity):
+        raise InvalidValue(f"{SCHEME} is in the clear: with certificates write {SECURE}HOST:PORT,...")
+    return endpoints
+
+
+def opened(database: str, url: str, access: Access = Access()) -> KeyValueStore:
+    """The SQLite file of that path, or etcd if it is etcd://... or etcds://...; `url` is where others find
+    this management system. Raises as `damaged.opened` and `EtcdStore` do, and `InvalidValue` for what is
+    neither."""
+    endpoints = shared(database, access)
+    return damaged.opened(Path(database)) if endpoints is None else EtcdStore(endpoints, _check(url), access)
 
 
 def _check(url: str) -> str:

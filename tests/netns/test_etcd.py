@@ -5,24 +5,31 @@ Namespaces take longer to make than most of this takes: so there are two tests o
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from catenary.errors import InsufficientStorage, InvalidValue, Unavailable
+from catenary import certs
+from catenary.errors import Conflict, InsufficientStorage, InvalidValue, Unavailable
+from catenary.token import write_private
 from mgmt_system.crash import never
 from mgmt_system.journal import Event
-from mgmt_system.records import SELF
-from mgmt_system.store import NotLeader
-from mgmt_system.store.etcd import EtcdStore
+from mgmt_system.records import SELF, Author
+from mgmt_system.store import NotLeader, backups, transfer
+from mgmt_system.store.access import Access
+from mgmt_system.store.etcd import HALFWAY, EtcdStore
 from mgmt_system.store.gateway import Endpoints
 from mgmt_system.store.leadership import LEASE_S
 from mgmt_system.store.ledger import Ledger
+from mgmt_system.store.sqlite import SqliteStore
 from tests.isolation import isolated
 from tests.store_contract import CHECKS
 from topologies.etcd import Nodes, etcd
@@ -32,14 +39,14 @@ pytestmark = pytest.mark.skipif(shutil.which("etcd") is None, reason="needs etcd
 
 
 @contextmanager
-def opened(nodes: Nodes, url: str = "http://one") -> Iterator[EtcdStore]:
-    with closing(EtcdStore(Endpoints.parse(nodes.url), url)) as store:
+def opened(nodes: Nodes, url: str = "http://one", access: Access = Access()) -> Iterator[EtcdStore]:
+    with closing(EtcdStore(Endpoints.parse(nodes.url), url, access)) as store:
         yield store
 
 
 @contextmanager
-def leading(nodes: Nodes, url: str = "http://one") -> Iterator[EtcdStore]:
-    with opened(nodes, url) as store:
+def leading(nodes: Nodes, url: str = "http://one", access: Access = Access()) -> Iterator[EtcdStore]:
+    with opened(nodes, url, access) as store:
         wait_until(lambda: store.standing.term, f"{url} leads")
         yield store
 
@@ -165,3 +172,79 @@ def test_what_is_refused(tmp_path: Path) -> None:
         (folder := tmp_path / options[0]).mkdir()
         with etcd(folder, 1, *options) as nodes:
             refused(nodes)
+
+
+def refusal(nodes: Nodes, access: Access) -> str:
+    with pytest.raises((InvalidValue, Unavailable)) as raised:
+        EtcdStore(Endpoints.parse(nodes.url), "http://one", access)
+    return raised.value.detail
+
+
+def without_certificates_it_is_refused(nodes: Nodes, access: Access) -> None:
+    assert "certificate verify failed" in refusal(nodes, replace(access, ca=None))
+    assert "etcd does not answer" in refusal(nodes, replace(access, identity=None))
+    with leading(nodes, access=access) as store:
+        assert store.commit({"a": "1"}, {})
+
+
+def without_the_password_it_is_refused(nodes: Nodes, access: Access, folder: Path) -> None:
+    assert "give --etcd-user-file" in refusal(nodes, replace(access, user=None))
+    write_private(folder / "other", "ms:wrong-password")
+    told = refusal(nodes, replace(access, user=folder / "other"))
+    assert f"is what {folder / 'other'} says right?" in told
+    assert "wrong-password" not in told
+
+
+def a_token_that_a_node_forgot_is_got_anew(nodes: Nodes, access: Access) -> None:
+    with leading(nodes, access=access) as store:
+        store.commit({"kept": "1"}, {})
+        nodes.kill(0)
+        nodes.start(0)
+        wait_until(lambda: store.standing.term, "it leads again")
+        assert store.commit({"kept": "2"}, {})
+
+
+def a_backup_is_restored_into_it_and_back(nodes: Nodes, access: Access, folder: Path) -> None:
+    author, endpoints = Author("ann@ops", "moved"), Endpoints.parse(nodes.url)
+    with closing(SqliteStore(folder / "ms.db")) as file:
+        Ledger(file, never).tell(Event("fault", SELF, {"l1": (None, "gone")}))
+        file.commit({f"x/{number}": json.dumps("-" * 1000) for number in range(3000)}, {})
+        file.copy(folder / "backup")
+    with leading(nodes, access=access) as store:
+        store.commit({"before": "1"}, {})
+        with pytest.raises(Conflict, match="the management system at http://one leads; stop all that share"):
+            transfer.restored(folder / "backup", endpoints, access, author)
+    done = transfer.restored(folder / "backup", endpoints, access, author)
+    assert done.kept == [str(folder / "backup.replaced-1")]
+    with leading(nodes, access=access) as store:
+        assert store.get("before") is None
+        assert len(store.range("x/", "x0")) == 3000
+        entries = Ledger(store, never).entries(1, 10)
+        assert [entry.event.kind for entry in entries] == ["fault", "restore"]
+        assert entries[1].event.author == author
+        store.copy(folder / "again")
+        store.commit({HALFWAY: "1"}, {})
+    back = backups.restored(folder / "again", folder / "ms.db", author)
+    assert (back.backup.journal, back.kept) == (2, [str(folder / "ms.db.replaced-1")])
+    with pytest.raises(InvalidValue, match="then do it again with catenary restore"):
+        EtcdStore(endpoints, "http://one", access)
+    assert transfer.restored(folder / "backup", endpoints, access, author).kept == [], "kept before"
+    with leading(nodes, access=access):
+        pass
+
+
+@isolated
+def test_with_certificates_and_a_user(tmp_path: Path) -> None:
+    certs.init(tmp_path / "certs", {Nodes.PART: [], "ms": []}, datetime.now(UTC))
+    tls = certs.Folder(tmp_path / "certs")
+    for name in ("mutual", "users"):
+        (tmp_path / name).mkdir()
+    with etcd(tmp_path / "mutual", 1, tls=tls) as nodes:
+        without_certificates_it_is_refused(nodes, Access(tls.ca, tls.identity("ms")))
+    access = Access(tls.ca, user=tmp_path / "user")
+    write_private(tmp_path / "user", "ms:correct-horse\n")
+    with etcd(tmp_path / "users", 1, tls=tls, mutual=False) as nodes:
+        nodes.protect("ms", "correct-horse", "catenary/")
+        without_the_password_it_is_refused(nodes, access, tmp_path)
+        a_token_that_a_node_forgot_is_got_anew(nodes, access)
+        a_backup_is_restored_into_it_and_back(nodes, access, tmp_path)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
 
 from catenary.errors import InsufficientStorage, InvalidValue, Unavailable
+from catenary.token import write_private
+from mgmt_system.store.access import Access
 from mgmt_system.store.etcd import EtcdStore
 from mgmt_system.store.gateway import Endpoints, Gateway
 from mgmt_system.store.opening import opened
-from tests.unit.mgmt_commands import run_command
 
 NODES = Endpoints(("a:1", "b:2"))
 
 
 def test_addresses_are_read() -> None:
     assert Endpoints.parse("etcd://a:1,b:2") == NODES
+    assert Endpoints.parse("etcds://a:1,b:2/x") == Endpoints(("a:1", "b:2"), "x", secure=True)
     assert Endpoints.parse("etcd://[::1]:2379/lab/") == Endpoints(("[::1]:2379",), "lab")
 
 
@@ -38,13 +42,43 @@ def test_nodes_that_are_not_there_are_named() -> None:
         EtcdStore(Endpoints.parse("etcd://127.0.0.1:1,127.0.0.1:2"), "http://one")
 
 
-def test_a_backup_is_not_restored_to_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_command(monkeypatch, "restore", "backup", "--db", "etcd://127.0.0.1:1") == 2
-    assert (
-        "bring etcd back with etcdctl snapshot restore, or start with an empty one" in capsys.readouterr().err
-    )
+def test_a_password_in_an_address_is_not_repeated() -> None:
+    with pytest.raises(InvalidValue) as refusal:
+        opened("etcd://root:secret@a:1", "http://here:1")
+    assert "secret" not in refusal.value.detail
+    assert "--etcd-user-file is for that" in refusal.value.detail
+
+
+@pytest.mark.parametrize(
+    ("database", "access", "text"),
+    [
+        ("ms.db", Access(ca=Path("ca.pem")), "ms.db is a file: --etcd-ca and its like are for etcds://"),
+        (
+            "etcd://a:1",
+            Access(ca=Path("ca.pem")),
+            "etcd:// is in the clear: with certificates write etcds://",
+        ),
+    ],
+)
+def test_what_would_not_be_used_is_refused(database: str, access: Access, text: str) -> None:
+    with pytest.raises(InvalidValue, match=text):
+        opened(database, "http://here:1", access)
+
+
+@pytest.mark.parametrize("said", ["", "root", "root:", ":secret", "root:one\ntwo"])
+def test_a_user_file_holds_both_on_one_line(tmp_path: Path, said: str) -> None:
+    write_private(tmp_path / "user", said)
+    with pytest.raises(InvalidValue, match="holds no USER:PASSWORD, on one line"):
+        Access(user=tmp_path / "user").name_and_password()
+
+
+def test_a_user_file_is_its_owners_alone(tmp_path: Path) -> None:
+    file = tmp_path / "user"
+    write_private(file, "root:a:b\n")
+    assert Access(user=file).name_and_password() == ("root", "a:b")
+    file.chmod(0o644)
+    with pytest.raises(InvalidValue, match="is open to others"):
+        Access(user=file).name_and_password()
 
 
 class Answers:
@@ -54,7 +88,7 @@ class Answers:
         self.answers = answers
         self.asked: list[str] = []
         self.now = 0.0
-        self.gateway = Gateway(NODES, lambda: self.now, self._sleep)
+        self.gateway = Gateway(NODES, clock=lambda: self.now, sleep=self._sleep)
         self.gateway._http = httpx.Client(transport=httpx.MockTransport(self._answer))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
