@@ -8,6 +8,9 @@ from catenary.errors import Conflict
 from lb_adapter.balancer import ChainTable
 from lb_adapter.peering import AHEAD, PATIENCE
 
+FORMER = 64
+"""Masters that are remembered."""
+
 
 @dataclass(frozen=True)
 class Hello:
@@ -25,14 +28,15 @@ class Hello:
 class Follower:
     """What a slave knows of its pair: the chain set in force, and the process that it obeys, if any.
 
-    `instance` is its own process. `nonce` is that of the order that it waits for, given `at` s of its own
-    clock.
+    `instance` is its own process. `former` are masters whose place another one took, latest last. `nonce` is
+    that of the order that it waits for, given `at` s of its own clock.
     """
 
     segment: str
     instance: str
     table: ChainTable
     master: str | None = None
+    former: tuple[str, ...] = ()
     nonce: str | None = None
     at: float = 0.0
 
@@ -50,12 +54,21 @@ def greeted(follower: Follower, hello: Hello, protocol: int) -> Follower:
         raise Conflict(
             f"the greeting is for slave process {hello.slave}, this is {follower.instance}: refused"
         )
+    if hello.master in follower.former:
+        # A process that is over never comes back: this one lives, and so does who took its place.
+        raise Conflict(
+            f"two masters of segment {follower.segment!r}: {follower.master} took the place here of "
+            f"{hello.master}, which greets again; stop the one that should not be (see --role and --peer), and "
+            "restart the other"
+        )
     own, new = follower.table.epoch, hello.table.epoch
     if own and new == own and hello.master != follower.master:
         raise Conflict(f"epoch {new} is another master's: a new one begins above its slave's")
     _check_epoch(own, new)
     _check_tags(hello.table, hello.ask_id)
-    return replace(follower, table=hello.table, master=hello.master, nonce=None)
+    over = () if follower.master in (None, hello.master) else (follower.master,)
+    former = (*follower.former, *over)[-FORMER:]
+    return replace(follower, table=hello.table, master=hello.master, former=former, nonce=None)
 
 
 def told(follower: Follower, segment: str, master: str, table: ChainTable, ask_id: int | None) -> Follower:

@@ -1,4 +1,4 @@
-"""Does a master run with what the network file says of its segment? Pure.
+"""Is a load balancer what the network file says of it, and does it run with what that says? Pure.
 
 A load balancer gets its settings from its own command line, and everybody else goes by the file: the wait
 for the sessions of an inserted pair would end too early if the master let them rest for longer.
@@ -10,6 +10,16 @@ from math import isclose
 
 from catenary import wire
 from catenary.config import SegmentConfig
+
+
+def stranger(name: str, role: wire.Role, segment: str, health: wire.BalancerHealth) -> str | None:
+    """Why a load balancer is not the one that the network file means; None if it is."""
+    if (health.role, health.segment) == (role, segment):
+        return None
+    return (
+        f"load balancer {name} is the {health.role} of segment {health.segment!r}, and should be the {role} "
+        f"of {segment!r}: see its url in the network file, and --role and --segment that it runs with"
+    )
 
 
 def differs(segment: SegmentConfig, health: wire.BalancerHealth) -> str | None:

@@ -13,7 +13,7 @@ from catenary.chain import ChainState
 from catenary.errors import CatenaryError
 from catenary.tags import TagPair
 from mgmt_system import adoption
-from mgmt_system.agreement import differs
+from mgmt_system.agreement import differs, stranger
 from mgmt_system.current import Current
 from mgmt_system.peers import CONTROLLER, Peers
 
@@ -125,7 +125,10 @@ class StatusPage:
             return wire.ServiceStatus(name=name, url=url, ok=False, reason=look.detail)
         well = look.health.status == "ok"
         reason = None if well else look.health.reason or look.health.peer.reason or "degraded"
-        for segment in self._network.segments.values():
+        for segment_name, segment in self._network.segments.items():
+            if name in (segment.master, segment.slave):
+                role: wire.Role = "master" if name == segment.master else "slave"
+                reason = stranger(name, role, segment_name, look.health) or reason
             if segment.master == name:
                 reason = reason or differs(segment, look.health)
         return wire.ServiceStatus(name=name, url=url, ok=reason is None, reason=reason)

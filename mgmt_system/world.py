@@ -9,8 +9,9 @@ from typing import TypeVar
 from catenary import wire
 from catenary.chain import Chain, Condition, PairState
 from catenary.classifier import Rule
-from catenary.errors import CatenaryError
+from catenary.errors import CatenaryError, Conflict
 from catenary.tags import TagPair
+from mgmt_system.agreement import stranger
 from mgmt_system.crash import CrashPoint
 from mgmt_system.current import Current
 from mgmt_system.peers import CONTROLLER, Peers
@@ -53,6 +54,7 @@ class World:
         self._pairs: dict[str, dict[TagPair, wire.PairView]] = {}
         self._rules: dict[str, tuple[Rule, ...]] = {}
         self._faults: dict[str, tuple[str, float]] = {}
+        self._met: set[str] = set()
         self.told: str | None = None
         """The revision of the network that the controller has; None: it has not said."""
         self._refused: tuple[str, str] | None = None
@@ -115,12 +117,24 @@ class World:
                 if service == CONTROLLER:
                     self._look_at_controller(whole=segments is None)
                 else:
+                    self._meet(service)
                     chain_set = self.call(service, "pairs", self._peers.balancers[service].pairs)
                     told.append(self._probed(service, chain_set))
                     self.learn(service, told[-1])
             except (Fault, *REFUSALS):
                 self._forget(service)
         return told
+
+    def _meet(self, master: str) -> None:
+        """Once, and after each fault: raises `Fault` where another load balancer answers than is meant."""
+        if master in self._met:
+            return
+        name = next(name for name, segment in self._network.segments.items() if segment.master == master)
+        health = self.call(master, "health", self._peers.balancers[master].health)
+        if reason := stranger(master, "master", name, health):
+            self._faults[master] = reason, self._clock() + RETRY
+            raise Fault(master, Conflict(reason))
+        self._met.add(master)
 
     def _probed(self, master: str, chain_set: wire.ChainSet) -> wire.ChainSet:
         """Tell a master how to probe if it does otherwise, or not; its chain set as it is then.
@@ -171,6 +185,7 @@ class World:
             self.told = None
             self._steered, self._steered_all, self._segments = {}, False, {}
         self._pairs.pop(service, None)
+        self._met.discard(service)
 
     def learn(self, master: str, chain_set: wire.ChainSet) -> None:
         """A master's pairs and classifier, from its own answer."""

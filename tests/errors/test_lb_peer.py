@@ -113,6 +113,20 @@ def test_a_greeting_of_another_protocol_or_of_none(slave: Follower) -> None:
     assert slave.client.post("/v1/handshake", json=slave.greeting()).status_code == 200, "it would be taken"
 
 
+def test_a_second_master(slave: Follower) -> None:
+    first, chains = slave.master_id, slave.chains
+    assert slave.client.post("/v1/handshake", json=slave.greeting("m2")).status_code == 200
+    told = slave.client.get("/v1/pairs").json()
+    status, detail = slave.refused("POST", "/v1/handshake", json=slave.greeting(first, ahead=2))
+    assert status == 409
+    assert detail == (
+        f"two masters of segment {chains.segment!r}: m2 took the place here of {first}, which greets again; "
+        "stop the one that should not be (see --role and --peer), and restart the other"
+    )
+    assert slave.client.get("/v1/pairs").json() == told
+    assert slave.client.post("/v1/handshake", json=slave.greeting("m3", ahead=2)).status_code == 200
+
+
 @pytest.mark.parametrize("given", [None, "Bearer wrong-secret", f"Basic {TOKEN}"])
 def test_a_wrong_token(given: str | None) -> None:
     slave = Follower(knowing(TOKEN))

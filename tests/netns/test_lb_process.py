@@ -139,6 +139,38 @@ def test_killed_daemons_leave_the_packets_flowing_and_are_adopted() -> None:
 
 
 @isolated
+def test_a_second_master_is_named_and_the_sessions_of_the_first_go_on() -> None:
+    """Somebody starts another load balancer as master of the same slave."""
+    wire_up()
+    shell("ip link add xo type veth peer name xo2; ip link add xi type veth peer name xi2")
+    client, second = BalancerClient("http://127.0.0.1:8082"), BalancerClient("http://127.0.0.1:8084")
+    processes = [slave(), master()]
+    wait_until(lambda: connected(client), "handshake")
+    changed(client, wire.Change(add=[wire.PairAdd(forward=FIRST.forward, reverse=FIRST.reverse)]))
+    session = Session()
+    stray = lb("--role", "master", "--outer", "xo", "--inner", "xi", "--port", "8084", *PEER)
+    wait_until(lambda: connected(second), "it greets the slave")
+    wait_until(lambda: "two masters of segment" in str(client.health().peer.reason), "the first says so")
+    assert second.pairs().pairs == client.pairs().pairs, "it learned what the slave has"
+    with suppress(CatenaryError):
+        client.change(wire.Change(remove=[wire.Tags(forward=FIRST.forward, reverse=FIRST.reverse)]))
+    assert [pair.state for pair in client.pairs().pairs] == ["active"], "its chain set stays as it is"
+    session.talk()
+    with Session() as late:
+        late.talk()
+    stray.send_signal(signal.SIGTERM)
+    assert stray.wait(PATIENCE_S) == 0
+    processes[1].send_signal(signal.SIGTERM)
+    assert processes[1].wait(PATIENCE_S) == 0
+    processes[1] = master()
+    wait_until(lambda: connected(client), "after a restart it is the only one")
+    session.close()
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+
+
+@isolated
 def test_without_pins_a_stopped_daemon_gives_its_interfaces_back() -> None:
     wire_up()
     shell("ip link set l2o down; tc qdisc add dev l2i clsact; sysctl -w net.ipv6.conf.l2i.disable_ipv6=0")

@@ -42,6 +42,24 @@ def test_a_master_with_other_settings_than_the_network_file_is_not_well(site: Si
     assert "rewrites true, not false (--rewrites)" in reason
 
 
+def test_a_slave_where_the_master_should_be_is_told_nothing(site: Site) -> None:
+    site.master.role = "slave"
+    site.add("n1", name="chain-1")
+    for _ in range(3):
+        site.step()
+    reason = (
+        "load balancer l1 is the slave of segment 'main', and should be the master of 'main': see its url in "
+        "the network file, and --role and --segment that it runs with"
+    )
+    assert {service.name: service.reason for service in status(site).services}["l1"] == reason
+    assert "change" not in site.master.calls
+    assert site.manager.chain("chain-1").reason == reason
+    assert {"l1": (None, reason)} in [entry.event.changes for entry in site.ledger.entries(1, 99)]
+    site.master.role = "master"
+    site.settle()
+    assert site.states() == {"chain-1": "active"}
+
+
 def test_a_slave_is_known_by_its_master_and_asked_only_if_that_does_not_tell(site: Site) -> None:
     def well() -> dict[str, bool]:
         site.slave.calls.clear()
