@@ -12,13 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import structlog
-
-from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound
+from catenary.errors import Conflict, InvalidValue, NotFound
 from catenary.roles import Caller, role_of
-from catenary.token import read_private, stamp
+from catenary.token import read_private
+from catenary.watched import Watched
 
-_log = structlog.get_logger("access")
 _HEADER = "# name, role, SHA-256 of the token: written by `catenary token`\n"
 
 
@@ -46,34 +44,15 @@ class CallerFile(Callers):
     """Callers of a file, which is read anew when it has changed: who is revoked is out at the next call.
 
     Raises `InvalidValue` for a file that can't be read, or that others can. A running service goes on with
-    what it read last then, and says so.
+    what it read last then, and says so. `known` are those of no file.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._read = stamp(path)
-        super().__init__(load(path))
-        self._own: dict[str, Caller] = {}
+        super().__init__()
+        self._file = Watched("tokens", (path,), lambda: load(path), "access")
 
     def find(self, token: str) -> Caller | None:
-        self._refresh()
-        return super().find(token)
-
-    def own(self, caller: Caller) -> str:
-        token = super().own(caller)
-        self._own[hashed(token)] = caller
-        return token
-
-    def _refresh(self) -> None:
-        present = stamp(self._path)
-        if present == self._read:
-            return
-        self._read = present
-        try:
-            self.known = load(self._path) | self._own
-            _log.info("tokens were read anew", file=str(self._path), tokens=len(self.known))
-        except CatenaryError as error:
-            _log.error("tokens are not read anew: those read last hold", reason=error.detail)
+        return self._file.present().get(hashed(token)) or super().find(token)
 
 
 def new_token() -> str:

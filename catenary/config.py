@@ -154,7 +154,7 @@ class SegmentConfig(Section):
     @property
     def fails_open(self) -> bool:
         """Does traffic pass by when all chains are down?"""
-        return self.health is not None and self.health.when_none == "fail-open"
+        return self.health is not None and self.health.check().fails_open
 
 
 class NetworkConfig(Section):

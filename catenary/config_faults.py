@@ -229,12 +229,13 @@ def _unseen(traffic: TrafficConfig, affinity: str) -> Iterator[str]:
 def _bypasses(config: ServiceConfig) -> Iterator[Fault]:
     """Chains without NFs: one in each segment by which something may pass, none elsewhere."""
     owners: dict[str, str] = {}
+    passed = set(config.passed)
     for name, chain in config.chains.items():
         at: Key = ("chains", name)
         if chain.nfs or not config.segments:
             continue
         segment = config.segment_of(chain)
-        if segment not in config.passed:
+        if segment not in passed:
             text = (
                 f"chain {name!r} has no NFs, and nothing passes by segment {segment!r}: name its NFs, give "
                 "the service a classifier, or have the segment fail open"

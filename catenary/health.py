@@ -65,6 +65,11 @@ class HealthCheck:
         """s from a failure to the verdict: after a probe that was lost the next follows at once."""
         return self.interval + self.fall * self.timeout
 
+    @property
+    def fails_open(self) -> bool:
+        """Do new sessions pass by when all chains are down?"""
+        return self.when_none == "fail-open"
+
     def _check_ends(self) -> None:
         given = [end for end in (self.client, self.server) if end is not None]
         if self.kind == "raw" and given:

@@ -39,11 +39,10 @@ class Listen:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise InvalidValue(f"port {self.port} is out of range: use 0..65535")
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise InvalidValue("TLS needs both a certificate (--tls-cert) and its key (--tls-key)")
-        if self.tls_ca is not None and self.tls_cert is None:
+        shown = self.identity
+        if self.tls_ca is not None and shown is None:
             raise InvalidValue("--tls-ca is for callers' certificates: it needs --tls-cert and --tls-key")
-        if not is_loopback(self.host) and (self.tls_cert is None or self.tokens is None):
+        if not is_loopback(self.host) and (shown is None or self.tokens is None):
             raise InvalidValue(
                 f"refusing to listen on {self.host}: an address other than loopback needs "
                 f"--tls-cert, --tls-key and {self.asks_by}"

@@ -16,8 +16,9 @@ from typing import Any
 
 import structlog
 
-from catenary.errors import CatenaryError, InvalidValue
-from catenary.token import read_private, stamp
+from catenary.errors import InvalidValue
+from catenary.token import read_private
+from catenary.watched import Watched
 
 SOON_S = 14 * 86400.0
 """A certificate that expires within so many seconds is warned of."""
@@ -45,36 +46,19 @@ class Renewed(ssl.SSLContext):
     Raises what `make` raises, but only at the start: later what was made last goes on.
     """
 
-    _files: tuple[Path, ...]
-    _make: Callable[[], ssl.SSLContext]
-    _made: ssl.SSLContext
-    _seen: list[Any]
+    _contexts: Watched[ssl.SSLContext]
 
     @classmethod
     def of(cls, protocol: int, files: tuple[Path, ...], make: Callable[[], ssl.SSLContext]) -> Renewed:
         context = cls(protocol)
-        context._files, context._make = files, make
-        context._seen = [stamp(path) for path in files]
-        context._made = make()
+        context._contexts = Watched("certificates", files, make, "tls")
         return context
 
-    def _present(self) -> ssl.SSLContext:
-        seen = [stamp(path) for path in self._files]
-        if seen != self._seen:
-            self._seen = seen
-            names = ", ".join(map(str, self._files))
-            try:
-                self._made = self._make()
-                _log.info("certificates were read anew", files=names)
-            except CatenaryError as error:
-                _log.error("certificates are not read anew: those read last hold", reason=error.detail)
-        return self._made
-
     def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
-        return self._present().wrap_socket(*args, **options)
+        return self._contexts.present().wrap_socket(*args, **options)
 
     def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
-        return self._present().wrap_bio(*args, **options)
+        return self._contexts.present().wrap_bio(*args, **options)
 
 
 def server_context(identity: Identity, ca: Path | None, clock: Callable[[], float] = time.time) -> Renewed:

@@ -270,9 +270,9 @@ def judged(table: ChainTable, down: Collection[TagPair], now: float) -> ChainTab
     still in it teaches nothing. Where none is left and the segment fails open, the bypass is that other one.
     """
     check = table.check
+    keeps, fails_open = check is None or check.on_dead == "keep", check is not None and check.fails_open
     active = [p for p in table.pairs if p.state is PairState.ACTIVE and not p.bypass]
     others = any(p.tags not in down and p.weight for p in active)
-    fails_open = check is not None and check.when_none == "fail-open"
     stands_in = fails_open and not others and any(p.tags in down for p in active)
 
     def step(pair: Pair) -> Pair:
@@ -282,8 +282,7 @@ def judged(table: ChainTable, down: Collection[TagPair], now: float) -> ChainTab
             return pair
         if pair.tags not in down:
             return replace(pair, condition=Condition.UP, since=now)
-        moves = check is not None and check.on_dead != "keep" and (others or stands_in)
-        shut = moves or pair.condition is Condition.SHUT
+        shut = (not keeps and (others or stands_in)) or pair.condition is Condition.SHUT
         return replace(pair, condition=Condition.SHUT if shut else Condition.DOWN)
 
     pairs = tuple(step(pair) for pair in table.pairs)

@@ -58,8 +58,8 @@ def greeted(follower: Follower, hello: Hello, protocol: int) -> Follower:
         # A process that is over never comes back: this one lives, and so does who took its place.
         raise Conflict(
             f"two masters of segment {follower.segment!r}: {follower.master} took the place here of "
-            f"{hello.master}, which greets again; stop the one that should not be (see --role and --peer), and "
-            "restart the other"
+            f"{hello.master}, which greets again; stop the one that should not be (see --role and --peer), "
+            "and restart the other"
         )
     own, new = follower.table.epoch, hello.table.epoch
     if own and new == own and hello.master != follower.master:

@@ -10,6 +10,7 @@ POINTS = (
     "store write: moving shall be present",
     "call to controller: network",
     "call to controller: chains",
+    "call to l1: health",
     "call to l1: pairs",
     "call to controller: steer moving",
     "store write: moving is steered",

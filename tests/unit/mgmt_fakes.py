@@ -6,6 +6,8 @@ MS --> FakeController           refuses NFs without a path, forgets all when it 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from catenary import wire
@@ -127,3 +129,13 @@ class Site:
 
     def close(self) -> None:
         self.store.close()
+
+
+@contextmanager
+def with_a_chain(path: Path) -> Iterator[Site]:
+    """A site on that database, with an active chain; closed in the end."""
+    site = Site(path)
+    site.add("n1")
+    site.settle()
+    yield site
+    site.close()

@@ -39,7 +39,7 @@ def test_loopback_needs_nothing(host: str) -> None:
 
 
 def test_half_of_tls_and_a_bad_port_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(errors.InvalidValue, match="both a certificate"):
+    with pytest.raises(errors.InvalidValue, match="a certificate needs its key"):
         Listen(tls_cert=tmp_path)
     with pytest.raises(errors.InvalidValue, match="port 65536"):
         Listen(port=65536)

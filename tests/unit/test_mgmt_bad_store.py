@@ -21,7 +21,7 @@ from mgmt_system.store.damaged import opened
 from mgmt_system.store.ledger import Ledger
 from mgmt_system.store.sqlite import SqliteStore
 from tests.serving import calling
-from tests.unit.mgmt_fakes import Site
+from tests.unit.mgmt_fakes import Site, with_a_chain
 from tests.unit.test_mgmt_journal import present, replayed
 
 PAGES_ENOUGH = 1_000_000
@@ -41,11 +41,8 @@ class Disk(SqliteStore):
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path / "ms.db")
-    site.add("n1")
-    site.settle()
-    yield site
-    site.close()
+    with with_a_chain(tmp_path / "ms.db") as site:
+        yield site
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from mgmt_system.store import NotLeader, Standing, rows
 from mgmt_system.store.sqlite import SqliteStore
 from mgmt_system.turns import Turns
 from tests.serving import calling, free_port, serving
-from tests.unit.mgmt_fakes import Site, network_text
+from tests.unit.mgmt_fakes import Site, network_text, with_a_chain
 
 LEADER = "http://127.0.0.2:8080"
 NOBODY = Standing(0, None, "etcd does not answer: a:1: refused")
@@ -40,11 +40,8 @@ class Shared(SqliteStore):
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     """Who leads; with an active chain."""
-    site = Site(tmp_path / "ms.db")
-    site.add("n1")
-    site.settle()
-    yield site
-    site.close()
+    with with_a_chain(tmp_path / "ms.db") as site:
+        yield site
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ class Mutant:
     old: str
     new: str
     by_frames: bool = True
-    """Is it in what becomes of a frame? Else in the walk, in an order, or in what the peer sends."""
+    """Is it in what becomes of a frame? Else in the walk, in an order, in what the peer sends, or in what
+    only looks like a probe."""
 
 
 MUTANTS = (
@@ -203,6 +204,29 @@ MUTANTS = (
         "place.h",
         "leaf_count(e, placed_in_overflow);\n\t\treturn a.slot;",
         "leaf_count(e, placed_in_overflow);",
+    ),
+    Mutant("a probe of a cut length is one", "probe.h", " && bytes >= PROBE_BYTES", "", by_frames=False),
+    Mutant(
+        "one of the probes' addresses is enough",
+        "probe.h",
+        "k->high_addr[1] == c->probe[1] && c->probe[0] &&",
+        "c->probe[0] &&",
+        by_frames=False,
+    ),
+    Mutant("a tagged frame is a probe", "probe.h", " && !k->vlan[0]", "", by_frames=False),
+    Mutant(
+        "an answer keeps the probe's addresses",
+        "probe.h",
+        "swap_bytes(p + PROBE_IP + 12, p + PROBE_IP + 16, 4);",
+        "",
+    ),
+    Mutant("an answer to an echo is another echo", "probe.h", "upper[0] = ICMP_REPLY;", ""),
+    Mutant("a refusal acknowledges no SYN", "probe.h", "load32(upper + 8) + 1", "load32(upper + 8)"),
+    Mutant(
+        "a checksum keeps no carry",
+        "probe.h",
+        "(__u16)~raw16(p) + (__u16)~before + after",
+        "(__u16)((__u16)~raw16(p) + (__u16)~before + after)",
     ),
 )
 

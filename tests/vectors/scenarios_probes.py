@@ -78,6 +78,7 @@ def what_only_looks_like_a_probe_is_traffic(make: Make) -> None:
     for frame, expected in (
         (LINK / IP(src=A, dst="10.9.0.2") / UDP() / DATA, to_outer),
         (LINK / IP(src="10.9.0.1", dst=B) / UDP() / DATA, to_outer),
+        (LINK / IP(src="10.9.0.1", dst="10.9.0.9") / UDP() / DATA, to_outer),
         (THERE / UDP(), to_outer),
         (LINK / Dot1Q(vlan=9) / ECHO[IP], to_outer),
         (LINK / IP(src="10.9.0.1", dst="10.9.0.2", options=[b"\1" * 4]) / UDP() / DATA, to_outer),
