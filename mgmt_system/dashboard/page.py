@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from html import escape
@@ -9,6 +10,8 @@ from typing import Any
 
 from nicegui import Client, ui
 
+from catenary.errors import CatenaryError, Unauthorized
+from catenary.roles import Caller
 from catenary.traffic import ChainTraffic, TrafficSample
 from mgmt_system.dashboard import charts, panels
 from mgmt_system.dashboard.actions import VERBS, Actions
@@ -21,6 +24,8 @@ from mgmt_system.dashboard.looking import Looking
 from mgmt_system.dashboard.saving import Saving
 
 ROWS = 25
+CHECK = 5.0
+"""Seconds within which a page learns that its token was revoked, or has another role."""
 _COLUMNS: tuple[tuple[str, str, bool], ...] = (
     ("name", "chain", False),
     ("segment", "segment", True),
@@ -54,9 +59,10 @@ _VERBS = """
 class Page:
     """One browser's view of the hub: which segment it shows, and what it looks for in the table."""
 
-    def __init__(self, hub: Hub, client: Client, login: Login) -> None:
+    def __init__(self, hub: Hub, client: Client, login: Login, sign_in: Callable[[str], Caller]) -> None:
         self._hub = hub
         self._login = login
+        self._sign_in = sign_in
         self._shown = -1
         self._segment: str | None = None
         self._search = ""
@@ -75,7 +81,8 @@ class Page:
         self._looking = Looking(hub, ask, self._capturing.open)
         self._build()
         self.refresh()
-        ui.timer(REFRESH / 2, self.refresh)
+        self._timer = ui.timer(REFRESH / 2, self.refresh)
+        self._check = ui.timer(CHECK, self._still, active=login.token is not None)
 
     def _build(self) -> None:
         with ui.element("main").classes("board").props("id=board") as self._board:
@@ -194,6 +201,21 @@ class Page:
         kept = ("page", "rowsPerPage", "sortBy", "descending")
         self._order.update({key: wanted[key] for key in kept if key in wanted})
         self._draw()
+
+    async def _still(self) -> None:
+        """End a page whose token was revoked, and open one anew that may do other things now."""
+        assert self._login.token is not None
+        try:
+            now = await asyncio.to_thread(self._sign_in, self._login.token)
+        except Unauthorized:
+            now = None
+        except CatenaryError:  # nobody can be asked, and the page says so
+            return
+        if now != self._login.caller:
+            self._timer.deactivate()
+            self._check.deactivate()
+            self._board.clear()
+            ui.navigate.to("/")
 
     def refresh(self) -> None:
         """Draw what is new, if anything is."""

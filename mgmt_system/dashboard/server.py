@@ -49,7 +49,7 @@ def create(hub: Hub, *, asked: bool, secure: bool) -> FastAPI:
     def page(client: Client, request: Request) -> None:
         ui.add_css(style)
         login: Login = request.state.login
-        Page(hub, client, login)
+        Page(hub, client, login, sign_in)
 
     add_download(app, hub)
     add_backup(app, hub)

@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, exp
 from rich.console import Group
 from rich.text import Text
 
-from catenary.callers import Callers
+from catenary.callers import Callers, hashed
 from catenary.chain import ChainState
 from catenary.client import ManagementClient
 from catenary.roles import Caller, Role
@@ -503,6 +503,27 @@ def test_what_a_role_can_not_do_is_not_offered(
         answer = page.request.get(f"{url}/backup")
         assert answer.status == (200 if role is Role.ADMIN else 403)
         context.close()
+
+
+def test_a_page_ends_when_its_token_is_revoked(browser: Browser, tmp_path: Path) -> None:
+    site, token = BusySite(), "a-token-0123456789abcdef"
+    callers = Callers.of({token: Caller("ann", Role.OPERATOR)})
+    write_private(tmp_path / "own", callers.own(Caller("dashboard", Role.VIEWER)))
+    with (
+        management(site, callers) as api,
+        dashboard(api, tmp_path / "log", CATENARY_TOKEN_FILE=str(tmp_path / "own")) as url,
+        browser.new_context() as context,
+    ):
+        page = sign_in(context, url, token)
+        page.wait_for_selector("#board[data-at] .chart svg")
+        callers.known[hashed(token)] = Caller("ann", Role.VIEWER)
+        expect(page.get_by_role("button", name="Add chain")).to_have_count(0, timeout=MS)
+        page.wait_for_selector("#board[data-at] .chart svg")
+        del callers.known[hashed(token)]
+        page.wait_for_url(f"{url}/login")
+        assert page.get_by_role("status").count() == 0
+        context.close()
+    site.close()
 
 
 def sign_in(context: BrowserContext, url: str, token: str) -> Page:
