@@ -44,9 +44,17 @@ class Program:
     @property
     def tag(self) -> str:
         """The kernel's digest of its instructions, in hex: equal for what was compiled from the same."""
+        return bytes(self._facts().tag).hex()
+
+    @property
+    def id(self) -> int:
+        """The kernel's number of it."""
+        return int(self._facts().id)
+
+    def _facts(self) -> Any:
         info = library()[0].new("struct prog_info *")
-        _info(self.fd, info)
-        return bytes(info.tag).hex()
+        read_facts(self.fd, info)
+        return info
 
     def run(self, frame: bytes, *, ifindex: int = 1, repeat: int = 1) -> TestRun:
         """Run the program on `frame`, as if it had come in through interface `ifindex`."""
@@ -89,69 +97,26 @@ class Program:
     ) -> None:
         """Attach at tc clsact, in place of what stands at the same handle and priority (atomic)."""
         ffi, lib, _ = library()
-        hook = _hook(ifindex, point)
-        code = lib.bpf_tc_hook_create(hook)
+        place = hook(ifindex, point)
+        code = lib.bpf_tc_hook_create(place)
         if code not in (0, -errno.EEXIST):
             check(code, f"clsact on interface {ifindex}")
         opts = ffi.new("struct tc_opts *")
         opts.sz, opts.prog_fd, opts.flags = ffi.sizeof("struct tc_opts"), self.fd, _REPLACE
         opts.handle, opts.priority = handle, priority
-        check(lib.bpf_tc_attach(hook, opts), f"attach {self.name} to interface {ifindex}")
+        check(lib.bpf_tc_attach(place, opts), f"attach {self.name} to interface {ifindex}")
 
 
-def _hook(ifindex: int, point: int) -> Any:
+def hook(ifindex: int, point: int) -> Any:
+    """libbpf's name for tc clsact on an interface."""
     ffi, _, _ = library()
-    hook = ffi.new("struct tc_hook *")
-    hook.sz, hook.ifindex, hook.attach_point = ffi.sizeof("struct tc_hook"), ifindex, point
-    return hook
-
-
-@dataclass(frozen=True)
-class Attached:
-    """A program that somebody attached, and the map asked for: None if it has no map of that name."""
-
-    program: Program
-    map: Map | None
-
-    def close(self) -> None:
-        close_fd(self.program.fd)
-        if self.map is not None:
-            close_fd(self.map.fd)
-
-
-def attached(ifindex: int, map_name: str, *, handle: int = 1, priority: int = PREFERENCE) -> Attached | None:
-    """What is attached at tc ingress at this handle and priority; None if nothing is. To be closed."""
-    ffi, lib, _ = library()
-    opts = ffi.new("struct tc_opts *")
-    opts.sz, opts.handle, opts.priority = ffi.sizeof("struct tc_opts"), handle, priority
-    code = lib.bpf_tc_query(_hook(ifindex, INGRESS), opts)
-    if code in (-errno.ENOENT, -errno.EINVAL):
-        return None
-    check(code, f"query of interface {ifindex}")
-    program = check(lib.bpf_prog_get_fd_by_id(opts.prog_id), f"program {opts.prog_id}")
-    try:
-        ids = ffi.new("uint32_t[64]")
-        info = ffi.new("struct prog_info *", {"maps": 64, "map_ids": int(ffi.cast("uintptr_t", ids))})
-        _info(program, info)
-        found = (map_by_id(ids[i]) for i in range(min(info.maps, 64)))
-        return Attached(Program(ffi.string(info.name).decode(), program), _first_named(found, map_name))
-    except BpfError:
-        close_fd(program)
-        raise
-
-
-def _first_named(maps: Iterator[Map], name: str) -> Map | None:
-    """The first map of this name; all others are closed."""
-    result = None
-    for item in maps:
-        if result is None and item.name == name:
-            result = item
-        else:
-            close_fd(item.fd)
-    return result
+    place = ffi.new("struct tc_hook *")
+    place.sz, place.ifindex, place.attach_point = ffi.sizeof("struct tc_hook"), ifindex, point
+    return place
 
 
 def map_by_id(number: int) -> Map:
+    """To be closed. Needs CAP_SYS_ADMIN."""
     return _map_of(check(library()[1].bpf_map_get_fd_by_id(number), f"map {number}"))
 
 
@@ -171,11 +136,12 @@ def _map_of(fd: int) -> Map:
 
 def _map_info(fd: int) -> Any:
     info = library()[0].new("struct map_info *")
-    _info(fd, info)
+    read_facts(fd, info)
     return info
 
 
-def _info(fd: int, info: Any) -> None:
+def read_facts(fd: int, info: Any) -> None:
+    """What the kernel tells of a program or map: a `struct prog_info` or `map_info`."""
     ffi, lib, _ = library()
     size = ffi.new("uint32_t *", ffi.sizeof(info[0]))
     check(lib.bpf_obj_get_info_by_fd(fd, info, size), f"facts of descriptor {fd}")
@@ -186,7 +152,7 @@ def detach(ifindex: int, point: int = INGRESS, *, handle: int = 1, priority: int
     ffi, lib, _ = library()
     opts = ffi.new("struct tc_opts *")
     opts.sz, opts.handle, opts.priority = ffi.sizeof("struct tc_opts"), handle, priority
-    code = lib.bpf_tc_detach(_hook(ifindex, point), opts)
+    code = lib.bpf_tc_detach(hook(ifindex, point), opts)
     if code not in (0, -errno.ENOENT, -errno.EINVAL):
         check(code, f"detach from interface {ifindex}")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from catenary.callers import CallerFile, Callers
-from catenary.errors import InvalidValue
+from catenary.errors import Conflict, InvalidValue
 from catenary.tls import Identity
 
 
@@ -58,6 +59,25 @@ class Listen:
         """What the service shows to its callers, and to those that it calls."""
         return Identity.given(self.tls_cert, self.tls_key, "--tls-cert and --tls-key")
 
+    def bind(self) -> socket.socket:
+        """The socket to serve on: taken before the rights are given up that some ports need."""
+        return bind(self.host, self.port, "REST (--port)")
+
     def callers(self) -> Callers | None:
         """Who may call, if not anyone. Raises `InvalidValue` for a token table that can't be used."""
         return None if self.tokens is None else CallerFile(self.tokens)
+
+
+def bind(host: str, port: int, what: str) -> socket.socket:
+    """A bound TCP socket; raises `Conflict` when the port is taken, `InvalidValue` for a wrong address."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # The protocol is named because asyncio sets TCP_NODELAY only then; without it answers wait 40 ms.
+        bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except socket.gaierror as error:
+        raise InvalidValue(f"{host!r} is no address to listen on: {error.strerror}") from error
+    except (OSError, OverflowError) as error:
+        raise Conflict(f"can't listen on {host}:{port} for {what}: {error}") from error
+    return bound

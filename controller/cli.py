@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +10,8 @@ from typing import Annotated
 import structlog
 import typer
 
-from catenary.errors import CatenaryError, Conflict, InvalidValue
-from catenary.listen import Listen
+from catenary.errors import CatenaryError
+from catenary.listen import Listen, bind
 from catenary.options import (
     LogFormat,
     LogFormatOption,
@@ -76,6 +75,7 @@ def run(
 
 
 def _serve(listen: Listen, network: Path, state: Path | None, openflow_port: int) -> None:
+    from catenary import capabilities
     from catenary.service import run as serve
     from catenary.service import server
     from controller import app as openflow
@@ -85,8 +85,9 @@ def _serve(listen: Listen, network: Path, state: Path | None, openflow_port: int
 
     conductor = Conductor(load_network(network), state)
     callers = listen.callers()
-    _bind(OPENFLOW_HOST, openflow_port, "switches (--openflow-port)").close()
-    rest_socket = _bind(listen.host, listen.port, "REST (--port)")
+    bind(OPENFLOW_HOST, openflow_port, "switches (--openflow-port)").close()
+    rest_socket = listen.bind()
+    capabilities.keep()
     conductor.fabric.start()
     openflow.start(conductor.fabric, OPENFLOW_HOST, openflow_port)
     code = 1
@@ -100,18 +101,3 @@ def _serve(listen: Listen, network: Path, state: Path | None, openflow_port: int
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def _bind(host: str, port: int, what: str) -> socket.socket:
-    """A bound TCP socket; raises `Conflict` when the port is taken, `InvalidValue` for a wrong address."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # The protocol is named because asyncio sets TCP_NODELAY only then; without it answers wait 40 ms.
-        bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except socket.gaierror as error:
-        raise InvalidValue(f"{host!r} is no address to listen on: {error.strerror}") from error
-    except (OSError, OverflowError) as error:
-        raise Conflict(f"can't listen on {host}:{port} for {what}: {error}") from error
-    return bound

@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 import structlog
 
-from catenary import wire
+from catenary import capabilities, wire
 from catenary.errors import CatenaryError, Conflict, Unsupported
 from catenary.session import SessionKey
 from catenary.tags import TagPair
@@ -121,11 +121,13 @@ class Daemon(ABC):
     def table(self) -> ChainTable:
         """The chain set in force."""
 
-    def start(self) -> None:
+    def start(self, settled: Callable[[], None] = lambda: None) -> None:
+        """Frames flow through the data plane from now on. `settled`: called before threads start."""
         self._plane.attach()
+        log.info("attached", role=self._config.role, outer=self._config.outer, inner=self._config.inner)
+        settled()
         self._attached()
         self._thread.start()
-        log.info("attached", role=self._config.role, outer=self._config.outer, inner=self._config.inner)
 
     def _attached(self) -> None:  # noqa: B027 - a slave has nothing to do then
         """Called when frames begin to flow through the data plane."""
@@ -309,5 +311,6 @@ class Daemon(ABC):
             ask_id=self._config.ask_id,
             timeouts=wire.TimeoutsModel(**asdict(self._config.timeouts)),
             rewrites=self._config.rewrites,
+            capabilities=capabilities.held(),
             peer=peer,
         )

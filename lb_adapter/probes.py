@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from catenary import wire
 from catenary.chain import Condition, PairState
@@ -116,8 +116,8 @@ class Probes(Sessions):
             )
         return "; ".join(words) or None
 
-    def start(self) -> None:
-        super().start()
+    def start(self, settled: Callable[[], None] = lambda: None) -> None:
+        super().start(settled)
         self._prober.start()
 
     def stop(self, *, detach: bool) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
+from catenary import capabilities
 from catenary.errors import Conflict
 from catenary.listen import Listen
 from catenary.part_clients import BalancerClient
@@ -19,6 +22,14 @@ from lb_adapter.master import Master
 from lb_adapter.peering import PATIENCE
 from lb_adapter.rest import build
 from lb_adapter.slave import Slave
+
+RIGHTS: Mapping[DataPlaneName, tuple[str, ...]] = {
+    "ebpf": ("CAP_BPF", "CAP_NET_ADMIN", "CAP_NET_RAW"),
+    "af_packet": ("CAP_NET_ADMIN", "CAP_NET_RAW"),
+    "pf_ring": ("CAP_NET_ADMIN", "CAP_NET_RAW"),
+}
+"""What a daemon keeps once it is set up: for tables of the kernel, which each change of the chain set makes
+anew; to give the interfaces back; for probes, captures, and the sockets of a worker that died."""
 
 
 def serve(
@@ -41,7 +52,7 @@ def serve(
     """
     callers = listen.callers()
     ports.check(*map(worker.device_interface, (config.outer, config.inner)))
-    with hold(config.outer, config.inner):
+    with hold(config.outer, config.inner), listen.bind() as rest_socket:
         plane: DataPlane
         if data_plane == "ebpf":
             _refuse_worker(config)
@@ -65,9 +76,9 @@ def serve(
             daemon = Master(plane, config, segment, slave, slow_start=slow_start)
         else:
             daemon = Slave(plane, config, segment)
-        daemon.start()
+        daemon.start(partial(capabilities.keep, *RIGHTS[data_plane]))
         try:
-            run(server(build(daemon, callers), listen), idle=daemon.idle)
+            run(server(build(daemon, callers), listen), [rest_socket], idle=daemon.idle)
         finally:
             daemon.stop(detach=pin is None and not keep)
 

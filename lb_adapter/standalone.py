@@ -9,7 +9,7 @@ from typing import Any
 from catenary.errors import InvalidValue, NotFound
 from lb_adapter import selftest
 from lb_adapter.balancer import ChainTable
-from lb_adapter.dataplane import ebpf, worker
+from lb_adapter.dataplane import bpffs, ebpf, worker
 from lb_adapter.dataplane.base import Load, SpliceConfig
 from lb_adapter.dataplane.ebpf import EbpfDataPlane
 from lb_adapter.dataplane.native import NativeDataPlane
@@ -54,7 +54,7 @@ def attach(pin: Path | None, ports: Ports | None) -> Adopted:
 
 
 def _attach_pinned(pin: Path, ports: Ports | None) -> Adopted:
-    size = ebpf.pinned_size(pin)
+    size = bpffs.pinned_size(pin)
     if size is None:
         raise NotFound(f"no load balancer has pinned anything in {pin}: `catenary lb run --pin {pin}` does")
     selftest.check_bpf()
@@ -88,7 +88,7 @@ def detach(pin: Path | None, ports: Ports | None) -> list[str]:
         check_no_daemon(names[0], names[1])
         done += _stop_worker(names[0], names[1])
     done += [f"{name} is given back" for name in names if ebpf.release(name, notes.get(name))]
-    if pin is not None and ebpf.unpin(pin):
+    if pin is not None and bpffs.unpin(pin):
         done.append(f"{pin} is unpinned, its sessions are forgotten")
     if not done:
         where = f"on {' and '.join(names)}" if names else f"pinned in {pin}"

@@ -13,7 +13,7 @@ from typing import Any
 
 from catenary.errors import Conflict, InvalidValue, NotFound
 from lb_adapter import selftest
-from lb_adapter.dataplane import ebpf, worker
+from lb_adapter.dataplane import bpffs, ebpf, worker
 from lb_adapter.dataplane.ebpf import EbpfDataPlane
 from lb_adapter.dataplane.native import NativeDataPlane
 from lb_adapter.lock import daemon_of
@@ -56,7 +56,7 @@ def upgrade(pin: Path | None, ports: Ports | None, program: Path | None = None) 
 
 
 def _pinned(pin: Path, program: Path) -> Upgraded:
-    size = ebpf.pinned_size(pin)
+    size = bpffs.pinned_size(pin)
     if size is None:
         raise NotFound(f"no load balancer has pinned anything in {pin}: `catenary lb run --pin {pin}` does")
     ebpf.check_layout(pin, program, size, whole=True)

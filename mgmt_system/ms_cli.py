@@ -92,7 +92,7 @@ def run(
         catenary ms run --network network.yaml --db etcd://127.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379
     """
     # Imported here: an operator's command should not wait for what only the service needs.
-    from catenary import logs
+    from catenary import capabilities, logs
     from catenary.service import run as serve
     from catenary.service import server
     from catenary.tls import Identity
@@ -114,6 +114,8 @@ def run(
         balancer_ca or tls_ca,
         shown,
     )
+    rest_socket = listen.bind()
+    capabilities.keep()
     retention = Retention(int(journal_size * 1e6), durations.parse(journal_age))
     access = Access(etcd_ca, Identity.given(etcd_cert, etcd_key, "--etcd-cert and --etcd-key"), etcd_user)
     running = Running.from_files(network, db, advertise or listen.url, secrets, retention, access)
@@ -127,6 +129,6 @@ def run(
 
     running.on_failure = stop
     with beside(listen, dashboard_port, callers):
-        serve(uvicorn_server)
+        serve(uvicorn_server, [rest_socket])
     if running.failed or not uvicorn_server.started:
         raise CatenaryError("the management system stopped after an error: see its log")

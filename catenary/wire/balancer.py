@@ -380,7 +380,7 @@ class BalancerHealth(Model):
     """How an LB is, and what it runs with. A slave has ask ID and timeouts from its master, once they met.
 
     `reason` says what the daemon's last tick failed at, or that a slave's asks get no answers; what its peer
-    lacks is there.
+    lacks is there. `capabilities` are what it may do beyond its user's rights, as the kernel has it.
     """
 
     status: Literal["ok", "degraded"]
@@ -393,4 +393,5 @@ class BalancerHealth(Model):
     ask_id: VlanId | None
     timeouts: TimeoutsModel
     rewrites: bool
+    capabilities: list[str] = []
     peer: PeerHealth

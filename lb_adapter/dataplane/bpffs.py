@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from catenary import libbpf
 from catenary.errors import Unsupported
 
 _BPF_FS_MAGIC = 0xCAFE4A11
@@ -21,3 +22,25 @@ def make_bpffs(folder: Path) -> None:
     ).stdout.strip()
     if int(kind, 16) != _BPF_FS_MAGIC:
         raise Unsupported(f"{folder} is not on bpffs: mount -t bpf none {folder.parent}")
+
+
+def pinned_size(pin: Path) -> int | None:
+    """Size of the session table in a pin folder, None if there is none."""
+    found = libbpf.pinned_map(pin / "pins4")
+    if found is None:
+        return None
+    libbpf.close_fd(found.fd)
+    return found.max_entries
+
+
+def unpin(pin: Path) -> bool:
+    """Remove a pin folder with its maps; False if nothing is pinned there.
+
+    Whatever is attached keeps its own hold on them. On bpffs, `unlink` is all that a pin is undone with.
+    """
+    if pinned_size(pin) is None:
+        return False
+    for item in pin.iterdir():
+        item.unlink()
+    pin.rmdir()
+    return True

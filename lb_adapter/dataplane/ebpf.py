@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from catenary import libbpf
+from catenary import libbpf, libbpf_tc
 from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound
 from catenary.session import SessionKey
 from lb_adapter import abi, records
 from lb_adapter.core.setup import Order
 from lb_adapter.dataplane import ports, ring
 from lb_adapter.dataplane.base import PINS_DEFAULT, Batch, Load, SpliceConfig, Swept
-from lb_adapter.dataplane.bpffs import make_bpffs
+from lb_adapter.dataplane.bpffs import make_bpffs, pinned_size
 from lb_adapter.dataplane.tables import SpliceTables, check_pins, read_settings
 from lb_adapter.dataplane.tables import number as _key
 from lb_adapter.records import PinRecords
@@ -32,7 +32,11 @@ PROGRAMS = ("outer", "inner")
 
 
 class EbpfDataPlane(SpliceTables):
-    """One splice. With `pin`, a folder on bpffs, its maps outlive the process and are adopted again."""
+    """One splice. With `pin`, a folder on bpffs, its maps outlive the process and are adopted again.
+
+    To adopt, to configure for the first time and to attach takes CAP_SYS_ADMIN: the kernel asks for it where
+    a program or map is found by its number. Nothing does later.
+    """
 
     name = "ebpf"
 
@@ -59,6 +63,8 @@ class EbpfDataPlane(SpliceTables):
         self._epoch = self._object.map("epoch")
         self._ended = ring.MappedRing(self._object.map("ended"))
         self._ports = self._object.map("ports")
+        self._placing: libbpf.Map | None = None
+        self._attached = False
 
     @property
     def object(self) -> libbpf.Object:
@@ -69,7 +75,7 @@ class EbpfDataPlane(SpliceTables):
         """Write `struct config`. The interface indices are looked up unless given (test runs have none)."""
         if outer is None or inner is None:
             outer, inner = ports.check(config.outer, config.inner)
-            for name in (config.outer, config.inner):
+            for name in () if self._attached else (config.outer, config.inner):
                 _noted(name)  # refuses what is not ours, before anything is attached
         self._write_settings(config, outer, inner)
 
@@ -87,15 +93,22 @@ class EbpfDataPlane(SpliceTables):
         try:
             fresh.set(_ZERO, row)
             self._tables.set(_ZERO, _key(fresh.fd))
-        finally:
-            libbpf.close_fd(fresh.fd)  # the map of maps holds it
+        except CatenaryError:
+            libbpf.close_fd(fresh.fd)
+            raise
+        self._hold(fresh)
 
     def _read_place_table(self) -> bytes:
-        inner = libbpf.map_by_id(struct.unpack("=I", self._tables.get(_ZERO) or _ZERO)[0])
-        try:
-            return inner.get(_ZERO) or b""
-        finally:
-            libbpf.close_fd(inner.fd)
+        if self._placing is None:
+            self._hold(libbpf.map_by_id(struct.unpack("=I", self._tables.get(_ZERO) or _ZERO)[0]))
+        assert self._placing is not None
+        return self._placing.get(_ZERO) or b""
+
+    def _hold(self, placing: libbpf.Map | None) -> None:
+        """Keep the table in force open: to find it by its number takes rights that a daemon gives up."""
+        if self._placing is not None:
+            libbpf.close_fd(self._placing.fd)
+        self._placing = placing
 
     def _zero_traffic(self) -> None:
         for kind in range(abi.TRAFFICS):
@@ -210,6 +223,7 @@ class EbpfDataPlane(SpliceTables):
             for name, key in fresh.items():  # half a load balancer would be a black hole
                 release(name, ports.noted_for(name, self._ports.get(key)))
             raise
+        self._attached = True
 
     def _attach(self, program: str, key: bytes, name: str) -> None:
         noted = ports.noted_for(name, self._ports.get(key)) or _noted(name)
@@ -224,10 +238,10 @@ class EbpfDataPlane(SpliceTables):
         `Conflict` if its program works over other tables. If one can't be replaced, neither is.
         """
         with ExitStack() as stack:
-            olds: dict[str, tuple[int, libbpf.Attached]] = {}
+            olds: dict[str, tuple[int, libbpf_tc.Attached]] = {}
             for program, name in zip(PROGRAMS, (outer, inner), strict=True):
                 index = ports.interface_index(name)
-                old = libbpf.attached(index, "ports")
+                old = libbpf_tc.attached(index, "ports")
                 if old is None:
                     raise NotFound(
                         f"no load balancer's program is on {name}: `catenary lb attach` puts it there"
@@ -260,13 +274,19 @@ class EbpfDataPlane(SpliceTables):
         return replace(config, outer=ports[0], inner=ports[1]) if ports else config
 
     def detach(self) -> None:
-        if self._splice is not None:
-            for name in (self._splice.outer, self._splice.inner):
-                release(name)
+        """Take these programs off, and give the interfaces back; what another one put there stays."""
+        for number, program in enumerate(PROGRAMS):
+            raw = self._ports.get(_key(number)) or b""
+            index = abi.unpack("port_before", raw).ifindex
+            if index and libbpf_tc.attached_id(index) == self._object.program(program).id:
+                libbpf.detach(index)
+                ports.give_back(raw, FLAGS)
+        self._attached = False
 
     def close(self) -> None:
         """Close the descriptors; what is attached or pinned works on."""
         self._ended.close()
+        self._hold(None)
         self._object.close()
 
 
@@ -314,19 +334,10 @@ def check_layout(pin: Path, program: Path, pins: int, *, whole: bool = False) ->
             )
 
 
-def pinned_size(pin: Path) -> int | None:
-    """Size of the session table in a pin folder, None if there is none."""
-    found = libbpf.pinned_map(pin / "pins4")
-    if found is None:
-        return None
-    libbpf.close_fd(found.fd)
-    return found.max_entries
-
-
 def _noted(name: str) -> bytes | None:
     """What a data plane of ours on this interface noted, None if there is none; else `Conflict`."""
     index = ports.interface_index(name)
-    found = libbpf.attached(index, "ports")
+    found = libbpf_tc.attached(index, "ports")
     if found is None:
         for kind, preference in ports.filters(index):
             if preference == libbpf.PREFERENCE and kind != "bpf":  # one preference has filters of one kind
@@ -374,16 +385,3 @@ def pinned_notes(pin: Path) -> dict[str, bytes]:
     libbpf.close_fd(found.fd)
     named = {ports.interface_name(abi.unpack("port_before", row).ifindex): row for row in rows}
     return {name: row for name, row in named.items() if name is not None}
-
-
-def unpin(pin: Path) -> bool:
-    """Remove a pin folder with its maps; False if nothing is pinned there.
-
-    Whatever is attached keeps its own hold on them. On bpffs, `unlink` is all that a pin is undone with.
-    """
-    if pinned_size(pin) is None:
-        return False
-    for item in pin.iterdir():
-        item.unlink()
-    pin.rmdir()
-    return True

@@ -39,6 +39,7 @@
 #include "copy.h"
 #include "handover.h"
 #include "io.h"
+#include "rights.h"
 #include "walk.h"
 
 #define CALLERS 8
@@ -117,6 +118,8 @@ static void *carry(void *argument)
 /* All that can fail is done before the first frame. After a failure some stay parked, and end with the process. */
 static int park_threads(struct trouble *why)
 {
+	if (give_up_rights())
+		return fail(why, "unsupported the worker can't give up its capabilities: %s", strerror(errno));
 	pthread_mutex_lock(&gate);
 	for (long i = 0; i < (long)segment->threads; i++)
 		if (pthread_create(&carriers[i], NULL, carry, (void *)i))

@@ -25,9 +25,11 @@ import typer
 
 from catenary import cli, program, wire
 from catenary.part_clients import BalancerClient
+from lb_adapter.process import RIGHTS
 from tests.isolation import isolated
 from tests.netns.controller_world import NETWORK
 from tests.netns.pair import Session, wire_up
+from tests.netns.rights import check_rights
 from topologies.namespaces import mount_bpffs
 from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
@@ -137,8 +139,10 @@ def test_management_system_and_controller_tell_systemd() -> None:
         supervised("controller", ["controller", "run", "--network", str(network)]) as controller,
         supervised("mgmt_system", ["ms", "run", "--network", str(network), "--db", f"{folder}/ms.db"]) as ms,
     ):
-        controller.end()
-        ms.end()
+        for service in (controller, ms):
+            service.wait_heard(1)
+            check_rights(service.process.pid, (), ())
+            service.end()
 
 
 @isolated
@@ -160,6 +164,8 @@ def test_a_pair_works_with_the_capabilities_of_its_unit() -> None:
     ):
         other.wait_heard(1)
         one.wait_heard(1)
+        check_rights(other.process.pid, RIGHTS["af_packet"], RIGHTS["af_packet"])
+        check_rights(one.process.pid, RIGHTS["ebpf"], RIGHTS["ebpf"])
         wait_until(lambda: client.health().peer.connected, "handshake")
         wait_until(lambda: bool(client.change(ADD).pairs), "a pair")
         with Session() as session:

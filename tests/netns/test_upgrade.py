@@ -19,12 +19,14 @@ from catenary.part_clients import BalancerClient
 from catenary.session import SessionKey
 from lb_adapter import abi
 from lb_adapter.dataplane import worker
-from lb_adapter.dataplane.base import SpliceConfig
+from lb_adapter.dataplane.base import DataPlaneName, SpliceConfig
 from lb_adapter.dataplane.ebpf import EbpfDataPlane
 from lb_adapter.dataplane.native import NativeDataPlane
+from lb_adapter.process import RIGHTS
 from tests import planted
 from tests.isolation import isolated
 from tests.netns.pair import SERVER, SHORT, Session, setting, wire_up
+from tests.netns.rights import check_rights
 from tests.netns.streams import PAUSE_S, Streams, key_of
 from tests.netns.test_lb_process import (
     FIRST,
@@ -55,7 +57,7 @@ PORTS = {"master": ("l1o", "l1i"), "slave": ("l2o", "l2i")}
 class Plane:
     """How a data plane is run such that it outlives its daemon, and upgraded."""
 
-    name: str
+    name: DataPlaneName
     options: tuple[str, ...]
 
     def run(self, role: str) -> tuple[str, ...]:
@@ -129,6 +131,9 @@ class Bench:
     def restart(self) -> None:
         self.daemons += self.plane.start()
         wait_until(lambda: connected(self.client), "handshake")
+        kept = RIGHTS[self.plane.name]
+        for daemon in self.daemons:
+            check_rights(daemon.pid, kept, kept)
 
     def kill(self) -> None:
         for daemon in self.daemons:
@@ -144,6 +149,9 @@ class Bench:
             assert running.returncode == 0, output
             print(output, end="")
             self.gap_s += json.loads(output)["gap_s"]
+        if self.plane.name != "ebpf":
+            for pid in map(int, self.plane.carriers()):
+                check_rights(pid, (), ())
 
     def pins(self) -> list[tuple[int, list[tuple[int, int]]]]:
         return [self.plane.pins(role, self.keys) for role in PORTS]
