@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 
 from catenary.session import Timeouts
-from lb_adapter.daemon import log
+from lb_adapter.daemon import BUSY_TICK, IDLE_TICK, log
 from lb_adapter.dataplane.base import DataPlane
-from lb_adapter.overflow import Overflow, observe
+from lb_adapter.overflow import Overflow, filling, observe
 
 
 class CapacityWatch:
-    """Overflow as `overflow` says, in force in the data plane, which enters it by itself when it is full."""
+    """Overflow as `overflow` says, in force in the data plane, which enters it by itself when it is full.
+
+    `urgent`: the next walk should come soon, so that half-open sessions make room before there is none left.
+    """
 
     def __init__(self, plane: DataPlane, timeouts: Timeouts, now: float) -> None:
         self._plane = plane
         self._timeouts = timeouts
-        self._state = Overflow(active=plane.overflow(), since=now)
+        active = plane.overflow()
+        self._state = Overflow(active=active, since=now if active else -inf)
+        self._pins, self._looked = 0, now
+        self.urgent = False
 
     def look(self, pins: int, counters: Mapping[str, int], now: float) -> None:
         """`pins`: how many the table holds, of all kinds; `counters`: the data plane's, as read last."""
         state = self._observed(pins, counters, now)
+        soon, since = 2 * IDLE_TICK, max(now - self._looked, BUSY_TICK)
+        self.urgent = (state.active and not state.roomy) or filling(
+            pins, self._pins, since, soon, self._plane.capacity
+        )
+        self._pins, self._looked = pins, now
         if state.active or not self._state.active:
             self._enter(state)
             return
@@ -33,7 +45,8 @@ class CapacityWatch:
             full=self._plane.overflow(),
             pins=pins,
             capacity=self._plane.capacity,
-            unpinned=counters["pin_table_full"] + counters["evicted"],
+            unpinned=counters["pin_table_full"],
+            evicted=counters["evicted"],
             now=now,
             timeouts=self._timeouts,
         )

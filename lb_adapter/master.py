@@ -95,7 +95,7 @@ class Master(Probes):
             self._leader = replace(self._leader, hold=self._clock())
 
     def _busy(self) -> bool:
-        return self._leader.busy or bool(self._slow_start and self.table.warming())
+        return self._leader.busy or self._capacity.urgent or bool(self._slow_start and self.table.warming())
 
     def tick(self) -> None:
         super().tick()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from math import inf
 
 from catenary.session import Timeouts
 from lb_adapter.dataplane.base import Load
@@ -18,7 +19,8 @@ HIGH_WATER, LOW_WATER = 0.9, 0.8
 
 @dataclass(frozen=True)
 class Overflow:
-    """`unpinned` counts packets placed without a pin, and evictions; `since` is when it last grew.
+    """`unpinned` counts packets placed without a pin, `evicted` half-open sessions that lost theirs; `since`
+    and `evicted_at` are when they last grew.
 
     `roomy`: below the low-water mark there is no need to evict; half-open sessions come all the time, and
     overflow would never end.
@@ -26,7 +28,9 @@ class Overflow:
 
     active: bool = False
     unpinned: int = 0
-    since: float = 0.0
+    since: float = -inf
+    evicted: int = 0
+    evicted_at: float = -inf
     roomy: bool = False
 
 
@@ -37,19 +41,33 @@ def crowded(loads: Collection[Load], capacity: int) -> bool:
 
 
 def observe(
-    state: Overflow, *, full: bool, pins: int, capacity: int, unpinned: int, now: float, timeouts: Timeouts
+    state: Overflow,
+    *,
+    full: bool,
+    pins: int,
+    capacity: int,
+    unpinned: int,
+    evicted: int,
+    now: float,
+    timeouts: Timeouts,
 ) -> Overflow:
     """The next state. `full`: the data plane had no room and entered overflow by itself.
 
-    It is left T (tau + lease + 2 transit of the longest state) after the last unpinned packet or eviction:
-    before that, a session placed by the hash may still be alive without a pin.
+    It is left T (tau + lease + 2 transit) after the last packet without a pin, for the longest state, and
+    after the last eviction, for a half-open one: before that, a session placed by the hash may still be alive
+    without a pin. One that was evicted and goes on gets a pin again, or is a packet without one.
     """
-    if unpinned != state.unpinned:
+    if unpinned != state.unpinned or (full and not state.active):
         state = replace(state, unpinned=unpinned, since=now)
+    if evicted != state.evicted:
+        state = replace(state, evicted=evicted, evicted_at=now)
     state = replace(state, roomy=pins < LOW_WATER * capacity)
     if not state.active:
-        if full or pins > HIGH_WATER * capacity:
-            return replace(state, active=True, since=now)
-        return state
-    over = now - state.since > timeouts.longest_hold
+        return replace(state, active=full or pins > HIGH_WATER * capacity)
+    over = now - state.since > timeouts.longest_hold and now - state.evicted_at > timeouts.hold("opening")
     return replace(state, active=not (over and state.roomy))
+
+
+def filling(pins: int, before: int, seconds: float, ahead: float, capacity: int) -> bool:
+    """Will the table be full in `ahead` s, as it has filled from `before` to `pins` within `seconds`?"""
+    return pins + (pins - before) / seconds * ahead > capacity

@@ -2,11 +2,14 @@
 /*
  * A sender of UDP frames of one size, as fast as one core can hand them to an interface or at a rate.
  *
- *   blast IF SRC_MAC DST_MAC SRC_IP DST_IP BYTES SESSIONS RATE SECONDS
+ *   blast IF SRC_MAC DST_MAC SRC_IP DST_IP BYTES SESSIONS RATE SECONDS [syn]
  *
  * BYTES is the whole frame with its 4 of checksum, as Ethernet counts. Frame i belongs to session i modulo SESSIONS:
  * each has a source port of its own, and from 50,000 sessions on further source addresses above SRC_IP. RATE is frames
  * a second; 0 is without a limit. At its end it prints the number of frames that it sent.
+ *
+ * With `syn` they are TCP SYNs to port 9, each from an address above SRC_IP and a port drawn at random: a flood of SESSIONS
+ * addresses times 64,512 ports. Their TCP checksum is not set: nobody answers them.
  *
  * A packet socket with PACKET_QDISC_BYPASS and sendmmsg: the sender's own cost is small, and the same for all.
  */
@@ -17,6 +20,7 @@
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <netinet/ip.h>
+#include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +36,10 @@
 struct head {
 	struct ether_header ether;
 	struct iphdr ip;
-	struct udphdr udp;
+	union {
+		struct udphdr udp;
+		struct tcphdr tcp;
+	};
 } __attribute__((packed));
 
 static unsigned char frames[BATCH][MAX_FRAME];
@@ -79,6 +86,28 @@ static void set_session(struct head *head, unsigned source, unsigned long sessio
 	head->ip.check = checksum(&head->ip);
 }
 
+/* xorshift64*: (Vigna 2016). Frames need numbers that don't repeat, not secrets. */
+static unsigned long long draw(void)
+{
+	static unsigned long long state = 0x9e3779b97f4a7c15;
+
+	state ^= state >> 12;
+	state ^= state << 25;
+	state ^= state >> 27;
+	return state * 0x2545f4914f6cdd1d;
+}
+
+static void set_syn(struct head *head, unsigned source, unsigned long addresses)
+{
+	unsigned long long drawn = draw();
+
+	head->tcp.source = htons(1024 + (drawn & 0xffff) % 64512);
+	head->tcp.seq = drawn >> 32;
+	head->ip.saddr = htonl(source + (drawn >> 16) % addresses);
+	head->ip.check = 0;
+	head->ip.check = checksum(&head->ip);
+}
+
 static int open_socket(const char *name)
 {
 	struct sockaddr_ll at = { .sll_family = AF_PACKET, .sll_ifindex = if_nametoindex(name) };
@@ -99,10 +128,10 @@ int main(int argc, char **argv)
 	double begun, rate, seconds;
 	unsigned source;
 	struct head first;
-	int fd, bytes;
+	int fd, bytes, syn = argc == 11 && !strcmp(argv[10], "syn");
 
-	if (argc != 10) {
-		fprintf(stderr, "usage: blast IF SRC_MAC DST_MAC SRC_IP DST_IP BYTES SESSIONS RATE SECONDS\n");
+	if (argc != 10 && !syn) {
+		fprintf(stderr, "usage: blast IF SRC_MAC DST_MAC SRC_IP DST_IP BYTES SESSIONS RATE SECONDS [syn]\n");
 		return 2;
 	}
 	fd = open_socket(argv[1]);
@@ -119,11 +148,18 @@ int main(int argc, char **argv)
 	first.ip.ihl = 5;
 	first.ip.tot_len = htons(bytes - sizeof(first.ether));
 	first.ip.ttl = 64;
-	first.ip.protocol = IPPROTO_UDP;
+	first.ip.protocol = syn ? IPPROTO_TCP : IPPROTO_UDP;
 	source = ntohl(inet_addr(argv[4]));
 	first.ip.daddr = inet_addr(argv[5]);
-	first.udp.dest = htons(9);
-	first.udp.len = htons(bytes - sizeof(first.ether) - sizeof(first.ip));
+	if (syn) {
+		first.tcp.dest = htons(9);
+		first.tcp.doff = 5;
+		first.tcp.syn = 1;
+		first.tcp.window = htons(64240);
+	} else {
+		first.udp.dest = htons(9);
+		first.udp.len = htons(bytes - sizeof(first.ether) - sizeof(first.ip));
+	}
 	sessions = strtoul(argv[7], NULL, 10);
 	rate = atof(argv[8]);
 	seconds = atof(argv[9]);
@@ -148,8 +184,12 @@ int main(int argc, char **argv)
 			}
 			count = due < BATCH ? (int)due : BATCH;
 		}
-		for (int i = 0; i < count; i++)
-			set_session((struct head *)frames[i], source, (sent + i) % sessions);
+		for (int i = 0; i < count; i++) {
+			if (syn)
+				set_syn((struct head *)frames[i], source, sessions);
+			else
+				set_session((struct head *)frames[i], source, (sent + i) % sessions);
+		}
 		done = sendmmsg(fd, messages, count, 0);
 		/* A full device queue is no error of this program: what it takes is what is measured. */
 		if (done < 0 && errno != ENOBUFS && errno != EAGAIN)
