@@ -21,19 +21,16 @@ log = structlog.get_logger("capabilities")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def keep(*names: str) -> None:
+def keep(*names: str, programs: bool = False) -> None:
     """Give up all but `names`, as far as this thread has them; what it starts gets no more than that.
 
+    With `programs`, what it starts gets what its user's programs get: for a service that runs an operator's.
     To be called before there are other threads: the kernel knows these rights by thread. One that has more
     is told to the log, as is what is kept.
     """
     wanted = sum(1 << NUMBERS[name] for name in names)
-    for number in range(_KNOWN):
-        # Refused beyond the last that the kernel knows, and without CAP_SETPCAP. Programs then get no more by
-        # `no_new_privs`, which also keeps set-user-ID ones from it.
-        if not wanted >> number & 1 and _libc.prctl(_BOUNDING_DROP, number, 0, 0, 0):
-            break
-    _check(_libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
+    if not programs:
+        _bound(wanted)
     header = (ctypes.c_uint32 * 2)(_VERSION, 0)
     rows = (ctypes.c_uint32 * (2 * _SETS))()  # effective, permitted, inheritable; of both halves
     _check(_libc.capget(header, rows))
@@ -44,6 +41,16 @@ def keep(*names: str) -> None:
     if beyond:
         log.warning("a thread has capabilities that were to be given up", capabilities=beyond)
     log.info("capabilities given up", kept=held())
+
+
+def _bound(wanted: int) -> None:
+    """Programs get no more than this, whoever's they are."""
+    for number in range(_KNOWN):
+        # Refused beyond the last that the kernel knows, and without CAP_SETPCAP. The line below is enough then:
+        # what a program has is within what we have.
+        if not wanted >> number & 1 and _libc.prctl(_BOUNDING_DROP, number, 0, 0, 0):
+            break
+    _check(_libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
 
 
 def held() -> list[str]:
