@@ -46,7 +46,7 @@ def keep(*names: str, programs: bool = False) -> None:
 def _bound(wanted: int) -> None:
     """Programs get no more than this, whoever's they are."""
     for number in range(_KNOWN):
-        # Refused beyond the last that the kernel knows, and without CAP_SETPCAP. The line below is enough then:
+        # Refused beyond the last that the kernel knows, and without CAP_SETPCAP. What follows is enough then:
         # what a program has is within what we have.
         if not wanted >> number & 1 and _libc.prctl(_BOUNDING_DROP, number, 0, 0, 0):
             break
