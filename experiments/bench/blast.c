@@ -27,6 +27,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #define BATCH 64
 #define PORTS 50000
@@ -89,8 +90,10 @@ static void set_session(struct head *head, unsigned source, unsigned long sessio
 /* xorshift64*: (Vigna 2016). Frames need numbers that don't repeat, not secrets. */
 static unsigned long long draw(void)
 {
-	static unsigned long long state = 0x9e3779b97f4a7c15;
+	static unsigned long long state;
 
+	if (!state)
+		state = 0x9e3779b97f4a7c15 * getpid(); /* two that run at once differ */
 	state ^= state >> 12;
 	state ^= state << 25;
 	state ^= state >> 27;
