@@ -194,22 +194,15 @@ def run(
     )
     # Imported here: `catenary --help` should not wait for what only a running daemon needs.
     from catenary import logs
-    from lb_adapter.process import serve
+    from lb_adapter.opening import opening
 
     logs.configure(log_level, log_format, service="lb", role=role.value, segment=segment)
     peering = (peer, peer_token_file, peer_ca) if master and peer is not None else None
-    serve(
-        config,
-        segment,
-        listen,
-        peer=peering,
-        data_plane=data_plane.value,
-        threads=threads,
-        pin=pin,
-        keep=keep,
-        sessions=sessions,
-        slow_start=slow_start,
-    )
+    with opening(config, data_plane.value, pin=pin, threads=threads, sessions=sessions) as opened:
+        from lb_adapter.process import serve
+
+        stays = keep or pin is not None
+        serve(opened, config, segment, listen, peer=peering, stays=stays, slow_start=slow_start)
 
 
 _PinOption = Annotated[Path | None, typer.Option(help="ebpf: the folder on bpffs that --pin of run named.")]
