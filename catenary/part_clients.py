@@ -140,6 +140,26 @@ class ControllerClient(Client):
         """Lead a segment's traffic through its pair, which knows the chain already. Idempotent."""
         return self.call("PUT", f"/v1/segments/{segment}/inserted", wire.SegmentView)
 
+    def around(self, segment: str) -> wire.SegmentView:
+        """Lead traffic past both load balancers of a segment. Idempotent."""
+        return self.call("PUT", f"/v1/segments/{segment}/around", wire.SegmentView)
+
+    def through(self, segment: str) -> wire.SegmentView:
+        """Lead it through the segment's pair again. Idempotent."""
+        return self.call("DELETE", f"/v1/segments/{segment}/around", wire.SegmentView)
+
+    def balancers(self) -> list[wire.AttachedBalancer]:
+        """The load balancers as their switches see them, by name."""
+        return self.call("GET", "/v1/balancers", list[wire.AttachedBalancer])
+
+    def fence(self, balancer: str) -> wire.AttachedBalancer:
+        """Have the switches take nothing from a load balancer, and send nothing there. Idempotent."""
+        return self.call("PUT", f"/v1/balancers/{balancer}/fence", wire.AttachedBalancer)
+
+    def unfence(self, balancer: str) -> wire.AttachedBalancer:
+        """Let it take part again. Idempotent."""
+        return self.call("DELETE", f"/v1/balancers/{balancer}/fence", wire.AttachedBalancer)
+
     def network(self) -> wire.NetworkView:
         """Which network the controller knows."""
         return self.call("GET", "/v1/network", wire.NetworkView)

@@ -21,11 +21,10 @@ from catenary.explanations import ChainHops, HopView
 from controller import rewiring, statefile
 from controller.config import network_of
 from controller.counted import rule_views, switch_view
-from controller.edge import Way, edge_rules
+from controller.detours import Detours
 from controller.fabric import Fabric, Standing
 from controller.hops import way
-from controller.insertion import check_alone, ends, outers, plain_rules
-from controller.network import Port
+from controller.insertion import check_alone, outers
 from controller.pipeline import Rule
 from controller.steering import (
     AskPlan,
@@ -40,6 +39,7 @@ from controller.steering import (
     segment_cookie,
 )
 from controller.views import attachments, health_view, hop_view, link_view
+from controller.wanted import Wanted
 
 log = structlog.get_logger("controller")
 
@@ -60,61 +60,31 @@ class Conductor:
         saved = statefile.load(state, config) if state else statefile.Saved()
         self._state, self._put = state, saved.config
         self._config = saved.config or config.network
-        self._network = network_of(self._config)
-        self._plans = {plan.chain.name: plan for plan in saved.chains}
-        self._asks = {ask.segment: ask for ask in saved.asks}
-        self._inserted = dict(saved.inserted)
+        self._wanted = Wanted(
+            network_of(self._config),
+            {plan.chain.name: plan for plan in saved.chains},
+            {ask.segment: ask for ask in saved.asks},
+            dict(saved.inserted),
+            set(saved.fenced),
+            {path.segment: path for path in saved.around},
+        )
         self._timed: dict[str, float] = {}
         """When pairs were inserted by this process, by the clock that nobody sets."""
         self._inserting: str | None = None
         self._clock, self._wall = clock, wall
-        self._removing: set[str] = set()
         self._one_change = threading.Lock()
         self._data = threading.Lock()
-        self.fabric = Fabric(self._network, self._desired, clock)
+        self.fabric = Fabric(self._wanted.network, self._desired, clock)
+        locks = self._one_change, self._data
+        self.detours = Detours(self._wanted, self.fabric, locks, self._save, lasting=state is not None)
 
     def _desired(self, switch: str) -> list[Rule]:
         with self._data:
-            plans = [plan for name, plan in self._plans.items() if name not in self._removing]
-            asks = [self._asks[segment] for segment in {plan.segment for plan in plans}]
-            edges = edge_rules(self._network, switch, self._ends(plans))
-            rules = [rule for plan in plans for rule in self._rules_of(plan)]
-        rules += [rule for ask in asks for rule in ask_rules(self._network, ask)]
-        return edges + [rule for rule in rules if rule.switch == switch]
-
-    def _plain(self, segment: str) -> bool:
-        """Is the segment's pair not in the way of the traffic yet?"""
-        return not self._network.segments[segment].inserted and segment not in self._inserted
-
-    def _rules_of(self, plan: Plan) -> list[Rule]:
-        plain = self._plain(plan.segment)
-        return plain_rules(self._network, plan) if plain else chain_rules(self._network, plan)
-
-    def _ends(self, plans: Iterable[Plan]) -> dict[Port, Way | None]:
-        """What the edges have in place of outer ports: the ends of plain chains, or nothing."""
-        plain = [segment for segment in self._network.segments if self._plain(segment)]
-        found: dict[Port, Way | None] = {}
-        for segment in plain:
-            found |= dict.fromkeys(outers(self._network, segment))
-        for plan in plans:
-            if plan.segment in plain:
-                found |= ends(self._network, plan)
-        return found
-
-    def _edge_rules(self, segment: str) -> list[Rule]:
-        """The edges of both sides of a segment."""
-        with self._data:
-            found = self._ends(self._plans.values())
-        switches = sorted({outer.switch for outer in outers(self._network, segment)})
-        return [rule for switch in switches for rule in edge_rules(self._network, switch, found)]
+            return self._wanted.rules([switch])
 
     def _all_rules(self, plans: Iterable[Plan]) -> list[Rule]:
-        """What must be there for chains to carry traffic. The edges come first: a frame that meets a new
-        rule of a chain finds them."""
-        segments = dict.fromkeys(plan.segment for plan in plans)
-        edges = [rule for segment in segments for rule in self._edge_rules(segment)]
-        rules = [rule for plan in plans for rule in self._rules_of(plan)]
-        return [*edges, *rules, *(rule for segment in segments for rule in self._ask_rules(segment))]
+        with self._data:
+            return self._wanted.all_rules(plans)
 
     # --- changes -------------------------------------------------------------------------------------
 
@@ -132,9 +102,9 @@ class Conductor:
             new, asks = self._plan(requests)
             self._add(requests, new, asks)
             for plan in new.values():
-                log.info("chain steered", chain=plan.chain.name, path=route(self._network, plan))
+                log.info("chain steered", chain=plan.chain.name, path=route(self._wanted.network, plan))
             standing = self.fabric.standing()
-            return [self._view(self._plans[name], standing) for name in requests]
+            return [self._view(self._wanted.plans[name], standing) for name in requests]
 
     def check_all(self, requests: Mapping[str, wire.SteerRequest]) -> None:
         """Raise what `steer_all` would raise, as far as can be told without sending; change nothing."""
@@ -149,19 +119,21 @@ class Conductor:
         """
         with self._one_change:
             plan = self._known(name)
-            rules = chain_rules(self._network, plan)
-            last = all(p.segment != plan.segment for n, p in self._plans.items() if n != name)
+            rules = chain_rules(self._wanted.network, plan)
+            last = all(p.segment != plan.segment for n, p in self._wanted.plans.items() if n != name)
             with self._data:
-                self._removing.add(name)
+                self._wanted.removing.add(name)
             self.fabric.remove(chain_cookie(name), {rule.switch for rule in rules})
             if last:
-                switches = {rule.switch for rule in self._ask_rules(plan.segment)}
+                switches = {
+                    rule.switch for rule in ask_rules(self._wanted.network, self._wanted.asks[plan.segment])
+                }
                 self.fabric.remove(segment_cookie(plan.segment), switches)
             with self._data:
-                del self._plans[name]
-                self._removing.discard(name)
+                del self._wanted.plans[name]
+                self._wanted.removing.discard(name)
                 if last:
-                    del self._asks[plan.segment]
+                    del self._wanted.asks[plan.segment]
             self._refresh_edges(plan.segment)
             self._save()
             log.info("chain unsteered", chain=name)
@@ -174,12 +146,12 @@ class Conductor:
         Again is answered alike.
         """
         with self._one_change:
-            if segment not in self._network.segments:
-                known = ", ".join(sorted(self._network.segments))
+            if segment not in self._wanted.network.segments:
+                known = ", ".join(sorted(self._wanted.network.segments))
                 raise NotFound(f"unknown segment {segment!r}: this network has {known}")
-            if not self._plain(segment):
-                return self._segment_view(segment)
-            plan = next((plan for plan in self._plans.values() if plan.segment == segment), None)
+            if not self._wanted.plain(segment):
+                return self.segment(segment)
+            plan = next((plan for plan in self._wanted.plans.values() if plan.segment == segment), None)
             if plan is None:
                 raise Conflict(f"segment {segment!r} has no chain: steer the one that carries its traffic")
             if self._state is None:
@@ -188,21 +160,21 @@ class Conductor:
                 )
             self._insert(plan)
             log.info("segment inserted", segment=segment, chain=plan.chain.name)
-            return self._segment_view(segment)
+            return self.segment(segment)
 
     def _insert(self, plan: Plan) -> None:
         with self._data:
             self._inserting = plan.segment
-            self._inserted[plan.segment] = self._wall()
+            self._wanted.inserted[plan.segment] = self._wall()
         try:
             self.fabric.install(self._all_rules([plan]))
             with self._data:  # only now nothing goes past the pair any more
-                self._inserted[plan.segment] = self._wall()
+                self._wanted.inserted[plan.segment] = self._wall()
                 self._timed[plan.segment] = self._clock()
             self._save()
         except CatenaryError:
             with self._data:
-                del self._inserted[plan.segment]
+                del self._wanted.inserted[plan.segment]
                 self._timed.pop(plan.segment, None)
             raise
         finally:
@@ -211,14 +183,14 @@ class Conductor:
             self._refresh_edges(plan.segment)
 
     def _refresh_edges(self, segment: str) -> None:
-        for outer in outers(self._network, segment):
+        for outer in outers(self._wanted.network, segment):
             self.fabric.refresh(outer.switch)
 
     def _present(self, name: str, request: wire.SteerRequest) -> Plan | None:
-        plan = self._plans.get(name)
+        plan = self._wanted.plans.get(name)
         if plan is None:
             return None
-        if name in self._removing:
+        if name in self._wanted.removing:
             raise Conflict(f"chain {name!r} is being removed: delete it again, then steer it")
         if self._request(plan) != request:
             held = f"tags {plan.chain.tags}, NFs {', '.join(plan.chain.nfs)}, segment {plan.segment}"
@@ -230,15 +202,17 @@ class Conductor:
         plans, asks = dict[str, Plan](), dict[str, AskPlan]()
         for name, request in requests.items():
             if self._present(name, request) is None:
-                plans[name], ask = self._plan_one(name, request, [*self._plans.values(), *plans.values()])
-                asks |= {ask.segment: ask} if ask.segment not in self._asks else {}
+                plans[name], ask = self._plan_one(
+                    name, request, [*self._wanted.plans.values(), *plans.values()]
+                )
+                asks |= {ask.segment: ask} if ask.segment not in self._wanted.asks else {}
         if plans:
             what = f"chain {', '.join(map(repr, plans))} can't be steered yet"
             if unsettled := self.fabric.unsettled():
                 raise Unavailable(f"{what}: {unsettled}")
-            rules = [rule for plan in plans.values() for rule in chain_rules(self._network, plan)]
+            rules = [rule for plan in plans.values() for rule in chain_rules(self._wanted.network, plan)]
             for segment in {plan.segment for plan in plans.values()}:
-                rules += ask_rules(self._network, (self._asks | asks)[segment])
+                rules += ask_rules(self._wanted.network, (self._wanted.asks | asks)[segment])
             if waits := self.fabric.standing().waiting_for(rules):
                 raise Unavailable(f"{what}: waiting for {', '.join(waits)}")
         return plans, asks
@@ -246,13 +220,19 @@ class Conductor:
     def _plan_one(self, name: str, request: wire.SteerRequest, others: list[Plan]) -> tuple[Plan, AskPlan]:
         chain = Chain(name, tuple(request.nfs), request.tags.pair())
         topology = self.fabric.topology()
-        absent = sorted(self._network.switches.keys() - topology.switches)
+        absent = sorted(self._wanted.network.switches.keys() - topology.switches)
         waiting = f"switches not connected: {', '.join(absent)}" if absent else self.fabric.unsettled()
         try:
-            plan = plan_chain(self._network, topology, chain, request.segment, others)
-            if self._plain(plan.segment):
-                check_alone(self._network, plan, [other for other in others if self._plain(other.segment)])
-            return plan, self._asks.get(plan.segment) or plan_asks(self._network, topology, plan.segment)
+            plan = plan_chain(self._wanted.network, topology, chain, request.segment, others)
+            if self._wanted.plain(plan.segment):
+                check_alone(
+                    self._wanted.network,
+                    plan,
+                    [other for other in others if self._wanted.plain(other.segment)],
+                )
+            return plan, self._wanted.asks.get(plan.segment) or plan_asks(
+                self._wanted.network, topology, plan.segment
+            )
         except NoPath as conflict:
             # The missing path may lead over a switch or a link that is not there yet.
             if waiting:
@@ -261,10 +241,10 @@ class Conductor:
 
     def _add(self, names: Iterable[str], new: Mapping[str, Plan], asks: Mapping[str, AskPlan]) -> None:
         with self._data:
-            self._plans |= new
-            self._asks |= asks
+            self._wanted.plans |= new
+            self._wanted.asks |= asks
         try:
-            self.fabric.install(self._all_rules([self._plans[name] for name in names]))
+            self.fabric.install(self._all_rules([self._wanted.plans[name] for name in names]))
             if new:
                 self._save()
         except CatenaryError:
@@ -274,20 +254,26 @@ class Conductor:
     def _take_back(self, new: Mapping[str, Plan], asks: Iterable[str]) -> None:
         with self._data:
             for name in new:
-                del self._plans[name]
+                del self._wanted.plans[name]
             for segment in asks:
-                del self._asks[segment]
-        for switch in {rule.switch for plan in new.values() for rule in chain_rules(self._network, plan)}:
+                del self._wanted.asks[segment]
+        for switch in {
+            rule.switch for plan in new.values() for rule in chain_rules(self._wanted.network, plan)
+        }:
             self.fabric.refresh(switch)
-
-    def _ask_rules(self, segment: str) -> list[Rule]:
-        return ask_rules(self._network, self._asks[segment])
 
     def _save(self, put: NetworkConfig | None = None) -> None:
         if self._state is not None:
             with self._data:
-                plans, asks = tuple(self._plans.values()), tuple(self._asks.values())
-                saved = statefile.Saved(plans, asks, dict(self._inserted), put or self._put)
+                plans, asks = tuple(self._wanted.plans.values()), tuple(self._wanted.asks.values())
+                saved = statefile.Saved(
+                    plans,
+                    asks,
+                    dict(self._wanted.inserted),
+                    put or self._put,
+                    tuple(sorted(self._wanted.fenced)),
+                    tuple(self._wanted.around.values()),
+                )
             statefile.save(self._state, saved)
 
     def put_network(self, config: NetworkConfig, *, check: bool = False) -> wire.NetworkView:
@@ -298,12 +284,16 @@ class Conductor:
         """
         with self._one_change:
             network = network_of(config)
-            rewiring.check(self._network, network, self._plans.values(), self._asks.values())
+            rewiring.check(
+                self._wanted.network, network, self._wanted.plans.values(), self._wanted.asks.values()
+            )
+            around = self._wanted.around.values()
+            rewiring.check_detours(self._wanted.network, network, self._wanted.fenced, around)
             if check or config.revision == self._config.revision:
                 return self.network()
             self._save(put=config)
             with self._data:
-                self._network, self._config, self._put = network, config, config
+                self._wanted.network, self._config, self._put = network, config, config
             self.fabric.rewire(network)
             log.info("network changed", revision=config.revision)
             return self.network()
@@ -314,7 +304,7 @@ class Conductor:
         return wire.NetworkView(revision=self._config.revision)
 
     def _known(self, name: str) -> Plan:
-        plan = self._plans.get(name)
+        plan = self._wanted.plans.get(name)
         if plan is None:
             raise NotFound(f"chain {name!r} is not steered")
         return plan
@@ -324,13 +314,13 @@ class Conductor:
         return wire.SteerRequest(segment=plan.segment, tags=tags, nfs=list(plan.chain.nfs))
 
     def _view(self, plan: Plan, standing: Standing) -> wire.SteeredChain:
-        name, rules = plan.chain.name, self._rules_of(plan)
-        waits = ["its removal"] if name in self._removing else standing.waiting_for(rules)
+        name, rules = plan.chain.name, self._wanted.rules_of(plan)
+        waits = ["its removal"] if name in self._wanted.removing else standing.waiting_for(rules)
         return wire.SteeredChain(
             **self._request(plan).model_dump(),
             name=name,
             cookie=chain_cookie(name),
-            path=route(self._network, plan),
+            path=route(self._wanted.network, plan),
             rules=len(rules),
             installed=not waits,
             waiting_for=waits,
@@ -338,38 +328,39 @@ class Conductor:
 
     def chains(self) -> list[wire.SteeredChain]:
         with self._data:
-            plans = sorted(self._plans.values(), key=lambda plan: plan.chain.name)
+            plans = sorted(self._wanted.plans.values(), key=lambda plan: plan.chain.name)
         standing = self.fabric.standing()
         return [self._view(plan, standing) for plan in plans]
 
     def segments(self) -> list[wire.SegmentView]:
-        return [self._segment_view(name) for name in sorted(self._network.segments)]
+        return [self.segment(name) for name in sorted(self._wanted.network.segments)]
 
-    def _segment_view(self, name: str) -> wire.SegmentView:
+    def segment(self, name: str) -> wire.SegmentView:
         """An insertion that may be taken back yet is none. Its age never runs ahead of either clock."""
         with self._data:
-            plain = self._plain(name) or self._inserting == name
-            since, timed = self._inserted.get(name), self._timed.get(name)
+            plain = self._wanted.plain(name) or self._inserting == name
+            since, timed = self._wanted.inserted.get(name), self._timed.get(name)
+            around = name in self._wanted.around
         if plain or since is None:
-            return wire.SegmentView(name=name, inserted=not plain)
+            return wire.SegmentView(name=name, inserted=not plain, around=around)
         ago = min(self._wall() - since, float("inf") if timed is None else self._clock() - timed)
-        return wire.SegmentView(name=name, inserted=True, ago=max(0.0, ago))
+        return wire.SegmentView(name=name, inserted=True, ago=max(0.0, ago), around=around)
 
     def rules(self, name: str) -> list[wire.RuleView]:
         """The rules of a chain with the counters of the switches; a rule that is not there says so."""
         with self._data:
             plan = self._known(name)
-        return list(rule_views(self.fabric, self._rules_of(plan), chain_cookie(name)).values())
+        return list(rule_views(self.fabric, self._wanted.rules_of(plan), chain_cookie(name)).values())
 
     def hops(self, name: str) -> ChainHops:
         """The same in the order in which frames meet them; asks and answers are not among them."""
         with self._data:
             plan = self._known(name)
-        rules = self._rules_of(plan)
+        rules = self._wanted.rules_of(plan)
         views = rule_views(self.fabric, rules, chain_cookie(name))
 
         def seen(*, forward: bool) -> list[HopView]:
-            found = way(self._network, plan, rules, forward=forward)
+            found = way(self._wanted.network, plan, rules, forward=forward)
             return [hop_view(met, views[met.rule]) for met in found]
 
         return ChainHops(
@@ -380,21 +371,23 @@ class Conductor:
         """Switches with what their table misses dropped, links as discovered, and what is attached."""
         links = sorted(self.fabric.topology().links)
         return wire.TopologyView(
-            switches=[switch_view(self.fabric, name, dpid) for name, dpid in self._network.switches.items()],
+            switches=[
+                switch_view(self.fabric, name, dpid) for name, dpid in self._wanted.network.switches.items()
+            ],
             links=[link_view(link) for link in links],
-            attachments=attachments(self._network),
+            attachments=attachments(self._wanted.network),
         )
 
     def health(self) -> wire.ControllerHealth:
         """`degraded` while a switch is missing, or a chain waits for rules, a port or a link."""
-        expected = self._network.switches
+        expected = self._wanted.network.switches
         missing = [name for name in expected if not self.fabric.is_connected(name)]
         links, standing = self.fabric.topology().links, self.fabric.standing()
         with self._data:
-            plans = list(self._plans.values())
+            plans = list(self._wanted.plans.values())
         waits = {}
         # A missing switch explains its lost links and rules; they are told once all switches are there.
         for plan in plans if not missing else []:
             lost = [f"link {link}" for link in sorted(plan.links() - links)]
-            waits[plan.chain.name] = standing.waiting_for(self._rules_of(plan)) + lost
+            waits[plan.chain.name] = standing.waiting_for(self._wanted.rules_of(plan)) + lost
         return health_view(expected, missing, waits)

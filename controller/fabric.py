@@ -280,6 +280,20 @@ class Fabric:
         with self._held(sorted(set(switches))) as channels:
             _await([channel.send((), (), cookie) for channel in channels.values()])
 
+    def change(self, switches: Sequence[str], before: Iterable[Rule], after: Iterable[Rule]) -> None:
+        """Take switches from some rules to others and wait for every barrier; raises `Unavailable`.
+
+        What both have stays untouched. Rules that name a port which a switch lacks wait until it is there.
+        """
+        old, new = list(before), list(after)
+        with self._held(sorted(switches)) as channels:
+            waits = []
+            for name, channel in channels.items():
+                ports = {port: live.number for port, live in channel.ports().items()}
+                add, delete = difference(_present(new, name, ports), _present(old, name, ports))
+                waits.append(channel.send(add, delete))
+            _await(waits)
+
     def refresh(self, switch: str) -> None:
         """Have the switch compared with what it should hold, soon and in the background."""
         self._members[switch].dirty.set()
@@ -312,8 +326,7 @@ class Fabric:
         with member.lock:
             ports = {name: port.number for name, port in channel.ports().items()}
             rules = base_rules(self._network, member.name, ports) + self._desired(member.name)
-            resolved = [resolve(rule, ports) for rule in rules]
-            desired = [flow for flow in resolved if flow is not None]
+            desired = _present(rules, member.name, ports)
             present = [counted.flow for counted in channel.flows(REPLY_TIMEOUT)]
             add, delete = difference(desired, present)
             channel.send(add, delete)(REPLY_TIMEOUT)
@@ -356,6 +369,12 @@ class Fabric:
 def _await(waits: Iterable[Callable[[float], None]]) -> None:
     for wait in waits:
         wait(REPLY_TIMEOUT)
+
+
+def _present(rules: Iterable[Rule], switch: str, ports: Mapping[str, int]) -> list[Flow]:
+    """The rules of a switch that name no port which it lacks."""
+    flows = [resolve(rule, ports) for rule in rules if rule.switch == switch]
+    return [flow for flow in flows if flow is not None]
 
 
 def _resolved(rule: Rule, ports: Mapping[str, int]) -> Flow:

@@ -28,6 +28,7 @@ TAGS = {
     "chains": "Tag pairs, steered through network functions.",
     "network": "What the controller steers through.",
     "segments": "Whether a pair of load balancers is in the way of the traffic.",
+    "balancers": "Load balancers as their switches see them, and what cuts one off.",
 }
 ROLES = {
     "health": Role.VIEWER,
@@ -42,10 +43,16 @@ ROLES = {
     "steer_chains": Role.OPERATOR,
     "unsteer_chain": Role.OPERATOR,
     "insert_pair": Role.OPERATOR,
+    "lead_around": Role.OPERATOR,
+    "lead_through": Role.OPERATOR,
+    "list_balancers": Role.VIEWER,
+    "fence_balancer": Role.OPERATOR,
+    "unfence_balancer": Role.OPERATOR,
     "put_network": Role.ADMIN,
 }
 ChainName = Annotated[wire.Name, PathParam(description="name of the chain")]
 SegmentName = Annotated[wire.Name, PathParam(description="name of the segment")]
+BalancerName = Annotated[wire.Name, PathParam(description="name of the load balancer")]
 Check = Annotated[bool, Query(description="only ask whether that could be")]
 _NAME = re.compile(NAME)
 _LISTED: dict[int | str, dict[str, Any]] = {200: {"headers": LINK}}
@@ -56,6 +63,7 @@ def build(conductor: Conductor, callers: Callers | None) -> FastAPI:
     """The app; its OpenAPI page is at /docs."""
     app = create_app("Catenary controller", callers, ROLES, tags=TAGS)
     _add_others(app, conductor)
+    _add_detours(app, conductor)
     _add_chains(app, conductor)
     add_metrics_route(
         app, lambda: metrics.samples(conductor.health(), conductor.topology(), conductor.chains())
@@ -103,6 +111,44 @@ def _add_others(app: FastAPI, conductor: Conductor) -> None:
         confirmed.
         """
         return conductor.insert(name)
+
+
+def _add_detours(app: FastAPI, conductor: Conductor) -> None:
+    @app.put("/v1/segments/{name}/around", tags=["segments"], responses=_CHANGES)
+    def lead_around(name: SegmentName) -> wire.SegmentView:
+        """Lead traffic around a segment, past both of its load balancers.
+
+        Fixed NFs are crossed as ever. Answered when every switch has confirmed; stays until it is undone.
+        """
+        conductor.detours.around(name)
+        return conductor.segment(name)
+
+    @app.delete("/v1/segments/{name}/around", tags=["segments"], responses=_CHANGES)
+    def lead_through(name: SegmentName) -> wire.SegmentView:
+        """Lead traffic through a segment's pair again."""
+        conductor.detours.through(name)
+        return conductor.segment(name)
+
+    @app.get("/v1/balancers", tags=["balancers"], responses=_LISTED)
+    def list_balancers(
+        request: Request, response: Response, limit: Limit = None, after: After = None
+    ) -> Sequence[wire.AttachedBalancer]:
+        """Links and fences of all load balancers, by name."""
+        found = conductor.detours.balancers()
+        return page(request, response, found, lambda it: it.name, limit, after, form=_NAME)
+
+    @app.put("/v1/balancers/{name}/fence", tags=["balancers"], responses=_CHANGES)
+    def fence_balancer(name: BalancerName) -> wire.AttachedBalancer:
+        """Drop all that comes from a load balancer's ports, and all that would go there.
+
+        Answered when its switch has confirmed; stays until it is undone.
+        """
+        return conductor.detours.fence(name)
+
+    @app.delete("/v1/balancers/{name}/fence", tags=["balancers"], responses=_CHANGES)
+    def unfence_balancer(name: BalancerName) -> wire.AttachedBalancer:
+        """Let a load balancer take part again."""
+        return conductor.detours.unfence(name)
 
 
 def _add_chains(app: FastAPI, conductor: Conductor) -> None:

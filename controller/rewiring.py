@@ -12,6 +12,23 @@ from controller.steering import AskPlan, Hop, Plan
 _WORDS = {"switches": "switch", "nfs": "NF", "balancers": "load balancer", "segments": "segment"}
 
 
+def check_detours(old: Network, new: Network, fenced: Iterable[str], around: Iterable[AskPlan]) -> None:
+    """Raise `Conflict` that names what a fence or a way around a segment uses, and would find changed."""
+    used = [("balancers", name, "a fence: unfence it") for name in fenced]
+    for path in around:
+        why = f"the way around segment {path.segment!r}: lead traffic through it"
+        segment = old.segments[path.segment]
+        ports = {end for hop in path.bypass for end in (hop.out, hop.into)}
+        used += [("segments", path.segment, why)]
+        used += [("balancers", name, why) for name in (segment.master, segment.slave)]
+        used += [("switches", name, why) for name in sorted({port.switch for port in ports})]
+        for port in sorted(ports & new.attached()):
+            raise Conflict(f"port {port} belongs to a link that is used by {why} first")
+    for section, name, why in used:
+        if getattr(old, section)[name] != getattr(new, section).get(name):
+            raise Conflict(f"{_WORDS[section]} {name!r} is used by {why} first")
+
+
 def check(old: Network, new: Network, plans: Iterable[Plan], asks: Iterable[AskPlan]) -> None:
     """Raise `Conflict` that names what a steered chain uses, and would lose or find changed."""
     bypasses = {ask.segment: ask.bypass for ask in asks}

@@ -16,6 +16,7 @@ from catenary.chain import Chain
 from catenary.config import NetworkConfig
 from catenary.errors import CatenaryError, InvalidValue
 from catenary.tags import TagPair
+from controller.around import around_rules, fence_rules
 from controller.config import network_of
 from controller.network import Network, Port
 from controller.steering import AskPlan, Hop, Plan, ask_rules, chain_rules
@@ -27,12 +28,15 @@ VERSION = 3
 @dataclass(frozen=True)
 class Saved:
     """What outlives the controller: the chains, the asks of the segments that have chains, when pairs were
-    inserted (seconds since the epoch), and the network, if one was put in the place of the file's."""
+    inserted (seconds since the epoch), the network, if one was put in the place of the file's, fenced load
+    balancers, and the paths around segments."""
 
     chains: tuple[Plan, ...] = ()
     asks: tuple[AskPlan, ...] = ()
     inserted: Mapping[str, float] = field(default_factory=dict)
     config: NetworkConfig | None = None
+    fenced: tuple[str, ...] = ()
+    around: tuple[AskPlan, ...] = ()
 
 
 def save(path: Path, saved: Saved) -> None:
@@ -51,8 +55,10 @@ def save(path: Path, saved: Saved) -> None:
             }
             for plan in saved.chains
         ],
-        "asks": [{"segment": ask.segment, "bypass": _hops_out(ask.bypass)} for ask in saved.asks],
+        "asks": [_ask_out(ask) for ask in saved.asks],
         "inserted": dict(saved.inserted),
+        "fenced": list(saved.fenced),
+        "around": [_ask_out(path) for path in saved.around],
     }
     fresh = path.with_name(path.name + ".new")
     try:
@@ -77,15 +83,22 @@ def load(path: Path, config: NetworkConfig) -> Saved:
             raise InvalidValue(f"version {body['version']} is unknown, this controller reads {VERSION}")
         saved = Saved(
             tuple(_plan_in(item) for item in body["chains"]),
-            tuple(AskPlan(item["segment"], _hops_in(item["bypass"])) for item in body["asks"]),
+            tuple(map(_ask_in, body["asks"])),
             {str(segment): float(since) for segment, since in body["inserted"].items()},
             NetworkConfig.model_validate(body["network"]) if body["network"] else None,
+            # A file of before there were any has none.
+            tuple(map(str, body.get("fenced", ()))),
+            tuple(map(_ask_in, body.get("around", ()))),
         )
         network = network_of(saved.config or config)
         for plan in saved.chains:
             chain_rules(network, plan)
         for ask in saved.asks:
             ask_rules(network, ask)
+        for name in saved.fenced:
+            fence_rules(network, name)
+        for detour in saved.around:
+            around_rules(network, detour)
         _check_plain(saved, network)
     except FileNotFoundError:
         return Saved()
@@ -113,6 +126,14 @@ def _check_plain(saved: Saved, network: Network) -> None:
 def _plan_in(item: Any) -> Plan:
     chain = Chain(item["name"], tuple(item["nfs"]), TagPair(*item["tags"]))
     return Plan(chain, item["segment"], tuple(map(_hops_in, item["legs"])), _hops_in(item["bypass"]))
+
+
+def _ask_in(item: Any) -> AskPlan:
+    return AskPlan(item["segment"], _hops_in(item["bypass"]))
+
+
+def _ask_out(ask: AskPlan) -> dict[str, Any]:
+    return {"segment": ask.segment, "bypass": _hops_out(ask.bypass)}
 
 
 def _hops_in(hops: Sequence[Sequence[str]]) -> Hops:

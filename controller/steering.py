@@ -92,6 +92,16 @@ def segment_cookie(name: str) -> int:
     return 0xA << 48 | _digest(name)
 
 
+def around_cookie(name: str) -> int:
+    """The cookie of the path around a segment."""
+    return 0xD << 48 | _digest(name)
+
+
+def fence_cookie(name: str) -> int:
+    """The cookie of what cuts off a load balancer."""
+    return 0xF << 48 | _digest(name)
+
+
 def _digest(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6).digest())
 

@@ -92,11 +92,29 @@ class SegmentView(Model):
     """Whether a segment's pair is in the way of the traffic.
 
     `ago` are the seconds since it was inserted; None if it is not, or stood there from the beginning.
+    `around`: traffic is led past both of its load balancers.
     """
 
     name: Name
     inserted: bool
     ago: float | None = None
+    around: bool = False
+
+
+LinkState = Literal["up", "down", "unknown"]
+
+
+class AttachedBalancer(Model):
+    """A load balancer as its switch sees it."""
+
+    model_config = EXPLAINED
+
+    name: Name
+    outer: LinkState
+    """of its outer port: `down` also when the port is gone, `unknown` while the switch is not connected"""
+    inner: LinkState
+    fenced: bool
+    """is all dropped that comes from its ports, or goes there?"""
 
 
 class NetworkView(Model):

@@ -48,12 +48,13 @@ class Switch:
     def __init__(self, dpid: int) -> None:
         self.dpid = dpid
         self.names = list(PORTS[dpid])
+        self.down: set[str] = set()
         self.held: dict[object, Flow] = {}
         self.refuses = ""
         self.writes = 0
 
     def ports(self) -> Mapping[str, LivePort]:
-        return {name: LivePort(number, True) for number, name in enumerate(self.names, 1)}
+        return {name: LivePort(number, name not in self.down) for number, name in enumerate(self.names, 1)}
 
     def send(
         self, add: Sequence[Flow], delete: Sequence[Flow], cookie: int | None = None

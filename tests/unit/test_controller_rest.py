@@ -24,7 +24,10 @@ def client() -> Iterator[TestClient]:
     world.conductor.fabric.stop()
 
 
-@pytest.mark.parametrize(("path", "names"), [("chains", ["one", "two"]), ("segments", ["main", "second"])])
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [("chains", ["one", "two"]), ("segments", ["main", "second"]), ("balancers", ["l1", "l2"])],
+)
 def test_lists_come_in_pages_by_name(client: TestClient, path: str, names: list[str]) -> None:
     whole = client.get(f"/v1/{path}").json()
     assert [item["name"] for item in whole] == names
