@@ -74,6 +74,14 @@ def was_lost(health: Health, check: HealthCheck, now: float) -> Health:
     return replace(_turned(health, "down", now), falls=(*recent, now)[-DOUBLINGS - 1 :])
 
 
+def acquitted(probing: Probing, now: float) -> Probing:
+    """It fell for no fault of its own, and nothing followed from that: it was up, and is judged anew."""
+    health = probing.health
+    if health.verdict != "down":
+        return probing
+    return Probing(replace(health, verdict="up", row=0, falls=health.falls[:-1]), due=now)
+
+
 def _turned(health: Health, verdict: Verdict, now: float) -> Health:
     return replace(health, verdict=verdict, since=now, row=0)
 

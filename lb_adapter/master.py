@@ -142,6 +142,7 @@ class Master(Probes):
             log.warning("slave lost", url=self._peer.url, reason=now.reason)
         elif now.connected and not before.connected:
             log.info("slave follows", url=self._peer.url, instance=now.slave, epoch=now.table.epoch)
+            self._prober.acquit()
         elif now.reason != before.reason:
             log.warning("no slave", url=self._peer.url, reason=now.reason)
         if now.connected and now.table is not before.table:

@@ -72,6 +72,15 @@ class Prober:
         """What is known of each chain."""
         return {target.tags: chain.health for target, chain in dict(self._chains).items()}
 
+    def acquit(self) -> None:
+        """The slave is back, without which no probe comes back: that chains fell meanwhile does not count."""
+        wanted, now = self._targets(), time.monotonic()
+        self._chains = {
+            target: chain if wanted.get(target) else health.acquitted(chain, now)
+            for target, chain in dict(self._chains).items()
+        }
+        self._wake.set()
+
     def start(self) -> None:
         self._thread.start()
 

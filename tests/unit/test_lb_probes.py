@@ -6,11 +6,12 @@ import pytest
 
 from catenary import wire
 from catenary.chain import Condition
-from catenary.errors import Conflict
+from catenary.errors import Conflict, Unavailable
 from catenary.health import HealthCheck
 from catenary.tags import TagPair
-from lb_adapter.health import Health
+from lb_adapter.health import Health, Probing
 from lb_adapter.master import Master
+from lb_adapter.prober import Target
 from tests.services import daemons
 
 FIRST, SECOND = TagPair(2, 3), TagPair(4, 5)
@@ -60,3 +61,24 @@ def test_another_check_is_refused_where_it_would_move_what_lives_by_the_hash(sai
     with pytest.raises(Conflict, match="full"):
         said.master.put_health(wire.HealthOrder(health=None))
     assert said.master.table == before
+
+
+def test_chains_that_fell_because_the_slave_was_gone_are_not_taken_out_when_it_is_back() -> None:
+    """Without it no probe comes back. Nothing could be done then; nor shall it be done afterwards."""
+    master, slave = daemons()
+    master.put_health(ORDER)
+    fallen = {
+        Target(pair.tags, pair.slot, pair.generation): Probing(Health("down", falls=(1.0,)))
+        for pair in master.table.pairs
+    }
+    health = slave.health
+    slave.health = lambda: (_ for _ in ()).throw(Unavailable("no answer"))  # type: ignore[method-assign]
+    master._prober._chains = fallen
+    master.tick()
+    assert not master.health().peer.connected
+    slave.health = health  # type: ignore[method-assign]
+    master.tick()
+    master.tick()
+    assert master.health().peer.connected
+    assert {pair.condition for pair in master.table.pairs} == {Condition.UP}
+    assert {known.verdict for known in master._prober.verdicts().values()} == {"up"}
