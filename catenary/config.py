@@ -31,6 +31,7 @@ from catenary.classifier import PROTOCOLS, Ports, Rule
 from catenary.config_faults import network_faults, service_faults
 from catenary.config_shapes import DURATION_SCHEMA, Duration, Mac, Port, Url, seconds
 from catenary.document import Fault, load, refuse
+from catenary.health import FailMode
 from catenary.wire import (
     EXPLAINED,
     Affinity,
@@ -150,6 +151,8 @@ class SegmentConfig(Section):
     """in which time a new chain gets its whole weight"""
     health: HealthConfig | None = None
     """how chains are probed; may be changed at any time"""
+    when_lb_gone: FailMode = "fail-closed"
+    """when a load balancer's machine is gone: is traffic dropped, or led around the segment? At any time"""
 
     @property
     def fails_open(self) -> bool:

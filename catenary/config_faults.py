@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def network_faults(config: NetworkConfig) -> list[Fault]:
     """Faults of what discovery can't know."""
-    checks = (_datapaths, _attachments, _macs, _urls, _edges, _pools, _segments, _health)
+    checks = (_datapaths, _attachments, _macs, _urls, _edges, _pools, _segments, _health, _detours)
     return [fault for check in checks for fault in check(config)]
 
 
@@ -133,6 +133,24 @@ def _health(config: NetworkConfig) -> Iterator[Fault]:
         if segment.fails_open:
             text = "what passes by chains that rewrite would show addresses that they hide: use fail-closed"
             yield Fault((*at, "when_none"), text)
+
+
+def _detours(config: NetworkConfig) -> Iterator[Fault]:
+    """What keeps traffic from being led around a segment."""
+    for name, segment in config.segments.items():
+        if segment.when_lb_gone == "fail-closed":
+            continue
+        at: Key = ("segments", name, "when_lb_gone")
+        if segment.rewrites:
+            text = "what passes by chains that rewrite would show addresses that they hide: use fail-closed"
+            yield Fault(at, text)
+        pair = [config.balancers.get(lb) for lb in (segment.master, segment.slave)]
+        switches = {lb.switch for lb in pair if lb}
+        if all(pair) and len(switches) == 1:
+            text = (
+                f"both load balancers hang on switch {switches.pop()!r}: no way leads around, use fail-closed"
+            )
+            yield Fault(at, text)
 
 
 def _segments(config: NetworkConfig) -> Iterator[Fault]:

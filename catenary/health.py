@@ -10,7 +10,7 @@ from catenary.errors import InvalidValue
 
 Kind = Literal["raw", "icmp", "udp", "tcp"]
 OnDead = Literal["keep", "rebalance", "reset"]
-WhenNone = Literal["fail-closed", "fail-open"]
+FailMode = Literal["fail-closed", "fail-open"]
 INTERVAL_MIN, INTERVAL_MAX = 0.02, 60.0
 """s. Below, a busy machine alone would make chains look dead."""
 COUNT_MAX = 20
@@ -35,7 +35,7 @@ class HealthCheck:
     server: IPv4Address | None = None
     port: int = 7
     on_dead: OnDead = "keep"
-    when_none: WhenNone = "fail-closed"
+    when_none: FailMode = "fail-closed"
 
     def __post_init__(self) -> None:
         if not INTERVAL_MIN <= self.interval <= INTERVAL_MAX:

@@ -143,6 +143,10 @@ class Detours:
             outer=self._link(attached.outer),
             inner=self._link(attached.inner),
             fenced=name in self._wanted.fenced,
+            around=any(
+                name in (self._wanted.network.segments[it].master, self._wanted.network.segments[it].slave)
+                for it in self._wanted.around
+            ),
         )
 
     def _link(self, port: Port) -> wire.LinkState:

@@ -73,8 +73,8 @@ def _shown(wanted: ServiceConfig, failed: Collection[ChainRecord]) -> Iterator[F
 def _changed(section: str, name: str, old: Any, new: Any, why: str) -> Iterator[Fault]:
     for key in (key for key, value in old if value != getattr(new, key)):
         text = f"can't be changed {why}"
-        if key == "health":
-            continue  # its master is told when it is applied
+        if key in ("health", "when_lb_gone"):
+            continue  # its master is told when it is applied; the other is the management system's own
         if key == "inserted" and new.inserted:
             continue  # the controller knows: it refuses while a chain is steered past the pair
         if key == "inserted":

@@ -43,9 +43,18 @@ SEGMENT_EPOCH = Metric(
 INSERTED = Metric(
     "catenary_management_segment_inserted", "Is its pair in the way of the traffic?", ("segment",)
 )
+AROUND = Metric(
+    "catenary_management_segment_around",
+    "Is traffic led around the segment, past its chains, because a load balancer is gone?",
+    ("segment",),
+)
+GONE = Metric(
+    "catenary_management_balancer_gone", "Is the load balancer's machine gone?", ("balancer", "segment")
+)
 OPERATIONS = Metric("catenary_management_operations", "Operations that are kept, by state.", ("state",))
 METRICS = (
-    HEALTHY, PART, INFO, STATE, UP, WEIGHT, BEGAN, PREDICTED, SEGMENT_EPOCH, INSERTED, OPERATIONS,
+    HEALTHY, PART, INFO, STATE, UP, WEIGHT, BEGAN, PREDICTED, SEGMENT_EPOCH, INSERTED, AROUND, GONE,
+    OPERATIONS,
 )  # fmt: skip
 STORE = "store"
 
@@ -63,6 +72,9 @@ def samples(
             yield SEGMENT_EPOCH(segment.epoch, segment.name)
         if segment.inserted is not None:
             yield INSERTED(segment.inserted, segment.name)
+        yield AROUND(segment.around, segment.name)
+        for balancer in (segment.master, segment.slave):
+            yield GONE(balancer in segment.gone, balancer, segment.name)
     for chain in status.chains:
         yield from _chain(chain)
     states = {"running": 0, "succeeded": 0, "failed": 0} | Counter(it.state for it in operations)

@@ -19,6 +19,7 @@ from mgmt_system.applying import Applying
 from mgmt_system.capture import Captures
 from mgmt_system.crash import CrashPoint
 from mgmt_system.current import Current
+from mgmt_system.detours import Detours
 from mgmt_system.engine import Engine
 from mgmt_system.explain import Explainer
 from mgmt_system.history import History
@@ -41,6 +42,8 @@ REQUEST_TIMEOUT = 2.0
 """Seconds that a request of an operator waits for another part."""
 STATUS_TIMEOUT = 1.0
 """Seconds that the status page and a sample of the traffic wait for each part."""
+MACHINE_TIMEOUT = 0.25
+"""Seconds that a look at the machines waits for each part."""
 
 log = structlog.get_logger("mgmt_system")
 
@@ -64,6 +67,7 @@ class Running:
     sampling: Sampling
     captures: Captures
     explainer: Explainer
+    detours: Detours
     turns: Turns
     recollection: Recollection | None = None
     on_failure: Callable[[], None] = lambda: None
@@ -104,6 +108,7 @@ class Running:
             sampling,
             captures,
             explainer,
+            Detours(ledger, peers(network, MACHINE_TIMEOUT), for_requests, network),
             Turns(ledger, network, first),
             recollection,
         )
@@ -140,10 +145,13 @@ class Running:
         self._thread = threading.Thread(target=self._run, name="reconcile")
         self._thread.start()
         self.sampling.start()
+        self.detours.start()
 
     def look(self) -> wire.StatusView:
         """All parts with their load; the store is one while it can't be written."""
         view = self.status.gather(self.manager.chains())
+        segments = [self.detours.told(segment) for segment in view.segments]
+        view = view.model_copy(update={"segments": segments})
         fault = self.ledger.fault
         if fault is not None:
             store = wire.ServiceStatus(name="store", url=self.ledger.where, ok=False, reason=fault)
@@ -164,6 +172,7 @@ class Running:
     def stop(self) -> None:
         (self.recollection or self.engine).stop()
         self.sampling.stop()
+        self.detours.stop()
         if self._thread is not None:
             self._thread.join()
         self.status.close()

@@ -160,6 +160,9 @@ def segments(items: Sequence[wire.SegmentStatus]) -> RenderableType:
         pair = {True: "inserted", False: "not in the way", None: None}[item.inserted]
         if item.adopting:
             pair = f"adopting for {item.adopting:.0f} s"
+        if item.gone or item.around:
+            lost = f"{' and '.join(item.gone)} gone" if item.gone else "coming back"
+            pair = f"{lost}: traffic {'led around' if item.around else 'STOPS'}"
         rows.add_row(item.name, item.master, item.slave, cell(pair), cell(item.epoch))
     return rows
 

@@ -115,6 +115,8 @@ class AttachedBalancer(Model):
     inner: LinkState
     fenced: bool
     """is all dropped that comes from its ports, or goes there?"""
+    around: bool
+    """is traffic led around its segment?"""
 
 
 class NetworkView(Model):

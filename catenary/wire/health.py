@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, Strict, model_validator
 
-from catenary.health import HealthCheck, Kind, OnDead, WhenNone
+from catenary.health import FailMode, HealthCheck, Kind, OnDead
 from catenary.wire.common import EXPLAINED, Model, checked
 
 Count = Annotated[int, Strict()]
@@ -37,7 +37,7 @@ class HealthCheckModel(Model):
     """of UDP and TCP probes, on the servers' side"""
     on_dead: OnDead = _DEFAULTS.on_dead
     """what becomes of the sessions of a chain that is down: they stay, move to others, or are reset"""
-    when_none: WhenNone = _DEFAULTS.when_none
+    when_none: FailMode = _DEFAULTS.when_none
     """what becomes of new sessions when all chains are down: they are dropped, or pass by"""
 
     @model_validator(mode="after")

@@ -22,6 +22,7 @@ HistoryKind = Literal[
     "weight",
     "rebalance",
     "insert",
+    "around",
     "session",
     "restore",
     "state",
@@ -172,6 +173,7 @@ class SegmentStatus(Model):
 
     `inserted` is None while the controller says nothing, `epoch` and `entered` while the master does.
     `entered` counts new sessions by the entry of the classifier; it is empty while all traffic enters.
+    `around`: traffic is led past both load balancers. `gone` are those of them whose machine is.
     `adopting` are the seconds for which no other chain may come, since it was inserted.
     """
 
@@ -179,6 +181,8 @@ class SegmentStatus(Model):
     master: Name
     slave: Name
     inserted: bool | None = True
+    around: bool = False
+    gone: list[Name] = []
     adopting: float = 0.0
     epoch: int | None = None
     entered: list[int] | None = None

@@ -8,19 +8,21 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
-from catenary.config import HealthConfig
+from catenary.config import HealthConfig, SegmentConfig
 from catenary.wire import ChainRequest, TimeoutsModel
 from tests.dashboards import queries
 from tests.e2e.prometheus import RULES, Prometheus
 from tests.isolation import isolated
 from topologies.credentials import Credentials
 from topologies.hosts import inside
+from topologies.outages import bring_back, lose_machine
 from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
-from topologies.testbed import Testbed
+from topologies.testbed import FIG4, Testbed
 from topologies.traffic import Talks, Transfers, WebServer
 
 SHORT = TimeoutsModel(
@@ -28,12 +30,13 @@ SHORT = TimeoutsModel(
 )
 TABLE = 2048
 LB = {"segment": "main"}
+OPEN = replace(FIG4, segments={"main": SegmentConfig(master="l1", slave="l2", when_lb_gone="fail-open")})
 
 
 @contextmanager
 def watched() -> Iterator[tuple[Testbed, Prometheus]]:
     """The testbed with two chains, and a Prometheus that reaches all four services."""
-    with Testbed(timeouts=SHORT, sessions=TABLE) as testbed:
+    with Testbed(blueprint=OPEN, timeouts=SHORT, sessions=TABLE) as testbed:
         testbed.add_chain(["n1"], name="chain-1")
         testbed.add_chain(["n2"], name="chain-2")
         made = Credentials(testbed.run_dir / "credentials")
@@ -65,6 +68,7 @@ def test_every_panel_has_data_and_every_alert_fires() -> None:
             the_table_fills(testbed, prometheus)
             the_slave_dies(testbed, prometheus)
             prometheus.wait_firing("CatenaryCoolDownStuck", chain="chain-1", **LB)
+            the_slaves_machine_dies(testbed, prometheus)
             a_chain_dies(testbed, prometheus)
             a_chain_waits(testbed, prometheus)
         assert prometheus.fired == set(re.findall(r"- alert: (\w+)", RULES.read_text()))
@@ -140,6 +144,14 @@ def a_chain_dies(testbed: Testbed, prometheus: Prometheus) -> None:
 def verdict(testbed: Testbed) -> str | None:
     found = next(item for item in testbed.management.status().chains if item.name == "chain-2")
     return found.health.verdict if found.health else None
+
+
+def the_slaves_machine_dies(testbed: Testbed, prometheus: Prometheus) -> None:
+    lose_machine(testbed, "l2")
+    prometheus.wait_firing("CatenaryBalancerGone", balancer="l2", **LB)
+    prometheus.wait_firing("CatenaryLedAround", **LB)
+    bring_back(testbed, "l2")
+    prometheus.wait_silent("CatenaryLedAround")
 
 
 def a_chain_waits(testbed: Testbed, prometheus: Prometheus) -> None:

@@ -43,6 +43,11 @@ class FakeController(Fake):
     inserted: dict[str, float | None] = field(default_factory=dict)
     """Segments whose pair was not in the way at first: seconds since it was inserted, None if it is not."""
 
+    attached: list[str] = field(default_factory=list)
+    """Load balancers that the network has; `unlinked` are those without a link."""
+    unlinked: set[str] = field(default_factory=set)
+    led_around: set[str] = field(default_factory=set)
+
     def health(self) -> wire.ControllerHealth:
         self.enter("health")
         return wire.ControllerHealth(status="ok", switches_connected=5, switches_expected=5)
@@ -107,6 +112,27 @@ class FakeController(Fake):
         self.leave("insert")
         return self.segments()[0]
 
+    def balancers(self) -> list[wire.AttachedBalancer]:
+        self.enter("balancers")
+        found = []
+        for name in self.attached:
+            link: wire.LinkState = "down" if name in self.unlinked else "up"
+            around = bool(self.led_around)
+            found.append(
+                wire.AttachedBalancer(name=name, outer=link, inner=link, fenced=False, around=around)
+            )
+        return found
+
+    def around(self, segment: str) -> wire.SegmentView:
+        self.enter("around")
+        self.led_around.add(segment)
+        return wire.SegmentView(name=segment, inserted=True, around=True)
+
+    def through(self, segment: str) -> wire.SegmentView:
+        self.enter("through")
+        self.led_around.discard(segment)
+        return wire.SegmentView(name=segment, inserted=True)
+
     def hops(self, name: str) -> ChainHops:
         self.enter("hops")
         if name not in self.steered:
@@ -156,6 +182,8 @@ class FakeBalancer(Fake):
     """Are all chains down?"""
     healths: dict[TagPair, wire.PairHealth] = field(default_factory=dict)
     epoch: int = 0
+    peer: str | None = None
+    """The process that it takes for its peer; its own is called as it is."""
 
     def health(self) -> wire.BalancerHealth:
         self.enter("health")
@@ -169,7 +197,7 @@ class FakeBalancer(Fake):
             ask_id=self.ask_id,
             timeouts=self.timeouts,
             rewrites=self.rewrites,
-            peer=wire.PeerHealth(url=None, connected=True),
+            peer=wire.PeerHealth(url=None, connected=True, instance=self.peer),
         )
 
     def pairs(self) -> wire.ChainSet:

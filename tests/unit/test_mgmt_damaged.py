@@ -36,7 +36,7 @@ CHAINS = [f"c{number}" for number in range(40)]
 KEY = "tcp 10.0.0.1:4000 10.0.0.2:80"
 PAGE = 4096
 HEADER = b"\xa5" * 100
-READS = {"health", "stats", "lives", "chains", "pairs", "session"}
+READS = {"balancers", "health", "stats", "lives", "chains", "pairs", "session"}
 """Calls to other parts that change nothing."""
 
 
