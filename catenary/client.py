@@ -12,6 +12,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from catenary import wire
+from catenary.autoscale import Mode, ModeRequest, ScaleView
 from catenary.config import ServiceConfig
 from catenary.errors import Unavailable
 from catenary.explanations import Explanation
@@ -136,6 +137,18 @@ class ManagementClient(LedClient):
 
     def uncordon_chain(self, name: str, *, match: str | None = None) -> wire.ChainView:
         return self.call("POST", f"/v1/chains/{name}/uncordon", wire.ChainView, match=match)
+
+    def promote_canary(self, name: str, *, match: str | None = None) -> wire.ChainView:
+        """Make a canary a chain like the others; `remove_chain` withdraws one."""
+        return self.call("POST", f"/v1/chains/{name}/promote", wire.ChainView, match=match)
+
+    def autoscalers(self) -> list[ScaleView]:
+        return self.call("GET", "/v1/autoscale", list[ScaleView])
+
+    def set_autoscale_mode(self, segment: str, mode: Mode) -> wire.OperationView | None:
+        """None: it is so already."""
+        content = self.send("PUT", f"/v1/autoscale/{segment}/mode", ModeRequest(mode=mode))
+        return wire.OperationView.model_validate_json(content) if content else None
 
     def insert(self, segment: str, *, match: str | None = None) -> wire.SegmentView:
         """Put the pair of a segment around the chain that carries its traffic. Idempotent."""

@@ -26,6 +26,7 @@ from pydantic import (
 
 from catenary import chain as _chain
 from catenary import durations
+from catenary.autoscale import AutoscaleConfig
 from catenary.chain import WEIGHT_DEFAULT, TagMode
 from catenary.classifier import PROTOCOLS, Ports, Rule
 from catenary.config_faults import network_faults, service_faults
@@ -40,6 +41,7 @@ from catenary.wire import (
     Name,
     PortRef,
     Prefix,
+    Share,
     Tags,
     TimeoutsModel,
     VlanId,
@@ -293,6 +295,8 @@ class ChainConfig(Section):
     """share of new sessions among the chains of its segment"""
     cordoned: StrictBool = False
     """does it get no new session?"""
+    canary: Share | None = None
+    """percent of new sessions that it gets, in place of a weight: it has NFs of a new version, on trial"""
 
 
 def bypass_name(segment: str) -> str:
@@ -311,6 +315,8 @@ class ServiceConfig(NetworkConfig):
     """by name"""
     chains: dict[Name, ChainConfig] = {}
     """by name"""
+    autoscale: dict[Name, AutoscaleConfig] = {}
+    """segments that scale by themselves, by name: `chains` has none of theirs"""
 
     @model_validator(mode="after")
     def _served(self) -> Self:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import combinations, product
 from typing import TYPE_CHECKING
 
+from catenary.autoscale_faults import autoscale_faults
 from catenary.chain import WEIGHT_DEFAULT, TagMode, check_name
 from catenary.classifier import RULES_MAX
 from catenary.document import Fault, Key
@@ -24,7 +25,9 @@ def network_faults(config: NetworkConfig) -> list[Fault]:
 def service_faults(config: ServiceConfig) -> list[Fault]:
     """Faults of services and chains, on a network without any."""
     return [
-        fault for check in (_services, _classifiers, _bypasses, _chains, _tags) for fault in check(config)
+        fault
+        for check in (_services, _classifiers, _bypasses, _chains, _tags, autoscale_faults)
+        for fault in check(config)
     ]
 
 
@@ -262,6 +265,8 @@ def _bypasses(config: ServiceConfig) -> Iterator[Fault]:
         elif segment in owners:
             text = f"chain {owners[segment]!r} is there for what passes by segment {segment!r}: one is all"
             yield Fault((*at, "nfs"), text)
+        elif chain.canary:
+            yield Fault((*at, "canary"), f"chain {name!r} has no NFs that could be tried: leave it out")
         elif chain.cordoned or chain.weight != WEIGHT_DEFAULT:
             text = f"chain {name!r} has no NFs: it takes all that passes by, so leave out weight and cordoned"
             yield Fault((*at, "weight" if chain.weight != WEIGHT_DEFAULT else "cordoned"), text)
@@ -292,6 +297,9 @@ def _chains(config: ServiceConfig) -> Iterator[Fault]:
         elif chain.segment is not None and chain.segment not in config.segments:
             text = f"unknown segment {chain.segment!r}: there is {names(config.segments)}"
             yield Fault((*at, "segment"), text)
+        if chain.canary and chain.weight != WEIGHT_DEFAULT:
+            text = f"the weight of canary {name!r} follows from its share of {chain.canary} %: leave it out"
+            yield Fault((*at, "weight"), text)
         for index, nf in enumerate(chain.nfs):
             for text in _unusable(config, users, name, nf):
                 yield Fault((*at, "nfs", index), text)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from catenary.config import ServiceConfig, TrafficConfig
 from catenary.wire import ChainStatus, Model, Name, SegmentStatus
 
-Kind = Literal["url", "switch", "host", "nf", "balancer", "segment", "service", "chain"]
+Kind = Literal["url", "switch", "host", "nf", "balancer", "segment", "service", "autoscale", "chain"]
 Verb = Literal["add", "remove", "change", "take back"]
 
 

@@ -15,6 +15,8 @@ from catenary.errors import Conflict, InvalidValue, NotFound
 from catenary.tags import TagPair, allocate
 from mgmt_system.records import ChainRecord, Goal, Then
 
+CANARY_FIRST = 1
+"""Weight of a canary until it is active, and gets its share."""
 _MADE_UP = re.compile(r"chain-([1-9][0-9]{0,8})")
 
 
@@ -54,6 +56,7 @@ class Wanted:
     tags: TagPair | None = None
     weight: int = WEIGHT_DEFAULT
     segment: str | None = None
+    canary: int | None = None
 
 
 def admit(
@@ -111,10 +114,19 @@ class Register:
         if name in self._named:
             raise Conflict(f"chain {name!r} exists: choose another name, or remove that chain first")
         self._check_nfs(wanted.nfs)
-        chain = Chain(name, wanted.nfs, self._choose_tags(wanted.tags), wanted.weight)
+        weight = wanted.weight if wanted.canary is None else CANARY_FIRST
+        chain = Chain(name, wanted.nfs, self._choose_tags(wanted.tags), weight)
         state, now = ChainState.REQUESTED, self._now
         record = ChainRecord(
-            operation, chain, segment.name, state, Goal.PRESENT, now, now, operation=operation
+            operation,
+            chain,
+            segment.name,
+            state,
+            Goal.PRESENT,
+            now,
+            now,
+            operation=operation,
+            canary=wanted.canary,
         )
         self.note(record)
         return record
@@ -293,6 +305,9 @@ def reweigh(weights: Mapping[TagPair, int], records: Collection[ChainRecord]) ->
         else:
             known = ", ".join(str(pair) for pair in serving) or "none"
             raise NotFound(f"no active chain has tag pair {tags}: active pairs are {known}")
+        if serving[tags].canary is not None:
+            name, share = serving[tags].name, serving[tags].canary
+            raise Conflict(f"canary {name!r} gets {share} % whatever it weighs: promote or withdraw it first")
     return [
         replace(serving[tags], chain=replace(serving[tags].chain, weight=weight), uncordoned=None)
         for tags, weight in weights.items()
@@ -308,9 +323,9 @@ def rebalanced(weighed: Collection[ChainRecord], segment: str | None, network: N
 
 
 def with_weight(record: ChainRecord, wanted: ChainRecord) -> ChainRecord:
-    """The record with another one's weight: its state may have changed since that was decided."""
+    """The record with another one's weight and share: its state may have changed since that was decided."""
     chain = replace(record.chain, weight=wanted.chain.weight)
-    return replace(record, chain=chain, uncordoned=wanted.uncordoned)
+    return replace(record, chain=chain, uncordoned=wanted.uncordoned, canary=wanted.canary)
 
 
 def adopter(segment: str, records: Collection[ChainRecord]) -> ChainRecord:

@@ -32,6 +32,7 @@ from mgmt_system.options import (
     Why,
     tags_of,
 )
+from mgmt_system.scale_cli import autoscale_app, canary_app
 from mgmt_system.session_cli import session_app, sessions
 from mgmt_system.top_cli import top
 
@@ -45,6 +46,8 @@ app.add_typer(segment_app, name="segment")
 app.add_typer(ms_app, name="ms")
 app.add_typer(session_app, name="session")
 app.add_typer(operation_app, name="operation")
+app.add_typer(autoscale_app, name="autoscale")
+app.add_typer(canary_app, name="canary")
 config_cli.register(app)
 
 app.command("history")(history)

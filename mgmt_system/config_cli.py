@@ -53,7 +53,7 @@ def plan(
     """
     document, config = _read(file)
     with ManagementClient.from_environment() as client:
-        view = client.plan(config, force=force, deadline=_seconds(deadline), then=then_of(then))
+        view = client.plan(config, force=force, deadline=seconds_of(deadline), then=then_of(then))
     tables.show(view, json, plan_tables.plan)
     refuse(document, view)
 
@@ -87,7 +87,7 @@ def apply(
         catenary apply -f service.yaml --if-match 12-6c1b1f0a3e5d9b42
     """
     document, config = _read(file)
-    seconds, end = _seconds(deadline), then_of(then)
+    seconds, end = seconds_of(deadline), then_of(then)
     with ManagementClient.from_environment(why) as client:
         if token is None:
             view = client.plan(config, force=force, deadline=seconds, then=end)
@@ -194,7 +194,7 @@ def then_of(text: str | None) -> wire.Then | None:
     raise InvalidValue(f"{text!r} is no end of a session: use --then reset or --then rebalance")
 
 
-def _seconds(deadline: str | None) -> float | None:
+def seconds_of(deadline: str | None) -> float | None:
     return None if deadline is None else durations.parse(deadline)
 
 

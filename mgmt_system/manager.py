@@ -79,7 +79,9 @@ class Manager:
         """
         self._ledger.ready()
         tags = request.tags.pair() if request.tags else None
-        wanted = Wanted(tuple(request.nfs), request.name, tags, request.weight, request.segment)
+        wanted = Wanted(
+            tuple(request.nfs), request.name, tags, request.weight, request.segment, request.canary
+        )
         operation_id = self.operation_id()
 
         def admit(wanted: Wanted, snapshot: Snapshot) -> ChainRecord:
@@ -162,15 +164,15 @@ class Manager:
 
         Raises `NotFound`, `Conflict`, or the master's own error.
         """
-        return self._reweigh(
+        return self.reweigh(
             "cordon", name, partial(admission.cordon, name, force=force), author, match, force=force
         )
 
     def uncordon(self, name: str, *, author: Author = SELF, match: Match = None) -> wire.ChainView:
         """The chain gets its weight back."""
-        return self._reweigh("uncordon", name, partial(admission.uncordon, name), author, match)
+        return self.reweigh("uncordon", name, partial(admission.uncordon, name), author, match)
 
-    def _reweigh(
+    def reweigh(
         self,
         kind: Kind,
         name: str,

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from catenary import wire
+from catenary.autoscale import ScaleView
 from catenary.chain import ChainState
 from catenary.metrics import Metric, Sample
 
@@ -52,15 +53,33 @@ GONE = Metric(
     "catenary_management_balancer_gone", "Is the load balancer's machine gone?", ("balancer", "segment")
 )
 OPERATIONS = Metric("catenary_management_operations", "Operations that are kept, by state.", ("state",))
+SCALED = Metric(
+    "catenary_management_autoscale_chains",
+    "Chains of a segment that scales by itself: those that take new sessions (now), wanted, and bounds.",
+    ("segment", "what"),
+)
+SCALING_HELD = Metric(
+    "catenary_management_autoscale_held",
+    "Can its autoscaler decide nothing, for want of figures or room?",
+    ("segment",),
+)
+PROVISIONER = Metric(
+    "catenary_management_provisioner_failures_total",
+    "Times that a copy of its NFs could not be started or stopped.",
+    ("segment",),
+)
 METRICS = (
     HEALTHY, PART, INFO, STATE, UP, WEIGHT, BEGAN, PREDICTED, SEGMENT_EPOCH, INSERTED, AROUND, GONE,
-    OPERATIONS,
+    OPERATIONS, SCALED, SCALING_HELD, PROVISIONER,
 )  # fmt: skip
 STORE = "store"
 
 
 def samples(
-    health: wire.ManagementHealth, status: wire.StatusView, operations: Iterable[wire.OperationView]
+    health: wire.ManagementHealth,
+    status: wire.StatusView,
+    operations: Iterable[wire.OperationView],
+    autoscalers: Iterable[ScaleView],
 ) -> Iterator[Sample]:
     """`status` has the store among its parts only while that has a fault."""
     yield HEALTHY(health.status == "ok")
@@ -80,6 +99,17 @@ def samples(
     states = {"running": 0, "succeeded": 0, "failed": 0} | Counter(it.state for it in operations)
     for state, count in states.items():
         yield OPERATIONS(count, state)
+    for scaler in autoscalers:
+        yield from _scaled(scaler)
+
+
+def _scaled(scaler: ScaleView) -> Iterator[Sample]:
+    counts = {"now": scaler.chains, "wanted": scaler.desired}
+    for what, count in (counts | {"minimum": scaler.minimum, "maximum": scaler.maximum}).items():
+        if count is not None:
+            yield SCALED(count, scaler.segment, what)
+    yield SCALING_HELD(scaler.held, scaler.segment)
+    yield PROVISIONER(scaler.failures, scaler.segment)
 
 
 def _chain(chain: wire.ChainStatus) -> Iterator[Sample]:

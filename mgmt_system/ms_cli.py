@@ -74,6 +74,9 @@ def run(
         Path | None, typer.Option(help="What other parts are shown, if not --tls-cert (PEM).")
     ] = None,
     own_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+    hooks: Annotated[
+        Path | None, typer.Option(help="Folder of the programs that provisioners of chains may run.")
+    ] = None,
     dashboard_port: Annotated[
         int | None,
         typer.Option("--dashboard", help="Serve the dashboard too, on this port of the same address."),
@@ -118,7 +121,9 @@ def run(
     capabilities.keep()
     retention = Retention(int(journal_size * 1e6), durations.parse(journal_age))
     access = Access(etcd_ca, Identity.given(etcd_cert, etcd_key, "--etcd-cert and --etcd-key"), etcd_user)
-    running = Running.from_files(network, db, advertise or listen.url, secrets, retention, access)
+    running = Running.from_files(
+        network, db, advertise or listen.url, secrets, retention, access=access, hooks=hooks
+    )
     sys.setswitchinterval(_TURN_S)
     uvicorn_server = server(create(running, callers), listen)
     gc.freeze()  # what is loaded by now stays

@@ -27,6 +27,7 @@ _KINDS: Mapping[str, Kind] = {
     "balancers": "balancer",
     "segments": "segment",
     "services": "service",
+    "autoscale": "autoscale",
 }
 
 
@@ -63,24 +64,40 @@ class Decision:
 
     @property
     def network(self) -> bool:
-        """Does more than chains and services change?"""
-        return any(change.kind not in ("chain", "service") for change in self.changes)
+        """Does what the controller reads change?"""
+        return any(change.kind not in ("chain", "service", "autoscale") for change in self.changes)
 
 
 def in_force(config: ServiceConfig, records: Collection[ChainRecord]) -> ServiceConfig:
-    """The document that says what is: the one applied last, with the chains that shall be there."""
-    chains = {record.name: _entry(record) for record in records if record.staying}
+    """The document that says what is: the one applied last, with the chains that shall be there.
+
+    Those that an autoscaler has are no part of it.
+    """
+    chains = {
+        record.name: _entry(record) for record in records if record.staying and not _scales(config, record)
+    }
     return config.model_copy(update={"chains": chains})
 
 
 def leavers(wanted: ServiceConfig, records: Collection[ChainRecord]) -> list[ChainRecord]:
     """The chains that `wanted` does without."""
     chains = wanted.chains | wanted.bypasses
-    return [record for record in records if record.staying and record.name not in chains]
+    return [
+        record
+        for record in records
+        if record.staying and record.name not in chains and not _scales(wanted, record)
+    ]
+
+
+def _scales(config: ServiceConfig, record: ChainRecord) -> bool:
+    """Is this chain one that comes and goes by itself?"""
+    return record.segment in config.autoscale and not record.chain.bypass
 
 
 def _entry(record: ChainRecord) -> ChainConfig:
     said: dict[str, Any] = {} if record.chain.bypass else {"weight": _weight(record)}
+    if record.canary is not None:
+        said = {"canary": record.canary}  # from which its weight follows
     return ChainConfig.model_construct(  # what is on record was judged when it came
         nfs=list(record.chain.nfs),
         segment=record.segment,
@@ -197,6 +214,7 @@ class _Chains:
             chain.tags.pair() if chain.tags else None,
             chain.weight,
             self._wanted.segment_of(chain),
+            chain.canary,
         )
         # Chains of one request are told apart by their names: the operation's ID alone is not enough.
         record = self._register.admit(request, f"{terms.operation}-{name}")
@@ -282,7 +300,11 @@ def _weighed(record: ChainRecord, chain: ChainConfig) -> ChainRecord:
     """With the weight of the document. A bypass has none: new sessions are not shared with it."""
     if not chain.nfs:
         return replace(record, chain=replace(record.chain, weight=0), uncordoned=None)
-    weight, uncordoned = (0, chain.weight) if chain.cordoned else (chain.weight, None)
-    if (weight, uncordoned) == (record.chain.weight, record.uncordoned):
+    given = chain.weight
+    if chain.canary is not None:
+        given = admission.CANARY_FIRST if record.canary is None else _weight(record)
+    weight, uncordoned = (0, given) if chain.cordoned else (given, None)
+    if (weight, uncordoned, chain.canary) == (record.chain.weight, record.uncordoned, record.canary):
         return record  # as most do, of a thousand
-    return replace(record, chain=replace(record.chain, weight=weight), uncordoned=uncordoned)
+    weighed = replace(record.chain, weight=weight)
+    return replace(record, chain=weighed, uncordoned=uncordoned, canary=chain.canary)

@@ -55,7 +55,8 @@ class ChainRecord:
     a cordoned chain gets back. From `deadline` on, in the same seconds, the sessions that hold up its removal
     are ended as `then` says: `grace` seconds after it was let go, which it may have to wait for. `reset` and
     `moved` count them. `p50` and `p95` are what was predicted of its
-    cool-down when its removal was accepted: with that probability it takes so many seconds at most.
+    cool-down when its removal was accepted: with that probability it takes so many seconds at most. A
+    `canary` gets so many percent of new sessions.
     """
 
     id: str
@@ -75,6 +76,7 @@ class ChainRecord:
     moved: int = 0
     p50: float | None = None
     p95: float | None = None
+    canary: int | None = None
 
     @property
     def name(self) -> str:

@@ -39,6 +39,7 @@ from mgmt_system.explain_rest import add_explain_route
 from mgmt_system.history import Filter
 from mgmt_system.manager import Manager
 from mgmt_system.roles import ROLES
+from mgmt_system.scale_rest import add_scale_routes
 from mgmt_system.service import Running
 from mgmt_system.session_rest import add_session_list
 from mgmt_system.store.snapshot import Stored
@@ -49,6 +50,7 @@ TAGS = {
     "configuration": "All of it as one document: read, plan, apply.",
     "services": "Segments in a row, and the traffic that crosses them.",
     "chains": "Copies of the sequence of network functions: add, cordon and remove them under traffic.",
+    "autoscale": "Segments that scale by themselves: what is decided, and why.",
     "operations": "Calls that take time: they answer 202 and are polled.",
     "segments": "Pairs of load balancers and the chains between them.",
     "sessions": "Single sessions: which chain carries one, and orders to end it.",
@@ -80,12 +82,19 @@ def create(running: Running, callers: Callers | None) -> FastAPI:
     _add_chain_routes(app, running.manager)
     _add_other_changes(app, running)
     add_config_routes(app, running.applying)
+    add_scale_routes(app, running.scaling, running.applying, running.manager)
     add_traffic_routes(app, running.sampling)
     add_capture_route(app, running.captures)
     add_explain_route(app, running.explainer)
     add_backup_route(app, running.ledger)
     add_metrics_route(
-        app, lambda: metrics.samples(running.manager.health(), running.look(), running.manager.operations())
+        app,
+        lambda: metrics.samples(
+            running.manager.health(),
+            running.look(),
+            running.manager.operations(),
+            running.scaling.views(),
+        ),
     )
     return app
 

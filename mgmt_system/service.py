@@ -28,6 +28,7 @@ from mgmt_system.manager import Manager
 from mgmt_system.peers import Peers, Secrets, connect
 from mgmt_system.recollection import Recollection
 from mgmt_system.sampling import Sampling
+from mgmt_system.scaling import Scaling
 from mgmt_system.sessions import Sessions
 from mgmt_system.status import StatusPage
 from mgmt_system.store.access import Access
@@ -69,6 +70,7 @@ class Running:
     explainer: Explainer
     detours: Detours
     turns: Turns
+    scaling: Scaling
     recollection: Recollection | None = None
     on_failure: Callable[[], None] = lambda: None
     failed: bool = False
@@ -81,8 +83,10 @@ class Running:
         ledger: Ledger,
         peers: Callable[[Current, float], Peers],
         crash_point: CrashPoint = crash.never,
+        hooks: Path | None = None,
     ) -> Self:
-        """`first` is in force until another is applied; `peers` makes clients with a timeout in seconds."""
+        """`first` is in force until another is applied; `peers` makes clients with a timeout in seconds.
+        `hooks` is the folder of programs that provisioners may run."""
         network = Current(ledger.configured(first))
         for_engine = peers(network, ENGINE_TIMEOUT)
         recollection = Recollection(ledger, for_engine, network) if ledger.damaged else None
@@ -110,6 +114,7 @@ class Running:
             explainer,
             Detours(ledger, peers(network, MACHINE_TIMEOUT), for_requests, network),
             Turns(ledger, network, first),
+            Scaling(ledger, manager, for_requests, network, hooks),
             recollection,
         )
 
@@ -122,6 +127,7 @@ class Running:
         secrets: Secrets,
         retention: Retention,
         access: Access = Access(),
+        hooks: Path | None = None,
     ) -> Self:
         """Raises `InvalidValue` for a file that can't be read or is not valid, `Conflict` for one in use. A
         database that is damaged is said to be, and shown. `url`: where others find it, if they share one in
@@ -130,7 +136,7 @@ class Running:
         crash_point = crash.from_environment(os.environ)
         ledger = Ledger(opened(database, url, access), crash_point, retention=retention)
         running = cls.build(
-            config, ledger, lambda network, timeout: connect(network, secrets, timeout), crash_point
+            config, ledger, lambda network, timeout: connect(network, secrets, timeout), crash_point, hooks
         )
         if not ledger.damaged and not _holds(running.applying.view().config, config):
             log.warning(
@@ -146,6 +152,8 @@ class Running:
         self._thread.start()
         self.sampling.start()
         self.detours.start()
+        if self.recollection is None:
+            self.scaling.start()
 
     def look(self) -> wire.StatusView:
         """All parts with their load; the store is one while it can't be written."""
@@ -170,6 +178,7 @@ class Running:
             self.on_failure()
 
     def stop(self) -> None:
+        self.scaling.stop()
         (self.recollection or self.engine).stop()
         self.sampling.stop()
         self.detours.stop()

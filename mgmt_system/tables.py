@@ -213,6 +213,7 @@ def _counters(view: wire.StatusView) -> RenderableType:
 
 def _chain_cells(item: wire.ChainView) -> tuple[str, ...]:
     state = f"{item.state}, cordoned" if item.cordoned else item.state
+    state += f", canary {item.canary} %" if item.canary is not None else ""
     nfs = " ".join(item.nfs) or "(passes by)"
     return item.name, item.segment, state, nfs, f"{item.tags.forward},{item.tags.reverse}"
 

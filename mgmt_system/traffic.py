@@ -57,13 +57,13 @@ class Sampler:
             now = None if chain.state is ChainState.FAILED else pairs.get(name, {}).get(tags)
             row = ChainTraffic(name=chain.name, segment=name, state=chain.state, cordoned=chain.cordoned)
             if now is not None:
-                rates = {}
+                told = {}
                 if name in self._heard:
                     seconds = heard[name].at - self._heard[name].at
-                    rates = _rates(before[name].get(tags), now, seconds)
+                    told = rates(before[name].get(tags), now, seconds)
                 share = now.sessions / totals[name] if totals[name] else None
                 known = {"sessions": now.sessions, "share": share, "health": now.health}
-                row = row.model_copy(update=known | rates)
+                row = row.model_copy(update=known | told)
             rows.append(row)
             self._follow(chain, now)
         self._forget(at, {chain.name: chain.state for chain in chains})
@@ -117,7 +117,7 @@ def _segment(name: str, heard: Heard | None) -> SegmentTraffic:
     )
 
 
-def _rates(before: wire.PairStats | None, now: wire.PairStats, seconds: float) -> dict[str, float]:
+def rates(before: wire.PairStats | None, now: wire.PairStats, seconds: float) -> dict[str, float]:
     """A second. Counters that went back, or that were not there, have begun anew."""
     counters = {"new": "new_sessions", "forward": "forward_bytes", "reverse": "reverse_bytes"}
     if seconds <= 0:

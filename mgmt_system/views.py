@@ -21,6 +21,7 @@ def chain_view(stored: StoredChain, reason: str | None) -> wire.ChainView:
         tags=wire.Tags.of(record.chain.tags),
         weight=record.chain.weight,
         cordoned=record.uncordoned is not None,
+        canary=record.canary,
         state=record.state,
         reason=reason,
         revision=str(stored.revision) if stored.revision else None,

@@ -97,6 +97,8 @@ def _prefix(value: Any) -> Any:
 
 Prefix = Annotated[IPvAnyNetwork, BeforeValidator(_prefix)]
 Weight = Annotated[int, Strict(), Field(ge=0, le=WEIGHT_MAX)]
+Share = Annotated[int, Strict(), Field(ge=1, le=50)]
+"""Percent of new sessions that a canary gets."""
 Affinity = Literal["session", "addresses", "client"]
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from catenary.chain import WEIGHT_DEFAULT, ChainState
 from catenary.roles import Role
 from catenary.wire.balancer import SessionOrder, SessionView, Then
-from catenary.wire.common import Model, Name, Tags, Weight, examples
+from catenary.wire.common import Model, Name, Share, Tags, Weight, examples
 from catenary.wire.health import PairHealth
 
 HistoryKind = Literal[
@@ -23,6 +23,9 @@ HistoryKind = Literal[
     "rebalance",
     "insert",
     "around",
+    "promote",
+    "scale",
+    "provision",
     "session",
     "restore",
     "state",
@@ -31,11 +34,15 @@ HistoryKind = Literal[
     "health",
     "fault",
 ]
-"""What happened: a request, or what the management system did or saw (`state` and the last four)."""
+"""What happened: a request, or what the management system did or saw (`state` and the last four), and its
+autoscaler (`scale`, `provision`)."""
 
 
 class ChainRequest(Model):
-    """Ask for a chain. The name is made up and the tags are allocated unless they are given."""
+    """Ask for a chain. The name is made up and the tags are allocated unless they are given.
+
+    A `canary` gets so many percent of new sessions, whatever chains there are beside it: its weight follows.
+    """
 
     model_config = examples(
         {"nfs": ["n2"]},
@@ -52,6 +59,15 @@ class ChainRequest(Model):
     tags: Tags | None = None
     weight: Weight = WEIGHT_DEFAULT
     segment: Name | None = None
+    canary: Share | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.canary and self.weight != WEIGHT_DEFAULT:
+            raise ValueError(
+                f"the weight of a canary follows from its share of {self.canary} %: leave it out"
+            )
+        return self
 
 
 class ChainView(Model):
@@ -62,7 +78,7 @@ class ChainView(Model):
     A `cordoned` chain has weight 0 until it is uncordoned. While it cools down it may have a `deadline`, and
     `then` what becomes of the sessions that are left; `reset` and `moved` count them. `p50` and `p95` are
     what was predicted when its removal was accepted: with that probability it cools down for so many seconds
-    at most. The cool-down begins at `changed`.
+    at most. The cool-down begins at `changed`. A `canary` gets so many percent of new sessions.
     """
 
     name: Name
@@ -71,6 +87,7 @@ class ChainView(Model):
     tags: Tags
     weight: Weight
     cordoned: bool = False
+    canary: int | None = None
     state: ChainState
     reason: str | None = None
     revision: str | None = None
