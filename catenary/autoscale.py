@@ -36,7 +36,7 @@ def _variable(value: str) -> str:
     return value
 
 
-Positive = Annotated[float, Field(gt=0, le=1e9)]
+Positive = Annotated[float, Strict(), Field(gt=0, le=1e9)]
 Text = Annotated[str, Strict(), AfterValidator(_text)]
 Variable = Annotated[
     str, AfterValidator(_variable), WithJsonSchema({"type": "string", "pattern": f"^{_VARIABLE}$"})
@@ -112,7 +112,7 @@ class AutoscaleConfig(Model):
     """chains that there are at most, without those that cool down, and canaries"""
     targets: TargetsConfig
     """what a chain shall carry"""
-    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    tolerance: Annotated[float, Strict(), Field(ge=0, lt=1)] = 0.1
     """so far from a target, as a share of it, nothing is done"""
     interval: Duration = 15.0
     """between decisions"""

@@ -108,7 +108,8 @@ class Copies:
         begun = 0
         for copy in self._copies:
             usable = copy.state == "free" and copy.work is None and self.now() >= copy.again
-            if begun < count and usable and copy.nfs not in {*used, *failed}:
+            free = not self._shared(copy, used) and copy.nfs not in failed
+            if begun < count and usable and free:
                 self._begin(copy, "start")
                 begun += 1
         return begun
@@ -141,5 +142,5 @@ class Copies:
 
     @staticmethod
     def _shared(copy: _Copy, used: Collection[Nfs]) -> bool:
-        """Does a chain have one of its NFs, if not all of them?"""
+        """Does a chain have any of its NFs?"""
         return any(nf in other for other in used for nf in copy.nfs)

@@ -82,7 +82,7 @@ def create(running: Running, callers: Callers | None) -> FastAPI:
     _add_chain_routes(app, running.manager)
     _add_other_changes(app, running)
     add_config_routes(app, running.applying)
-    add_scale_routes(app, running.scaling, running.applying, running.manager)
+    add_scale_routes(app, running.scaling, running.applying, running.manager, running.ledger)
     add_traffic_routes(app, running.sampling)
     add_capture_route(app, running.captures)
     add_explain_route(app, running.explainer)

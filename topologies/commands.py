@@ -18,12 +18,12 @@ def controller(network: Path, run_dir: Path) -> tuple[str, ...]:
     return (*command, "--openflow-port", str(wiring.OPENFLOW_PORT), "--port", str(CONTROLLER_PORT))
 
 
-def management(network: Path, run_dir: Path, made: Credentials) -> tuple[str, ...]:
+def management(network: Path, run_dir: Path, made: Credentials, hooks: Path) -> tuple[str, ...]:
     command = ("ms", "run", "--network", str(network), "--db", str(run_dir / "ms.db"))
     own = made.identity()
     shown = ("--own-cert", str(own.cert), "--own-key", str(own.key))
     trust = ("--balancer-token-file", str(made.token_file), "--balancer-ca", str(made.ca), *shown)
-    return (*command, "--port", str(MANAGEMENT_PORT), *trust)
+    return (*command, "--port", str(MANAGEMENT_PORT), "--hooks", str(hooks), *trust)
 
 
 def master(

@@ -197,6 +197,11 @@ class Testbed:
     def network_file(self) -> Path:
         return self.run_dir / "network.yaml"
 
+    @property
+    def hooks(self) -> Path:
+        """The folder of programs that provisioners of chains may run."""
+        return self.run_dir / "hooks"
+
     def add_chain(
         self,
         nfs: Sequence[str],
@@ -316,6 +321,7 @@ class Testbed:
             for name, config in self.network.balancers.items()
         }
         self._undo.callback(self.services.stop_all)
+        self.hooks.mkdir(exist_ok=True)
         # Closed first: a service that ends waits for its open TLS connections.
         for client in (self.management, self.controller, *self.balancers.values()):
             self._undo.callback(client.close)
@@ -330,7 +336,7 @@ class Testbed:
         return Service("controller", self.hosts["root"], "controller", command, self._controller_ready)
 
     def _management_service(self, made: Credentials) -> Service:
-        command = commands.management(self.network_file, self.run_dir, made)
+        command = commands.management(self.network_file, self.run_dir, made, self.hooks)
         # It answers: that is all; the others are asked themselves.
         return Service(
             "ms", self.hosts["root"], "mgmt_system", command, lambda: bool(self.management.health().status)

@@ -25,6 +25,7 @@ VERBS = {
     "cancel": "cancel_removal",
     "cordon": "cordon_chain",
     "uncordon": "uncordon_chain",
+    "promote": "promote_canary",
 }
 """What can be asked of a chain in the table, and the call that it takes."""
 _WAIT = "wait until they end"
@@ -50,6 +51,9 @@ class Actions:
             case "uncordon":
                 text = "The chain gets its weight back, and new sessions with it."
                 self._simple(f"Uncordon {chain}?", text, "Uncordon", lambda it: it.uncordon_chain(chain))
+            case "promote":
+                text = "The canary is a chain like the others from now on, with their weight."
+                self._simple(f"Promote {chain}?", text, "Promote", lambda it: it.promote_canary(chain))
 
     def cordon(self, chain: str) -> None:
         with Dialog(f"Cordon {chain}?") as dialog:
@@ -98,6 +102,7 @@ class Actions:
             nfs = ui.select(free, multiple=True, label="NFs, client side first").props("use-chips")
             name = ui.input("Name (made up if empty)")
             weight = ui.number("Weight", value=WEIGHT_DEFAULT, min=0, max=WEIGHT_MAX, precision=0)
+            canary = ui.number("Or as a canary: % of new sessions", min=1, max=50, precision=0)
             tags = ui.input("Tag pair (chosen if empty)", placeholder="4,5")
             why = dialog.why()
 
@@ -108,7 +113,8 @@ class Actions:
                     {
                         "nfs": nfs.value,
                         "name": name.value.strip() or None,
-                        "weight": int(weight.value or 0),
+                        "weight": WEIGHT_DEFAULT if canary.value else int(weight.value or 0),
+                        "canary": int(canary.value) if canary.value else None,
                         "tags": tags_of(tags.value) if tags.value else None,
                         "segment": segment.value,
                     }

@@ -15,6 +15,7 @@ from catenary.roles import Caller
 from catenary.traffic import ChainTraffic, TrafficSample
 from mgmt_system.dashboard import charts, panels
 from mgmt_system.dashboard.actions import VERBS, Actions
+from mgmt_system.dashboard.autoscaling import Autoscaling
 from mgmt_system.dashboard.capturing import Capturing
 from mgmt_system.dashboard.configuring import Configuring
 from mgmt_system.dashboard.dialogs import Asker
@@ -78,7 +79,7 @@ class Page:
         self._verbs = {verb for verb, call in VERBS.items() if ask.may(call)}
         self._actions, self._configuring = Actions(hub, ask), Configuring(ask)
         self._capturing, self._saving = Capturing(hub, ask), Saving(ask)
-        self._looking = Looking(hub, ask, self._capturing.open)
+        self._looking, self._autoscaling = Looking(hub, ask, self._capturing.open), Autoscaling(ask)
         self._build()
         self.refresh()
         self._timer = ui.timer(REFRESH / 2, self.refresh)
@@ -118,6 +119,7 @@ class Page:
         """All else that can be asked for, a dialog each."""
         tools: tuple[tuple[str, str, Callable[[], object]], ...] = (
             ("Rebalance", "rebalance", self._actions.rebalance),
+            ("Autoscale", "list_autoscalers", self._autoscaling.open),
             ("Sessions", "list_sessions", self._looking.sessions),
             ("Explain", "explain_session", self._looking.explain),
             ("Capture", "capture", self._capturing.open),

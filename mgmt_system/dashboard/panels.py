@@ -236,7 +236,7 @@ def chain_rows(
                 "weight": chain.weight if chain else None,
                 "state": figures.state(row),
                 "reason": (chain.reason if chain else None) or "",
-                "verbs": " ".join(verb for verb in _verbs(row) if verb in verbs),
+                "verbs": " ".join(verb for verb in _verbs(row, chain) if verb in verbs),
                 "sessions": figures.count(row.sessions),
                 "share": figures.share(row.share),
                 "new": figures.per_second(row.new),
@@ -250,13 +250,14 @@ def chain_rows(
     return found
 
 
-def _verbs(row: ChainTraffic) -> Sequence[str]:
+def _verbs(row: ChainTraffic, chain: wire.ChainView | None) -> Sequence[str]:
     """What may be asked of a chain now."""
     match row.state:
         case ChainState.COOLING:
             return "cancel", "remove"  # a removal under way may be given a deadline
         case ChainState.ACTIVE:
-            return "uncordon" if row.cordoned else "cordon", "remove"
+            promote = ["promote"] if chain and chain.canary is not None and not row.cordoned else []
+            return *promote, "uncordon" if row.cordoned else "cordon", "remove"
         case ChainState.REQUESTED | ChainState.STEERED:
             return ("remove",)
         case _:

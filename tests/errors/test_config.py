@@ -119,6 +119,18 @@ ODD = (
 )
 
 
+SCALED = {
+    "mode": "act",
+    "minimum": 1,
+    "maximum": 1,
+    "targets": {"sessions": 100, "throughput": 30.5},
+    "tolerance": 0.1,
+    "interval": "15s",
+    "in_window": 300,
+    "provisioner": {"copies": [["ids1"]], "command": ["ids", "--now"], "environment": {"REGION": "north"}},
+}
+
+
 def keys(node: Any, key: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """All places in a document."""
     parts = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
@@ -134,6 +146,8 @@ def test_what_is_accepted_fits_the_schema() -> None:
     example["segments"]["ids"] |= {"rewrites": False, "on_full": "hash", "affinity": "session"}
     example["chains"]["fw-b"]["cordoned"] = False
     example["nfs"]["fw1"]["pool"] = ["10.9.0.0/24"]
+    del example["chains"]["ids-a"]
+    example["autoscale"] = {"ids": copy.deepcopy(SCALED)}
     example["services"]["web"]["classifier"] = [{"protocol": "tcp", "ports": [80], "client": ["10.0.0.0/8"]}]
     accepted = 0
     for (*path, last), value in product(keys(example), ODD):

@@ -41,12 +41,16 @@ NOT_NOW = {
     "management": {
         "catenary_management_chain_cooling_start_timestamp_seconds",
         "catenary_management_chain_cooling_predicted_seconds",
+        "catenary_management_autoscale_chains",
+        "catenary_management_autoscale_held",
+        "catenary_management_provisioner_failures_total",
     },
     "controller": set[str](),
     "master": BALANCER_NOT_NOW,
     "slave": BALANCER_NOT_NOW,
 }
-"""Told only while a chain cools down, where chains rewrite or are probed, and where there is a classifier."""
+"""Told only while a chain cools down, where a segment scales by itself, where chains rewrite or are probed,
+and where there is a classifier."""
 OK = wire.ManagementHealth(status="ok", chains=1)
 
 
@@ -120,7 +124,7 @@ def test_when_a_chain_is_up(state: ChainState, reason: str | None, up: bool) -> 
     status = StatusView(
         services=[ServiceStatus(name="l1", url="", ok=False)], segments=[], chains=[chain], counters={}
     )
-    told = list(management_metrics.samples(OK, status, []))
+    told = list(management_metrics.samples(OK, status, [], []))
     labels = ("chain-1", "main")
     assert management_metrics.UP(up, *labels) in told
     assert management_metrics.PART(0, "l1") in told

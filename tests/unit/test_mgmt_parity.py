@@ -17,6 +17,7 @@ from catenary.client import ManagementClient
 from mgmt_system import rest
 from mgmt_system.cli import app
 from mgmt_system.dashboard.actions import Actions
+from mgmt_system.dashboard.autoscaling import Autoscaling
 from mgmt_system.dashboard.capturing import Capturing
 from mgmt_system.dashboard.configuring import Configuring
 from mgmt_system.dashboard.looking import Looking
@@ -32,6 +33,9 @@ PARITY: dict[str, tuple[str, str, object]] = {
     "POST /v1/chains/{name}/cancel": ("cancel_removal", "chain cancel", Actions.act),
     "POST /v1/chains/{name}/cordon": ("cordon_chain", "chain cordon", Actions.cordon),
     "POST /v1/chains/{name}/uncordon": ("uncordon_chain", "chain uncordon", Actions.act),
+    "POST /v1/chains/{name}/promote": ("promote_canary", "canary promote", Actions.act),
+    "GET /v1/autoscale": ("autoscalers", "autoscale show", Autoscaling.open),
+    "PUT /v1/autoscale/{name}/mode": ("set_autoscale_mode", "autoscale pause", Autoscaling.open),
     "POST /v1/rebalance": ("rebalance", "rebalance", Actions.rebalance),
     "POST /v1/segments/{name}/insert": ("insert", "segment insert", Actions.insert),
     "GET /v1/config": ("config", "export", Configuring.open),

@@ -1,0 +1,54 @@
+"""The testbed scales by itself, and tries a chain on a share of new sessions."""
+
+from __future__ import annotations
+
+from catenary.wire import ChainRequest, ChainStatus
+from experiments.operations.rising import IN_WINDOW_S, cycles
+from tests.e2e.watching import SHORT
+from tests.isolation import isolated
+from topologies.patience import PATIENCE_S
+from topologies.services import wait_until
+from topologies.testbed import Testbed
+from topologies.traffic import ByteServer, Transfers
+
+SHARE, SESSIONS = 20, 300
+
+
+@isolated
+def test_one_to_three_to_one_chains_by_itself() -> None:
+    """With firewalls that a program gives their wires; an old session lives all the time."""
+    outcome = cycles(1, hook=True)
+    (cycle,) = outcome.cycles
+    print(cycle)
+    assert outcome.requests is not None
+    assert outcome.requests.requests > 0
+    assert outcome.failed == 0, (outcome.requests.errors, cycle.failures, outcome.steady)
+    assert outcome.violations == 0, outcome.verdict
+    assert cycle.lasted > IN_WINDOW_S
+
+
+def status(testbed: Testbed, chain: str) -> ChainStatus:
+    return next(item for item in testbed.management.status().chains if item.name == chain)
+
+
+@isolated
+def test_a_canary_has_its_share_until_it_is_promoted_or_withdrawn() -> None:
+    with Testbed(timeouts=SHORT) as testbed, ByteServer(testbed.hosts["h2"]) as server:
+        management = testbed.management
+        testbed.add_chain(["n1"], name="old")
+        for nf, name in (("n2", "trial"), ("n3", "other")):
+            request = ChainRequest(nfs=[nf], name=name, canary=SHARE if name == "trial" else 1)
+            management.wait(management.add_chain(request), PATIENCE_S)
+        wait_until(lambda: management.chain("trial").weight == 25, "its weight is its share's")
+
+        h3 = testbed.hosts["h3"]
+        with Transfers(h3, server.url("/1000"), name="requests", parallel=4, sessions=SESSIONS) as load:
+            done = load.wait(PATIENCE_S)
+        assert (done.requests, done.failures) == (SESSIONS, 0)
+        share = (status(testbed, "trial").new_sessions or 0) / SESSIONS
+        print(f"{share:.1%} of {SESSIONS} sessions")
+        assert SHARE / 200 < share < SHARE / 50
+
+        assert management.promote_canary("trial").canary is None
+        assert status(testbed, "trial").weight == status(testbed, "old").weight
+        testbed.remove_chain("other")
