@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import sys
+import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Self
 
 from catenary.autoscale import AutoscaleConfig
 from catenary.chain import ChainState
@@ -30,14 +34,51 @@ INTERVAL_S = 0.2
 LASTED_S = 4.0
 """For at least so long sessions of a removed chain go on after its removal."""
 WAIT_S = 60.0
-_HOOK = """\
-#!/bin/sh
-# What an operator's program may be: it gives a firewall its wires, and takes them away.
-# Arguments: start or stop, the segment, the NF. The processes in its namespaces are named in the environment.
-case $1 in start) state=up ;; stop) state=down ;; *) exit 2 ;; esac
-eval "process=\\$$3"
-exec nsenter --net=/proc/$process/ns/net -- ip link set "$3-eth0" $state
+_HOOK = f"""\
+#!{sys.executable}
+# What an operator's program may be: it asks the engine, which may do so, for a copy's wires.
+import os, socket, sys
+action, segment, nf = sys.argv[1:]
+with socket.socket(socket.AF_UNIX) as engine:
+    engine.connect(os.environ["ENGINE"])
+    engine.sendall(f"{{action}} {{nf}}\\n".encode())
+    sys.exit(0 if engine.recv(10) == b"done" else "no answer")
 """
+
+
+class Engine:
+    """What starts and stops NFs when a program asks: it gives firewalls their wires, and takes them away."""
+
+    def __init__(self, testbed: Testbed) -> None:
+        self._testbed = testbed
+        self.path = testbed.run_dir / "engine"
+        self.asked: list[str] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+
+    def __enter__(self) -> Self:
+        self._listener.bind(str(self.path))
+        self._listener.listen()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                caller, _ = self._listener.accept()
+            except OSError:  # shut down
+                return
+            with caller, caller.makefile() as lines:
+                action, nf = lines.readline().split()
+                self.asked.append(f"{action} {nf}")
+                state = "up" if action == "start" else "down"
+                self._testbed.hosts[nf].run(["ip", "link", "set", f"{nf}-eth0", state])
+                caller.sendall(b"done")
 
 
 @dataclass(frozen=True)
@@ -63,6 +104,8 @@ class Outcome:
     verdict: Verdict | None = None
     requests: TransferResult | None = None
     steady: tuple[str, ...] = ()
+    asked: list[str] = field(default_factory=list)
+    """What the program asked for."""
 
     @property
     def violations(self) -> int:
@@ -92,13 +135,12 @@ def scaled(*, hook: dict[str, str] | None) -> AutoscaleConfig:
 
 def cycles(count: int, *, hook: bool) -> Outcome:
     """So many rises and falls; in every other one the load rises again while chains cool down."""
-    with Testbed(timeouts=TIMES, nf_rate_mbit=None) as testbed:
-        pids = {nf: str(testbed.hosts[nf].pid) for nf in NFS}
+    with Testbed(timeouts=TIMES, nf_rate_mbit=None) as testbed, Engine(testbed) as engine:
         if hook:
             program = testbed.hooks / "wires"
             program.write_text(_HOOK)
             program.chmod(0o755)
-        config = scaled(hook={**pids, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"} if hook else None)
+        config = scaled(hook={"ENGINE": str(engine.path)} if hook else None)
         document = testbed.network.model_copy(update={"autoscale": {"main": config}})
         operation = testbed.management.apply(document)
         assert operation is not None
@@ -108,6 +150,7 @@ def cycles(count: int, *, hook: bool) -> Outcome:
             outcome = _under_load(testbed, count)
             wait_quiet(taps)
             chains = {chain.name: chain.nfs for chain in testbed.management.chains()}
+            outcome.asked = engine.asked
             outcome.verdict = judge(taps.snapshot(_all(testbed) | chains), in_flight_s=0.0)
     return outcome
 

@@ -29,6 +29,7 @@ def test_one_to_three_to_one_chains_by_itself() -> None:
     assert outcome.failed == 0, (outcome.requests.errors, cycle.failures, outcome.steady)
     assert outcome.violations == 0, outcome.verdict
     assert cycle.lasted > IN_WINDOW_S
+    assert outcome.asked.count("start n1") == outcome.asked.count("start n2") == 1
 
 
 def status(testbed: Testbed, chain: str) -> ChainStatus:
