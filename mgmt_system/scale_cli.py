@@ -84,7 +84,7 @@ def _set(segment: str, mode: Mode, why: str | None, json: bool) -> None:
         if operation is not None:
             client.wait(operation, timeout=60.0)
         view = next(view for view in client.autoscalers() if view.segment == segment)
-    tables.show(view.model_copy(update={"mode": mode}), json, scale_tables.autoscaler)
+    tables.show(view, json, scale_tables.autoscaler)
 
 
 @canary_app.command("start")

@@ -71,11 +71,13 @@ class Scaling:
         self._parts.workers.shutdown(wait=True, cancel_futures=True)
 
     def views(self) -> list[ScaleView]:
-        """Each autoscaler with its last decision."""
+        """Each autoscaler with its last decision, if it made one in the mode that it has now."""
         known = self._views
+        wanted = self._parts.network.config.autoscale
+        plain = {name: configured(name, scale, "there was no decision yet") for name, scale in wanted.items()}
         return [
-            known[name] if name in known else configured(name, scale, "there was no decision yet")
-            for name, scale in self._parts.network.config.autoscale.items()
+            known[name] if name in known and known[name].mode == view.mode else view
+            for name, view in plain.items()
         ]
 
     def _run(self) -> None:
