@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from catenary.config import SegmentConfig
@@ -36,6 +37,10 @@ def status(testbed: Testbed, chain: str) -> ChainStatus:
     return next(item for item in testbed.management.status().chains if item.name == chain)
 
 
+def new_sessions(testbed: Testbed, chain: str) -> int:
+    return status(testbed, chain).new_sessions or 0
+
+
 @isolated
 def test_a_canary_has_its_share_until_it_is_promoted_or_withdrawn() -> None:
     with Testbed(blueprint=EXACT, timeouts=SHORT) as testbed, ByteServer(testbed.hosts["h2"]) as server:
@@ -45,13 +50,16 @@ def test_a_canary_has_its_share_until_it_is_promoted_or_withdrawn() -> None:
         management.wait(management.add_chain(request), PATIENCE_S)
         wait_until(lambda: management.chain("trial").weight == 25, "its weight is its share's")
 
+        before = {name: new_sessions(testbed, name) for name in ("old", "trial")}
         h3 = testbed.hosts["h3"]
         with Transfers(h3, server.url("/1000"), name="requests", parallel=4, sessions=SESSIONS) as load:
             done = load.wait(PATIENCE_S)
         assert (done.requests, done.failures) == (SESSIONS, 0)
-        share = (status(testbed, "trial").new_sessions or 0) / SESSIONS
-        print(f"{share:.1%} of {SESSIONS} sessions")
-        assert SHARE / 150 < share < SHARE / 75, "five deviations"
+        took = {name: new_sessions(testbed, name) - count for name, count in before.items()}
+        share = 100 * took["trial"] / sum(took.values())
+        print(f"{share:.1f} % of {sum(took.values())} sessions")
+        deviation = math.sqrt(SHARE * (100 - SHARE) / SESSIONS)
+        assert abs(share - SHARE) < 5 * deviation
 
         assert management.promote_canary("trial").canary is None
         assert status(testbed, "trial").weight == status(testbed, "old").weight
