@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help install build demo testbed test lint format docs bench bench-mgmt chaos clean
+.PHONY: help install build demo testbed test lint format docs bench bench-mgmt bench-ops chaos clean
 
 BIN := .venv/bin
 export MAKE_GOAL := $(or $(firstword $(MAKECMDGOALS)),demo)
@@ -81,6 +81,10 @@ bench: install ## measure the parts (no benchmark is part of `make test`)
 
 bench-mgmt: install ## measure the management system: 1,000 chains, mixed load, kills, cool-downs
 	@$(BIN)/python -m experiments.management.run $(BENCH_ARGS)
+
+bench-ops: install ## measure operations: what dies is replaced in time, what grows
+	@tools/install.sh test
+	@$(BIN)/python -m experiments.operations.run $(BENCH_ARGS)
 
 clean: ## remove what was built (the virtual environment too); Debian packages stay
 	rm -rf .venv build dist results *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

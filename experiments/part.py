@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.summary import Claim, Figure
+
+Say = Callable[[str], None]
+"""Tells whoever waits how far it is."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from catenary.chain import PairState
 from catenary.session import Timeouts
 from catenary.tags import TagPair
 from experiments.bench.packet import FRAME
-from experiments.bench.plan import Plan, Result, Say, figure
+from experiments.bench.plan import Plan, Result, figure
+from experiments.part import Say
 from experiments.summary import Claim
 from lb_adapter.balancer import ChainTable, Pair
 from lb_adapter.dataplane.base import SpliceConfig

@@ -6,7 +6,8 @@ import time
 
 from catenary.session import Timeouts
 from experiments.bench import packet
-from experiments.bench.plan import Plan, Result, Say, figure
+from experiments.bench.plan import Plan, Result, figure
+from experiments.part import Say
 from experiments.summary import Figure
 from lb_adapter.dataplane.base import SpliceConfig
 from lb_adapter.dataplane.ebpf import EbpfDataPlane

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from catenary.errors import Unavailable
 from experiments.bench.net import ADDRESS, CLIENT, MAC, SERVER, Network, built
 from experiments.bench.peers import Peer, Setting, peers
-from experiments.bench.plan import Plan, Result, Say, figure, quotient
+from experiments.bench.plan import Plan, Result, figure, quotient
+from experiments.part import Say
 from experiments.summary import Claim, Figure
 from topologies.hosts import Host
 from topologies.traffic import Iperf

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from experiments.part import Say
 from experiments.summary import Claim, Figure
 
 
@@ -71,7 +72,6 @@ class Result:
     notes: Sequence[str] = ()
 
 
-Say = Callable[[str], None]
 Part = Callable[[Plan, Say], Result]
 
 

@@ -8,7 +8,8 @@ from catenary.errors import Unavailable
 from experiments.bench.net import CLIENT, SERVER, Network
 from experiments.bench.pair import Pair, pair
 from experiments.bench.paths import blast
-from experiments.bench.plan import Plan, Result, Say, figure
+from experiments.bench.plan import Plan, Result, figure
+from experiments.part import Say
 from experiments.summary import Claim
 from topologies.patience import PATIENCE_S
 from topologies.services import wait_until

@@ -21,8 +21,9 @@ from catenary import libbpf
 from catenary.errors import Unavailable
 from experiments.bench.net import ADDRESS, REDIRECT, SERVER, Network, shell
 from experiments.bench.pair import ASK, CHAINS, pair
-from experiments.bench.plan import Plan, Result, Say, figure
+from experiments.bench.plan import Plan, Result, figure
 from experiments.bench.sessions import RATES_MBIT
+from experiments.part import Say
 from experiments.summary import Claim
 from topologies.services import CHECKOUT, wait_until
 

@@ -21,7 +21,8 @@ from experiments.bench.net import CLIENT, SERVER, Network
 from experiments.bench.pair import Pair as Balancers
 from experiments.bench.pair import pair
 from experiments.bench.paths import blast
-from experiments.bench.plan import Plan, Result, Say, figure
+from experiments.bench.plan import Plan, Result, figure
+from experiments.part import Say
 from experiments.summary import Claim, Figure
 from lb_adapter import abi, records
 from lb_adapter.balancer import ChainTable, Pair

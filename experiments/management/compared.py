@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 
 from catenary.explanations import SegmentExplanation, SessionStatus
 from catenary.wire import TimeoutsModel
-from experiments.management.plan import Plan, Say
+from experiments.management.plan import Plan
 from experiments.management.talks import Caller, Server, Talk, kinds
 from experiments.management.trails import Asked, Ports, Rule, Taps, counted, difference
-from experiments.part import Part
+from experiments.part import Part, Say
 from experiments.summary import Claim, Figure
 from topologies.nfs.nat import Nat
 from topologies.services import wait_until

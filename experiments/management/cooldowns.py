@@ -20,9 +20,9 @@ from catenary.config import ChainConfig, ServiceConfig
 from catenary.errors import Unavailable
 from catenary.plans import SegmentPlan
 from catenary.wire import HistoryEntry, TimeoutsModel
-from experiments.management.plan import Plan, Say
+from experiments.management.plan import Plan
 from experiments.management.sessions import MEAN_S
-from experiments.part import Part
+from experiments.part import Part, Say
 from experiments.summary import Claim, Figure
 from topologies.hosts import Host
 from topologies.patience import PATIENCE_S

@@ -14,8 +14,8 @@ from catenary.config import ChainConfig, NfAttachment, ServiceConfig, ServiceEnt
 from catenary.errors import CatenaryError, Unavailable
 from catenary.tags import TagPair
 from catenary.wire import OperationView
-from experiments.management.plan import Plan, Say
-from experiments.part import Part
+from experiments.management.plan import Plan
+from experiments.part import Part, Say
 from experiments.summary import Claim, Figure
 from topologies.services import wait_until
 from topologies.testbed import FLEETING, Testbed

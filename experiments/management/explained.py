@@ -15,8 +15,8 @@ import numpy.typing as npt
 from catenary import libbpf, wire
 from catenary.errors import Unavailable
 from catenary.session import End, SessionKey
-from experiments.management.plan import Plan, Say
-from experiments.part import Part
+from experiments.management.plan import Plan
+from experiments.part import Part, Say
 from experiments.summary import Claim, Figure
 from lb_adapter import abi, records
 from lb_adapter.core.oracle import TCP

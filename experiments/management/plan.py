@@ -1,11 +1,8 @@
-"""How much is measured, and the form of a part of the experiment."""
+"""How much is measured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-
-from experiments.part import Part
 
 
 @dataclass(frozen=True)
@@ -15,7 +12,7 @@ class Plan:
     `wide`: chains of one apply with real switches. `kills` of the management system at most; None: at every
     crash point. `rounds` of `crowd` chains that cool down at once. `pins` in the session tables when so many
     sessions of each status are `explained`. `compared`: of so many of each kind the explanation is compared
-    with what the taps saw. The leader of two is killed so many times: `failovers`.
+    with what the taps saw.
     """
 
     chains: int
@@ -30,7 +27,6 @@ class Plan:
     pins: int
     explained: int
     compared: int
-    failovers: int
 
 
 FULL = Plan(
@@ -46,7 +42,6 @@ FULL = Plan(
     pins=1_000_000,
     explained=70,
     compared=67,
-    failovers=10,
 )
 QUICK = Plan(
     chains=40,
@@ -61,8 +56,4 @@ QUICK = Plan(
     pins=20_000,
     explained=5,
     compared=3,
-    failovers=1,
 )
-
-Say = Callable[[str], None]
-Measure = Callable[[Plan, Say], Part]

@@ -15,9 +15,9 @@ from experiments.management import load
 from experiments.management.cooldowns import predicted
 from experiments.management.documents import many, turned
 from experiments.management.load import Answer
-from experiments.management.plan import Plan, Say
+from experiments.management.plan import Plan
 from experiments.management.site import MANAGEMENT_URL, STAND_INS_PORT, Site, site
-from experiments.part import Part
+from experiments.part import Part, Say
 from experiments.summary import Claim, Figure
 from topologies.services import wait_until
 

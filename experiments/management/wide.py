@@ -6,8 +6,8 @@ import time
 
 from catenary.config import ChainConfig
 from catenary.errors import Unavailable
-from experiments.management.plan import Plan, Say
-from experiments.part import Part
+from experiments.management.plan import Plan
+from experiments.part import Part, Say
 from experiments.summary import Claim, Figure
 from topologies.patience import PATIENCE_S
 from topologies.testbed import Testbed

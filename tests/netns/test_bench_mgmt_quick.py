@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from experiments.management.plan import QUICK
-from experiments.management.run import PARTS, bench
+from experiments.management.run import MANAGEMENT
 from tests.isolation import isolated
 
 TESTED = ("scale", "explained")
@@ -19,11 +19,11 @@ TESTED = ("scale", "explained")
 @pytest.mark.netns
 @isolated
 def test_parts_give_their_figures_and_write_them(tmp_path: Path) -> None:
-    bench(TESTED, QUICK, tmp_path, Console(quiet=True))
+    MANAGEMENT.run(TESTED, QUICK, tmp_path, Console(quiet=True))
     content = json.loads((tmp_path / "summary.json").read_text())
     assert content["name"] == "management"
     figures = {key: figure["value"] for key, figure in content["figures"].items()}
-    assert figures.keys() == {claim.key for part in TESTED for claim in PARTS[part][1]}
+    assert figures.keys() == {claim.key for part in TESTED for claim in MANAGEMENT.parts[part][1]}
     assert figures.pop("errors") == 0
     assert all(value is not None and value > 0 for value in figures.values()), figures
     assert content["environment"]["client_lag_p99_ms"] > 0

@@ -11,13 +11,13 @@ from catenary.client import ManagementClient
 from catenary.errors import Unavailable
 from catenary.wire import ChainRequest
 from experiments.management.documents import nf_name
-from experiments.management.failover import NFS, Replicas, Stream, faults, replicas
+from experiments.operations.ms_failover import NFS, Replicas, Stream, faults, replicas
 from tests.isolation import isolated
 from topologies.etcd import etcd
 from topologies.services import wait_until
 
 FAILOVER_S = 5.0
-"""What is claimed: `make bench-mgmt` measures it."""
+"""What is claimed: `make bench-ops` measures it."""
 pytestmark = pytest.mark.skipif(shutil.which("etcd") is None, reason="needs etcd: run tools/install.sh test")
 
 

@@ -24,8 +24,8 @@ from catenary.client import ManagementClient
 from catenary.errors import CatenaryError, Unavailable
 from catenary.wire import ChainRequest, ManagementHealth
 from experiments.management.documents import CONTROLLER, many, nf_name, segment_name
-from experiments.management.plan import Plan, Say
-from experiments.part import Part
+from experiments.operations.plan import Plan
+from experiments.part import Part, Say
 from experiments.summary import Claim, Figure
 from topologies import namespaces
 from topologies.etcd import Nodes, etcd
@@ -170,7 +170,7 @@ def measure(plan: Plan, say: Say) -> Part:
     folder = Path(tempfile.mkdtemp(prefix="etcd-", dir=namespaces.PRIVATE))
     with etcd(folder, 3) as nodes, replicas(nodes) as made:
         with Stream(made) as stream:
-            for _ in range(plan.failovers):
+            for _ in range(plan.ms_failovers):
                 stream.wait_for_more(5)
                 leader = made.leader()
                 if leader is None:

@@ -1,0 +1,23 @@
+"""How much is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from catenary.health import OnDead
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`chain_falls`: so many chains die, one after the other, by each check and each of the `policies`.
+
+    The leader of two management systems is killed `ms_failovers` times.
+    """
+
+    chain_falls: int
+    policies: tuple[OnDead, ...]
+    ms_failovers: int
+
+
+FULL = Plan(chain_falls=8, policies=("keep", "rebalance", "reset"), ms_failovers=10)
+QUICK = Plan(chain_falls=1, policies=("reset",), ms_failovers=1)

@@ -1,0 +1,25 @@
+"""What running Catenary for real takes: failures of chains and of its own parts, and growth (README.md).
+
+python -m experiments.operations.run [--only PARTS] [--quick] [--results DIR]
+"""
+
+from __future__ import annotations
+
+from experiments.experiment import Experiment
+from experiments.operations import chain_failover, ms_failover
+from experiments.operations.plan import FULL, QUICK
+
+OPERATIONS = Experiment(
+    name="operations",
+    target="bench-ops",
+    about=__doc__,
+    full=FULL,
+    quick=QUICK,
+    parts={
+        "chain_failover": (chain_failover.measure, chain_failover.CLAIMS),
+        "ms_failover": (ms_failover.measure, ms_failover.CLAIMS),
+    },
+)
+
+if __name__ == "__main__":
+    OPERATIONS.main()

@@ -1,0 +1,18 @@
+"""What `make bench-ops` claims."""
+
+from __future__ import annotations
+
+from experiments.operations.run import OPERATIONS
+
+ASKED = {
+    "chain_failover_s": (None, 3.2),
+    "chain_failover_fast_s": (None, 0.5),
+    "ms_failover_s": (None, 5),
+    "ms_failover_lost": (0, 0),
+}
+"""At least, at most."""
+
+
+def test_every_figure_that_is_asked_for_has_its_claim() -> None:
+    claims = [claim for _, claims in OPERATIONS.parts.values() for claim in claims]
+    assert {claim.key: (claim.at_least, claim.at_most) for claim in claims} == ASKED
