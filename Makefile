@@ -3,13 +3,15 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help install build demo testbed test lint format docs bench bench-mgmt bench-ops chaos clean
+.PHONY: help install build demo testbed test lint format docs bench bench-mgmt bench-ops package chaos clean
 
 BIN := .venv/bin
 export MAKE_GOAL := $(or $(firstword $(MAKECMDGOALS)),demo)
 
 CLANG ?= clang
-BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Werror -I/usr/include/$(shell uname -m)-linux-gnu -Ilb_adapter/core
+# Where it was built is nothing to those who install it.
+PLACELESS := -fdebug-prefix-map=$(CURDIR)=.
+BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g $(PLACELESS) -Wall -Werror -I/usr/include/$(shell uname -m)-linux-gnu -Ilb_adapter/core
 BPF_SOURCES := $(wildcard */bpf/*.bpf.c experiments/*/bpf/*.bpf.c)
 BPF_OBJECTS := $(BPF_SOURCES:.bpf.c=.bpf.o)
 BPF_HEADERS := $(wildcard */bpf/*.h lb_adapter/core/*.h)
@@ -85,6 +87,10 @@ bench-mgmt: install ## measure the management system: 1,000 chains, mixed load, 
 bench-ops: install ## measure operations: what dies is replaced in time, what grows
 	@tools/install.sh test
 	@$(BIN)/python -m experiments.operations.run $(BENCH_ARGS)
+
+package: install ## build what is installed without a checkout: wheel and Debian packages, into dist/
+	@tools/install.sh package
+	@tools/package.sh
 
 clean: ## remove what was built (the virtual environment too); Debian packages stay
 	rm -rf .venv build dist results *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,7 +3,8 @@
 #
 #   tools/install.sh system   root, Linux, kernel features, Debian packages
 #   tools/install.sh python   the virtual environment .venv, from constraints.txt
-#   tools/install.sh test     Debian packages that only the tests need: a browser, Prometheus, shells
+#   tools/install.sh package  Debian packages that build Debian packages
+#   tools/install.sh test     Debian packages that only the tests need: those, a browser, Prometheus, shells
 #
 # All are idempotent; a machine that has everything is left alone in well under a second.
 set -euo pipefail
@@ -14,7 +15,8 @@ readonly PACKAGES=(
     bpftool clang ethtool gcc haproxy httperf iperf3 iproute2 libbpf-dev libbpf1 libc6-dev libclang-rt-14-dev llvm make mininet nftables nginx-light
     openvswitch-switch procps python3-venv tcpdump
 )
-readonly TEST_PACKAGES=(chromium etcd-server fish mandoc prometheus systemd zsh)
+readonly PACKAGE_PACKAGES=(debhelper dpkg-dev)
+readonly TEST_PACKAGES=("${PACKAGE_PACKAGES[@]}" chromium debootstrap etcd-server fish mandoc prometheus systemd zsh)
 # The command that stands for a package on distributions that have no dpkg.
 readonly COMMANDS=(bpftool clang ethtool gcc haproxy httperf iperf3 ip tc make mnexec nft nginx ovs-vswitchd tcpdump)
 
@@ -106,11 +108,14 @@ system)
 python)
     install_python
     ;;
+package)
+    install_packages "${PACKAGE_PACKAGES[@]}"
+    ;;
 test)
     # Without apt-get, tests that need one of them say so and are skipped.
     install_packages "${TEST_PACKAGES[@]}"
     ;;
 *)
-    die "usage: tools/install.sh system|python|test"
+    die "usage: tools/install.sh system|python|package|test"
     ;;
 esac
