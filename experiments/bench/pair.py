@@ -9,6 +9,7 @@ from catenary import wire
 from catenary.part_clients import BalancerClient
 from catenary.tags import TagPair
 from experiments.bench.net import Network
+from topologies.patience import PATIENCE_S
 from topologies.services import Service, Services
 
 ASK = 4094
@@ -26,8 +27,9 @@ class Pair:
 
     def __init__(self, services: Services) -> None:
         self.services = services
-        self.master = BalancerClient(f"http://127.0.0.1:{MASTER_PORT}", what="master")
-        self.slave = BalancerClient(SLAVE_URL, what="slave")
+        master = f"http://127.0.0.1:{MASTER_PORT}"
+        self.master = BalancerClient(master, what="master", timeout=PATIENCE_S)
+        self.slave = BalancerClient(SLAVE_URL, what="slave", timeout=PATIENCE_S)
 
     def add(self, chains: Sequence[TagPair]) -> None:
         adds = [wire.PairAdd(forward=tags.forward, reverse=tags.reverse) for tags in chains]

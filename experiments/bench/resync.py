@@ -14,7 +14,7 @@ from experiments.summary import Claim
 from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 
-_ROOM = 1.25
+ROOM = 1.25
 """Of the table, over the sessions: below the share at which it overflows."""
 
 
@@ -23,19 +23,19 @@ def measure(plan: Plan, say: Say) -> Result:
     chains meanwhile, from the server's side, and its clients' packets are dropped.
     """
     taken = []
-    table = f"--sessions {round(plan.million * _ROOM)}"
+    table = f"--sessions {round(plan.million * ROOM)}"
     for number in range(plan.rounds):
         with Network() as network:
             network.bumps()
             with pair(network, master=table, slave=table) as balancers:
-                known = _fill(network, balancers, plan.million)
-                taken.append(_lose_master(balancers, known))
+                known = fill(network, balancers, plan.million)
+                taken.append(lose_master(balancers, known))
         say(f"round {number + 1}: {known} sessions in {taken[-1]:.2f} s")
     figures = {"resync_1m_s": figure(taken, "s")}
     return Result(figures, {}, (Claim("resync_1m_s", at_most=5),), {"resync_1m_s": taken})
 
 
-def _fill(network: Network, balancers: Pair, sessions: int) -> int:
+def fill(network: Network, balancers: Pair, sessions: int) -> int:
     """One frame of each session through the pair, so that both know it; how many the slave knows then."""
     network.drop_all(network.server)
 
@@ -51,12 +51,12 @@ def _fill(network: Network, balancers: Pair, sessions: int) -> int:
     return known()
 
 
-def _lose_master(balancers: Pair, known: int) -> float:
+def lose_master(balancers: Pair, known: int, patience: float = PATIENCE_S) -> float:
     """Without `--pin` all that it has ends with its process. Seconds from the start of the next one."""
     balancers.services.stop("master")
     begun = time.monotonic()
     balancers.services.restart("master", wait=False)
-    wait_until(balancers.connected, "the copy", interval=0.01)
+    wait_until(balancers.connected, "the copy", patience, interval=0.01)
     took = time.monotonic() - begun
     copied = balancers.master.stats().pins
     if copied < 0.99 * known:

@@ -11,13 +11,20 @@ from catenary.health import OnDead
 class Plan:
     """`chain_falls`: so many chains die, one after the other, by each check and each of the `policies`.
 
-    The leader of two management systems is killed `ms_failovers` times.
+    The leader of two management systems is killed `ms_failovers` times. A pair grows to as many sessions
+    as the `sizes` say.
     """
 
     chain_falls: int
     policies: tuple[OnDead, ...]
     ms_failovers: int
+    sizes: tuple[int, ...]
 
 
-FULL = Plan(chain_falls=8, policies=("keep", "rebalance", "reset"), ms_failovers=10)
-QUICK = Plan(chain_falls=1, policies=("reset",), ms_failovers=1)
+FULL = Plan(
+    chain_falls=8,
+    policies=("keep", "rebalance", "reset"),
+    ms_failovers=10,
+    sizes=(10_000, 100_000, 1_000_000, 4_000_000),
+)
+QUICK = Plan(chain_falls=1, policies=("reset",), ms_failovers=1, sizes=(10_000,))

@@ -6,7 +6,7 @@ python -m experiments.operations.run [--only PARTS] [--quick] [--results DIR]
 from __future__ import annotations
 
 from experiments.experiment import Experiment
-from experiments.operations import chain_failover, ms_failover
+from experiments.operations import chain_failover, growth, ms_failover
 from experiments.operations.plan import FULL, QUICK
 
 OPERATIONS = Experiment(
@@ -18,6 +18,7 @@ OPERATIONS = Experiment(
     parts={
         "chain_failover": (chain_failover.measure, chain_failover.CLAIMS),
         "ms_failover": (ms_failover.measure, ms_failover.CLAIMS),
+        "growth": (growth.measure, ()),
     },
 )
 

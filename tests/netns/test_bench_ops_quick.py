@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from experiments.operations.growth import UNITS, short
 from experiments.operations.plan import QUICK
 from experiments.operations.run import OPERATIONS
 from tests.isolation import isolated
 
-TESTED = ("chain_failover",)
+TESTED = ("chain_failover", "growth")
 """Those that take some seconds; `ms_failover` is tested as test_failover.py."""
 
 
@@ -23,5 +24,6 @@ def test_parts_give_their_figures_and_write_them(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "summary.json").read_text())
     assert content["name"] == "operations"
     figures = {key: figure["value"] for key, figure in content["figures"].items()}
-    assert figures.keys() == {claim.key for part in TESTED for claim in OPERATIONS.parts[part][1]}
+    grown = {f"growth_{short(size)}_{what}" for size in QUICK.sizes for what in UNITS}
+    assert figures.keys() == {claim.key for part in TESTED for claim in OPERATIONS.parts[part][1]} | grown
     assert all(value is not None and value > 0 for value in figures.values()), figures
