@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from catenary.health import OnDead
+from experiments.operations import synflood
 
 
 @dataclass(frozen=True)
@@ -12,13 +13,14 @@ class Plan:
     """`chain_falls`: so many chains die, one after the other, by each check and each of the `policies`.
 
     The leader of two management systems is killed `ms_failovers` times. A pair grows to as many sessions
-    as the `sizes` say.
+    as the `sizes` say, and gets a `flood` of SYNs.
     """
 
     chain_falls: int
     policies: tuple[OnDead, ...]
     ms_failovers: int
     sizes: tuple[int, ...]
+    flood: synflood.Flood
 
 
 FULL = Plan(
@@ -26,5 +28,6 @@ FULL = Plan(
     policies=("keep", "rebalance", "reset"),
     ms_failovers=10,
     sizes=(10_000, 100_000, 1_000_000, 4_000_000),
+    flood=synflood.FULL,
 )
-QUICK = Plan(chain_falls=1, policies=("reset",), ms_failovers=1, sizes=(10_000,))
+QUICK = Plan(chain_falls=1, policies=("reset",), ms_failovers=1, sizes=(10_000,), flood=synflood.QUICK)

@@ -6,8 +6,14 @@ python -m experiments.operations.run [--only PARTS] [--quick] [--results DIR]
 from __future__ import annotations
 
 from experiments.experiment import Experiment
-from experiments.operations import chain_failover, growth, ms_failover
-from experiments.operations.plan import FULL, QUICK
+from experiments.operations import chain_failover, growth, ms_failover, synflood
+from experiments.operations.plan import FULL, QUICK, Plan
+from experiments.part import Part, Say
+
+
+def _synflood(plan: Plan, say: Say) -> Part:
+    return synflood.measure(plan.flood, say)
+
 
 OPERATIONS = Experiment(
     name="operations",
@@ -18,6 +24,7 @@ OPERATIONS = Experiment(
     parts={
         "chain_failover": (chain_failover.measure, chain_failover.CLAIMS),
         "ms_failover": (ms_failover.measure, ms_failover.CLAIMS),
+        "synflood": (_synflood, synflood.CLAIMS),
         "growth": (growth.measure, ()),
     },
 )

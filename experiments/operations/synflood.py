@@ -1,7 +1,5 @@
 """A flood of SYNs through a pair on the eBPF plane, while a chain comes and one goes.
 
-    python -m experiments.operations.synflood [SECONDS]
-
 Each SYN is from an address and port of its own. A filter at the server drops them, so that its kernel's queue
 of half-open connections is not what is measured; nobody answers, which is what fills a session table.
 """
@@ -12,17 +10,16 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from catenary import wire
 from catenary.errors import Conflict, Unavailable
 from experiments.bench.net import ADDRESS, CLIENT, MAC, SERVER, Network, built
 from experiments.bench.pair import CHAINS, Pair, pair
-from experiments.part import Part
+from experiments.part import Part, Say
 from experiments.summary import Claim, Figure
-from topologies.namespaces import isolate
 from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 
@@ -71,7 +68,7 @@ class Seen:
     forced: list[str]
 
 
-def measure(flood: Flood, say: Callable[[str], None]) -> Part:
+def measure(flood: Flood, say: Say) -> Part:
     """Live sessions that were lost, and the share of new ones that were served."""
     with Network() as network:
         network.bumps()
@@ -159,11 +156,3 @@ def _traffic(network: Network, flood: Flood) -> Iterator[subprocess.Popen[str]]:
     finally:
         server.kill()
         server.wait()
-
-
-if __name__ == "__main__":
-    isolate()
-    seconds = int(sys.argv[1]) if len(sys.argv) > 1 else FULL.seconds
-    part = measure(replace(FULL, seconds=seconds), print)
-    for key, figure in part.figures.items():
-        print(key, figure.value, figure.unit)

@@ -9,6 +9,8 @@ ASKED = {
     "chain_failover_fast_s": (None, 0.5),
     "ms_failover_s": (None, 5),
     "ms_failover_lost": (0, 0),
+    "synflood_live_sessions_lost": (None, 0),
+    "synflood_new_session_success": (0.95, None),
 }
 """At least, at most."""
 
