@@ -35,16 +35,16 @@ def measure(plan: Plan, say: Say) -> Result:
     return Result(figures, {}, (Claim("resync_1m_s", at_most=5),), {"resync_1m_s": taken})
 
 
-def fill(network: Network, balancers: Pair, sessions: int) -> int:
+def fill(network: Network, balancers: Pair, sessions: int, patience: float = PATIENCE_S) -> int:
     """One frame of each session through the pair, so that both know it; how many the slave knows then."""
     network.drop_all(network.server)
 
     def known() -> int:
         return balancers.slave.stats().pins
 
-    sender = blast(network.client, CLIENT, SERVER, sessions=sessions, seconds=PATIENCE_S)
+    sender = blast(network.client, CLIENT, SERVER, sessions=sessions, seconds=patience)
     try:
-        wait_until(lambda: known() > 0.99 * sessions, "a full table", interval=0.5)
+        wait_until(lambda: known() > 0.99 * sessions, "a full table", patience, interval=0.5)
     finally:
         sender.kill()
         sender.wait()
