@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from statistics import median
-from typing import Protocol
 
+from experiments.operations.plan import Plan
 from experiments.operations.rising import IN_WINDOW_S, Outcome, cycles
-from experiments.part import Part
+from experiments.part import Part, Say
 from experiments.summary import Claim, Figure
 
 CLAIMS = (
@@ -15,16 +14,6 @@ CLAIMS = (
     Claim("autoscale_failed", at_least=0, at_most=0),
     Claim("autoscale_lasted_s", at_least=IN_WINDOW_S),
 )
-
-
-Say = Callable[[str], None]
-
-
-class Plan(Protocol):
-    @property
-    def autoscale_cycles(self) -> int:
-        """Rises and falls, by each provisioner."""
-        ...
 
 
 def measure(plan: Plan, say: Say) -> Part:

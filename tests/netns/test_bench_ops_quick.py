@@ -14,7 +14,7 @@ from experiments.operations.run import OPERATIONS
 from tests.isolation import isolated
 
 TESTED = ("chain_failover", "synflood", "growth")
-"""Those that take some seconds; `ms_failover` is tested as test_failover.py."""
+"""Those that take some seconds: test_failover.py tries `ms_failover`, test_autoscale.py `autoscale`."""
 
 
 @pytest.mark.netns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from experiments.operations.rising import IN_WINDOW_S
 from experiments.operations.run import OPERATIONS
 
 ASKED = {
@@ -9,6 +10,9 @@ ASKED = {
     "chain_failover_fast_s": (None, 0.5),
     "ms_failover_s": (None, 5),
     "ms_failover_lost": (0, 0),
+    "autoscale_violations": (0, 0),
+    "autoscale_failed": (0, 0),
+    "autoscale_lasted_s": (IN_WINDOW_S, None),
     "synflood_live_sessions_lost": (None, 0),
     "synflood_new_session_success": (0.95, None),
 }
