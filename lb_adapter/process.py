@@ -9,12 +9,10 @@ from pathlib import Path
 from catenary import capabilities
 from catenary.listen import Listen
 from catenary.part_clients import BalancerClient
-from catenary.service import run, server
 from catenary.token import read_token
 from lb_adapter.dataplane.base import DataPlane, SpliceConfig
 from lb_adapter.master import Master
 from lb_adapter.peering import PATIENCE
-from lb_adapter.rest import build
 from lb_adapter.slave import Slave
 
 RIGHTS: Mapping[str, tuple[str, ...]] = {
@@ -58,6 +56,10 @@ def serve(
         else:
             daemon = Slave(plane, config, segment)
         daemon.start(partial(capabilities.keep, *RIGHTS[plane.name]))
+        # Only now, while a master that lost its table copies it and waits: that began with the data plane.
+        from catenary.service import run, server
+        from lb_adapter.rest import build
+
         try:
             run(server(build(daemon, callers), listen), [rest_socket], idle=daemon.idle)
         finally:

@@ -133,10 +133,10 @@ def copied(sessions: PinRecords, now_ms: int, epoch: int) -> Pins:
     return pins
 
 
-def seen_since(records: PinRecords, since_ms: int) -> PinRecords:
-    """Those last seen at `since_ms` or later; both are modulo 2**32."""
-    age = (records["word"] & 0xFFFFFFFF).astype(np.uint32) - np.uint32(since_ms & 0xFFFFFFFF)
-    fresh: PinRecords = records[age.view(np.int32) >= 0]
+def seen_since(words: Words, since_ms: int) -> npt.NDArray[np.bool_]:
+    """Which pin words were last written at `since_ms` or later; both are modulo 2**32."""
+    age = words.astype(np.uint32) - np.uint32(since_ms & 0xFFFFFFFF)
+    fresh: npt.NDArray[np.bool_] = age.view(np.int32) >= 0
     return fresh
 
 

@@ -175,7 +175,7 @@ class OraclePlane:
         pins = self.splice.pins if self.splice else {}
         words = b"".join(struct.pack("=Q", pin.word()) for pin in pins.values())
         batch = records.of(b"".join(pins), words)
-        yield batch if since_ms is None else records.seen_since(batch, since_ms)
+        yield batch if since_ms is None else batch[records.seen_since(batch["word"], since_ms)]
 
     def sessions(self, key: SessionKey | None = None) -> Iterator[Batch]:
         for pins in self.export(None):

@@ -161,9 +161,13 @@ class EbpfDataPlane(SpliceTables):
 
     def export(self, since_ms: int | None) -> Iterator[PinRecords]:
         for batch in self.sessions():
-            pins = np.zeros(len(batch.pins), dtype=records.RECORD)
-            pins["key"], pins["word"] = records.full_keys(batch.keys), batch.pins["word"]
-            yield pins if since_ms is None else records.seen_since(pins, since_ms)
+            words, keys = batch.pins["word"], batch.keys
+            if since_ms is not None:  # first, for few are: keys of another form cost more than to look
+                fresh = records.seen_since(words, since_ms)
+                words, keys = words[fresh], keys[fresh]
+            pins = np.zeros(len(words), dtype=records.RECORD)
+            pins["key"], pins["word"] = records.full_keys(keys), words
+            yield pins
 
     def sessions(self, key: SessionKey | None = None) -> Iterator[Batch]:
         if key is not None:

@@ -202,9 +202,11 @@ class NativeDataPlane(SpliceTables):
 
     def export(self, since_ms: int | None) -> Iterator[PinRecords]:
         for batch in self.segment.export():
+            if since_ms is not None:
+                batch = batch[records.seen_since(batch["pin"]["word"], since_ms)]
             pins = np.zeros(len(batch), dtype=records.RECORD)
             pins["key"], pins["word"] = batch["key"], batch["pin"]["word"]
-            yield pins if since_ms is None else records.seen_since(pins, since_ms)
+            yield pins
 
     def sessions(self, key: SessionKey | None = None) -> Iterator[Batch]:
         rows = self.segment.export() if key is None else self.segment.show(key)

@@ -107,5 +107,5 @@ def test_a_pin_is_taken_over_as_lively_as_it_was(
 def test_since_a_moment_counts_beyond_the_end_of_the_clock() -> None:
     moments = (2**32 - 2, 2**32 - 1, 0, 1)
     batch = np.concatenate([records.of(bytes(48), struct.pack("=Q", moment)) for moment in moments])
-    found = records.seen_since(batch, 2**32 - 1)
+    found = batch[records.seen_since(batch["word"], 2**32 - 1)]
     assert found["word"].tolist() == [2**32 - 1, 0, 1]
