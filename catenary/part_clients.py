@@ -72,6 +72,14 @@ class BalancerClient(Client):
         """Reset or move one session (master only)."""
         return self.call("POST", "/v1/sessions/end", wire.SessionView, request)
 
+    def take_over(self, order: wire.TakeOverOrder) -> wire.BalancerHealth:
+        """Have a standby take the place of its load balancer, which is fenced."""
+        return self.call("POST", "/v1/take-over", wire.BalancerHealth, order)
+
+    def feed(self) -> Iterator[bytes]:
+        """Standby to master only: its pins and what changes of them, as a stream (`lb_adapter.feed`)."""
+        return self.stream("/v1/feed")
+
     def nonce(self, request: wire.NonceRequest) -> wire.Nonce:
         """Master to slave only: for the next order."""
         return self.call("POST", "/v1/nonce", wire.Nonce, request)

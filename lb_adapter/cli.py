@@ -94,6 +94,16 @@ def run(
     peer_ca: Annotated[
         Path | None, typer.Option(help="Master only: CA of the slave's certificate [default: --tls-ca].")
     ] = None,
+    standby_of: Annotated[
+        str | None,
+        typer.Option(help="Master only: stand by for the load balancer whose REST address this is."),
+    ] = None,
+    standby_token_file: Annotated[
+        Path | None, typer.Option(help="With --standby-of: that one's token, of an admin.")
+    ] = None,
+    standby_ca: Annotated[
+        Path | None, typer.Option(help="With --standby-of: CA of its certificate [default: --tls-ca].")
+    ] = None,
     ask_id: Annotated[int, typer.Option(help="Master only: VLAN ID of in-band asks.")] = 4094,
     data_plane: Annotated[
         DataPlaneOption,
@@ -162,11 +172,17 @@ def run(
     given back. A crash never stops them. The timeouts of the pair are the master's: it hands them to its
     slave.
 
+    With --standby-of it has the sessions of another master at hand, passes nothing, and takes its place
+    when the management system, or `POST /v1/take-over`, says so. Start both with the same options.
+
     Examples:
 
         catenary lb run --role slave --outer eth2 --inner eth1 --port 8083
 
         catenary lb run --role master --outer eth2 --inner eth1 --peer http://127.0.0.1:8083
+
+        catenary lb run --role master --outer eth4 --inner eth3 --port 8084 --peer http://127.0.0.1:8083
+            --standby-of http://127.0.0.1:8082
     """
     check_name(segment, "segment")
     listen = Listen(host, port, tls_cert, tls_key, tls_ca, tokens)
@@ -174,6 +190,10 @@ def run(
     master = role is RoleOption.MASTER
     if master and peer is None:
         raise InvalidValue("a master needs the address of its slave: --peer URL")
+    if standby_of is not None and not master:
+        raise InvalidValue(
+            "--standby-of is for a master: a slave that is lost is replaced by an empty one, which asks"
+        )
     if rewrites and on_full is FullOption.HASH:
         raise InvalidValue(
             "--on-full hash does not go with --rewrites: the hash can't know the chain that made a key; "
@@ -197,12 +217,19 @@ def run(
     from lb_adapter.opening import opening
 
     logs.configure(log_level, log_format, service="lb", role=role.value, segment=segment)
-    peering = (peer, peer_token_file, peer_ca) if master and peer is not None else None
     with opening(config, data_plane.value, pin=pin, threads=threads, sessions=sessions) as opened:
-        from lb_adapter.process import serve
+        from lb_adapter.process import Address, serve
 
-        stays = keep or pin is not None
-        serve(opened, config, segment, listen, peer=peering, stays=stays, slow_start=slow_start)
+        serve(
+            opened,
+            config,
+            segment,
+            listen,
+            peer=Address(peer, peer_token_file, peer_ca) if master and peer is not None else None,
+            standby_of=None if standby_of is None else Address(standby_of, standby_token_file, standby_ca),
+            stays=keep or pin is not None,
+            slow_start=slow_start,
+        )
 
 
 _PinOption = Annotated[Path | None, typer.Option(help="ebpf: the folder on bpffs that --pin of run named.")]

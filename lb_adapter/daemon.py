@@ -148,12 +148,16 @@ class Daemon(ABC):
                 self._trouble = told(error)
                 log.warning("tick failed", reason=self._trouble)
             self._ticked = self._clock()
-            self._wake.wait(BUSY_TICK if self._busy() else IDLE_TICK)
+            self._wake.wait(self._pause())
             self._wake.clear()
 
     def idle(self) -> float:
         """Seconds since the last tick ended; more than some means that the next one hangs."""
         return self._clock() - self._ticked
+
+    def _pause(self) -> float:
+        """s until the next tick."""
+        return BUSY_TICK if self._busy() else IDLE_TICK
 
     def _busy(self) -> bool:
         return self.table.cooling_down()
@@ -298,7 +302,9 @@ class Daemon(ABC):
         """What is wrong here, if anything is."""
         return self._trouble
 
-    def _health(self, peer: wire.PeerHealth) -> wire.BalancerHealth:
+    def _health(
+        self, peer: wire.PeerHealth, term: int, standby: wire.StandbyHealth | None = None
+    ) -> wire.BalancerHealth:
         trouble = self._reason()
         return wire.BalancerHealth(
             status="ok" if peer.connected and trouble is None else "degraded",
@@ -313,4 +319,7 @@ class Daemon(ABC):
             rewrites=self._config.rewrites,
             capabilities=capabilities.held(),
             peer=peer,
+            clock_ms=self._plane.now_ms(),
+            term=term,
+            standby=standby,
         )

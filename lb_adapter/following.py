@@ -22,14 +22,15 @@ class Hello:
     slave: str
     ask_id: int
     table: ChainTable
+    term: int = 0
 
 
 @dataclass(frozen=True)
 class Follower:
     """What a slave knows of its pair: the chain set in force, and the process that it obeys, if any.
 
-    `instance` is its own process. `former` are masters whose place another one took, latest last. `nonce` is
-    that of the order that it waits for, given `at` s of its own clock.
+    `instance` is its own process. `former` are masters whose place another one took, latest last; `term` is
+    how often a standby did. `nonce` is that of the order that it waits for, given `at` s of its own clock.
     """
 
     segment: str
@@ -39,6 +40,7 @@ class Follower:
     former: tuple[str, ...] = ()
     nonce: str | None = None
     at: float = 0.0
+    term: int = 0
 
 
 def greeted(follower: Follower, hello: Hello, protocol: int) -> Follower:
@@ -54,6 +56,11 @@ def greeted(follower: Follower, hello: Hello, protocol: int) -> Follower:
         raise Conflict(
             f"the greeting is for slave process {hello.slave}, this is {follower.instance}: refused"
         )
+    if hello.term < follower.term:
+        raise Conflict(
+            f"a standby has taken the place of this master (term {follower.term}, not {hello.term}): two run "
+            f"as master of segment {follower.segment!r}; stop this one, or run it with --standby-of"
+        )
     if hello.master in follower.former:
         # A process that is over never comes back: this one lives, and so does who took its place.
         raise Conflict(
@@ -68,7 +75,9 @@ def greeted(follower: Follower, hello: Hello, protocol: int) -> Follower:
     _check_tags(hello.table, hello.ask_id)
     over = () if follower.master in (None, hello.master) else (follower.master,)
     former = (*follower.former, *over)[-FORMER:]
-    return replace(follower, table=hello.table, master=hello.master, former=former, nonce=None)
+    return replace(
+        follower, table=hello.table, master=hello.master, former=former, term=hello.term, nonce=None
+    )
 
 
 def told(follower: Follower, segment: str, master: str, table: ChainTable, ask_id: int | None) -> Follower:

@@ -16,7 +16,7 @@ from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Una
 from catenary.explanations import SessionForecast
 from catenary.session import Directed
 from catenary.tags import TagPair
-from lb_adapter import balancer, forecasting, peering, records
+from lb_adapter import balancer, copies, forecasting, peering
 from lb_adapter.balancer import ChainTable
 from lb_adapter.capacity import CapacityWatch
 from lb_adapter.core.setup import Order
@@ -184,11 +184,12 @@ class Master(Probes):
                 f"{self._peer.url} is the {health.role} of segment {health.segment!r}, no slave of "
                 f"{self._segment!r}: check --peer here, and --segment of both"
             )
-        return peering.Seen(health.instance, health.epoch, health.peer.instance)
+        return peering.Seen(health.instance, health.epoch, health.peer.instance, health.term)
 
     def _greet(self, act: peering.Greet) -> peering.Accepted:
         greeting = wire.Handshake(
             protocol=wire.PROTOCOL,
+            term=self._leader.term,
             master_id=self.instance,
             slave_id=act.slave,
             ask_id=self._ask_id,
@@ -220,40 +221,27 @@ class Master(Probes):
         self._wake.set()
 
     def _copy_pins(self, since_ms: int | None) -> peering.Copied:
-        """Nothing is taken in before all of it has come and is whole."""
-        begun = self._clock()
-        copy = records.read(self._peer.pins(since_ms), protocol=wire.PROTOCOL)
         generations = {pair.slot: pair.generation for pair in self.table.pairs}
-        with self._lock:
-            pins = records.taken_over(copy.records, generations, self._plane.now_ms())
-            parts = (pins[first : first + records.FRAME] for first in range(0, len(pins), records.FRAME))
-            copied = sum(map(self._plane.insert, parts))
-        left_out = len(pins) - copied
+        done, left_out = copies.copy(self._plane, self._lock, self._peer, since_ms, generations)
         # What was seen between both copies counts twice: rather too many than too few.
         self._left_out = left_out + (0 if since_ms is None else self._left_out)
-        log.info(
-            "session table copied",
-            sessions=copied,
-            since_ms=since_ms,
-            seconds=round(self._clock() - begun, 3),
-        )
-        if left_out:
-            log.error("sessions left out", sessions=left_out, capacity=self._plane.capacity)
-        return peering.Copied(since_ms, copy.now_ms)
+        return done
 
     def _exchange(self, act: peering.Exchange) -> peering.Exchanged:
-        """Each side gets what the other saw; a key gets no younger, for our clock is read first."""
-        ours_ms = self._plane.now_ms()
-        copy = records.read(self._peer.pins(act.theirs_ms), protocol=wire.PROTOCOL)
-        with self._lock:
-            self._plane.take_in(records.foreign(copy, ours_ms))
-        for batch in self._plane.export(act.ours_ms):
-            pins = batch if act.ours_ms is None else records.own(batch)
-            if len(pins):
-                now_ms, epoch = self._plane.now_ms(), self.table.epoch
-                stream = records.write([pins], protocol=wire.PROTOCOL, epoch=epoch, now_ms=now_ms)
-                self._peer.put_pins(self.instance, stream)
-        return peering.Exchanged(copy.now_ms, ours_ms, act.begun)
+        return copies.exchange(self._plane, self._lock, self._peer, act, self.instance, self.table.epoch)
+
+    def feed(self) -> Iterator[bytes]:
+        """What its standby follows (`feed`), until that goes away or this ends."""
+        return copies.feed(self._plane, self._settled_epoch, self._clock, self._stop.wait)
+
+    def _settled_epoch(self, patience: float) -> int | None:
+        """The epoch of all pins that are there; None if the chain set changes for longer than `patience`."""
+        if not self._turn.acquire(timeout=patience):
+            return None
+        try:
+            return self.table.epoch
+        finally:
+            self._turn.release()
 
     def _propose(self, table: ChainTable, *, force: bool = False) -> None:
         """Make it the chain set of the pair, or raise why it is not."""
@@ -392,5 +380,6 @@ class Master(Probes):
                 instance=leader.slave,
                 reason=leader.reason,
                 lag=None if last is None else round(self._clock() - last.begun, 3),
-            )
+            ),
+            term=leader.term,
         )

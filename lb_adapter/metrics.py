@@ -20,6 +20,14 @@ PEER = Metric("catenary_lb_peer_connected", "Do master and slave follow each oth
 LAG = Metric(
     "catenary_lb_peer_lag_seconds", "Where chains rewrite: since the last exchange of keys began.", _OF
 )
+STANDBY = Metric(
+    "catenary_lb_standby_following",
+    "At a standby: has it what its load balancer has (1), or not, or taken its place (0)?",
+    _OF,
+)
+STANDBY_LAG = Metric(
+    "catenary_lb_standby_lag_seconds", "At a standby: since it had all pins of its load balancer.", _OF
+)
 EPOCH = Metric("catenary_lb_epoch", "Version of its chain set; it only grows.", _OF)
 TABLE = Metric("catenary_lb_table_sessions", "Sessions in its table, in whatever state.", _OF)
 CAPACITY = Metric("catenary_lb_table_capacity_sessions", "Sessions that its table has room for.", _OF)
@@ -60,8 +68,8 @@ ENTERED = Metric(
 DROPPED = Metric("catenary_lb_dropped_packets_total", "Packets dropped, by reason.", (*_OF, "reason"))
 EVENTS = Metric("catenary_lb_events_total", "What was counted and is no drop.", (*_OF, "event"))
 METRICS = (
-    INFO, HEALTHY, PEER, LAG, EPOCH, TABLE, CAPACITY, OVERFLOW, SESSIONS, STATE, LIVE, NEW, PACKETS, BYTES,
-    ENDED, CONDITION, PROBES, LATENCY, ENTERED, DROPPED, EVENTS,
+    INFO, HEALTHY, PEER, LAG, STANDBY, STANDBY_LAG, EPOCH, TABLE, CAPACITY, OVERFLOW, SESSIONS, STATE, LIVE,
+    NEW, PACKETS, BYTES, ENDED, CONDITION, PROBES, LATENCY, ENTERED, DROPPED, EVENTS,
 )  # fmt: skip
 _DROP = "drop_"
 
@@ -75,6 +83,10 @@ def samples(stats: wire.BalancerStats) -> Iterator[Sample]:
     yield PEER(health.peer.connected, *of)
     if health.peer.lag is not None:
         yield LAG(health.peer.lag, *of)
+    if health.standby is not None:
+        yield STANDBY(health.standby.state == "following" and health.standby.reason is None, *of)
+        if health.standby.lag is not None and health.standby.state == "following":
+            yield STANDBY_LAG(health.standby.lag, *of)
     yield EPOCH(stats.epoch, *of)
     yield TABLE(stats.pins, *of)
     yield CAPACITY(stats.capacity, *of)

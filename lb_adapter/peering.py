@@ -25,12 +25,12 @@ from lb_adapter.dataplane.base import TakeOver
 
 PACE, SHARE = 0.5, 0.1
 """Keys are exchanged once in so many seconds at most, new ones for no more than this share of the time."""
-
 PATIENCE = 2.0
 """s that a master waits for its slave. An order that it has given up is not carried out any more."""
 
 AHEAD = 1024
 """Epochs that one side may be ahead of the other: lost messages make it a few; more is another pair's."""
+_FOREIGN = "it may be another pair's; `catenary lb detach` there makes it forget"
 
 
 # --- what is said to a master ----------------------------------------------------------------------------
@@ -50,6 +50,7 @@ class Seen:
     slave: str
     epoch: int
     master: str | None
+    term: int = 0
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,7 @@ class Leader:
     none. Since `hold` nothing is placed, for want of a session table; its first copy was begun at
     `copied_ms`. Since `watch` it is complete, and the slave follows. `exchanged` tells how far this slave and
     we know each other's keys, if chains rewrite them; from `exchange_at` on it is time for the next exchange.
+    `term` counts how often a standby took the master's place.
     """
 
     instance: str
@@ -205,6 +207,7 @@ class Leader:
     longest: float
     """T of the pin that lives longest, s."""
     rewrites: bool = False
+    term: int = 0
     proposed: ChainTable | None = None
     forced: bool = False
     seen: str = ""
@@ -229,7 +232,7 @@ class Leader:
 
 Step = tuple[Leader, tuple[Act, ...]]
 _TICK_MS = 20
-"""Clocks go in steps of a tick: what was written at the moment that a copy began may carry the one before."""
+"""Clocks go in steps of a tick: what was written as a copy began may carry the one before."""
 
 
 def step(leader: Leader, said: Said, now: float) -> Step:
@@ -280,19 +283,17 @@ def _seen(leader: Leader, seen: Seen, now: float) -> Step:
         return replace(leader, table=ChainTable(), copied_ms=None), (FetchChains(),)
     if leader.hold is not None and seen.epoch:
         return _take_over(leader, now)
-    if leader.hold is not None:
-        # Nobody ever placed anything here: there is nothing to be copied.
+    if leader.hold is not None:  # there is nothing to be copied; what a standby knows is under way for D
+        if own and now - leader.hold <= leader.transit:
+            return leader, ()
         leader = replace(leader, hold=None)
         return _greet(leader, seen.epoch, SetTakeOver(TakeOver.NONE))
     if own and seen.epoch > own + AHEAD:
         return _failed(leader, f"the slave says epoch {seen.epoch}, the present one is {own}: {_FOREIGN}"), ()
-    same = leader.slave == seen.slave and seen.master == leader.instance and seen.epoch == own
+    same = (seen.slave, seen.master, seen.epoch) == (leader.slave, leader.instance, own)
     if leader.connected and same:
         return _exchange(leader, now)
     return _greet(leader, seen.epoch)
-
-
-_FOREIGN = "it may be another pair's; `catenary lb detach` there makes it forget"
 
 
 def _greet(leader: Leader, theirs: int, *before: Act) -> Step:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from catenary import capabilities
 from catenary.listen import Listen
@@ -14,6 +15,16 @@ from lb_adapter.dataplane.base import DataPlane, SpliceConfig
 from lb_adapter.master import Master
 from lb_adapter.peering import PATIENCE
 from lb_adapter.slave import Slave
+from lb_adapter.standby import SILENCE, Standby
+
+
+class Address(NamedTuple):
+    """Another load balancer's REST service: its URL, the file of its token, and its CA."""
+
+    url: str
+    token_file: Path | None = None
+    ca: Path | None = None
+
 
 RIGHTS: Mapping[str, tuple[str, ...]] = {
     "ebpf": ("CAP_BPF", "CAP_NET_ADMIN", "CAP_NET_RAW"),
@@ -30,11 +41,12 @@ def serve(
     segment: str,
     listen: Listen,
     *,
-    peer: tuple[str, Path | None, Path | None] | None,
+    peer: Address | None,
+    standby_of: Address | None,
     stays: bool,
     slow_start: float,
 ) -> None:
-    """Attach and serve until SIGTERM. `peer` is a master's slave: its URL, token file and CA.
+    """Attach and serve until SIGTERM. `peer` is a master's slave, `standby_of` the one whose standby it is.
 
     A data plane that `stays` goes on when this ends; else the interfaces are given back.
     """
@@ -43,16 +55,12 @@ def serve(
         plane = opened()
         daemon: Master | Slave
         if peer is not None:
-            url, token_file, ca = peer
-            slave = BalancerClient(
-                url,
-                token=read_token(token_file),
-                ca=ca or listen.tls_ca,
-                identity=listen.identity,
-                timeout=PATIENCE,
-                what="slave",
-            )
-            daemon = Master(plane, config, segment, slave, slow_start=slow_start)
+            slave = _client(peer, listen, "slave", PATIENCE)
+            if standby_of is None:
+                daemon = Master(plane, config, segment, slave, slow_start=slow_start)
+            else:
+                active = _client(standby_of, listen, "active load balancer", SILENCE)
+                daemon = Standby(plane, config, segment, slave, active, slow_start=slow_start)
         else:
             daemon = Slave(plane, config, segment)
         daemon.start(partial(capabilities.keep, *RIGHTS[plane.name]))
@@ -64,3 +72,8 @@ def serve(
             run(server(build(daemon, callers), listen), [rest_socket], idle=daemon.idle)
         finally:
             daemon.stop(detach=not stays)
+
+
+def _client(to: Address, listen: Listen, what: str, timeout: float) -> BalancerClient:
+    token, ca = read_token(to.token_file), to.ca or listen.tls_ca
+    return BalancerClient(to.url, token=token, ca=ca, identity=listen.identity, timeout=timeout, what=what)

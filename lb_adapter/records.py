@@ -41,6 +41,8 @@ _TOTAL = struct.Struct("=Q")
 _MAPPED = np.frombuffer(bytes(10) + b"\xff\xff", dtype=np.uint8)
 FRAME = 65536
 """Records in a frame at most."""
+AGELESS_MS = 1 << 30
+"""Last seen so long ago, 12 days, it is expired by any timeouts; so far ahead, it does not age that long."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,20 @@ def taken_over(records: PinRecords, generations: Mapping[int, int], now_ms: int)
     return taken
 
 
+def refreshed(records: PinRecords, now_ms: int) -> PinRecords:
+    """The same pins, last seen at `now_ms`."""
+    fresh = records.copy()
+    fresh["word"] = records["word"] & ~np.uint64(abi.mask("seen")) | np.uint64(now_ms & 0xFFFFFFFF)
+    return fresh
+
+
+def ageless(records: PinRecords, now_ms: int) -> PinRecords:
+    """Those that are not as good as expired, by whatever timeouts."""
+    ages = (np.uint32(now_ms & 0xFFFFFFFF) - field(records["word"], "seen").astype(np.uint32)).view(np.int32)
+    alive: PinRecords = records[ages < AGELESS_MS // 2]
+    return alive
+
+
 def foreign(copy: Copy, now_ms: int) -> PinRecords:
     """The other load balancer's pins as this one takes them in (affinity rule 2).
 
@@ -208,7 +224,7 @@ def write(batches: Iterable[PinRecords], *, protocol: int, epoch: int, now_ms: i
 
 def read(chunks: Iterable[bytes], *, protocol: int) -> Copy:
     """The records of a whole stream; `Conflict` for one that is cut, damaged or of another release."""
-    source = _Source(chunks)
+    source = Source(chunks)
     header = source.take(_HEADER.size)
     magic, theirs, size, now_ms, epoch = _HEADER.unpack(header)
     if magic != MAGIC or size != RECORD.itemsize:
@@ -238,20 +254,29 @@ def _count(batches: Iterable[PinRecords]) -> int:
     return sum(map(len, batches))
 
 
-class _Source:
-    """Bytes from chunks of any size."""
+class Source:
+    """Bytes from chunks of any size; `what` they are of is told when they end too early."""
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
+    def __init__(self, chunks: Iterable[bytes], what: str = "copy") -> None:
         self._chunks = iter(chunks)
+        self._what = what
         self._held = b""
         self._taken = 0
+
+    @property
+    def ended(self) -> bool:
+        """Is nothing left, now that something might have come?"""
+        if not self._held:
+            self._held = next(self._chunks, b"")
+        return not self._held
 
     def take(self, size: int) -> bytes:
         parts, missing = [self._held], size - len(self._held)
         while missing > 0:
             chunk = next(self._chunks, None)
             if chunk is None:
-                raise Conflict(f"the copy ends after {self._taken + size - missing} bytes, in the middle")
+                ended = self._taken + size - missing
+                raise Conflict(f"the {self._what} ends after {ended} bytes, in the middle")
             parts.append(chunk)
             missing -= len(chunk)
         held = b"".join(parts)

@@ -24,6 +24,7 @@ from lb_adapter.capture import Limits
 from lb_adapter.listing import SessionQuery
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave
+from lb_adapter.standby import Standby
 
 PINS_LIMIT = 64 << 20
 """Bytes of pins in one body; a master sends 65536 sessions of 56 bytes at a time."""
@@ -31,7 +32,7 @@ TAGS = {
     "status": "Is it well, and what does it carry?",
     "pairs": "The tag pairs of the chains, and how new sessions are shared among them.",
     "sessions": "Single sessions, and those of a chain that is being removed.",
-    "peer": "What the master asks of its slave.",
+    "peer": "What load balancers ask of each other, and a standby is told.",
 }
 ROLES = {
     "health": Role.VIEWER,
@@ -48,6 +49,9 @@ ROLES = {
     "end_sessions": Role.OPERATOR,
     "end_session": Role.OPERATOR,
     "put_health_check": Role.OPERATOR,
+    "take_over": Role.OPERATOR,
+    # From its standby only.
+    "feed": Role.ADMIN,
     # From its master only: a management system needs none of them.
     "greet": Role.ADMIN,
     "copy_pins": Role.ADMIN,
@@ -136,6 +140,8 @@ def build(daemon: Master | Slave, callers: Callers | None) -> FastAPI:
     _add_sessions(app, daemon)
     if isinstance(daemon, Master):
         _add_master(app, daemon)
+        if isinstance(daemon, Standby):
+            _add_standby(app, daemon)
     else:
         _add_slave(app, daemon)
     return app
@@ -227,10 +233,31 @@ def _add_master(app: FastAPI, master: Master) -> None:
         """
         return master.forecast(key)
 
+    @app.get(
+        "/v1/feed",
+        tags=["peer"],
+        responses={200: {"content": _PINS}, **problems(Conflict)},
+        response_class=StreamingResponse,
+    )
+    def feed() -> StreamingResponse:
+        """To its standby: all pins as binary records, then what changes, until one of both goes away."""
+        return StreamingResponse(master.feed(), media_type="application/octet-stream")
+
     @app.post("/v1/sessions/end", tags=["sessions"], responses=_CHANGES)
     def end_session(request: wire.SessionOrder) -> wire.SessionView:
         """Reset one TCP connection, or move one session to another chain."""
         return master.end_session(request)
+
+
+def _add_standby(app: FastAPI, standby: Standby) -> None:
+    @app.post("/v1/take-over", tags=["peer"], responses=problems(Conflict))
+    def take_over(request: wire.TakeOverOrder) -> wire.BalancerHealth:
+        """Take the place of the load balancer that this one stands by for.
+
+        That one must be fenced: cut off by switch rules. Its `standby` in the health tells when it is done;
+        the same call again changes nothing.
+        """
+        return standby.take_over(request)
 
 
 def _add_slave(app: FastAPI, slave: Slave) -> None:

@@ -64,6 +64,7 @@ class Slave(Daemon):
                 request.slave_id,
                 request.ask_id,
                 self._read(chains),
+                request.term,
             )
             follower = following.greeted(self._follower, hello, wire.PROTOCOL)
             self._config = replace(
@@ -148,7 +149,8 @@ class Slave(Daemon):
         return self._health(
             wire.PeerHealth(
                 url=None, connected=met, instance=master, reason=None if met else "no handshake yet"
-            )
+            ),
+            self._follower.term,
         )
 
 

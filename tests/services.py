@@ -18,6 +18,7 @@ from lb_adapter.core.oracle_splice import Splice
 from lb_adapter.dataplane.base import SpliceConfig
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave
+from lb_adapter.standby import Standby
 from mgmt_system import rest as management_rest
 from tests.unit.mgmt_fakes import Site
 from tests.unit.test_controller_conductor import ONE, World
@@ -54,6 +55,7 @@ def daemons() -> tuple[Master, Slave]:
     slave.url = "here"  # type: ignore[attr-defined]
     config = SpliceConfig("master", "outer", "inner", 4094, Timeouts())
     master = Master(plane(), config, "main", slave)  # type: ignore[arg-type]
+    master._stop.set()  # nobody reads what it would send a standby for as long as both live
     master.tick()
     master.change(wire.Change(add=[wire.PairAdd(forward=2, reverse=3), wire.PairAdd(forward=4, reverse=5)]))
     return master, slave
@@ -76,4 +78,24 @@ def slave(callers: Callers | None = None) -> Iterator[FastAPI]:
     yield balancer_rest.build(daemons()[1], callers)
 
 
-SERVICES = {"management": management, "controller": controller, "master": master, "slave": slave}
+@contextmanager
+def standby(callers: Callers | None = None) -> Iterator[FastAPI]:
+    """It has taken the place of its master."""
+    active, peer = daemons()
+    active.url = "there"  # type: ignore[attr-defined]
+    config = SpliceConfig("master", "outer2", "inner2", 4094, Timeouts())
+    made = Standby(plane(), config, "main", peer, active)  # type: ignore[arg-type]
+    made._stop.set()
+    made.take_over(wire.TakeOverOrder(fenced=60))
+    made.tick()  # the slave's pins, as those of the lost one never came
+    made.tick()
+    yield balancer_rest.build(made, callers)
+
+
+SERVICES = {
+    "management": management,
+    "controller": controller,
+    "master": master,
+    "slave": slave,
+    "standby": standby,
+}

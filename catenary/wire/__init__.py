@@ -10,4 +10,5 @@ from catenary.wire.common import *
 from catenary.wire.controller import *
 from catenary.wire.health import *
 from catenary.wire.management import *
+from catenary.wire.peer import *
 from catenary.wire.sessions import *

@@ -11,7 +11,6 @@ from catenary import session as _session
 from catenary.chain import WEIGHT_DEFAULT, Condition, PairState
 from catenary.wire.common import (
     EXPLAINED,
-    Affinity,
     Model,
     Name,
     Prefix,
@@ -24,12 +23,13 @@ from catenary.wire.common import (
 )
 from catenary.wire.health import HealthCheckModel, PairHealth
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Version of what master and slave say to each other; both refuse another one."""
 
 Epoch = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
 Slot = Annotated[int, Strict(), Field(ge=0, lt=1024)]
 Generation = Annotated[int, Strict(), Field(ge=0, lt=1024)]
+Term = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
 Idle = Annotated[float, Strict(), Field(ge=0, le=1e6)]
 """Seconds without a packet; in ms it fits 32 bits."""
 Role = Literal["master", "slave"]
@@ -146,13 +146,6 @@ class HealthOrder(Model):
     health: HealthCheckModel | None
 
 
-class ChainSetUpdate(Model):
-    """Master to slave: the chain set of a new epoch. Only the master that greeted last is obeyed."""
-
-    master_id: str
-    chain_set: ChainSet
-
-
 _Timeout = Annotated[float, Strict()]
 
 
@@ -182,29 +175,6 @@ class TimeoutsModel(Model):
 
     def timeouts(self) -> _session.Timeouts:
         return _session.Timeouts(**vars(self))
-
-
-class Handshake(Model):
-    """Master to slave, at start and whenever either of them restarted: all that the slave must know.
-
-    `slave_id` is the process that is greeted: no later one takes what was meant for it.
-    """
-
-    protocol: Annotated[int, Strict()]
-    master_id: str
-    slave_id: str
-    ask_id: VlanId
-    affinity: Affinity
-    timeouts: TimeoutsModel
-    chain_set: ChainSet
-
-
-class HandshakeReply(Model):
-    protocol: int = PROTOCOL
-    slave_id: str
-    epoch: Epoch
-    capacity: int
-    """Sessions that its table has room for."""
 
 
 class PairActivity(Tags):
@@ -322,47 +292,6 @@ class SessionView(Model):
     tags: Tags | None
 
 
-class NonceRequest(Model):
-    """Master to slave: the nonce of its next order."""
-
-    master_id: str
-
-
-class Nonce(Model):
-    """It is good for one order, within the time that a master waits for its slave, and until the next one."""
-
-    nonce: Annotated[str, Field(min_length=1, max_length=64)]
-
-
-class SweepOrder(Nonce):
-    """Master to slave: let go of what the master is about to end.
-
-    The `nonce` is the last that the slave gave: an order that comes late, or twice, ends nothing.
-    Sessions of one generation of a slot, of one key, or without a packet for `idle` s; of several of these,
-    what is all of it. One of them must be given: nobody ends all sessions by mistake.
-    """
-
-    master_id: str
-    mode: SweepMode
-    slot: Slot | None = None
-    generation: Generation | None = None
-    idle: Idle = 0.0
-    key: SessionText | None = None
-
-    @model_validator(mode="after")
-    def _limited(self) -> Self:
-        if (self.slot is None) != (self.generation is None):
-            raise ValueError("slot and generation go together: a slot alone is another chain's next time")
-        if self.slot is None and self.key is None and not self.idle:
-            raise ValueError("this would end all sessions: give slot and generation, key, or idle")
-        return self
-
-
-class Swept(Model):
-    reset: int
-    moved: int
-
-
 class PeerHealth(Model):
     """`instance` is the process that the peer is, if it is known.
 
@@ -376,11 +305,27 @@ class PeerHealth(Model):
     lag: float | None = None
 
 
+class StandbyHealth(Model):
+    """How far a standby is in step with the load balancer `of` whose place it would take.
+
+    `silent`: s since anything came from that one; `lag`: s since it last had the same pins, null before it
+    had them once. In what state it is: `following`, `taking_over`, or `active` once it took that one's place.
+    """
+
+    of: str
+    state: Literal["following", "taking_over", "active"]
+    silent: float
+    lag: float | None = None
+    pins: int = 0
+    reason: str | None = None
+
+
 class BalancerHealth(Model):
     """How an LB is, and what it runs with. A slave has ask ID and timeouts from its master, once they met.
 
     `reason` says what the daemon's last tick failed at, or that a slave's asks get no answers; what its peer
-    lacks is there. `capabilities` are what it may do beyond its user's rights, as the kernel has it.
+    lacks is there. `capabilities` are what it may do beyond its user's rights, as the kernel has it. `clock_ms`
+    is the clock by which its pins age, modulo 2^32; `term` counts how often a standby took the master's place.
     """
 
     status: Literal["ok", "degraded"]
@@ -395,3 +340,6 @@ class BalancerHealth(Model):
     rewrites: bool
     capabilities: list[str] = []
     peer: PeerHealth
+    clock_ms: int = 0
+    term: int = 0
+    standby: StandbyHealth | None = None

@@ -192,8 +192,9 @@ class OraclePlane:
         held, written = self.splice.pins, 0
         for key, word in zip(pins["key"].tolist(), pins["word"], strict=True):
             if len(held) < self.capacity or bytes(key) in held:
-                pin = abi.Pin.of(int(word).to_bytes(8, "little"))
-                held[bytes(key)] = Pin(pin.slot, pin.generation, State(pin.state), pin.seen)
+                pin = Pin.of(int(word))
+                seen = self._clock() + (pin.seen - self._clock() + (1 << 31)) % (1 << 32) - (1 << 31)
+                held[bytes(key)] = pin._replace(seen=seen)
                 written += 1
         return written
 

@@ -33,6 +33,7 @@ TABLES = {
     "controller": controller.ROLES,
     "master": balancer.ROLES,
     "slave": balancer.ROLES,
+    "standby": balancer.ROLES,
 }
 
 

@@ -141,6 +141,7 @@ CHANGES = {
     "controller": "DELETE /v1/chains/chain-1",
     "master": "POST /v1/rebalance",
     "slave": "POST /v1/sweep",
+    "standby": "POST /v1/take-over",
 }
 
 

@@ -29,6 +29,7 @@ METRICS: dict[str, Collection[Metric]] = {
     "controller": controller_metrics.METRICS,
     "master": balancer_metrics.METRICS,
     "slave": balancer_metrics.METRICS,
+    "standby": balancer_metrics.METRICS,
 }
 TOKEN = "0123456789abcdef"
 BALANCER_NOT_NOW = {
@@ -36,6 +37,8 @@ BALANCER_NOT_NOW = {
     "catenary_lb_entered_sessions_total",
     "catenary_lb_pair_probes_total",
     "catenary_lb_pair_latency_seconds",
+    "catenary_lb_standby_following",
+    "catenary_lb_standby_lag_seconds",
 }
 NOT_NOW = {
     "management": {
@@ -48,9 +51,10 @@ NOT_NOW = {
     "controller": set[str](),
     "master": BALANCER_NOT_NOW,
     "slave": BALANCER_NOT_NOW,
+    "standby": BALANCER_NOT_NOW - {"catenary_lb_standby_following"},
 }
-"""Told only while a chain cools down, where a segment scales by itself, where chains rewrite or are probed,
-and where there is a classifier."""
+"""Told only by a standby, of a chain that cools down or is probed, where a segment scales by itself or its
+chains rewrite, by a classifier."""
 OK = wire.ManagementHealth(status="ok", chains=1)
 
 
