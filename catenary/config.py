@@ -79,6 +79,19 @@ class NfAttachment(Section):
         return _chain.NetworkFunction(name, self.switch, self.ingress, self.egress, self.tags)
 
 
+class StandbyAttachment(Section):
+    """Where an LB's standby hangs, on the same switch. It takes its place when the machine is gone."""
+
+    outer: Port
+    """the switch's port to its outer one"""
+    inner: Port
+    """the switch's port to its inner one"""
+    url: Url
+    """where its REST service listens"""
+    after: Duration = 0.5
+    """for how long nobody hears of the other one before it takes its place"""
+
+
 class BalancerAttachment(Section):
     """Where an LB's two ports hang."""
 
@@ -89,6 +102,15 @@ class BalancerAttachment(Section):
     """the switch's port to its inner one: the chains"""
     url: Url
     """where its REST service listens"""
+    standby: StandbyAttachment | None = None
+    """a master's only: it runs with `--standby-of`, and has all of its sessions"""
+
+    def exchanged(self) -> BalancerAttachment:
+        """With its standby in its place, and the other way round."""
+        if self.standby is None:
+            return self
+        here, there = ({"outer": at.outer, "inner": at.inner, "url": at.url} for at in (self, self.standby))
+        return self.model_copy(update={**there, "standby": self.standby.model_copy(update=here)})
 
 
 def _durations_in_schema(schema: dict[str, Any]) -> None:

@@ -42,12 +42,19 @@ def _datapaths(config: NetworkConfig) -> Iterator[Fault]:
 
 def _urls(config: NetworkConfig) -> Iterator[Fault]:
     owners = {config.controller_url.rstrip("/"): "the controller"}
-    for name, lb in config.balancers.items():
-        url = lb.url.rstrip("/")
+    for at, what, given in _addresses(config):
+        url = given.rstrip("/")
         if url in owners:
-            text = f"{url} is the address of {owners[url]} and of load balancer {name!r}: give each its own"
-            yield Fault(("balancers", name, "url"), text)
-        owners[url] = f"load balancer {name!r}"
+            text = f"{url} is the address of {owners[url]} and of {what}: give each its own"
+            yield Fault(at, text)
+        owners[url] = what
+
+
+def _addresses(config: NetworkConfig) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    for name, lb in config.balancers.items():
+        yield ("balancers", name, "url"), f"load balancer {name!r}", lb.url
+        if lb.standby is not None:
+            yield ("balancers", name, "standby", "url"), f"the standby of {name!r}", lb.standby.url
 
 
 def _macs(config: NetworkConfig) -> Iterator[Fault]:
@@ -70,6 +77,10 @@ def _ports(config: NetworkConfig) -> Iterator[tuple[tuple[str, ...], str, tuple[
     for name, lb in config.balancers.items():
         yield ("balancers", name, "outer"), f"the outer port of {name!r}", (lb.switch, lb.outer)
         yield ("balancers", name, "inner"), f"the inner port of {name!r}", (lb.switch, lb.inner)
+        if lb.standby is not None:
+            at = "balancers", name, "standby"
+            yield (*at, "outer"), f"the outer port of the standby of {name!r}", (lb.switch, lb.standby.outer)
+            yield (*at, "inner"), f"the inner port of the standby of {name!r}", (lb.switch, lb.standby.inner)
 
 
 def _attachments(config: NetworkConfig) -> Iterator[Fault]:
@@ -176,6 +187,12 @@ def _segments(config: NetworkConfig) -> Iterator[Fault]:
                 text = f"segment {name!r} names unknown load balancer {lb!r}: there is {known}"
                 yield Fault((*at, role), text)
                 continue
+            if role == "slave" and config.balancers[lb].standby is not None:
+                text = (
+                    f"load balancer {lb!r} is the slave of segment {name!r} and has a standby: only a master "
+                    "has one, for a slave that lost all asks its master; leave it out"
+                )
+                yield Fault(("balancers", lb, "standby"), text)
             for index, nf in enumerate(getattr(segment, fixed)):
                 for text in _misplaced(config, name, config.balancers[lb].switch, nf):
                     yield Fault((*at, fixed, index), text)

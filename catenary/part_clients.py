@@ -160,6 +160,10 @@ class ControllerClient(Client):
         """The load balancers as their switches see them, by name."""
         return self.call("GET", "/v1/balancers", list[wire.AttachedBalancer])
 
+    def place(self, balancer: str, place: wire.Place) -> wire.AttachedBalancer:
+        """Lead what is a load balancer's to its standby, or back, and cut off the other place. Idempotent."""
+        return self.call("PUT", f"/v1/balancers/{balancer}/place/{place}", wire.AttachedBalancer)
+
     def fence(self, balancer: str) -> wire.AttachedBalancer:
         """Have the switches take nothing from a load balancer, and send nothing there. Idempotent."""
         return self.call("PUT", f"/v1/balancers/{balancer}/fence", wire.AttachedBalancer)

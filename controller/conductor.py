@@ -68,6 +68,7 @@ class Conductor:
             set(saved.fenced),
             {path.segment: path for path in saved.around},
         )
+        self._wanted.exchange(saved.exchanged)
         self._timed: dict[str, float] = {}
         """When pairs were inserted by this process, by the clock that nobody sets."""
         self._inserting: str | None = None
@@ -273,6 +274,7 @@ class Conductor:
                     put or self._put,
                     tuple(sorted(self._wanted.fenced)),
                     tuple(self._wanted.around.values()),
+                    tuple(sorted(self._wanted.exchanged)),
                 )
             statefile.save(self._state, saved)
 
@@ -283,7 +285,7 @@ class Conductor:
         switches are brought up to it in the background, as whenever one connects.
         """
         with self._one_change:
-            network = network_of(config)
+            network = rewiring.exchanged(network_of(config), self._wanted.exchanged)
             rewiring.check(
                 self._wanted.network, network, self._wanted.plans.values(), self._wanted.asks.values()
             )

@@ -29,6 +29,11 @@ def network_of(config: NetworkConfig) -> Network:
             name: Balancer(Port(lb.switch, lb.outer), Port(lb.switch, lb.inner))
             for name, lb in config.balancers.items()
         },
+        standbys={
+            name: Balancer(Port(lb.switch, lb.standby.outer), Port(lb.switch, lb.standby.inner))
+            for name, lb in config.balancers.items()
+            if lb.standby is not None
+        },
         segments={
             name: Segment(
                 segment.master,

@@ -65,6 +65,28 @@ class Detours:
             log.info("load balancer fenced" if fenced else "load balancer unfenced", balancer=balancer)
             return self._view(balancer)
 
+    def place(self, balancer: str, place: wire.Place) -> wire.AttachedBalancer:
+        """Lead what is a load balancer's to its standby, or back; the other place is cut off.
+
+        No rule names the ports that it leaves, so that whatever comes from there is dropped. Raises
+        `NotFound`, `Conflict` where there is no standby or it would be forgotten, `Unavailable`.
+        """
+        with self._one_change:
+            _check_known("load balancer", balancer, self._wanted.network.balancers)
+            what = f"load balancer {balancer!r} can't change places"
+            if balancer not in self._wanted.network.standbys:
+                raise Conflict(f"{what}: it has no standby (balancers: {balancer}: standby: in the network)")
+            self._check_lasting(what)
+            if (balancer in self._wanted.exchanged) != (place == "standby"):
+                self._exchange(what, balancer)
+                log.warning("load balancer changed places", balancer=balancer, place=place)
+            return self._view(balancer)
+
+    def _exchange(self, what: str, balancer: str) -> None:
+        switches = {port.switch for port in ports_of(self._wanted.network, balancer)}
+        fenced, around = self._wanted.fenced - {balancer}, self._wanted.around
+        self._change(what, switches, fenced, around, exchange=balancer)
+
     def around(self, segment: str) -> None:
         """Lead traffic around a segment, past both of its load balancers.
 
@@ -109,8 +131,15 @@ class Detours:
             raise Conflict(f"{what}: a controller without --state would forget it")
 
     def _change(
-        self, what: str, switches: Collection[str], fenced: set[str], around: dict[str, AskPlan]
+        self,
+        what: str,
+        switches: Collection[str],
+        fenced: set[str],
+        around: dict[str, AskPlan],
+        exchange: str | None = None,
     ) -> None:
+        """`exchange`: this load balancer and its standby change places."""
+        moved = [exchange] if exchange else []
         switches = sorted(switches)
         missing = self._fabric.standing().missing
         if waits := [missing[name] for name in switches if name in missing]:
@@ -119,6 +148,7 @@ class Detours:
             old = self._wanted.fenced, self._wanted.around
             before = self._wanted.rules(switches)
             self._wanted.fenced, self._wanted.around = fenced, around
+            self._wanted.exchange(moved)
             after = self._wanted.rules(switches)
         try:
             self._fabric.change(switches, before, after)
@@ -126,6 +156,7 @@ class Detours:
         except CatenaryError:
             with self._data:
                 self._wanted.fenced, self._wanted.around = old
+                self._wanted.exchange(moved)
             for name in switches:
                 self._fabric.refresh(name)
             raise
@@ -147,6 +178,7 @@ class Detours:
                 name in (self._wanted.network.segments[it].master, self._wanted.network.segments[it].slave)
                 for it in self._wanted.around
             ),
+            place="standby" if name in self._wanted.exchanged else "first",
         )
 
     def _link(self, port: Port) -> wire.LinkState:

@@ -49,10 +49,12 @@ def base_rules(network: Network, switch: str, ports: Iterable[str]) -> list[Rule
         for port in network.stripped_ports(switch)
     ]
     outers = network.outers(switch)
+    # Alike wherever load balancers are: who takes a place finds its port classified.
+    spare = sorted(lb.outer for lb in network.standbys.values() if lb.outer.switch == switch)
     fixed = [port for outer in outers for nf in network.fixed_before(outer) for port in nf]
     return rules + [
         _classify(switch, 20, Match(in_port=port.name, vlan=UNTAGGED), Goto(EDGE.id))
-        for port in [*network.host_ports(switch), *outers, *fixed]
+        for port in [*network.host_ports(switch), *outers, *spare, *fixed]
     ]
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from catenary.chain import NetworkFunction, TagMode
 
@@ -86,6 +86,17 @@ class Network:
     nfs: Mapping[str, NetworkFunction]
     balancers: Mapping[str, Balancer]
     segments: Mapping[str, Segment]
+    standbys: Mapping[str, Balancer] = field(default_factory=dict)
+    """Where else a load balancer may be, by its name: nothing is led there."""
+
+    def exchanged(self, names: Collection[str]) -> Network:
+        """With these load balancers where their standbys were, and the other way round."""
+        both = {name: (self.balancers[name], self.standbys[name]) for name in names}
+        return replace(
+            self,
+            balancers={**self.balancers, **{name: there for name, (_, there) in both.items()}},
+            standbys={**self.standbys, **{name: here for name, (here, _) in both.items()}},
+        )
 
     def outers(self, switch: str) -> list[Port]:
         """The outer ports of load balancers on this switch, sorted."""
@@ -127,5 +138,6 @@ class Network:
     def attached(self) -> frozenset[Port]:
         """Every port that the file gives to something: discovery never uses one of these."""
         nfs = {Port(nf.switch, port) for nf in self.nfs.values() for port in (nf.ingress, nf.egress)}
-        balancers = {port for lb in self.balancers.values() for port in (lb.outer, lb.inner)}
+        places = [*self.balancers.values(), *self.standbys.values()]
+        balancers = {port for lb in places for port in (lb.outer, lb.inner)}
         return frozenset(nfs | balancers | {host.port for host in self.hosts.values()})

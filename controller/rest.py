@@ -46,6 +46,7 @@ ROLES = {
     "lead_around": Role.OPERATOR,
     "lead_through": Role.OPERATOR,
     "list_balancers": Role.VIEWER,
+    "place_balancer": Role.OPERATOR,
     "fence_balancer": Role.OPERATOR,
     "unfence_balancer": Role.OPERATOR,
     "put_network": Role.ADMIN,
@@ -136,6 +137,16 @@ def _add_detours(app: FastAPI, conductor: Conductor) -> None:
         """Links and fences of all load balancers, by name."""
         found = conductor.detours.balancers()
         return page(request, response, found, lambda it: it.name, limit, after, form=_NAME)
+
+    @app.put("/v1/balancers/{name}/place/{place}", tags=["balancers"], responses=_CHANGES)
+    def place_balancer(name: BalancerName, place: wire.Place) -> wire.AttachedBalancer:
+        """Lead what is a load balancer's to its standby, or back to where the network has it.
+
+        The place that it leaves is cut off in the same change: all that comes from there is dropped, and
+        nothing is sent there. A fence of the one that it leaves goes with it. Answered when the switch has
+        confirmed.
+        """
+        return conductor.detours.place(name, place)
 
     @app.put("/v1/balancers/{name}/fence", tags=["balancers"], responses=_CHANGES)
     def fence_balancer(name: BalancerName) -> wire.AttachedBalancer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from catenary.errors import Conflict
@@ -10,6 +10,17 @@ from controller.network import Network
 from controller.steering import AskPlan, Hop, Plan
 
 _WORDS = {"switches": "switch", "nfs": "NF", "balancers": "load balancer", "segments": "segment"}
+
+
+def exchanged(new: Network, names: Collection[str]) -> Network:
+    """With these load balancers where their standbys are, or `Conflict`: one would be led to a dead place."""
+    for name in sorted(names):
+        if name not in new.standbys:
+            raise Conflict(
+                f"load balancer {name!r} is where its standby was, and this network has none for it: "
+                "name it, or have it change places first"
+            )
+    return new.exchanged(names)
 
 
 def check_detours(old: Network, new: Network, fenced: Iterable[str], around: Iterable[AskPlan]) -> None:

@@ -37,6 +37,8 @@ class Saved:
     config: NetworkConfig | None = None
     fenced: tuple[str, ...] = ()
     around: tuple[AskPlan, ...] = ()
+    exchanged: tuple[str, ...] = ()
+    """Load balancers where their standbys were."""
 
 
 def save(path: Path, saved: Saved) -> None:
@@ -59,6 +61,7 @@ def save(path: Path, saved: Saved) -> None:
         "inserted": dict(saved.inserted),
         "fenced": list(saved.fenced),
         "around": [_ask_out(path) for path in saved.around],
+        "exchanged": list(saved.exchanged),
     }
     fresh = path.with_name(path.name + ".new")
     try:
@@ -89,8 +92,9 @@ def load(path: Path, config: NetworkConfig) -> Saved:
             # A file of before there were any has none.
             tuple(map(str, body.get("fenced", ()))),
             tuple(map(_ask_in, body.get("around", ()))),
+            tuple(map(str, body.get("exchanged", ()))),
         )
-        network = network_of(saved.config or config)
+        network = network_of(saved.config or config).exchanged(saved.exchanged)
         for plan in saved.chains:
             chain_rules(network, plan)
         for ask in saved.asks:

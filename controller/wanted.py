@@ -18,7 +18,8 @@ class Wanted:
     """Chains by name, asks by segment, and when pairs were inserted (seconds since the epoch).
 
     Chains that are being `removing` have no rules any more. `fenced` are load balancers, and `around` has the
-    path of each segment that traffic is led around.
+    path of each segment that traffic is led around. `exchanged` are those that `network` has where their
+    standbys were.
     """
 
     network: Network
@@ -27,7 +28,13 @@ class Wanted:
     inserted: dict[str, float]
     fenced: set[str]
     around: dict[str, AskPlan]
+    exchanged: frozenset[str] = frozenset()
     removing: set[str] = field(default_factory=set)
+
+    def exchange(self, names: Collection[str]) -> None:
+        """Have these load balancers where their standbys are now, and the other way round."""
+        self.network = self.network.exchanged(names)
+        self.exchanged ^= frozenset(names)
 
     def rules(self, switches: Collection[str]) -> list[Rule]:
         """Those of some switches, besides their classification and misses."""

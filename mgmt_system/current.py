@@ -14,6 +14,9 @@ class Current:
     def __init__(self, config: ServiceConfig) -> None:
         self.put(config)
 
+    exchanged: frozenset[str] = frozenset()
+    """Load balancers whose standbys have taken their places, as the controller said last."""
+
     def put(self, config: ServiceConfig) -> None:
         self.config = config.model_copy(update={"chains": {}})
         self.facts = facts(config)
@@ -32,7 +35,9 @@ class Current:
 
     @property
     def balancers(self) -> Mapping[str, BalancerAttachment]:
-        return self.config.balancers
+        """Each where it is now."""
+        known, exchanged = self.config.balancers, self.exchanged
+        return {name: at.exchanged() if name in exchanged else at for name, at in known.items()}
 
     @property
     def controller_url(self) -> str:

@@ -37,6 +37,8 @@ class Controller(Protocol):
     def through(self, segment: str) -> wire.SegmentView: ...
     def network(self) -> wire.NetworkView: ...
     def put_network(self, network: NetworkConfig, *, check: bool = False) -> wire.NetworkView: ...
+    def balancers(self) -> list[wire.AttachedBalancer]: ...
+    def place(self, balancer: str, place: wire.Place) -> wire.AttachedBalancer: ...
 
 
 class Balancer(Protocol):
@@ -58,15 +60,24 @@ class Balancer(Protocol):
     ) -> AsyncIterator[bytes]: ...
     def forecast(self, key: str) -> SessionForecast: ...
     def end_session(self, request: wire.SessionOrder) -> wire.SessionView: ...
+    def take_over(self, order: wire.TakeOverOrder) -> wire.BalancerHealth: ...
+
+
+def _nowhere(name: str, url: str) -> Balancer:
+    raise NotFound(f"{url} of load balancer {name!r} is not known here")
 
 
 @dataclass(frozen=True)
 class Peers:
-    """The controller, and every load balancer by its name in the network file; `close` drops connections."""
+    """The controller, and every load balancer by its name in the network file; `close` drops connections.
+
+    `at` is one by its name and an address of its: its own, or its standby's.
+    """
 
     controller: Controller
     balancers: Mapping[str, Balancer]
     close: Callable[[], None] = lambda: None
+    at: Callable[[str, str], Balancer] = _nowhere
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,10 @@ class Balancers(Mapping[str, Balancer]):
         balancer = self._network.balancers.get(name)
         if balancer is None:
             raise NotFound(f"load balancer {name!r} is not part of the configuration any more")
-        url = balancer.url
+        return self.at(name, balancer.url)
+
+    def at(self, name: str, url: str) -> Balancer:
+        """The one at this address, whatever place that is."""
         with self._lock:
             if (name, url) not in self._clients:
                 self._clients[name, url] = self._make(name, url)
@@ -144,4 +158,4 @@ def connect(network: Current, secrets: Secrets, timeout: float) -> Peers:
         controller.close()
         balancers.close()
 
-    return Peers(controller, balancers, close)
+    return Peers(controller, balancers, close, balancers.at)

@@ -22,6 +22,8 @@ from mgmt_system.current import Current
 from mgmt_system.detours import Detours
 from mgmt_system.engine import Engine
 from mgmt_system.explain import Explainer
+from mgmt_system.failover import TIMEOUT as LOOK_TIMEOUT
+from mgmt_system.failover import Failover
 from mgmt_system.history import History
 from mgmt_system.journal import Retention
 from mgmt_system.manager import Manager
@@ -71,6 +73,7 @@ class Running:
     detours: Detours
     turns: Turns
     scaling: Scaling
+    failover: Failover
     recollection: Recollection | None = None
     on_failure: Callable[[], None] = lambda: None
     failed: bool = False
@@ -115,6 +118,7 @@ class Running:
             Detours(ledger, peers(network, MACHINE_TIMEOUT), for_requests, network),
             Turns(ledger, network, first),
             Scaling(ledger, manager, for_requests, network, hooks),
+            Failover(ledger, network, peers(network, LOOK_TIMEOUT), for_requests),
             recollection,
         )
 
@@ -154,6 +158,7 @@ class Running:
         self.detours.start()
         if self.recollection is None:
             self.scaling.start()
+        self.failover.start()
 
     def look(self) -> wire.StatusView:
         """All parts with their load; the store is one while it can't be written."""
@@ -182,6 +187,7 @@ class Running:
         (self.recollection or self.engine).stop()
         self.sampling.stop()
         self.detours.stop()
+        self.failover.stop()
         if self._thread is not None:
             self._thread.join()
         self.status.close()

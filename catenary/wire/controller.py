@@ -102,6 +102,8 @@ class SegmentView(Model):
 
 
 LinkState = Literal["up", "down", "unknown"]
+Place = Literal["first", "standby"]
+"""Of a load balancer: where the network has it, or where its standby is."""
 
 
 class AttachedBalancer(Model):
@@ -117,6 +119,8 @@ class AttachedBalancer(Model):
     """is all dropped that comes from its ports, or goes there?"""
     around: bool
     """is traffic led around its segment?"""
+    place: Place = "first"
+    """is it where the network has it, or where its standby was?"""
 
 
 class NetworkView(Model):

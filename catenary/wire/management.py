@@ -33,6 +33,7 @@ HistoryKind = Literal[
     "epoch",
     "health",
     "fault",
+    "take-over",
 ]
 """What happened: a request, or what the management system did or saw (`state` and the last four), and its
 autoscaler (`scale`, `provision`)."""
