@@ -24,8 +24,9 @@ from mgmt_system.standbys import Heard, lost
 from mgmt_system.store.ledger import Ledger
 
 log = structlog.get_logger("mgmt_system")
-EVERY, PLACES, IDLE = 0.1, 2.0, 1.0
-"""s between two looks at load balancers that have a standby; at their places; for one that gets a standby."""
+EVERY, CLOSER, PLACES, IDLE = 0.1, 0.02, 2.0, 1.0
+"""s between two looks at load balancers with a standby; while one is missed; at their places; where there is
+none."""
 TIMEOUT = 0.25
 """s that a load balancer has to say how it is."""
 Key = tuple[str, str]
@@ -71,24 +72,23 @@ class Failover:
         while not self._stop.is_set():
             began = self._monotonic()
             try:
-                watched = self.look()
+                pause = self.look()
             except Exception:  # the next look may do better
                 log.exception("load balancers were not looked at")
-                watched = True
-            self._stop.wait(max(0.0, began + (EVERY if watched else IDLE) - self._monotonic()))
+                pause = EVERY
+            self._stop.wait(max(0.0, began + pause - self._monotonic()))
 
-    def look(self) -> bool:
-        """Look once, and order what follows; False if there is nothing to be watched."""
+    def look(self) -> float:
+        """Look once, and order what follows; s until the next look."""
         watched = {name: at for name, at in self._network.balancers.items() if at.standby is not None}
         if not watched:
-            return False
+            return IDLE
         for name, at in watched.items():
             for key in _keys(name, at):
                 self._ask(key)
-        if self._learn_places() and self._ledger.leads:
-            for name in watched:
-                self._decide(name, self._network.balancers[name])
-        return True
+        if not self._learn_places() or not self._ledger.leads:
+            return EVERY
+        return min(self._decide(name, self._network.balancers[name]) for name in watched)
 
     def _ask(self, key: Key) -> None:
         """Take an answer that has come, and ask again."""
@@ -123,10 +123,11 @@ class Failover:
         self._network.exchanged, self._placed = exchanged, now
         return True
 
-    def _decide(self, name: str, at: BalancerAttachment) -> None:
+    def _decide(self, name: str, at: BalancerAttachment) -> float:
         active, spare = (self._heard[key] for key in _keys(name, at))
         assert at.standby is not None, "only such are watched"
-        reason = lost(active, spare, at.standby.after, self._monotonic())
+        now, after = self._monotonic(), at.standby.after
+        reason = lost(active, spare, after, now)
         here = active.health.standby if active.health is not None and active.refused is None else None
         try:
             if reason is not None:
@@ -137,6 +138,8 @@ class Failover:
                 self._told.pop(name, None)
         except CatenaryError as error:
             self._say(name, error.detail)
+            return EVERY
+        return CLOSER if reason is None and lost(active, spare, after / 2, now) else EVERY
 
     def _replace(self, name: str, reason: str) -> None:
         place: wire.Place = "first" if name in self._network.exchanged else "standby"

@@ -6,7 +6,7 @@ python -m experiments.operations.run [--only PARTS] [--quick] [--results DIR]
 from __future__ import annotations
 
 from experiments.experiment import Experiment
-from experiments.operations import autoscale, chain_failover, growth, ms_failover, synflood
+from experiments.operations import autoscale, chain_failover, growth, lb_failover, ms_failover, synflood
 from experiments.operations.plan import FULL, QUICK, Plan
 from experiments.part import Part, Say
 
@@ -23,6 +23,7 @@ OPERATIONS = Experiment(
     quick=QUICK,
     parts={
         "chain_failover": (chain_failover.measure, chain_failover.CLAIMS),
+        "lb_failover": (lb_failover.measure, lb_failover.CLAIMS),
         "ms_failover": (ms_failover.measure, ms_failover.CLAIMS),
         "autoscale": (autoscale.measure, autoscale.CLAIMS),
         "synflood": (_synflood, synflood.CLAIMS),

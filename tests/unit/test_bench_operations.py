@@ -8,6 +8,8 @@ from experiments.operations.run import OPERATIONS
 ASKED = {
     "chain_failover_s": (None, 3.2),
     "chain_failover_fast_s": (None, 0.5),
+    "lb_failover_s": (None, 1),
+    "lb_failover_pins_lost": (0, 0),
     "ms_failover_s": (None, 5),
     "ms_failover_lost": (0, 0),
     "autoscale_violations": (0, 0),
