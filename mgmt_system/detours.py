@@ -26,6 +26,8 @@ from mgmt_system.store.ledger import Ledger
 log = structlog.get_logger("mgmt_system")
 FAST, SLOW = 0.2, 1.0
 """Seconds between looks, where a segment fails open and where none does."""
+STANDBY_S = 5.0
+"""For so long a standby has time to take the place of one that is gone."""
 
 
 class Detours:
@@ -102,7 +104,7 @@ class Detours:
         if not self._ledger.leads:
             return
         self._tell(name, segment, before, pair)
-        fails_open = segment.when_lb_gone == "fail-open"
+        fails_open = segment.when_lb_gone == "fail-open" and (around or not self._replaceable(pair, now))
         match gone.verdict(pair, now, around=around, fails_open=fails_open):
             case "around":
                 self._lead(name, self._order.controller.around, ", ".join(sorted(pair.gone)) + " is gone")
@@ -111,6 +113,11 @@ class Detours:
                 self._lead(name, self._order.controller.through, back)
             case None:
                 self._refused.pop(name, None)
+
+    def _replaceable(self, pair: Pair, now: float) -> bool:
+        """May a standby yet take the place of one that is gone? It keeps sessions in their chains."""
+        spared = any(self._network.balancers[name].standby for name in pair.gone)
+        return spared and now - pair.losses[-1] < STANDBY_S
 
     def _looks(
         self, segment: SegmentConfig, attached: Mapping[str, wire.AttachedBalancer], *, every: bool

@@ -324,8 +324,8 @@ class BalancerHealth(Model):
     """How an LB is, and what it runs with. A slave has ask ID and timeouts from its master, once they met.
 
     `reason` says what the daemon's last tick failed at, or that a slave's asks get no answers; what its peer
-    lacks is there. `capabilities` are what it may do beyond its user's rights, as the kernel has it. `clock_ms`
-    is the clock by which its pins age, modulo 2^32; `term` counts how often a standby took the master's place.
+    lacks is there. `capabilities` are what it may do beyond its user's rights, as the kernel has it.
+    `clock_ms` is the clock by which its pins age, modulo 2^32; `term`: how often a standby took over.
     """
 
     status: Literal["ok", "degraded"]

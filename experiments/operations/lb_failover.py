@@ -118,7 +118,11 @@ class _Switches:
     where: wire.Place = "first"
 
     def balancers(self) -> list[wire.AttachedBalancer]:
-        return [wire.AttachedBalancer(name="l1", outer="up", inner="up", fenced=False, place=self.where)]
+        return [
+            wire.AttachedBalancer(
+                name="l1", outer="up", inner="up", fenced=False, around=False, place=self.where
+            )
+        ]
 
     def place(self, balancer: str, place: wire.Place) -> wire.AttachedBalancer:
         shell("ip link set xao down; ip link set xai down; ip link set xbo up; ip link set xbi up")

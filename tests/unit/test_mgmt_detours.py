@@ -9,7 +9,7 @@ import pytest
 from catenary import wire
 from catenary.config import ServiceConfig
 from catenary.errors import Conflict, InvalidValue
-from mgmt_system.detours import FAST, Detours
+from mgmt_system.detours import FAST, STANDBY_S, Detours
 from mgmt_system.gone import SILENT_S, STEADY_S
 from tests.unit.mgmt_fakes import Site, network_text
 
@@ -77,6 +77,25 @@ def test_traffic_is_led_around_a_machine_that_is_gone_and_through_it_again(watch
     assert kinds == ["fault", "around", "fault", "around"]
     assert "machine of load balancer l2 is gone" in watched.journal()[0][1]
     assert watched.journal()[1] == ("around", "l2 is gone")
+
+
+def test_a_standby_has_time_to_take_the_place_first() -> None:
+    """It keeps sessions in their chains; past them only if it does not."""
+    spare = ', standby: {outer: o9, inner: i9, url: "http://127.0.0.1:9"}'
+    lines = [
+        line.replace("}", spare + "}", 1) if line.strip().startswith("l1:") else line
+        for line in OPEN.split("\n")
+    ]
+    watched = Watched("\n".join(lines))
+    assert watched.site.network.balancers["l1"].standby is not None
+    watched.look()
+    watched.site.master.down = True
+    watched.site.controller.unlinked.add("l1")
+    watched.look(STANDBY_S - FAST)
+    assert watched.status() == (False, ["l1"])
+    watched.look(SILENT_S + 3 * FAST)
+    assert watched.status() == (True, ["l1"])
+    watched.detours.stop()
 
 
 def test_a_daemon_that_dies_leads_nothing_elsewhere(watched: Watched) -> None:

@@ -84,7 +84,11 @@ class Controller:
         self.refusal: str | None = None
 
     def balancers(self) -> list[wire.AttachedBalancer]:
-        return [wire.AttachedBalancer(name="l1", outer="up", inner="up", fenced=False, place=self.where)]
+        return [
+            wire.AttachedBalancer(
+                name="l1", outer="up", inner="up", fenced=False, around=False, place=self.where
+            )
+        ]
 
     def place(self, balancer: str, place: wire.Place) -> wire.AttachedBalancer:
         if self.refusal:
