@@ -27,6 +27,9 @@ log = structlog.get_logger("mgmt_system")
 EVERY, CLOSER, PLACES, IDLE = 0.1, 0.02, 2.0, 1.0
 """s between two looks at load balancers with a standby; while one is missed; at their places; where there is
 none."""
+LINKED_S = 15.0
+"""s for which one is missed if its switch doesn't say that its links are down: longer than a daemon takes
+to be replaced, whose data plane goes on meanwhile."""
 TIMEOUT = 0.25
 """s that a load balancer has to say how it is."""
 Key = tuple[str, str]
@@ -128,6 +131,8 @@ class Failover:
         assert at.standby is not None, "only such are watched"
         now, after = self._monotonic(), at.standby.after
         reason = lost(active, spare, after, now)
+        if reason is not None and self._may_live(name):
+            reason = lost(active, spare, max(after, LINKED_S), now)
         here = active.health.standby if active.health is not None and active.refused is None else None
         try:
             if reason is not None:
@@ -140,6 +145,14 @@ class Failover:
             self._say(name, error.detail)
             return EVERY
         return CLOSER if reason is None and lost(active, spare, after / 2, now) else EVERY
+
+    def _may_live(self, name: str) -> bool:
+        """Is there a link to it, for all that is known? Then its daemon alone may be silent."""
+        try:
+            found = next(item for item in self._looks.controller.balancers() if item.name == name)
+        except (CatenaryError, StopIteration):
+            return True
+        return (found.outer, found.inner) != ("down", "down")
 
     def _replace(self, name: str, reason: str) -> None:
         place: wire.Place = "first" if name in self._network.exchanged else "standby"

@@ -111,6 +111,10 @@ def _network() -> Iterator[Network]:
                 shell("nft delete table inet gone")
 
 
+def _link(port: str) -> wire.LinkState:
+    return "down" if "DOWN" in shell(f"ip -brief link show {port}").split()[1] else "up"
+
+
 @dataclass
 class _Switches:
     """In the controller's place: who is led to, done when the call returns."""
@@ -118,9 +122,11 @@ class _Switches:
     where: wire.Place = "first"
 
     def balancers(self) -> list[wire.AttachedBalancer]:
+        ports = ("xao", "xai") if self.where == "first" else ("xbo", "xbi")
+        outer, inner = map(_link, ports)
         return [
             wire.AttachedBalancer(
-                name="l1", outer="up", inner="up", fenced=False, around=False, place=self.where
+                name="l1", outer=outer, inner=inner, fenced=False, around=False, place=self.where
             )
         ]
 

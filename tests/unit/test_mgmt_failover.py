@@ -11,7 +11,7 @@ from catenary import wire
 from catenary.config import ServiceConfig, StandbyAttachment
 from catenary.errors import Conflict, Unavailable
 from mgmt_system.current import Current
-from mgmt_system.failover import Failover
+from mgmt_system.failover import LINKED_S, Failover
 from mgmt_system.journal import Event
 from mgmt_system.peers import Peers
 from mgmt_system.standbys import Heard, lost
@@ -82,11 +82,17 @@ class Controller:
     def __init__(self) -> None:
         self.where: wire.Place = "first"
         self.refusal: str | None = None
+        self.link: wire.LinkState | None = None
+
+    def links(self) -> wire.LinkState:
+        """Of both ports of the place that traffic is led through."""
+        return "up"
 
     def balancers(self) -> list[wire.AttachedBalancer]:
+        link = self.link or self.links()
         return [
             wire.AttachedBalancer(
-                name="l1", outer="up", inner="up", fenced=False, around=False, place=self.where
+                name="l1", outer=link, inner=link, fenced=False, around=False, place=self.where
             )
         ]
 
@@ -118,7 +124,12 @@ class Place:
         self.now, self.controller, self.book = [100.0], Controller(), Book()
         self.active, self.standby = Balancer(self.now), Balancer(self.now, "following")
         self.standby.other = self.active
+        self.controller.links = self.links  # type: ignore[method-assign]
         self.watcher = self.start()
+
+    def links(self) -> wire.LinkState:
+        here = self.active if self.controller.where == "first" else self.standby
+        return "down" if here.dead else "up"
 
     def start(self) -> Failover:
         at = {HERE: self.active, THERE: self.standby}
@@ -175,6 +186,17 @@ def test_one_that_came_back_as_standby_may_take_over_again(place: Place) -> None
     place.look(2)
     assert (place.controller.where, url(place)) == ("first", HERE)
     assert len(place.active.orders) == 1
+
+
+@pytest.mark.parametrize("link", ["up", "unknown"])
+def test_a_daemon_that_is_replaced_is_no_machine_that_is_gone(place: Place, link: wire.LinkState) -> None:
+    """Its data plane goes on, and a take-over costs D without traffic: an upgrade must not be one."""
+    place.look(1)
+    place.controller.link, place.active.dead = link, True
+    place.look(LINKED_S - 1)
+    assert (url(place), place.standby.orders) == (HERE, [])
+    place.look(2)
+    assert url(place) == THERE, "nobody replaces it"
 
 
 def test_a_way_that_is_broken_is_no_death(place: Place) -> None:
