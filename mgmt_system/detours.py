@@ -52,14 +52,15 @@ class Detours:
         self._refused: dict[str, str] = {}
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="machines")
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="machines")
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="machines")
         self._thread.start()
 
     def stop(self) -> None:
         self._stop.set()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
         self._pool.shutdown(wait=False, cancel_futures=True)
 

@@ -60,14 +60,15 @@ class Failover:
         self._told: dict[str, str] = {}
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(self.WORKERS, thread_name_prefix="failover")
-        self._thread = threading.Thread(target=self._run, name="failover")
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="failover")
         self._thread.start()
 
     def stop(self) -> None:
         self._stop.set()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
         self._pool.shutdown(wait=False, cancel_futures=True)
 

@@ -20,6 +20,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from catenary import capabilities
 from topologies.patience import PATIENCE_S
 
 TESTS = Path(__file__).parent
@@ -76,6 +77,12 @@ def own_logs() -> Iterator[None]:
     yield
     root.handlers[:], root.level = before
     structlog.configure(**config)
+
+
+@pytest.fixture(autouse=True)
+def own_rights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that runs within a test would give up what all tests after it need."""
+    monkeypatch.setattr(capabilities, "keep", lambda *names, programs=False: None)
 
 
 Eventually = Callable[..., None]

@@ -169,6 +169,12 @@ class FakeMaster(FakeBalancer):
         self.slave.restart_empty()
 
 
+def second_pair() -> dict[str, FakeBalancer]:
+    """The load balancers of segment `second`, l3 and l4."""
+    slave = FakeBalancer("l4", segment="second")
+    return {"l3": FakeMaster("l3", segment="second", slave=slave), "l4": slave}
+
+
 def entry_of(key: str, pair: TagPair | None) -> SessionEntry:
     """A session that was placed at second 900, a minute ago."""
     return SessionEntry(

@@ -169,6 +169,7 @@ class FakeController(Fake):
 @dataclass
 class FakeBalancer(Fake):
     role: wire.Role = "slave"
+    segment: str = "main"
     timeouts: wire.TimeoutsModel = field(default_factory=wire.TimeoutsModel)
     ask_id: int = 4094
     rewrites: bool = False
@@ -190,7 +191,7 @@ class FakeBalancer(Fake):
         return wire.BalancerHealth(
             status="ok",
             role=self.role,
-            segment="main",
+            segment=self.segment,
             data_plane="ebpf",
             epoch=self.epoch,
             instance=self.name,
@@ -220,7 +221,7 @@ class FakeBalancer(Fake):
             for slot, (pair, state) in enumerate(self.states.items())
         ]
         return wire.ChainSet(
-            segment="main",
+            segment=self.segment,
             epoch=self.epoch,
             designated=0 if self.states else None,
             pairs=pairs,
@@ -273,7 +274,7 @@ class FakeBalancer(Fake):
         return wire.BalancerStats(
             health=self.health(),
             role=self.role,
-            segment="main",
+            segment=self.segment,
             epoch=self.epoch,
             pins=0,
             capacity=1000,

@@ -227,7 +227,7 @@ def test_help_has_an_example(
         ("--network good.yaml --db ms.db --balancer-token-file t", "token file t can't be read: "),
         (
             "--network good.yaml --db etcd://a",
-            "etcd://a is not valid: 'a' is no node of etcd; write etcd://HOST",
+            "etcd://... is not valid: 'a' is no node of etcd; write etcd://HOST",
         ),
         ("--network good.yaml --db etcd://127.0.0.1:1 --advertise x", "'x' leads nobody to this management "),
         ("--network secure.yaml --db ms.db --balancer-ca ca.pem", "CA certificate ca.pem can't be read: "),

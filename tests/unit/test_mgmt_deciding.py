@@ -15,8 +15,8 @@ from mgmt_system import manager
 from mgmt_system.deciding import Deciding
 from mgmt_system.etags import etag
 from tests.unit.mgmt_fakes import Site
-from tests.unit.mgmt_master import FakeMaster
-from tests.unit.mgmt_parts import Fake, FakeBalancer
+from tests.unit.mgmt_master import second_pair
+from tests.unit.mgmt_parts import Fake
 from tests.unit.test_mgmt_applying import apply, file
 from tests.unit.test_mgmt_together import SECOND
 from topologies.patience import PATIENCE_S
@@ -35,8 +35,7 @@ CHAINS = """
 def site() -> Iterator[Site]:
     """Two chains in each of two segments."""
     site = Site(network=SECOND)
-    slave = FakeBalancer("l4")
-    site.peers.balancers.update({"l3": FakeMaster("l3", slave=slave), "l4": slave})  # type: ignore[attr-defined]
+    site.peers.balancers.update(second_pair())  # type: ignore[attr-defined]
     apply(site, file(CHAINS, SECOND))
     site.settle()
     yield site

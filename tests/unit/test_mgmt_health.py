@@ -200,7 +200,7 @@ def test_one_that_is_held_down_is_shown_so() -> None:
 def test_a_chain_that_fell_is_not_up_for_prometheus(probed: Site) -> None:
     def up() -> dict[str, float]:
         status = probed.status.gather(probed.manager.chains())
-        found = metrics.samples(probed.manager.health(), status, [])
+        found = metrics.samples(probed.manager.health(), status, [], [])
         return {item.labels[0]: item.value for item in found if item.metric is metrics.UP}
 
     assert up() == {"one": 1, "two": 1}

@@ -15,8 +15,7 @@ from catenary.tags import TagPair
 from mgmt_system.sampling import Sampling
 from mgmt_system.store import changes
 from tests.unit.mgmt_fakes import Site, network_text
-from tests.unit.mgmt_master import FakeMaster
-from tests.unit.mgmt_parts import FakeBalancer
+from tests.unit.mgmt_master import second_pair
 from tests.unit.test_mgmt_applying import MORE_BALANCERS, MORE_SEGMENTS, apply, file
 
 ONE, TWO, THREE = (
@@ -320,8 +319,7 @@ ONLY_MAIN = "  one: {nfs: [n1], segment: main}"
 def segments_site(nf: str) -> Site:
     """With chain `other` in segment `second`, unless it fails."""
     site = Site(network=SECOND)
-    slave = FakeBalancer("l4")
-    site.peers.balancers.update({"l3": FakeMaster("l3", slave=slave), "l4": slave})  # type: ignore[attr-defined]
+    site.peers.balancers.update(second_pair())  # type: ignore[attr-defined]
     site.controller.down = True  # so that nobody sees beforehand that there is no path
     apply(site, file(f"{ONLY_MAIN}\n  other: {{nfs: [{nf}], segment: second}}", SECOND))
     site.controller.down = False
