@@ -5,7 +5,6 @@ Where traffic is led is asked of the controller each time: another management sy
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from mgmt_system.gone import Look, Pair
 from mgmt_system.journal import Event
 from mgmt_system.peers import Peers
 from mgmt_system.records import SELF
+from mgmt_system.rounds import Rounds
 from mgmt_system.store.ledger import Ledger
 
 log = structlog.get_logger("mgmt_system")
@@ -51,17 +51,13 @@ class Detours:
         self._around: frozenset[str] = frozenset()
         self._refused: dict[str, str] = {}
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="machines")
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._rounds = Rounds("machines", self._round, "no look at the load balancers' machines")
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="machines")
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._rounds.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def told(self, segment: wire.SegmentStatus) -> wire.SegmentStatus:
@@ -69,14 +65,10 @@ class Detours:
         lost = sorted(self._pairs.get(segment.name, Pair()).gone)
         return segment.model_copy(update={"around": segment.name in self._around, "gone": lost})
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self.look()
-            except Exception:  # the next look may do better
-                log.exception("no look at the load balancers' machines")
-            fast = any(segment.when_lb_gone == "fail-open" for segment in self._network.segments.values())
-            self._stop.wait(FAST if fast else SLOW)
+    def _round(self) -> float:
+        self.look()
+        fast = any(segment.when_lb_gone == "fail-open" for segment in self._network.segments.values())
+        return FAST if fast else SLOW
 
     def look(self) -> None:
         """One look at all segments, and what follows from it; who does not lead only looks."""

@@ -6,7 +6,6 @@ long as it says that it stands by. So a management system that dies in the middl
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,7 @@ from mgmt_system.current import Current
 from mgmt_system.journal import Event
 from mgmt_system.peers import Peers
 from mgmt_system.records import SELF
+from mgmt_system.rounds import Rounds
 from mgmt_system.standbys import Heard, lost
 from mgmt_system.store.ledger import Ledger
 
@@ -58,29 +58,15 @@ class Failover:
         self._cut: dict[str, float] = {}
         """When the controller confirmed the place of a load balancer, s of the monotonic clock."""
         self._told: dict[str, str] = {}
-        self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(self.WORKERS, thread_name_prefix="failover")
-        self._thread: threading.Thread | None = None
+        self._rounds = Rounds("failover", self.look, "load balancers were not looked at")
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="failover")
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._rounds.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            began = self._monotonic()
-            try:
-                pause = self.look()
-            except Exception:  # the next look may do better
-                log.exception("load balancers were not looked at")
-                pause = EVERY
-            self._stop.wait(max(0.0, began + pause - self._monotonic()))
 
     def look(self) -> float:
         """Look once, and order what follows; s until the next look."""

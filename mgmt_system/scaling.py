@@ -6,7 +6,6 @@ operation on disk, which the engine sees through. What it has forgotten after a 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from mgmt_system import canaries
 from mgmt_system.current import Current
 from mgmt_system.manager import Manager
 from mgmt_system.peers import Peers
+from mgmt_system.rounds import Rounds
 from mgmt_system.segment_scaler import AUTOSCALER, Parts, SegmentScaler, configured
 from mgmt_system.store.ledger import Ledger
 
@@ -54,19 +54,14 @@ class Scaling:
         self._scalers: dict[str, SegmentScaler] = {}
         self._views: dict[str, ScaleView] = {}
         self._kept = float("-inf")
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._rounds = Rounds("scaling", self._round, "no decision of the autoscaler")
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="scaling")
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """Programs that run are ended."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self._rounds.stop()
         self._forget()
         self._parts.workers.shutdown(wait=True, cancel_futures=True)
 
@@ -80,13 +75,10 @@ class Scaling:
             for name, view in plain.items()
         ]
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self.step()
-            except Exception:  # traffic goes on; whoever looks sees by `at` that nothing is decided
-                log.exception("no decision of the autoscaler")
-            self._stop.wait(TICK)
+    def _round(self) -> float:
+        """If it fails, traffic goes on; whoever looks sees by `at` that nothing is decided."""
+        self.step()
+        return TICK
 
     def step(self) -> None:
         """Look after all segments."""
