@@ -14,7 +14,8 @@ class Blueprint:
 
     `hosts` are (switch, number): host number 7 has the addresses 10.0.0.7 and fd00:ca7e::7. Each of
     `nfs` is a firewall on two ports of its switch, every load balancer (`l1`, `l2`, ...) a bump on two ports
-    of its own. `wires` are NFs that do nothing, each a wire between two ports: hundreds of them cost little.
+    of its own; `standbys` says which of them stand by for which. `wires` are NFs that do nothing, each a wire
+    between two ports: hundreds of them cost little.
     """
 
     switches: Mapping[str, int]
@@ -24,12 +25,12 @@ class Blueprint:
     balancers: Mapping[str, str]
     segments: Mapping[str, SegmentConfig]
     wires: Mapping[str, str] = field(default_factory=dict)
+    standbys: Mapping[str, str] = field(default_factory=dict)
 
     def segment_of(self, balancer: str) -> str:
         """The segment that a load balancer belongs to."""
-        return next(
-            name for name, segment in self.segments.items() if balancer in (segment.master, segment.slave)
-        )
+        own = self.standbys.get(balancer, balancer)
+        return next(name for name, segment in self.segments.items() if own in (segment.master, segment.slave))
 
 
 def balancer_address(name: str) -> str:

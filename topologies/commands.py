@@ -27,7 +27,13 @@ def management(network: Path, run_dir: Path, made: Credentials, hooks: Path) -> 
 
 
 def master(
-    segment: str, config: SegmentConfig, pins: Path, made: Credentials, slave_url: str, sessions: int
+    segment: str,
+    config: SegmentConfig,
+    pins: Path,
+    made: Credentials,
+    slave_url: str,
+    sessions: int,
+    name: str,
 ) -> tuple[str, ...]:
     peer = ("--peer", slave_url, "--peer-token-file", str(made.token_file))
     times = [
@@ -37,8 +43,13 @@ def master(
     options += ["--affinity", config.affinity, "--policy", config.policy]
     options += ["--slow-start", f"{config.slow_start:g}", *(["--rewrites"] if config.rewrites else [])]
     options += ["--on-full", config.on_full] if config.on_full else []
-    balancer = _balancer("master", config.master, segment, pins, made, sessions)
+    balancer = _balancer("master", name, segment, pins, made, sessions)
     return (*balancer, *peer, "--ask-id", str(config.ask_id), *options)
+
+
+def standby(of: str, made: Credentials) -> tuple[str, ...]:
+    """What makes a master the standby of the one at this URL."""
+    return ("--standby-of", of, "--standby-token-file", str(made.token_file))
 
 
 def slave(

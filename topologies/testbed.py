@@ -63,7 +63,7 @@ from topologies.nfs.firewall import Firewall
 from topologies.ovs import OpenVSwitch
 from topologies.patience import PATIENCE_S
 from topologies.services import Service, Services, wait_until
-from topologies.wiring import Attachment, Wiring
+from topologies.wiring import Attachment, Wiring, balancer_url
 
 CONTROLLER_URL = f"http://127.0.0.1:{commands.CONTROLLER_PORT}"
 AT = "python -m topologies.at"
@@ -308,7 +308,9 @@ class Testbed:
             os.environ[key] = value
 
     def _start_services(self) -> None:
-        addresses = {name: urlsplit(lb.url).hostname or "" for name, lb in self.network.balancers.items()}
+        urls = {name: config.url for name, config in self.network.balancers.items()}
+        urls |= {name: balancer_url(name) for name in self.blueprint.standbys}
+        addresses = {name: urlsplit(url).hostname or "" for name, url in urls.items()}
         made = credentials.make(self.run_dir / "credentials", addresses)
         bpffs = self.run_dir / "bpf"
         namespaces.mount_bpffs(bpffs)
@@ -317,8 +319,8 @@ class Testbed:
         self.management = ManagementClient(MANAGEMENT_URL)
         self.controller = ControllerClient(CONTROLLER_URL)
         self.balancers = {
-            name: BalancerClient(config.url, token=token, ca=made.ca, identity=made.identity())
-            for name, config in self.network.balancers.items()
+            name: BalancerClient(url, token=token, ca=made.ca, identity=made.identity())
+            for name, url in urls.items()
         }
         self._undo.callback(self.services.stop_all)
         self.hooks.mkdir(exist_ok=True)
@@ -346,9 +348,12 @@ class Testbed:
         segment = self.blueprint.segment_of(name)
         config = self.network.segments[segment]
         pins = self.pins(name)
-        if name == config.master:
+        of = self.blueprint.standbys.get(name)
+        if name == config.master or of is not None:
             slave_url = self.network.balancers[config.slave].url
-            command = commands.master(segment, config, pins, made, slave_url, self._sessions)
+            command = commands.master(segment, config, pins, made, slave_url, self._sessions, name)
+            if of is not None:
+                command = (*command, *commands.standby(balancer_url(of), made))
         else:
             command = commands.slave(segment, config, pins, made, self._sessions)
         client = self.balancers[name]

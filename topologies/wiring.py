@@ -19,6 +19,7 @@ from catenary.config import (
     HostAttachment,
     NfAttachment,
     ServiceConfig,
+    StandbyAttachment,
     TimeoutsConfig,
 )
 from catenary.errors import InvalidValue, Unavailable
@@ -166,7 +167,9 @@ class Wiring:
             hosts=hosts,
             nfs=nfs,
             balancers={
-                name: self._balancer(name, switch) for name, switch in self._blueprint.balancers.items()
+                name: self._balancer(name, switch)
+                for name, switch in self._blueprint.balancers.items()
+                if name not in self._blueprint.standbys
             },
             segments={
                 name: segment.model_copy(update={"timeouts": times, "rewrites": rewrites})
@@ -185,12 +188,20 @@ class Wiring:
             return BalancerAttachment(
                 switch=switch, outer=attached.outer, inner=attached.inner, url=attached.url
             )
-        return BalancerAttachment(
-            switch=switch,
-            outer=self.port(name, f"{name}-outer"),
-            inner=self.port(name, f"{name}-inner"),
-            url=balancer_url(name),
+        spare = next((here for here, whose in self._blueprint.standbys.items() if whose == name), None)
+        outer, inner, url = self._hangs(name)
+        standby = (
+            None
+            if spare is None
+            else StandbyAttachment.model_validate(
+                dict(zip(("outer", "inner", "url"), self._hangs(spare), strict=True))
+            )
         )
+        return BalancerAttachment(switch=switch, outer=outer, inner=inner, url=url, standby=standby)
+
+    def _hangs(self, name: str) -> tuple[str, str, str]:
+        """A load balancer's two switch ports, and its URL."""
+        return self.port(name, f"{name}-outer"), self.port(name, f"{name}-inner"), balancer_url(name)
 
     def _add_hosts(self) -> None:
         for name, (switch, number) in self._blueprint.hosts.items():

@@ -1,0 +1,36 @@
+"""The paper's testbed with a second machine for the master: a standby, for one that dies.
+
+          h1, h3                                         h2
+            |                                             |
+            s1 ------------- s3 (n1, n2) --------------- s2
+          /    \\                                          |
+        l1      l3, its standby                           l2
+
+Both masters hang on switch s1. Nothing is led to l3 until l1's machine is gone; then all that was l1's is.
+
+    python -m topologies.spare [--shell] [--run-dir DIR]
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import typer
+
+from catenary.config import SegmentConfig
+from topologies import hold
+from topologies.blueprint import Blueprint
+from topologies.testbed import Testbed
+
+SPARE = Blueprint(
+    switches={"s1": 1, "s2": 2, "s3": 3},
+    trunks=(("s1", "s3"), ("s3", "s2")),
+    hosts={"h1": ("s1", 1), "h2": ("s2", 2), "h3": ("s1", 3)},
+    nfs={"n1": "s3", "n2": "s3"},
+    balancers={"l1": "s1", "l2": "s2", "l3": "s1"},
+    segments={"main": SegmentConfig(master="l1", slave="l2")},
+    standbys={"l3": "l1"},
+)
+
+if __name__ == "__main__":
+    typer.run(hold.command(partial(Testbed, blueprint=SPARE)))
