@@ -55,7 +55,7 @@ def is_up() -> bool:
 @pytest.mark.parametrize(
     ("what", "verdict"),
     [
-        ("three quarters of one", "database disk image is malformed"),
+        ("nine tenths of one", "database disk image is malformed"),
         ("the network file", "file is not a database"),
     ],
 )
@@ -74,8 +74,8 @@ def test_reads_go_on_and_every_change_is_refused(
     site.close()
     capsys.readouterr()  # what it logged
     whole = Path("ms.db").read_bytes()
-    left = what == "three quarters of one"
-    broken = whole[: len(whole) * 3 // 4] if left else Path("network.yaml").read_bytes()
+    left = what == "nine tenths of one"
+    broken = whole[: len(whole) * 9 // 10] if left else Path("network.yaml").read_bytes()
     Path("ms.db").write_bytes(broken)
     text = (
         f"database ms.db is damaged or no database ({verdict}), so nothing is changed: keep what catenary "
