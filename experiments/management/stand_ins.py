@@ -44,11 +44,13 @@ class StandInController:
     def __init__(self) -> None:
         self.chains: dict[str, Json] = {}
         self._revision = ""
+        self._attached: list[str] = []
 
     def routes(self) -> list[BaseRoute]:
         return [
             Route("/v1/health", self._health),
             Route("/v1/network", self._network, methods=["GET", "PUT"]),
+            Route("/v1/balancers", self._balancers),
             Route("/v1/chains", self._list),
             Route("/v1/chains", self._steer, methods=["PUT"]),
             Route("/v1/chains/{name}", self._unsteer, methods=["DELETE"]),
@@ -61,8 +63,12 @@ class StandInController:
         if request.method == "PUT":
             network = NetworkConfig.model_validate_json(await request.body())
             if request.query_params.get("check") != "true":
-                self._revision = network.revision
+                self._revision, self._attached = network.revision, sorted(network.balancers)
         return JSONResponse({"revision": self._revision})
+
+    async def _balancers(self, _request: Request) -> Response:
+        link = {"outer": "up", "inner": "up", "fenced": False, "around": False}
+        return JSONResponse([{"name": name, **link} for name in self._attached])
 
     async def _list(self, _request: Request) -> Response:
         return JSONResponse(list(self.chains.values()))
