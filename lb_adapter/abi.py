@@ -123,9 +123,13 @@ class Pin:
 
 def shrink(key: SessionKey) -> bytes | None:
     """The bytes of `struct ipv4_key` for an IPv4 session; None for what has the full key."""
-    if key.low.address.version != 4 or key.high.address.version != 4 or key.kind > 255:
+    # As bytes an IPv4 address is the mapped IPv6 one, should somebody send that (RFC 4291, 2.5.5.2).
+    ends = [
+        end.address.ipv4_mapped if end.address.version == 6 else end.address for end in (key.low, key.high)
+    ]
+    if None in ends or key.kind > 255:
         return None
-    addresses = key.low.address.packed + key.high.address.packed
+    addresses = b"".join(address.packed for address in ends if address is not None)
     ports = struct.pack("!HH", key.low.port, key.high.port)
     return addresses + ports + struct.pack("=I", key.kind << 24 | key.vlans[1] << 12 | key.vlans[0])
 

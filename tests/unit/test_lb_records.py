@@ -45,6 +45,14 @@ def in_pieces(raw: bytes, size: int) -> Iterator[bytes]:
     return (raw[at : at + size] for at in range(0, len(raw), size))
 
 
+def test_a_mapped_address_is_small() -> None:
+    key = SessionKey.parse("[::ffff:10.0.0.1]:1 -> [::ffff:10.0.0.2]:2/tcp")
+    batch = records.of(key.pack(), bytes(8))
+    fits, small = records.small_keys(batch)
+    assert fits.tolist() == [True]
+    assert small.tobytes() == abi.shrink(key)
+
+
 @given(st.lists(st.tuples(KEYS, PINS)))
 def test_small_keys_are_those_of_the_data_plane(pairs: list[tuple[SessionKey, Pin]]) -> None:
     batch = packed(pairs)
