@@ -70,16 +70,12 @@ def decide(policy: AutoscaleConfig, reading: Reading, memory: Memory, now: float
     if obstacle is not None:
         return Verdict("hold", 0, None, obstacle, targets, "missing"), memory
     have = len(reading.serving)
-    targets = tuple(replaced(target, _wants(policy, have, target)) for target in targets)
+    targets = tuple(target.model_copy(update={"wants": _wants(policy, have, target)}) for target in targets)
     wanted = max((target.wants or 0 for target in targets), default=0)
     wish = min(max(wanted, policy.minimum), policy.maximum)
     memory = _remember(policy, memory, now, wish)
     verdict = _verdict(policy, reading, _steady(policy, reading, memory, now), wish)
     return replace(verdict, targets=targets), memory
-
-
-def replaced(target: TargetView, wants: int) -> TargetView:
-    return target.model_copy(update={"wants": wants})
 
 
 def _target(serving: Sequence[ChainLoad], name: str, target: float) -> TargetView:

@@ -23,10 +23,8 @@ def kept(name: str, records: Collection[ChainRecord]) -> ChainRecord:
     serving = [it for it in records if _takes(it) and it.segment == record.segment]
     shares = sum(it.canary or 0 for it in serving)
     others = sum(it.chain.weight for it in serving if it.canary is None)
-    if (
-        not others or shares >= 100 or record.canary is None
-    ):  # nobody to share with: it gets all that there is
-        return record
+    if not others or shares >= 100 or record.canary is None:
+        return record  # nobody to share with: it gets all that there is
     weight = round(record.canary * others / (100 - shares))
     return replace(record, chain=replace(record.chain, weight=min(max(weight, 1), WEIGHT_MAX)))
 

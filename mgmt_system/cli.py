@@ -7,7 +7,6 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import BaseModel, ValidationError
-from rich.console import Console
 
 from catenary import durations, moments, wire
 from catenary.chain import WEIGHT_DEFAULT
@@ -87,7 +86,7 @@ def add(
     request = _request(wire.ChainRequest, nfs=nf, name=name, tags=pair, weight=weight, segment=segment)
     with ManagementClient.from_environment(why) as client:
         operation = client.add_chain(request, match=if_match)
-        _follow(client, operation, no_wait, timeout, json)
+        progress.finish(client, operation, no_wait, timeout, json)
 
 
 @chain_app.command("list")
@@ -169,7 +168,7 @@ def remove(
     choice = config_cli.then_of(then)
     with ManagementClient.from_environment(why) as client:
         operation = client.remove_chain(name, force=force, deadline=seconds, then=choice, match=if_match)
-        _follow(client, operation, no_wait, timeout, json)
+        progress.finish(client, operation, no_wait, timeout, json)
 
 
 @chain_app.command("cancel")
@@ -191,7 +190,7 @@ def cancel(
     """
     with ManagementClient.from_environment(why) as client:
         operation = client.cancel_removal(name, match=if_match)
-        _follow(client, operation, no_wait, timeout, json)
+        progress.finish(client, operation, no_wait, timeout, json)
 
 
 @chain_app.command("cordon")
@@ -228,16 +227,6 @@ def uncordon(
     """
     with ManagementClient.from_environment(why) as client:
         chain = client.uncordon_chain(name, match=if_match)
-    tables.show(chain, json, tables.chain)
-
-
-def _follow(
-    client: ManagementClient, operation: wire.OperationView, no_wait: bool, timeout: float, json: bool
-) -> None:
-    if no_wait:
-        tables.show(operation, json, tables.operation)
-        return
-    chain = progress.follow(client, operation, timeout, Console(stderr=True))
     tables.show(chain, json, tables.chain)
 
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 from catenary import wire
 from catenary.client import ManagementClient
 from catenary.errors import Conflict
+from mgmt_system import tables
 
 POLL = 0.1
 INTERRUPTED = 130
@@ -75,3 +76,14 @@ def _line(operation: wire.OperationView, chain: wire.ChainView | None) -> str:
     state = f": {chain.state}" if chain else ""
     reason = f" ({chain.reason})" if chain and chain.reason else ""
     return escape(f"{operation.kind} {operation.chain}{state}{reason}")
+
+
+def finish(
+    client: ManagementClient, operation: wire.OperationView, no_wait: bool, timeout: float, json: bool
+) -> None:
+    """What a command says in the end: its chain once the operation is done, or with `no_wait` that one."""
+    if no_wait:
+        tables.show(operation, json, tables.operation)
+        return
+    chain = follow(client, operation, timeout, Console(stderr=True))
+    tables.show(chain, json, tables.chain)

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 
 from catenary import wire
 from catenary.autoscale import Mode
@@ -111,7 +110,7 @@ def start(
     except ValidationError as error:
         raise InvalidValue(wire.explain(error.errors())) from error
     with ManagementClient.from_environment(why) as client:
-        _follow(client, client.add_chain(request), no_wait, timeout, json)
+        progress.finish(client, client.add_chain(request), no_wait, timeout, json)
 
 
 @canary_app.command("promote")
@@ -155,14 +154,4 @@ def withdraw(
             deadline=config_cli.seconds_of(deadline),
             then=config_cli.then_of(then),
         )
-        _follow(client, operation, no_wait, timeout, json)
-
-
-def _follow(
-    client: ManagementClient, operation: wire.OperationView, no_wait: bool, timeout: float, json: bool
-) -> None:
-    if no_wait:
-        tables.show(operation, json, tables.operation)
-        return
-    chain = progress.follow(client, operation, timeout, Console(stderr=True))
-    tables.show(chain, json, tables.chain)
+        progress.finish(client, operation, no_wait, timeout, json)

@@ -45,8 +45,6 @@ REQUEST_TIMEOUT = 2.0
 """Seconds that a request of an operator waits for another part."""
 STATUS_TIMEOUT = 1.0
 """Seconds that the status page and a sample of the traffic wait for each part."""
-MACHINE_TIMEOUT = 0.25
-"""Seconds that a look at the machines waits for each part."""
 
 log = structlog.get_logger("mgmt_system")
 
@@ -91,7 +89,7 @@ class Running:
         """`first` is in force until another is applied; `peers` makes clients with a timeout in seconds.
         `hooks` is the folder of programs that provisioners may run."""
         network = Current(ledger.configured(first))
-        for_engine = peers(network, ENGINE_TIMEOUT)
+        for_engine, looks = peers(network, ENGINE_TIMEOUT), peers(network, LOOK_TIMEOUT)
         recollection = Recollection(ledger, for_engine, network) if ledger.damaged else None
         engine = Engine(ledger, for_engine, World(for_engine, network, crash_point), network)
         for_requests = peers(network, REQUEST_TIMEOUT)
@@ -115,10 +113,10 @@ class Running:
             sampling,
             captures,
             explainer,
-            Detours(ledger, peers(network, MACHINE_TIMEOUT), for_requests, network),
+            Detours(ledger, looks, for_requests, network),
             Turns(ledger, network, first),
             Scaling(ledger, manager, for_requests, network, hooks),
-            Failover(ledger, network, peers(network, LOOK_TIMEOUT), for_requests),
+            Failover(ledger, network, looks, for_requests),
             recollection,
         )
 

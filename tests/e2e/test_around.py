@@ -9,13 +9,13 @@ from functools import partial
 
 from catenary import wire
 from catenary.config import ChainConfig
-from tests.e2e.watching import SHORT, judged
+from tests.e2e.watching import SHORT, answers, judged
 from tests.isolation import isolated
 from topologies.outages import bring_back, lose_machine
 from topologies.services import wait_until
 from topologies.surrounded import SURROUNDED
 from topologies.testbed import Testbed
-from topologies.traffic import Talks, ping
+from topologies.traffic import Talks
 from topologies.watching import wait_quiet, watch
 
 CHAINS = {"one": ("n1",), "two": ("n2",)}
@@ -38,10 +38,6 @@ def serving(when_lb_gone: str) -> Iterator[Testbed]:
 def segment(testbed: Testbed) -> wire.SegmentStatus:
     (found,) = testbed.management.status().segments
     return found
-
-
-def answers(testbed: Testbed) -> bool:
-    return ping(testbed.hosts["h1"], testbed.hosts["h2"].address(), count=1, timeout=0.05) == 1
 
 
 @isolated

@@ -6,13 +6,13 @@ import time
 from collections.abc import Mapping, Sequence
 
 from catenary.config import ChainConfig
-from tests.e2e.watching import SHORT, judged
+from tests.e2e.watching import SHORT, answers, judged
 from tests.isolation import isolated
 from topologies.outages import lose_machine, plug
 from topologies.services import wait_until
 from topologies.spare import SPARE
 from topologies.testbed import Testbed
-from topologies.traffic import Talks, ping
+from topologies.traffic import Talks
 from topologies.watching import wait_quiet, watch
 
 CHAINS = {"one": ("n1",), "two": ("n2",)}
@@ -21,10 +21,6 @@ CHAINS = {"one": ("n1",), "two": ("n2",)}
 def in_step(testbed: Testbed) -> bool:
     standby = testbed.balancers["l3"].health().standby
     return standby is not None and standby.state == "following" and standby.reason is None
-
-
-def answers(testbed: Testbed) -> bool:
-    return ping(testbed.hosts["h1"], testbed.hosts["h2"].address(), count=1, timeout=0.05) == 1
 
 
 def apply(testbed: Testbed, chains: Mapping[str, Sequence[str]]) -> None:

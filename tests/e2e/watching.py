@@ -9,7 +9,8 @@ from socket import IPPROTO_TCP
 
 from catenary.session import End, SessionKey
 from catenary.wire import TimeoutsModel
-from topologies.traffic import Talks
+from topologies.testbed import Testbed
+from topologies.traffic import Talks, ping
 from witness.checker import judge
 from witness.recording import Recording
 from witness.taps import Taps
@@ -24,6 +25,11 @@ def judged(taps: Taps, chains: Mapping[str, Sequence[str]]) -> tuple[Recording, 
     """All that was seen, and the verdict; nothing may be under way any more."""
     recording = taps.snapshot(chains)
     return recording, judge(recording, in_flight_s=0.0)
+
+
+def answers(testbed: Testbed) -> bool:
+    """Does a ping get from h1 to h2 and back, at once?"""
+    return ping(testbed.hosts["h1"], testbed.hosts["h2"].address(), count=1, timeout=0.05) == 1
 
 
 def nfs_of(recording: Recording) -> dict[SessionKey, set[str]]:
