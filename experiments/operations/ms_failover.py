@@ -146,9 +146,15 @@ class Stream:
 
 
 def faults(made: Replicas, stream: Stream) -> list[str]:
-    """What is wrong once all is still: acknowledged changes that are lost or doubled, parts that differ."""
+    """What is wrong once all is still: acknowledged changes that are lost or doubled, parts that differ.
+
+    The leader is asked: a follower may not have read the last change yet.
+    """
     found = []
-    with made.client() as client:
+    leader = made.leader()
+    if leader is None:
+        raise Unavailable("no management system leads")
+    with made.client(leader) as client:
         wait_until(lambda: not [it for it in client.chains() if it.state != "active"], "all are active")
         names = Counter(chain.name for chain in client.chains())
         told = Counter(entry.chain for entry in client.history(kind="add"))
