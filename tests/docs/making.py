@@ -33,3 +33,8 @@ def make(command: str, variables: Mapping[str, str], timeout: float = 1200) -> t
             os.killpg(process.pid, signal.SIGTERM)
             process.wait()
     return process.returncode, output
+
+
+def last(output: str, lines: int = 40) -> str:
+    """Its end, which says what was not reached: a report of failures may keep less than all of it."""
+    return "\n".join(output.splitlines()[-lines:])

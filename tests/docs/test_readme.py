@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import missing
-from tests.docs.making import ROOT, make
+from tests.docs.making import ROOT, last, make
 
 README = (ROOT / "README.md").read_text()
 NARROWED = {
@@ -40,7 +40,7 @@ def test_the_quick_start_has_the_commands_that_are_tested_here() -> None:
 @pytest.mark.skipif(missing("e2e") is not None, reason=f"make demo: {missing('e2e')}")
 def test_make_demo_reaches_its_figures(tmp_path: Path) -> None:
     status, output = run("make demo", tmp_path)
-    assert status == 0, output
+    assert status == 0, last(output)
     assert re.search(r"^dashboard: http://127.0.0.1:\d+ ", output, re.MULTILINE), output
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["name"], summary["ok"]) == ("demo", True)
@@ -53,7 +53,7 @@ def test_make_demo_reaches_its_figures(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="make test installs packages: needs root")
 def test_make_test_runs_tests(tmp_path: Path) -> None:
     status, output = run("make test", tmp_path)
-    assert status == 0, output
+    assert status == 0, last(output)
     assert re.search(r"\d+ passed", output)
 
 

@@ -24,8 +24,10 @@ from witness.watch import Looking
 SPARE = {"n4": "s3", "n5": "s4", "n6": "s5", "n7": "s3"}
 """Network functions whose chains are there in storms only, and their switches."""
 BLUEPRINT = replace(FIG4, nfs={**FIG4.nfs, **SPARE})
-CORDONS = 8
-CHANGES = 4 * len(SPARE) + 2 * CORDONS
+CORDONS = 12
+RETURNS = 2
+"""How often each spare chain that was removed is taken back."""
+CHANGES = (2 + 2 * RETURNS) * len(SPARE) + 2 * CORDONS
 _COME_S, _CORDON_S = 0.3, 0.08
 """The beat of each chain's changes: those that come and go, and those of the one that is cordoned."""
 _LOOK_S, _AGAIN_S = 0.05, 1.0
@@ -91,7 +93,7 @@ class Storm:
 
     def raged(self) -> bool:
         """Was each change in force, and did the master see them come one by one, or a few at once?"""
-        return self._scene.own.changes == CHANGES and self._scene.own.epochs >= CHANGES // 2
+        return self._scene.own.changes == CHANGES and self._scene.own.epochs >= CHANGES // 3
 
     def end(self) -> None:
         """The spare chains drain while the next faults come."""
@@ -107,7 +109,7 @@ class Storm:
 
 
 def _comings(management: ManagementClient, sight: Sight, nf: str, tags: TagPair) -> Sequence[Change]:
-    """A chain is added, removed, taken back, and removed again."""
+    """A chain is added and removed, and again and again taken back and removed."""
     name = f"storm-{nf}-{tags.forward}"
     request = wire.ChainRequest(name=name, nfs=[nf], tags=wire.Tags.of(tags))
 
@@ -118,12 +120,9 @@ def _comings(management: ManagementClient, sight: Sight, nf: str, tags: TagPair)
         return Change(f"chain {name} {what}", call, done)
 
     remove = change("removed", partial(management.remove_chain, name), lambda: not taken())
-    return (
-        change("added", partial(management.add_chain, request), taken),
-        remove,
-        change("taken back", partial(management.cancel_removal, name), taken),
-        remove,
-    )
+    add = change("added", partial(management.add_chain, request), taken)
+    back = change("taken back", partial(management.cancel_removal, name), taken)
+    return [add, remove, *[back, remove] * RETURNS]
 
 
 def _cordons(management: ManagementClient, sight: Sight, view: wire.ChainView) -> Sequence[Change]:
