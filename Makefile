@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help install build demo testbed test lint format docs bench bench-mgmt bench-ops package chaos clean
+.PHONY: help install build demo testbed test lint format docs bench bench-mgmt bench-ops experiment experiments package chaos clean
 
 BIN := .venv/bin
 export MAKE_GOAL := $(or $(firstword $(MAKECMDGOALS)),demo)
@@ -87,6 +87,12 @@ bench-mgmt: install ## measure the management system: 1,000 chains, mixed load, 
 bench-ops: install ## measure operations: what dies is replaced in time, what grows
 	@tools/install.sh test
 	@$(BIN)/python -m experiments.operations.run $(BENCH_ARGS)
+
+experiments: install ## redraw the paper's evaluation, all of it (EXPERIMENT_ARGS=--paper-scale: its own sizes)
+	@$(BIN)/python -m experiments.evaluation.run $(EXPERIMENT_ARGS)
+
+experiment: install ## one experiment of it (NAME=warm-up; without: what there is)
+	@$(BIN)/python -m experiments.evaluation.run $(or $(NAME),--list) $(EXPERIMENT_ARGS)
 
 package: install ## build what is installed without a checkout: wheel and Debian packages, into dist/
 	@tools/install.sh package

@@ -44,10 +44,12 @@ def conclude(
     claims: Sequence[Claim],
     environment: Mapping[str, Any],
     details: Sequence[str] = (),
+    **more: Any,
 ) -> bool:
-    """Write and print it all, `details` below the table; True when every claim holds."""
+    """Write (with `more`) and print it all, `details` below the table; True when every claim holds."""
     broken = [claim for claim in claims if not claim.holds(figures)]
-    summary.write(results / "summary.json", name, ok=not broken, figures=figures, environment=environment)
+    told = {"ok": not broken, **more}
+    summary.write(results / "summary.json", name, figures=figures, environment=environment, **told)
     console.print(_table(figures, claims))
     for line in details:
         console.print(line, markup=False, soft_wrap=True)

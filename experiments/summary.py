@@ -1,6 +1,6 @@
 """`summary.json`: the form in which every experiment writes what it measured, and on what machine.
 
-{"name", "ok", "figures": {key: {"value", "unit", "paper"?}}, "environment": {...}}
+{"name", "ok", "figures": {key: {"value", "unit", "paper"?, "runs"?, "spread"?}}, "environment": {...}, ...}
 """
 
 from __future__ import annotations
@@ -19,14 +19,20 @@ from catenary import __version__
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value (None: it could not be measured) in `unit`, and what the paper has for it."""
+    """A measured value (None: it could not be measured) in `unit`, and what the paper has for it.
+
+    Where it is the median of several `runs`, these are told too, and their `spread`: (max - min) / median.
+    """
 
     value: float | int | None
     unit: str
     paper: float | None = None
+    runs: tuple[float | int, ...] = ()
+    spread: float | None = None
 
     def plain(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if key != "paper" or value is not None}
+        always = ("value", "unit")
+        return {key: value for key, value in asdict(self).items() if key in always or value not in (None, ())}
 
 
 @dataclass(frozen=True)
@@ -70,14 +76,21 @@ def environment(**more: Any) -> dict[str, Any]:
 
 
 def write(
-    path: Path, name: str, *, ok: bool, figures: Mapping[str, Figure], environment: Mapping[str, Any]
+    path: Path,
+    name: str,
+    *,
+    ok: bool,
+    figures: Mapping[str, Figure],
+    environment: Mapping[str, Any],
+    **more: Any,
 ) -> None:
-    """Write one `summary.json` (replaced as a whole, so that a reader never sees half of it)."""
+    """Write one `summary.json` (replaced as a whole, so that a reader never sees half of it), with `more`."""
     content = {
         "name": name,
         "ok": ok,
         "figures": {key: figure.plain() for key, figure in figures.items()},
         "environment": dict(environment),
+        **more,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".tmp")

@@ -12,13 +12,13 @@ cd "$(dirname "$0")/.."
 
 readonly KERNEL_MIN=5.15 PYTHON_MIN=3.11
 readonly PACKAGES=(
-    bpftool clang ethtool gcc haproxy httperf iperf3 iproute2 libbpf-dev libbpf1 libc6-dev libclang-rt-14-dev llvm make mininet nftables nginx-light
+    bpftool clang curl ethtool gcc haproxy httperf iperf3 iproute2 libbpf-dev libbpf1 libc6-dev libclang-rt-14-dev llvm make mininet nftables nginx-light
     openvswitch-switch procps python3-venv tcpdump
 )
 readonly PACKAGE_PACKAGES=(debhelper dpkg-dev)
 readonly TEST_PACKAGES=("${PACKAGE_PACKAGES[@]}" chromium debootstrap etcd-server fish mandoc prometheus systemd zsh)
 # The command that stands for a package on distributions that have no dpkg.
-readonly COMMANDS=(bpftool clang ethtool gcc haproxy httperf iperf3 ip tc make mnexec nft nginx ovs-vswitchd tcpdump)
+readonly COMMANDS=(bpftool clang curl ethtool gcc haproxy httperf iperf3 ip tc make mnexec nft nginx ovs-vswitchd tcpdump)
 
 die() {
     echo "catenary: $*" >&2

@@ -9,9 +9,7 @@ IPv6, and sessions that the server opens.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -22,7 +20,6 @@ from topologies.traffic import ByteServer, Httperf, Transfers, WebServer
 
 _HTTPERF_RATES = (("750k", 1.0), ("20k", 4.0))
 """Files, and sessions begun a second: under a fifth of what one NF carries, so that no backlog grows."""
-_BACKGROUND = 10
 _RECEIVE_BUFFER = 20_000
 """Bytes: what all of h1's sessions have under way at once then fits into the queue of one NF (1.1 MB). Else
 so many of them wait for retransmissions, while there is one chain, that they can't fill it later."""
@@ -81,6 +78,7 @@ class Load:
                 rate=rate,
                 connections=int(rate * seconds / len(_HTTPERF_RATES)),
                 timeout=60.0,
+                background=True,
             )
             for path, rate in _HTTPERF_RATES
         ]
@@ -107,8 +105,7 @@ class Load:
     def next_httperf(self) -> None:
         """Start the long transfers, at the next call the short ones: both at once would take both cores."""
         httperf = self._waiting.pop(0)
-        with _background():
-            self._stack.enter_context(httperf)
+        self._stack.enter_context(httperf)
         self._httperfs.append(httperf)
 
     def failures(self) -> int:
@@ -137,14 +134,3 @@ class Load:
             cut=sum(result.cut for result in results),
             reasons=tuple(reasons),
         )
-
-
-@contextmanager
-def _background() -> Iterator[None]:
-    """What is started in here yields to everything else: httperf polls without a pause, on a whole core."""
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    os.setpriority(os.PRIO_PROCESS, 0, _BACKGROUND)
-    try:
-        yield
-    finally:
-        os.setpriority(os.PRIO_PROCESS, 0, before)

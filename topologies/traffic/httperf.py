@@ -15,6 +15,7 @@ from catenary.errors import InvalidValue, Unavailable, Unsupported
 from topologies.hosts import Host
 from topologies.traffic.load import Load
 
+_BACKGROUND = 10
 _FLOAT = r"([0-9]+(?:\.[0-9]+)?)"
 _PATTERNS = {
     "connections": rf"Total: connections {_FLOAT} ",
@@ -76,7 +77,8 @@ class HttperfResult:
 class Httperf(Load):
     """`connections` sessions, `rate` begun a second, one request each, for `path` of the server `address`.
 
-    IPv4 only (httperf knows nothing else).
+    IPv4 only (httperf knows nothing else). In the `background` it yields to all else: it polls without a
+    pause, on a whole core.
     """
 
     def __init__(
@@ -90,10 +92,12 @@ class Httperf(Load):
         connections: int,
         port: int = 80,
         timeout: float = 30.0,
+        background: bool = False,
     ) -> None:
         super().__init__(host, name)
         self._log = host.logs / f"{name}.log"
-        self._argv = ["httperf", "--client=0/1", f"--server={address}", f"--port={port}"]
+        self._argv = ["nice", "-n", str(_BACKGROUND)] if background else []
+        self._argv += ["httperf", "--client=0/1", f"--server={address}", f"--port={port}"]
         self._argv += [f"--uri=/{path.lstrip('/')}", f"--rate={rate:g}", f"--num-conns={connections}"]
         self._argv += ["--num-calls=1", f"--timeout={timeout:g}"]
 

@@ -94,10 +94,14 @@ class Server(Started):
 
 
 class WebServer(Server):
-    """nginx on `host`, port 80, with the files of `FILES`: `url("500k")`. It closes after each answer."""
+    """nginx on `host`, port 80, with the files of `FILES`: `url("500k")`. It closes after each answer.
 
-    def __init__(self, host: Host, port: int = 80) -> None:
+    `files` are others that it has, sizes in bytes by name.
+    """
+
+    def __init__(self, host: Host, port: int = 80, files: Mapping[str, int] | None = None) -> None:
         super().__init__(host, port)
+        self._files = {**FILES, **(files or {})}
         self.directory = host.logs / f"nginx-{host.name}-{port}"
 
     def start(self) -> None:
@@ -107,7 +111,7 @@ class WebServer(Server):
         files = self.directory / "files"
         files.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o755)
-        for name, size in FILES.items():
+        for name, size in self._files.items():
             (files / name).write_bytes(bytes(size))
         configuration = self.directory / "nginx.conf"
         configuration.write_text(_NGINX.format(dir=self.directory, port=self.port))

@@ -1,0 +1,1 @@
+"""Fig. 8: chains are removed under load."""

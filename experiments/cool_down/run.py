@@ -1,0 +1,21 @@
+"""Chains 3 -> 2 -> 1 under load (paper, Fig. 8). README.md has the claim and what differs."""
+
+from __future__ import annotations
+
+from experiments.evaluation.scaling import Phase, Scaled, evaluation
+
+STORY = Scaled(
+    phases=(
+        Phase("3", 0, ("n1", "n2", "n3"), 10, 35, paper=270),
+        Phase("2", 35, ("n1", "n3"), 40, 70, paper=244),
+        Phase("1", 70, ("n1",), 75, 110, paper=152),
+    ),
+    end=110,
+    ratios={"2_1": ("2", "1", 1.5), "3_1": ("3", "1", 1.7)},
+    rebalance_at_most=5.0,
+    rebalance_paper=4.0,
+)
+EVALUATION = evaluation("cool-down", "Throughput as chains are removed: 3, 2, 1 (paper, Fig. 8)", STORY)
+
+if __name__ == "__main__":
+    EVALUATION.main()

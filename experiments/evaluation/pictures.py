@@ -1,0 +1,81 @@
+"""Pictures of throughput over time, as in the paper's Figs. 7 and 8."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")  # before pyplot: no display is needed
+import matplotlib.pyplot as plt
+import numpy as np
+
+from experiments.demo.figures import TOLERANCE
+from experiments.evaluation.play import Schedule
+from experiments.evaluation.repeat import Column, Once, Table
+
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")  # Okabe and Ito: told apart by all eyes
+_ZOOM_S = (-2.0, 8.0)
+__all__ = ["COLOURS", "Column", "save", "scaling"]
+
+
+def scaling(
+    schedule: Callable[[float], Schedule], folder: Path, parameters: Any, runs: Sequence[Once], *, title: str
+) -> None:
+    """`throughput.png`: above the first run, a line for each chain and one for all, with the changes marked;
+    below all runs' mean around the first change, with bars of 10 %."""
+    made = schedule(parameters.time_scale)
+    figure, (whole, zoomed) = plt.subplots(2, 1, figsize=(9, 8))
+    table = runs[0].tables["throughput"]
+    for chain, colour in zip(_chains(table), COLOURS, strict=False):
+        whole.plot(table["time_s"], table[chain], color=colour, linewidth=1.2, label=chain)
+    whole.plot(
+        table["time_s"], np.sum([table[c] for c in _chains(table)], axis=0), color="black", label="all chains"
+    )
+    for step in made.steps[1:]:
+        whole.axvline(step.at, color="grey", linestyle="--", linewidth=0.9)
+    whole.set(title=title, ylabel="throughput, Mbit/s", xlim=(0, made.end), ylim=(0, None))
+    whole.legend(loc="lower right", fontsize=8)
+    _zoom(zoomed, made.steps[1].at if len(made.steps) > 1 else made.end / 2, runs)
+    save(figure, folder / "throughput.png")
+
+
+def _zoom(axes: Any, change: float, runs: Sequence[Once]) -> None:
+    moments = np.arange(change + _ZOOM_S[0], change + _ZOOM_S[1], 0.25)
+    for chain, colour in zip(_chains(runs[0].tables["throughput"]), COLOURS, strict=False):
+        rates = [
+            np.interp(moments, run.tables["throughput"]["time_s"], run.tables["throughput"][chain])
+            for run in runs
+        ]
+        mean = np.mean(rates, axis=0)
+        if mean.max(initial=0) > 0.1:
+            axes.errorbar(
+                moments - change,
+                mean,
+                yerr=TOLERANCE * mean,
+                color=colour,
+                capsize=2,
+                linewidth=1.2,
+                label=chain,
+            )
+    axes.axvline(0, color="grey", linestyle="--", linewidth=0.9)
+    axes.set(
+        xlabel="time from the first change, s",
+        ylabel="Mbit/s, mean of all runs, bars of 10 %",
+        ylim=(0, None),
+    )
+    axes.legend(loc="lower right", fontsize=8)
+
+
+def save(figure: Any, path: Path) -> None:
+    """As PNG, and forget it."""
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _chains(table: Table) -> list[str]:
+    return [key for key in table if key not in ("run", "time_s")]

@@ -1,0 +1,52 @@
+"""What an experiment needs of this machine, found out before anything starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from catenary.errors import Unsupported
+
+
+@dataclass(frozen=True)
+class Need:
+    """`missing` says what is not there and how to get it; None: it is there."""
+
+    name: str
+    missing: Callable[[], str | None]
+
+
+def command(name: str, package: str) -> Need:
+    """A program of a Debian package."""
+
+    def missing() -> str | None:
+        path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+        return (
+            None if shutil.which(name, path=path) else f"{name} is not installed: apt-get install {package}"
+        )
+
+    return Need(name, missing)
+
+
+def _not_root() -> str | None:
+    return None if os.geteuid() == 0 else "network namespaces need root: run it by sudo"
+
+
+ROOT = Need("root", _not_root)
+TESTBED = (
+    ROOT,
+    command("ovs-vswitchd", "openvswitch-switch"),
+    command("mnexec", "mininet"),
+    command("nft", "nftables"),
+    command("nginx", "nginx-light"),
+    command("httperf", "httperf"),
+)
+
+
+def check(needs: Sequence[Need]) -> None:
+    """Raise `Unsupported` that names all that is missing, in one line."""
+    missing = [text for need in needs if (text := need.missing()) is not None]
+    if missing:
+        raise Unsupported("; ".join(missing))

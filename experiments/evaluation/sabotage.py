@@ -1,0 +1,53 @@
+"""Load balancers that are broken on purpose, in three ways, to see that experiments notice."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from catenary import libbpf
+from catenary.tags import TagPair
+
+OBJECT = Path(__file__).parent / "bpf" / "sabotage.bpf.o"
+_HANDLE = 0x5AB
+_ONE_IN = 100
+
+
+class Sabotage(StrEnum):
+    """`crossing`: half of the sessions return by another chain; `one-chain`: all new sessions go to the first
+    chain; `dropping`: one frame of a hundred gets lost."""
+
+    NONE = "none"
+    CROSSING = "crossing"
+    ONE_CHAIN = "one-chain"
+    DROPPING = "dropping"
+
+
+class Saboteur:
+    """Does it to what leaves the slave's inner port, of which `interface` is the switch's end.
+
+    `one-chain` is not done here: the chains are cordoned.
+    """
+
+    def __init__(self, sabotage: Sabotage, interface: str) -> None:
+        self._sabotage = sabotage
+        if sabotage not in (Sabotage.CROSSING, Sabotage.DROPPING):
+            return
+        self._object = libbpf.Object(OBJECT)
+        if sabotage is Sabotage.DROPPING:
+            self._object.map("drops").set(bytes(4), struct.pack("=I", _ONE_IN))
+        index = socket.if_nametoindex(interface)
+        self._object.program("sabotage").attach(index, libbpf.INGRESS, handle=_HANDLE)
+
+    def chains(self, active: Sequence[TagPair]) -> None:
+        """These take new sessions from now on."""
+        if self._sabotage is not Sabotage.CROSSING:
+            return
+        swaps = self._object.map("swaps")
+        others = [*active[1:], *active[:1]]
+        for own, other in zip(active, others, strict=True):
+            to = other.reverse if other != own else 0
+            swaps.set(struct.pack("=I", own.reverse), struct.pack("=I", to))

@@ -1,0 +1,1 @@
+"""Chains are added and removed in one request."""

@@ -1,0 +1,1 @@
+"""Fig. 7: chains are added under load."""

@@ -1,0 +1,21 @@
+"""Chains 1 -> 2 -> 3 under load (paper, Fig. 7). README.md has the claim and what differs."""
+
+from __future__ import annotations
+
+from experiments.evaluation.scaling import Phase, Scaled, evaluation
+
+STORY = Scaled(
+    phases=(
+        Phase("1", 0, ("n1",), 10, 35, paper=148),
+        Phase("2", 35, ("n1", "n2"), 37, 70, paper=247),
+        Phase("3", 70, ("n1", "n2", "n3"), 75, 110, paper=277),
+    ),
+    end=110,
+    ratios={"2_1": ("2", "1", 1.5), "3_1": ("3", "1", 1.7)},
+    rebalance_at_most=3.0,
+    rebalance_paper=3.0,
+)
+EVALUATION = evaluation("warm-up", "Throughput as chains are added: 1, 2, 3 (paper, Fig. 7)", STORY)
+
+if __name__ == "__main__":
+    EVALUATION.main()
