@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from experiments.evaluation.scaling import Phase, Scaled, evaluation
+from experiments.evaluation.scaling import Phase, Story, evaluation
 
-STORY = Scaled(
+STORY = Story(
     phases=(
-        Phase("3", 0, ("n1", "n2", "n3"), 10, 35, paper=270),
-        Phase("2", 35, ("n1", "n3"), 40, 70, paper=244),
-        Phase("1", 70, ("n1",), 75, 110, paper=152),
+        Phase("3", 0, ("n1", "n2", "n3"), 10, paper=270),
+        Phase("2", 35, ("n1", "n3"), 5, paper=244),
+        Phase("1", 70, ("n1",), 5, paper=152),
     ),
     end=110,
     ratios={"2_1": ("2", "1", 1.5), "3_1": ("3", "1", 1.7)},

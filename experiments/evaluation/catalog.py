@@ -11,6 +11,9 @@ from catenary.errors import InvalidValue
 from experiments.evaluation.experiment import Evaluation
 
 NAMES = (
+    "static-nfs",
+    "snort-single",
+    "injections-throughput",
     "warm-up",
     "cool-down",
     "swap",

@@ -161,7 +161,7 @@ class Evaluation(Generic[P]):
             asked={claim.key: claim.text for claim in claims},
             command=shlex.join(["python", "-m", f"{self.module}.run", *sys.argv[1:]]),
         )
-        console.print(f"{status}: written {results}/summary.json", soft_wrap=True)
+        console.print(f"{self.name} is {status}; written: {results}/summary.json", soft_wrap=True)
         return status
 
     def _write_data(self, results: Path, chosen: P, runs: Sequence[Once]) -> None:

@@ -14,11 +14,10 @@ import numpy as np
 
 from experiments.demo.figures import TOLERANCE
 from experiments.evaluation.play import Schedule
-from experiments.evaluation.repeat import Column, Once, Table
+from experiments.evaluation.repeat import Once, Table
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")  # Okabe and Ito: told apart by all eyes
 _ZOOM_S = (-2.0, 8.0)
-__all__ = ["COLOURS", "Column", "save", "scaling"]
 
 
 def scaling(
@@ -39,6 +38,19 @@ def scaling(
     whole.set(title=title, ylabel="throughput, Mbit/s", xlim=(0, made.end), ylim=(0, None))
     whole.legend(loc="lower right", fontsize=8)
     _zoom(zoomed, made.steps[1].at if len(made.steps) > 1 else made.end / 2, runs)
+    save(figure, folder / "throughput.png")
+
+
+def cases(keys: Sequence[str], folder: Path, _parameters: Any, runs: Sequence[Once], *, title: str) -> None:
+    """`throughput.png`: a line for each case, all chains together, of the first run."""
+    figure, axes = plt.subplots(figsize=(9, 4.5))
+    for key, colour in zip(keys, COLOURS, strict=False):
+        table = runs[0].tables[f"throughput_{key}"]
+        axes.plot(
+            table["time_s"], np.sum([table[c] for c in _chains(table)], axis=0), color=colour, label=key
+        )
+    axes.set(title=title, xlabel="time, s", ylabel="throughput, Mbit/s", xlim=(0, None), ylim=(0, None))
+    axes.legend(loc="lower right", fontsize=8)
     save(figure, folder / "throughput.png")
 
 

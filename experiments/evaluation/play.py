@@ -6,6 +6,9 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
 
 from catenary.config import ChainConfig
 from catenary.errors import Unavailable
@@ -14,8 +17,9 @@ from catenary.tags import TagPair
 from catenary.wire import Tags, TimeoutsModel
 from experiments.demo.figures import Series
 from experiments.demo.meter import Meter
+from experiments.evaluation.experiment import Setting
+from experiments.evaluation.repeat import Table
 from experiments.evaluation.sabotage import Sabotage, Saboteur
-from experiments.part import Say
 from topologies.patience import PATIENCE_S
 from topologies.testbed import FIG4, Testbed
 from topologies.traffic import Httperf, InjectionResult, Injections, WebServer
@@ -37,6 +41,7 @@ TIMEOUTS = Timeouts(
     transit=1.0,
 )
 PAGE, SMALL_PAGE = "page", "1k"
+_STEP_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,10 @@ class Offered:
     injections: int = 0
     batch: int = 1
     every: float = 1.0
+
+    def __str__(self) -> str:
+        injected = f", {self.injections} injections" if self.injections else ""
+        return f"{self.sessions} sessions of {self.size / 1000:.0f} kB at {self.rate:g}/s{injected}"
 
 
 @dataclass(frozen=True)
@@ -113,34 +122,32 @@ class _Chains:
         return ChainConfig(nfs=[nf], tags=Tags.of(tags_of(nf)), cordoned=cordoned)
 
 
-def play(
-    schedule: Schedule, offered: Offered, *, capacity_mbit: float, seed: int, sabotage: Sabotage, say: Say
-) -> Played:
+def play(schedule: Schedule, offered: Offered, capacity_mbit: float, setting: Setting[Any]) -> Played:
     """Build the testbed, run it all, judge it, take it down. Needs `namespaces.isolate()` before."""
     timeouts = TimeoutsModel(**asdict(TIMEOUTS))
     with ExitStack() as undo:
         testbed = undo.enter_context(Testbed(timeouts=timeouts, nf_rate_mbit=capacity_mbit))
         taps = undo.enter_context(Taps(places_of(testbed.network), Limits.of(TIMEOUTS)))
-        chains = _Chains(testbed, sabotage)
+        chains = _Chains(testbed, setting.sabotage)
         first, *others = schedule.steps
         chains.become(first.nfs, wait=True)
         measured = {chain_of(nf): nf for nf in NFS}
         web = undo.enter_context(WebServer(testbed.hosts["h2"], files={PAGE: offered.size}))
         meter = undo.enter_context(Meter(taps, measured, testbed.management))
         begun = time.monotonic()
-        injections = undo.enter_context(_load(undo, testbed, web, offered, seed))
+        injections = undo.enter_context(_load(undo, testbed, web, offered, setting.seed))
         moments = [begun]
         for step in others:
             _wait(begun + step.at)
             taps.note(CHANGE, f"chains of {', '.join(step.nfs)}")
             moments.append(time.monotonic())
             chains.become(step.nfs, wait=False)
-            say(f"{step.at:5.1f} s: new sessions go to {', '.join(step.nfs)}")
+            setting.say(f"{step.at:5.1f} s: new sessions go to {', '.join(step.nfs)}")
         _wait(begun + schedule.end)
         end = time.monotonic()
         told = injections.finish() if offered.injections else None
         verdict = judge(taps.snapshot({chain: (nf,) for chain, nf in measured.items()}))
-        say(verdict.headline)
+        setting.say(verdict.headline)
         return Played(meter.series(), tuple(moments), end, verdict, told)
 
 
@@ -167,6 +174,14 @@ def _load(undo: ExitStack, testbed: Testbed, web: WebServer, offered: Offered, s
         total=offered.injections,
         seed=seed,
     )
+
+
+def series_table(played: Played) -> Table:
+    """Mbit/s of each chain in the 1 s window that ends at each moment, s from the begin."""
+    begun = played.moments[0]
+    moments = np.arange(begun + 1.0, played.end, _STEP_S)
+    rates = played.series.throughput(moments)
+    return {"time_s": moments - begun, **dict(zip(played.series.chains, rates.T, strict=True))}
 
 
 def _wait(until: float) -> None:

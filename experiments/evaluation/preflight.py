@@ -43,6 +43,7 @@ TESTBED = (
     command("nginx", "nginx-light"),
     command("httperf", "httperf"),
 )
+TRAFFIC = (*TESTBED, command("curl", "curl"))
 
 
 def check(needs: Sequence[Need]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from experiments.evaluation.scaling import Phase, Scaled, evaluation
+from experiments.evaluation.scaling import Phase, Story, evaluation
 
-STORY = Scaled(
+STORY = Story(
     phases=(
-        Phase("1", 0, ("n1",), 10, 35),
-        Phase("2", 35, ("n2", "n3"), 40, 70),
-        Phase("1_again", 70, ("n1",), 75, 110),
+        Phase("1", 0, ("n1",), 10),
+        Phase("2", 35, ("n2", "n3"), 5),
+        Phase("1_again", 70, ("n1",), 5),
     ),
     end=110,
     ratios={"2_1": ("2", "1", 1.5), "1_1": ("1_again", "1", 0.9)},

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from experiments.evaluation.scaling import Phase, Scaled, evaluation
+from experiments.evaluation.scaling import Phase, Story, evaluation
 
-STORY = Scaled(
+STORY = Story(
     phases=(
-        Phase("1", 0, ("n1",), 10, 35, paper=148),
-        Phase("2", 35, ("n1", "n2"), 37, 70, paper=247),
-        Phase("3", 70, ("n1", "n2", "n3"), 75, 110, paper=277),
+        Phase("1", 0, ("n1",), 10, paper=148),
+        Phase("2", 35, ("n1", "n2"), 2, paper=247),
+        Phase("3", 70, ("n1", "n2", "n3"), 5, paper=277),
     ),
     end=110,
     ratios={"2_1": ("2", "1", 1.5), "3_1": ("3", "1", 1.7)},

@@ -1,0 +1,85 @@
+"""Experiments in which the chains stay: throughput of so many NFs under some load (paper, Figs. 5 and 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from experiments.evaluation import pictures, promises
+from experiments.evaluation.experiment import Evaluation, Setting
+from experiments.evaluation.load import Load, PaperLoad
+from experiments.evaluation.play import Played, Schedule, Step, chain_of, play, series_table
+from experiments.evaluation.preflight import TRAFFIC
+from experiments.evaluation.promises import Span
+from experiments.evaluation.repeat import Once, Shown
+
+
+@dataclass(frozen=True)
+class Case:
+    """So many NFs under a load; its mean is taken over [`since`, `until`] of the time in which sessions begin
+    (0..1). `paper`: its throughput there, Mbit/s."""
+
+    key: str
+    nfs: tuple[str, ...]
+    load: PaperLoad
+    since: float
+    until: float
+    paper: float | None = None
+
+
+@dataclass(frozen=True)
+class Cases:
+    """`ratios`: key -> (case, case that it is compared with, at least, at most)."""
+
+    cases: tuple[Case, ...]
+    ratios: Mapping[str, tuple[str, str, float | None, float | None]] = field(default_factory=dict)
+
+
+def evaluation(name: str, about: str, cases: Cases) -> Evaluation[Load]:
+    """The experiment that plays case after case."""
+    return Evaluation(
+        name=name,
+        about=about,
+        kind=Load,
+        shown=partial(_shown, cases),
+        once=partial(_once, cases),
+        plot=partial(pictures.cases, tuple(case.key for case in cases.cases), title=about),
+        needs=lambda _: TRAFFIC,
+    )
+
+
+def _shown(cases: Cases, _chosen: Load) -> list[Shown]:
+    papers = {case.key: case.paper for case in cases.cases}
+    found = [Shown(f"throughput_{case.key}", "Mbit/s", case.paper, steady=True) for case in cases.cases]
+    for key, (above, below, least, most) in cases.ratios.items():
+        over, under = papers[above], papers[below]
+        paper = round(over / under, 2) if over and under else None
+        found.append(Shown(f"ratio_{key}", "", paper, at_least=least, at_most=most, steady=True))
+    return [*found, *promises.shown()]
+
+
+def _once(cases: Cases, setting: Setting[Load]) -> Once:
+    chosen = setting.parameters
+    figures: dict[str, float | None] = {}
+    kept, tables, details = [], {}, []
+    for case in cases.cases:
+        offered = chosen.offered(case.load)
+        setting.say(f"{case.key}: {', '.join(case.nfs)}, {chosen.capacity_mbit:g} Mbit/s each; {offered}")
+        seconds = case.load.seconds * chosen.time_scale
+        played = play(Schedule((Step(0, case.nfs),), seconds), offered, chosen.capacity_mbit, setting)
+        begun = played.moments[0]
+        figures[f"throughput_{case.key}"] = played.series.mean(
+            begun + case.since * seconds, begun + case.until * seconds
+        )
+        kept.append(promises.figures(played, [_span(case, played)]))
+        tables[f"throughput_{case.key}"] = series_table(played)
+        details += promises.details(played)
+    for key, (above, below, *_) in cases.ratios.items():
+        over, under = (figures[f"throughput_{name}"] or 0 for name in (above, below))
+        figures[f"ratio_{key}"] = over / under if under else None
+    return Once(figures | promises.of_several(kept), tables, details)
+
+
+def _span(case: Case, played: Played) -> Span:
+    return Span(played.moments[0], played.end, tuple(map(chain_of, case.nfs)))

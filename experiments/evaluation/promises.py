@@ -1,0 +1,74 @@
+"""What every run with traffic through the load balancers is held to, whatever else it measures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from experiments.evaluation.play import Played
+from experiments.evaluation.repeat import Shown, none_of
+
+_MAX_LOSS_PERCENT = 0.5
+_LEAST_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Span:
+    """From `since` to `until` (s, as in `Played`) these chains take new sessions."""
+
+    since: float
+    until: float
+    chains: tuple[str, ...]
+
+
+def shown() -> list[Shown]:
+    """`lost` left one tap and did not reach the next, outside NFs: one that is overloaded drops inside."""
+    return [
+        Shown("sessions", "sessions", at_least=1),
+        none_of("violations", "sessions"),
+        none_of("bypassed", "sessions"),
+        none_of("witness_dropped", "packets"),
+        Shown("lost", "% between two taps", at_most=_MAX_LOSS_PERCENT, worst=True),
+        Shown("least_share", "of an even share of new sessions", at_least=_LEAST_SHARE),
+        none_of("unanswered", "injections"),
+    ]
+
+
+def figures(played: Played, spans: Sequence[Span]) -> dict[str, float | None]:
+    """Their values in one run."""
+    verdict, told = played.verdict, played.injections
+    shares = [
+        share * len(span.chains)
+        for span in spans
+        for share in verdict.shares(_ns(span.since), _ns(span.until), among=span.chains).values()
+    ]
+    return {
+        "sessions": verdict.sessions,
+        "violations": len(verdict.violations),
+        "bypassed": len(verdict.bypassed),
+        "witness_dropped": verdict.witness_dropped,
+        "lost": 100 * verdict.loss_share,
+        "least_share": min(shares),
+        "unanswered": 0 if told is None else told.sent - told.answered,
+    }
+
+
+def of_several(parts: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
+    """Of a run that plays several times: sums of what is counted, the worst of shares."""
+    found: dict[str, float | None] = {}
+    for item in shown():
+        values = [part[item.key] or 0 for part in parts]
+        pick = {"lost": max, "least_share": min}.get(item.key, sum)
+        found[item.key] = pick(values)
+    return found
+
+
+def details(played: Played) -> list[str]:
+    """The first findings of each kind."""
+    return [
+        str(finding) for kind in (played.verdict.violations, played.verdict.bypassed) for finding in kind[:3]
+    ]
+
+
+def _ns(moment: float) -> int:
+    return int(moment * 1e9)

@@ -1,0 +1,1 @@
+"""Fig. 6: one IDS with 20,000 injections."""

@@ -1,0 +1,1 @@
+"""Fig. 5: throughput with a fixed number of NFs."""
