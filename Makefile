@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help install build demo testbed test lint format docs bench bench-mgmt bench-ops experiment experiments package chaos clean
+.PHONY: help install build demo testbed test lint format docs bench bench-mgmt bench-ops experiment experiments package report chaos clean
 
 BIN := .venv/bin
 export MAKE_GOAL := $(or $(firstword $(MAKECMDGOALS)),demo)
@@ -93,6 +93,9 @@ experiments: install ## redraw the paper's evaluation, all of it (EXPERIMENT_ARG
 
 experiment: install ## one experiment of it (NAME=warm-up; without: what there is)
 	@$(BIN)/python -m experiments.evaluation.run $(or $(NAME),--list) $(EXPERIMENT_ARGS)
+
+report: .venv/installed ## one HTML page from all results: results/report.html
+	@$(BIN)/python -m experiments.report.run $(REPORT_ARGS)
 
 package: install ## build what is installed without a checkout: wheel and Debian packages, into dist/
 	@tools/install.sh package

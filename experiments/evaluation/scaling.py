@@ -23,8 +23,8 @@ _SETTLES = 0.4
 
 @dataclass(frozen=True)
 class Phase:
-    """From `at` on (s of the paper's axis) these NFs' chains are active. Its mean begins `settle` s later, not
-    shortened: balance takes as long on a short axis. `paper`: its throughput there, Mbit/s."""
+    """From `at` on (s of the paper's axis) these NFs' chains are active. Its mean begins `settle` s later,
+    not shortened: balance takes as long on a short axis. `paper`: its throughput there, Mbit/s."""
 
     key: str
     at: float
