@@ -47,6 +47,8 @@ class Claim:
     def text(self) -> str:
         if self.at_least == self.at_most:
             return f"= {self.at_least:g}"
+        if self.at_least is not None and self.at_most is not None:
+            return f"{self.at_least:g}..{self.at_most:g}"
         return f">= {self.at_least:g}" if self.at_least is not None else f"<= {self.at_most:g}"
 
     def holds(self, figures: Mapping[str, Figure]) -> bool:

@@ -11,7 +11,7 @@ STORY = Story(
         Phase("1", 70, ("n1",), 5, paper=152),
     ),
     end=110,
-    ratios={"2_1": ("2", "1", 1.5), "3_1": ("3", "1", 1.7)},
+    ratios={"2_1": ("2", "1", 1.5, None), "3_1": ("3", "1", 1.7, None)},
     rebalance_at_most=5.0,
     rebalance_paper=4.0,
 )

@@ -17,6 +17,7 @@ NAMES = (
     "warm-up",
     "cool-down",
     "swap",
+    "chained-pairs",
 )
 """In the order in which they are run, and reported."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,6 +20,7 @@ from experiments.demo.meter import Meter
 from experiments.evaluation.experiment import Setting
 from experiments.evaluation.repeat import Table
 from experiments.evaluation.sabotage import Sabotage, Saboteur
+from topologies.blueprint import Blueprint
 from topologies.patience import PATIENCE_S
 from topologies.testbed import FIG4, Testbed
 from topologies.traffic import Httperf, InjectionResult, Injections, WebServer
@@ -29,7 +30,6 @@ from witness.places import places_of
 from witness.taps import Limits, Taps
 from witness.verdict import Verdict
 
-NFS = tuple(FIG4.nfs)
 TIMEOUTS = Timeouts(
     tcp_opening=8.0,
     tcp_established=60.0,  # longer than any gap of a session that waits for its share of one NF
@@ -42,6 +42,26 @@ TIMEOUTS = Timeouts(
 )
 PAGE, SMALL_PAGE = "page", "1k"
 _STEP_S = 0.25
+
+
+@dataclass(frozen=True)
+class Site:
+    """A network, and by segment the NFs that its chains may have: each chain has one."""
+
+    blueprint: Blueprint
+    nfs: Mapping[str, tuple[str, ...]]
+
+    def segment(self, nf: str) -> str:
+        return next(segment for segment, nfs in self.nfs.items() if nf in nfs)
+
+    def tags(self, nf: str) -> TagPair:
+        """As in the paper: (2, 3), (4, 5), and so on."""
+        number = 1 + [name for nfs in self.nfs.values() for name in nfs].index(nf)
+        return TagPair(2 * number, 2 * number + 1)
+
+
+TESTBED = Site(FIG4, {"main": tuple(FIG4.nfs)})
+NFS = TESTBED.nfs["main"]
 
 
 @dataclass(frozen=True)
@@ -77,78 +97,114 @@ class Offered:
 
 
 @dataclass(frozen=True)
-class Played:
-    """What was seen. `moments` of the steps and `end` are seconds of the clock of `series` (monotonic)."""
+class Seen:
+    """What came through the chains of one segment. Times as in `Played`."""
 
     series: Series
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Played:
+    """What was seen, by segment. `moments` of the steps and `end` are seconds of one clock (monotonic)."""
+
+    seen: Mapping[str, Seen]
     moments: tuple[float, ...]
     end: float
-    verdict: Verdict
     injections: InjectionResult | None
+
+    @property
+    def series(self) -> Series:
+        """Of the first segment: most networks have no other."""
+        return next(iter(self.seen.values())).series
 
 
 def chain_of(nf: str) -> str:
-    """Each chain has one NF, and bears its number."""
-    return f"chain-{nf.removeprefix('n')}"
+    """A chain is called after its NF."""
+    return f"chain-{nf}"
 
 
-def tags_of(nf: str) -> TagPair:
-    """As in the paper: (2, 3), (4, 5), and so on."""
-    number = int(nf.removeprefix("n"))
-    return TagPair(2 * number, 2 * number + 1)
+class _Watched:
+    """One segment: its taps and its meter, from entering until leaving."""
+
+    def __init__(self, testbed: Testbed, site: Site, segment: str) -> None:
+        self._chains = {chain_of(nf): nf for nf in site.nfs[segment]}
+        places = places_of(testbed.network, segment, site.nfs[segment])
+        self.taps = Taps(places, Limits.of(TIMEOUTS))
+        self._meter = Meter(self.taps, self._chains, testbed.management)
+
+    def enter(self, undo: ExitStack) -> None:
+        undo.enter_context(self.taps)
+        undo.enter_context(self._meter)
+
+    def seen(self) -> Seen:
+        recording = self.taps.snapshot({chain: (nf,) for chain, nf in self._chains.items()})
+        return Seen(self._meter.series(), judge(recording))
 
 
 class _Chains:
     """Which chains there are, by one request for each change however much it changes."""
 
-    def __init__(self, testbed: Testbed, sabotage: Sabotage) -> None:
-        self._testbed = testbed
+    def __init__(self, testbed: Testbed, site: Site, sabotage: Sabotage) -> None:
+        self._management = testbed.management
+        self._site = site
         self._sabotage = sabotage
-        self._saboteur = Saboteur(sabotage, testbed.interface("l2", "inner"))
+        self._saboteurs = {
+            name: Saboteur(sabotage, testbed.interface(segment.slave, "inner"))
+            for name, segment in site.blueprint.segments.items()
+        }
 
     def become(self, nfs: Sequence[str], *, wait: bool) -> None:
         """Raises the reason of a change that fails; with `wait` it returns when the change is made."""
-        management = self._testbed.management
-        chains = {chain_of(nf): self._config(nf, first=nf == nfs[0]) for nf in nfs}
-        operation = management.apply(management.config().model_copy(update={"chains": chains}))
-        self._saboteur.chains([tags_of(nf) for nf in nfs])
+        chains = {chain_of(nf): self._config(nf, nfs) for nf in nfs}
+        operation = self._management.apply(self._management.config().model_copy(update={"chains": chains}))
+        for segment, saboteur in self._saboteurs.items():
+            saboteur.chains([self._site.tags(nf) for nf in nfs if self._site.segment(nf) == segment])
         if wait and operation is not None:
-            done = management.wait(operation, PATIENCE_S, poll=0.02)
+            done = self._management.wait(operation, PATIENCE_S, poll=0.02)
             if done.state == "failed":
                 raise Unavailable(f"chains {', '.join(chains)} could not be made: {done.reason}")
 
-    def _config(self, nf: str, *, first: bool) -> ChainConfig:
-        cordoned = self._sabotage is Sabotage.ONE_CHAIN and not first
-        return ChainConfig(nfs=[nf], tags=Tags.of(tags_of(nf)), cordoned=cordoned)
+    def _config(self, nf: str, nfs: Sequence[str]) -> ChainConfig:
+        segment = self._site.segment(nf)
+        first = next(name for name in nfs if self._site.segment(name) == segment)
+        cordoned = self._sabotage is Sabotage.ONE_CHAIN and nf != first
+        return ChainConfig(segment=segment, nfs=[nf], tags=Tags.of(self._site.tags(nf)), cordoned=cordoned)
 
 
-def play(schedule: Schedule, offered: Offered, capacity_mbit: float, setting: Setting[Any]) -> Played:
-    """Build the testbed, run it all, judge it, take it down. Needs `namespaces.isolate()` before."""
+def play(
+    schedule: Schedule, offered: Offered, capacity_mbit: float, setting: Setting[Any], site: Site = TESTBED
+) -> Played:
+    """Build the network, run it all, judge it, take it down. Needs `namespaces.isolate()` before."""
     timeouts = TimeoutsModel(**asdict(TIMEOUTS))
     with ExitStack() as undo:
-        testbed = undo.enter_context(Testbed(timeouts=timeouts, nf_rate_mbit=capacity_mbit))
-        taps = undo.enter_context(Taps(places_of(testbed.network), Limits.of(TIMEOUTS)))
-        chains = _Chains(testbed, setting.sabotage)
+        testbed = undo.enter_context(
+            Testbed(blueprint=site.blueprint, timeouts=timeouts, nf_rate_mbit=capacity_mbit)
+        )
+        watched = {segment: _Watched(testbed, site, segment) for segment in site.nfs}
+        chains = _Chains(testbed, site, setting.sabotage)
         first, *others = schedule.steps
         chains.become(first.nfs, wait=True)
-        measured = {chain_of(nf): nf for nf in NFS}
+        for each in watched.values():
+            each.enter(undo)
         web = undo.enter_context(WebServer(testbed.hosts["h2"], files={PAGE: offered.size}))
-        meter = undo.enter_context(Meter(taps, measured, testbed.management))
         begun = time.monotonic()
         injections = undo.enter_context(_load(undo, testbed, web, offered, setting.seed))
         moments = [begun]
         for step in others:
             _wait(begun + step.at)
-            taps.note(CHANGE, f"chains of {', '.join(step.nfs)}")
             moments.append(time.monotonic())
+            for each in watched.values():
+                each.taps.note(CHANGE, f"chains of {', '.join(step.nfs)}")
             chains.become(step.nfs, wait=False)
             setting.say(f"{step.at:5.1f} s: new sessions go to {', '.join(step.nfs)}")
         _wait(begun + schedule.end)
         end = time.monotonic()
         told = injections.finish() if offered.injections else None
-        verdict = judge(taps.snapshot({chain: (nf,) for chain, nf in measured.items()}))
-        setting.say(verdict.headline)
-        return Played(meter.series(), tuple(moments), end, verdict, told)
+        seen = {segment: each.seen() for segment, each in watched.items()}
+        for each_seen in seen.values():
+            setting.say(each_seen.verdict.headline)
+        return Played(seen, tuple(moments), end, told)
 
 
 def _load(undo: ExitStack, testbed: Testbed, web: WebServer, offered: Offered, seed: int) -> Injections:
@@ -180,8 +236,10 @@ def series_table(played: Played) -> Table:
     """Mbit/s of each chain in the 1 s window that ends at each moment, s from the begin."""
     begun = played.moments[0]
     moments = np.arange(begun + 1.0, played.end, _STEP_S)
-    rates = played.series.throughput(moments)
-    return {"time_s": moments - begun, **dict(zip(played.series.chains, rates.T, strict=True))}
+    table: dict[str, Any] = {"time_s": moments - begun}
+    for seen in played.seen.values():
+        table |= zip(seen.series.chains, seen.series.throughput(moments).T, strict=True)
+    return table
 
 
 def _wait(until: float) -> None:

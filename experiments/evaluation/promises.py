@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from experiments.evaluation.play import Played
 from experiments.evaluation.repeat import Shown, none_of
+from witness.verdict import Verdict
 
 _MAX_LOSS_PERCENT = 0.5
 _LEAST_SHARE = 0.5
@@ -36,21 +37,23 @@ def shown() -> list[Shown]:
 
 def figures(played: Played, spans: Sequence[Span]) -> dict[str, float | None]:
     """Their values in one run."""
-    verdict, told = played.verdict, played.injections
-    shares = [
-        share * len(span.chains)
-        for span in spans
-        for share in verdict.shares(_ns(span.since), _ns(span.until), among=span.chains).values()
-    ]
+    verdicts = [seen.verdict for seen in played.seen.values()]
+    told = played.injections
     return {
-        "sessions": verdict.sessions,
-        "violations": len(verdict.violations),
-        "bypassed": len(verdict.bypassed),
-        "witness_dropped": verdict.witness_dropped,
-        "lost": 100 * verdict.loss_share,
-        "least_share": min(shares),
+        "sessions": max(verdict.sessions for verdict in verdicts),
+        "violations": sum(len(verdict.violations) for verdict in verdicts),
+        "bypassed": sum(len(verdict.bypassed) for verdict in verdicts),
+        "witness_dropped": sum(verdict.witness_dropped for verdict in verdicts),
+        "lost": 100 * max(verdict.loss_share for verdict in verdicts),
+        "least_share": min(_least_share(verdict, span) for verdict in verdicts for span in spans),
         "unanswered": 0 if told is None else told.sent - told.answered,
     }
+
+
+def _least_share(verdict: Verdict, span: Span) -> float:
+    """The smallest of its chains, over an even share."""
+    among = [chain for chain in span.chains if chain in verdict.chains]
+    return min(verdict.shares(_ns(span.since), _ns(span.until), among=among).values()) * len(among)
 
 
 def of_several(parts: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
@@ -65,9 +68,9 @@ def of_several(parts: Sequence[dict[str, float | None]]) -> dict[str, float | No
 
 def details(played: Played) -> list[str]:
     """The first findings of each kind."""
-    return [
-        str(finding) for kind in (played.verdict.violations, played.verdict.bypassed) for finding in kind[:3]
-    ]
+    verdicts = [seen.verdict for seen in played.seen.values()]
+    kinds = [kind for verdict in verdicts for kind in (verdict.violations, verdict.bypassed)]
+    return [str(finding) for kind in kinds for finding in kind[:3]]
 
 
 def _ns(moment: float) -> int:

@@ -11,7 +11,7 @@ from experiments.demo.figures import rebalanced_after
 from experiments.evaluation import pictures, promises
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.load import Load, PaperLoad
-from experiments.evaluation.play import Played, Schedule, Step, chain_of, play, series_table
+from experiments.evaluation.play import TESTBED, Played, Schedule, Site, Step, chain_of, play, series_table
 from experiments.evaluation.preflight import TRAFFIC
 from experiments.evaluation.promises import Span
 from experiments.evaluation.repeat import Once, Shown
@@ -35,13 +35,14 @@ class Phase:
 
 @dataclass(frozen=True)
 class Story:
-    """`ratios`: key -> (phase, phase that it is compared with, at least). `rebalance_at_most`: s."""
+    """`ratios`: key -> (phase, phase that it is compared with, at least, at most). `rebalance_at_most`: s."""
 
     phases: tuple[Phase, ...]
     end: float
-    ratios: Mapping[str, tuple[str, str, float]]
-    rebalance_at_most: float
+    ratios: Mapping[str, tuple[str, str, float | None, float | None]]
+    rebalance_at_most: float | None = None
     rebalance_paper: float | None = None
+    site: Site = TESTBED
 
     def schedule(self, scale: float) -> Schedule:
         return Schedule(tuple(Step(phase.at * scale, phase.nfs) for phase in self.phases), self.end * scale)
@@ -63,10 +64,10 @@ def evaluation(name: str, about: str, story: Story) -> Evaluation[Load]:
 def _shown(story: Story, _chosen: Load) -> list[Shown]:
     papers = {phase.key: phase.paper for phase in story.phases}
     found = [Shown(f"throughput_{phase.key}", "Mbit/s", phase.paper, steady=True) for phase in story.phases]
-    for key, (above, below, least) in story.ratios.items():
+    for key, (above, below, least, most) in story.ratios.items():
         over, under = papers[above], papers[below]
         paper = round(over / under, 2) if over and under else None
-        found.append(Shown(f"ratio_{key}", "", paper, at_least=least, steady=True))
+        found.append(Shown(f"ratio_{key}", "", paper, at_least=least, at_most=most, steady=True))
     slowest = Shown(
         "rebalance_s", "s, the slowest change", story.rebalance_paper, at_most=story.rebalance_at_most
     )
@@ -77,13 +78,13 @@ def _once(story: Story, setting: Setting[Load]) -> Once:
     chosen = setting.parameters
     offered = chosen.offered(LOAD)
     setting.say(f"{offered}; each NF carries {chosen.capacity_mbit:g} Mbit/s")
-    played = play(story.schedule(chosen.time_scale), offered, chosen.capacity_mbit, setting)
+    played = play(story.schedule(chosen.time_scale), offered, chosen.capacity_mbit, setting, story.site)
     figures: dict[str, float | None] = {}
     spans = _spans(story, played)
     for phase, span in zip(story.phases, spans, strict=True):
         settle = min(phase.settle, _SETTLES * (span.until - span.since))
         figures[f"throughput_{phase.key}"] = played.series.mean(span.since + settle, span.until)
-    for key, (above, below, _) in story.ratios.items():
+    for key, (above, below, *_) in story.ratios.items():
         over, under = (figures[f"throughput_{name}"] or 0 for name in (above, below))
         figures[f"ratio_{key}"] = over / under if under else None
     figures["rebalance_s"] = _slowest(spans, played)
@@ -98,10 +99,13 @@ def _spans(story: Story, played: Played) -> list[Span]:
 
 
 def _slowest(spans: list[Span], played: Played) -> float | None:
-    """Seconds until balance, of the slowest change; None if one never came to it."""
+    """Seconds until balance, of the slowest change of a segment's chains; None if one never came to it."""
     found = []
     for before, now in pairwise(spans):
-        cooling = [chain for chain in before.chains if chain not in now.chains]
-        found.append(rebalanced_after(played.series, now.chains, now.since, now.until, cooling))
+        for seen in played.seen.values():
+            old, new = ([c for c in span.chains if c in seen.series.chains] for span in (before, now))
+            if old != new:
+                cooling = [chain for chain in old if chain not in new]
+                found.append(rebalanced_after(seen.series, new, now.since, now.until, cooling))
     known = [seconds for seconds in found if seconds is not None]
     return max(known) if len(known) == len(found) else None

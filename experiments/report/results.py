@@ -100,30 +100,22 @@ def shared(results: Sequence[Result]) -> dict[str, str]:
 
 
 def _rows(content: Mapping[str, Any]) -> list[Row]:
-    asked = content.get("asked", {})
+    claims = content.get("claims", {})
     rows = []
     for key, figure in content["figures"].items():
-        value, text = figure["value"], asked.get(key, "")
+        value, claim = figure["value"], claims.get(key, {})
         rows.append(
             Row(
                 key=key,
                 value="-" if value is None else _text(value),
                 unit=figure["unit"],
-                asked=text,
+                asked=claim.get("asked", ""),
                 paper=_text(figure["paper"]) if "paper" in figure else "",
                 runs=", ".join(map(_text, figure.get("runs", ()))),
-                good=_keeps(value, text) if text else None,
+                good=claim.get("holds"),
             )
         )
     return rows
-
-
-def _keeps(value: float | None, asked: str) -> bool:
-    sign, number = asked.split()
-    if value is None:
-        return False
-    bound = float(number)
-    return {"=": value == bound, ">=": value >= bound, "<=": value <= bound}[sign]
 
 
 def _inline(picture: Path) -> str:

@@ -11,7 +11,7 @@ STORY = Story(
         Phase("1_again", 70, ("n1",), 5),
     ),
     end=110,
-    ratios={"2_1": ("2", "1", 1.5), "1_1": ("1_again", "1", 0.9)},
+    ratios={"2_1": ("2", "1", 1.5, None), "1_1": ("1_again", "1", 0.9, None)},
     rebalance_at_most=5.0,
 )
 EVALUATION = evaluation("swap", "Chains added and removed in one request: +2 -1, then +1 -2", STORY)

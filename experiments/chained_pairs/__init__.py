@@ -1,0 +1,1 @@
+"""Fig. 3: two pairs in a row."""

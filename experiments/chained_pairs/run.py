@@ -1,0 +1,23 @@
+"""Two pairs in a row scale on their own (paper, Fig. 3). README.md has the claim and what differs."""
+
+from __future__ import annotations
+
+from experiments.evaluation.play import Site
+from experiments.evaluation.scaling import Phase, Story, evaluation
+from topologies.chained import CHAINED
+
+SITE = Site(CHAINED, {"first": ("a1", "a2"), "second": ("b1", "b2")})
+STORY = Story(
+    phases=(
+        Phase("1_1", 0, ("a1", "b1"), 10),
+        Phase("2_1", 35, ("a1", "a2", "b1"), 5),
+        Phase("2_2", 70, ("a1", "a2", "b1", "b2"), 5),
+    ),
+    end=110,
+    ratios={"first_alone": ("2_1", "1_1", 0.85, 1.15), "both": ("2_2", "1_1", 1.5, None)},
+    site=SITE,
+)
+EVALUATION = evaluation("chained-pairs", "Two pairs in a row scale on their own (paper, Fig. 3)", STORY)
+
+if __name__ == "__main__":
+    EVALUATION.main()
