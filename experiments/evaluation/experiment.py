@@ -158,7 +158,7 @@ class Evaluation(Generic[P]):
             seeds=[chosen.seed + number for number in range(len(runs))],
             sabotage=sabotage,
             parameters=parameters.plain(chosen),
-            claims={c.key: {"asked": c.text, "holds": c.holds(figures)} for c in claims},
+            asked={c.key: {"text": c.text, "holds": c.holds(figures)} for c in claims},
             command=shlex.join(["python", "-m", f"{self.module}.run", *sys.argv[1:]]),
         )
         console.print(f"{self.name} is {status}; written: {results}/summary.json", soft_wrap=True)

@@ -100,16 +100,16 @@ def shared(results: Sequence[Result]) -> dict[str, str]:
 
 
 def _rows(content: Mapping[str, Any]) -> list[Row]:
-    claims = content.get("claims", {})
+    asked = content.get("asked", {})
     rows = []
     for key, figure in content["figures"].items():
-        value, claim = figure["value"], claims.get(key, {})
+        value, claim = figure["value"], asked.get(key, {})
         rows.append(
             Row(
                 key=key,
                 value="-" if value is None else _text(value),
                 unit=figure["unit"],
-                asked=claim.get("asked", ""),
+                asked=claim.get("text", ""),
                 paper=_text(figure["paper"]) if "paper" in figure else "",
                 runs=", ".join(map(_text, figure.get("runs", ()))),
                 good=claim.get("holds"),

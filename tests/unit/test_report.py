@@ -35,9 +35,9 @@ def result(folder: Path, name: str, **more: Any) -> None:
             "violations": {"value": 2, "unit": "sessions <b>"},
             "rebalance_s": {"value": None, "unit": "s"},
         },
-        "claims": {
-            "ratio": {"asked": ">= 1.5", "holds": True},
-            "violations": {"asked": "= 0", "holds": False},
+        "asked": {
+            "ratio": {"text": ">= 1.5", "holds": True},
+            "violations": {"text": "= 0", "holds": False},
         },
         "environment": {"kernel": "6.1", "cpus": 2, "time": "2026-01-02T03:04:05Z"},
         "seeds": [7, 8],
