@@ -54,7 +54,8 @@ install: ## install all that is needed: Debian packages, .venv, BPF objects
 demo: install ## scale a chain out and in under real traffic (PAPER=1: the paper's 35 s phases)
 	@$(BIN)/python -m experiments.demo.run $(if $(PAPER),--paper) $(DEMO_ARGS)
 
-testbed: install ## bring up the testbed and hold it, for the tutorial (TESTBED_ARGS="--nf-rate 0")
+testbed: install ## bring up the testbed and hold it, for the tutorial (TESTBED_ARGS="--nf suricata")
+	@$(if $(findstring suricata,$(TESTBED_ARGS)),tools/install.sh ids)
 	@$(BIN)/python -m topologies.testbed $(TESTBED_ARGS)
 
 test: install ## run all tests (TESTS="tests/unit" or other pytest arguments narrow them)

@@ -4,7 +4,8 @@
 #   tools/install.sh system   root, Linux, kernel features, Debian packages
 #   tools/install.sh python   the virtual environment .venv, from constraints.txt
 #   tools/install.sh package  Debian packages that build Debian packages
-#   tools/install.sh test     Debian packages that only the tests need: those, a browser, Prometheus, shells
+#   tools/install.sh ids      Suricata 7, from bookworm-backports on Debian 12
+#   tools/install.sh test     Debian packages that only the tests need: those, Suricata, a browser, Prometheus, shells
 #
 # All are idempotent; a machine that has everything is left alone in well under a second.
 set -euo pipefail
@@ -17,6 +18,9 @@ readonly PACKAGES=(
 )
 readonly PACKAGE_PACKAGES=(debhelper dpkg-dev)
 readonly TEST_PACKAGES=("${PACKAGE_PACKAGES[@]}" chromium debootstrap etcd-server fish mandoc prometheus systemd zsh)
+# What Debian 12 has only in its backports: the intrusion detection system, and what it needs newer than bookworm's own.
+readonly BACKPORTED=(suricata libhtp2)
+readonly BACKPORTS=bookworm-backports
 # The command that stands for a package on distributions that have no dpkg.
 readonly COMMANDS=(bpftool clang curl ethtool gcc haproxy httperf iperf3 ip tc make mnexec nft nginx ovs-vswitchd tcpdump)
 
@@ -58,6 +62,31 @@ check_commands() {
     for command in "${COMMANDS[@]}"; do
         command -v "$command" >/dev/null || die "no apt-get here and no \`$command\`: install it by hand"
     done
+}
+
+# Lets apt take BACKPORTED from the backports, and nothing else unless the host had them before.
+add_backports() {
+    [ "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" = "${BACKPORTS%-backports}" ] || return 0
+    local name=catenary-$BACKPORTS
+    printf 'Package: %s\nPin: release n=%s\nPin-Priority: 500\n' "${BACKPORTED[*]}" "$BACKPORTS" \
+        >"/etc/apt/preferences.d/$name"
+    if grep -qsrE --exclude="$name.sources" "^[^#]*\b$BACKPORTS\b" /etc/apt/sources.list /etc/apt/sources.list.d; then return; fi
+    echo "adding $BACKPORTS, for ${BACKPORTED[*]} alone: /etc/apt/sources.list.d/$name.sources"
+    printf '\nPackage: *\nPin: release n=%s\nPin-Priority: -1\n' "$BACKPORTS" >>"/etc/apt/preferences.d/$name"
+    cat >"/etc/apt/sources.list.d/$name.sources" <<END
+Types: deb
+URIs: http://deb.debian.org/debian
+Suites: $BACKPORTS
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+END
+}
+
+install_ids() {
+    command -v suricata >/dev/null && return
+    command -v apt-get >/dev/null || die "no apt-get here and no \`suricata\`: install Suricata 7 by hand"
+    add_backports
+    install_packages suricata
 }
 
 install_packages() {
@@ -111,11 +140,15 @@ python)
 package)
     install_packages "${PACKAGE_PACKAGES[@]}"
     ;;
+ids)
+    install_ids
+    ;;
 test)
     # Without apt-get, tests that need one of them say so and are skipped.
+    ! command -v apt-get >/dev/null || install_ids
     install_packages "${TEST_PACKAGES[@]}"
     ;;
 *)
-    die "usage: tools/install.sh system|python|package|test"
+    die "usage: tools/install.sh system|python|package|ids|test"
     ;;
 esac

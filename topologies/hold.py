@@ -14,6 +14,7 @@ import typer
 from catenary.errors import CatenaryError
 from catenary.wire import TimeoutsModel
 from topologies import at, dashboard, namespaces
+from topologies.nfs import catalog
 from topologies.wiring import Attachment
 
 TIMEOUTS = TimeoutsModel(tcp_closing=2, udp=5, other=5, neighbour=2, lease=1.25, transit=1)
@@ -32,6 +33,7 @@ def command(bring_up: Callable[..., Any]) -> Callable[..., None]:
         run_dir: Annotated[
             Path | None, typer.Option(help="Directory for logs, certificates and token.")
         ] = None,
+        nf: Annotated[str, typer.Option(help=f"What each NF is: {', '.join(catalog.NFS)}.")] = "firewall",
         nf_rate: Annotated[
             float, typer.Option(help="Capacity of each NF in Mbit/s; 0 is unlimited.", min=0)
         ] = 40.0,
@@ -41,6 +43,8 @@ def command(bring_up: Callable[..., Any]) -> Callable[..., None]:
 
         Examples:
 
+            python -m topologies.testbed --nf suricata
+
             python -m topologies.testbed --nf-rate 0
 
             python -m topologies.testbed --attach l1=eth1,eth2,http://10.255.0.200:8082 --control eth3
@@ -49,12 +53,13 @@ def command(bring_up: Callable[..., Any]) -> Callable[..., None]:
         """
         signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
         try:
+            made = catalog.named(nf)
             attachments = [Attachment.parse(text) for text in attach or ()]
             ports = [port for item in attachments for port in (item.outer, item.inner)]
             listening = dashboard.listen()
             namespaces.isolate([*ports, *([control] if control else [])])
             options: dict[str, Any] = {"run_dir": run_dir, "attach": attachments, "control_port": control}
-            options |= {"nf_rate_mbit": nf_rate or None, "timeouts": TIMEOUTS}
+            options |= {"nf": made, "nf_rate_mbit": nf_rate or None, "timeouts": TIMEOUTS}
             with bring_up(**options) as testbed, at.told({n: host.pid for n, host in testbed.hosts.items()}):
                 typer.echo(testbed.describe())
                 url = dashboard.start(testbed.services, testbed.hosts["root"], listening)

@@ -1,6 +1,6 @@
 """The paper's testbed (its Fig. 4), with Catenary's services running on it.
 
-               h3                n1 (firewall)
+               h3                n1 (an NF)
                 |                |  |
          h1 --- s1 ------------- s3 --------------- s2 --- h2
                |  |                                |  |
@@ -13,16 +13,16 @@
                 |                                     |
                 +--- ctl (a bridge of its own) -------+--- controller, management system
 
-Clients h1 and h3, the server h2; three firewalls, each the one NF of a chain, on two ports of its switch;
-two load balancers, bumps in the wire with both ports (outer, inner) on one switch. Switches s1..s5 are Open
-vSwitch bridges joined by patch ports. Everything is inside one network, mount and PID namespace, of which
-nothing is left when the process ends, however it ends.
+Clients h1 and h3, the server h2; three NFs (firewalls, or what `--nf` names), each the one of a chain, on two
+ports of its switch; two load balancers, bumps in the wire with both ports (outer, inner) on one switch.
+Switches s1..s5 are Open vSwitch bridges joined by patch ports. Everything is inside one network, mount and
+PID namespace, of which nothing is left when the process ends, however it ends.
 
-    python -m topologies.testbed [--shell] [--run-dir DIR] [--attach l1=em1,em2[,URL]] [--control em3]
+    python -m topologies.testbed [--nf NF] [--shell] [--run-dir DIR] [--attach l1=em1,em2[,URL]] [--control P]
 
 `--attach` takes two real network interfaces as switch ports in place of a load balancer's links (the paper's
-hybrid form): the load balancer is then a machine outside, and `--control` joins an interface to the control
-network for it.
+hybrid form): the load balancer is then a machine outside, and `--control` joins an interface P to the
+control network for it.
 """
 
 from __future__ import annotations
@@ -43,23 +43,24 @@ import yaml
 
 from catenary.client import ManagementClient
 from catenary.config import SegmentConfig, ServiceConfig
-from catenary.errors import Conflict, Unavailable
+from catenary.errors import Unavailable
 from catenary.part_clients import BalancerClient, ControllerClient
 from catenary.token import read_token
 from catenary.wire import (
     ChainRequest,
     ChainView,
-    SteerRequest,
     Tags,
     TimeoutsModel,
 )
 from lb_adapter.dataplane.base import PINS_DEFAULT
-from topologies import commands, credentials, hold, namespaces
+from topologies import commands, credentials, hold, namespaces, readiness
 from topologies.blueprint import Blueprint
 from topologies.credentials import Credentials
 from topologies.hosts import Host
 from topologies.machine import check_links, links, processes
+from topologies.nfs import function
 from topologies.nfs.firewall import Firewall
+from topologies.nfs.function import Maker, NetworkFunction
 from topologies.ovs import OpenVSwitch
 from topologies.patience import PATIENCE_S
 from topologies.services import Service, Services, wait_until
@@ -93,19 +94,19 @@ class Testbed:
     """A network with Catenary on it, as a context manager: up and ready inside, gone after it.
 
     Needs `namespaces.isolate()` before. Every file goes into `run_dir` (made if need be; by default one that
-    ends with the namespace). With `services=False` only wires, NFs and switches are there. `nf_rate_mbit` is
-    each NF's capacity (None: unlimited), `timeouts` those of every segment, `sessions` the size of each
-    session table; `rewrites`: chains change addresses.
+    ends with the namespace). With `services=False` only wires, NFs and switches are there. `nf` makes each
+    NF, and `nf_rate_mbit` is its capacity (None: unlimited); `timeouts` are those of every segment,
+    `sessions` the size of each session table; `rewrites`: chains change addresses.
 
     `hosts` are all nodes of the blueprint (h1 h2 h3 n1 n2 n3 l1 l2) and `root` (the namespace of switches,
-    controller and management system); `firewalls` are its NFs; `management`, `controller` and `balancers` are
+    controller and management system); `nfs` are its NFs; `management`, `controller` and `balancers` are
     clients of the services.
     """
 
     __test__ = False  # its name looks like one to pytest
 
     hosts: dict[str, Host]
-    firewalls: dict[str, Firewall]
+    nfs: dict[str, NetworkFunction]
     balancers: dict[str, BalancerClient]
     management: ManagementClient
     controller: ControllerClient
@@ -117,6 +118,7 @@ class Testbed:
         blueprint: Blueprint = FIG4,
         run_dir: Path | None = None,
         services: bool = True,
+        nf: Maker = Firewall,
         nf_rate_mbit: float | None = 40.0,
         timeouts: TimeoutsModel | None = None,
         sessions: int = PINS_DEFAULT,
@@ -139,7 +141,8 @@ class Testbed:
             control_port=control_port,
         )
         self._with_services = services
-        self._nf_rate_mbit = nf_rate_mbit
+        self._nf = partial(nf, rate_mbit=nf_rate_mbit)
+        self.nfs = {}
         self._timeouts = timeouts or TimeoutsModel()
         self._sessions = sessions
         self._rewrites = rewrites
@@ -171,6 +174,7 @@ class Testbed:
         self.ovs.start()
         self._undo.callback(self.wiring.stop)
         self.wiring.start()
+        self._undo.callback(self._stop_nfs)
         self.hosts = {
             **self.wiring.hosts,
             "root": Host("root", os.getpid(), self.run_dir, "127.0.0.1", "::1"),
@@ -179,12 +183,7 @@ class Testbed:
         self.network_file.write_text(yaml.safe_dump(self.network.model_dump(mode="json"), sort_keys=False))
         if self._with_services:
             self._start_services()
-        self.firewalls = {
-            name: Firewall(self.hosts[name], f"{name}-eth0", f"{name}-eth1", rate_mbit=self._nf_rate_mbit)
-            for name in self.blueprint.nfs
-        }
-        for firewall in self.firewalls.values():
-            firewall.start()
+        self._start_nfs()
         self._connect_switches()
         self.services.wait_ready()
         self._baseline = self._rules()
@@ -192,6 +191,11 @@ class Testbed:
     def stop(self) -> None:
         """Take everything down again. Called by `with`."""
         self._undo.close()
+
+    @property
+    def firewalls(self) -> dict[str, Firewall]:
+        """Those of the NFs that are firewalls: all, unless others were asked for."""
+        return {name: nf for name, nf in self.nfs.items() if isinstance(nf, Firewall)}
 
     @property
     def network_file(self) -> Path:
@@ -229,7 +233,7 @@ class Testbed:
     def wait_for_balancers(self, timeout: float = PATIENCE_S) -> None:
         """Wait until both load balancers are well, and know each other; for those outside."""
         for name, balancer in self.balancers.items():
-            wait_until(partial(_healthy, balancer), f"{name} is not ready", timeout)
+            wait_until(partial(readiness.healthy, balancer), f"{name} is not ready", timeout)
 
     def pins(self, balancer: str) -> Path:
         """The folder on bpffs that holds a load balancer's tables."""
@@ -288,6 +292,18 @@ class Testbed:
             wait_until(lambda: not self.leftovers(), "nothing left")
         return self.leftovers()
 
+    def _start_nfs(self) -> None:
+        for name in self.blueprint.nfs:
+            self.nfs[name] = self._nf(self.hosts[name], f"{name}-eth0", f"{name}-eth1")
+            if self.nfs[name].reads_frames:
+                for port in ("eth0", "eth1"):
+                    self.hosts["root"].run(["ethtool", "-K", self.interface(name, port), "tx", "off"])
+        function.start_all(self.nfs.values())
+
+    def _stop_nfs(self) -> None:
+        for nf in self.nfs.values():
+            nf.stop()
+
     def _connect_switches(self) -> None:
         """Once the controller listens: a switch that is refused comes back late."""
 
@@ -335,7 +351,8 @@ class Testbed:
 
     def _controller_service(self) -> Service:
         command = commands.controller(self.network_file, self.run_dir)
-        return Service("controller", self.hosts["root"], "controller", command, self._controller_ready)
+        ready = partial(readiness.settled, self.controller, self.blueprint, self.network)
+        return Service("controller", self.hosts["root"], "controller", command, ready)
 
     def _management_service(self, made: Credentials) -> Service:
         command = commands.management(self.network_file, self.run_dir, made, self.hooks)
@@ -359,25 +376,8 @@ class Testbed:
         client = self.balancers[name]
         # Half a pair is never well: when the other half is outside, answering is all that can be waited for.
         paired = {config.master, config.slave} <= self.wiring.hosts.keys()
-        ready = partial(_healthy, client) if paired else lambda: bool(client.health().status)
+        ready = partial(readiness.healthy, client) if paired else lambda: bool(client.health().status)
         return Service(name, self.hosts[name], "lb_adapter", command, ready)
-
-    def _controller_ready(self) -> bool:
-        """All switches and links are there, and a chain could be steered (discovery has settled)."""
-        health = self.controller.health()
-        seen = {frozenset((link.a.switch, link.b.switch)) for link in self.controller.topology().links}
-        if health.switches_connected != len(self.blueprint.switches):
-            return False
-        if seen != set(map(frozenset, self.blueprint.trunks)):
-            return False
-        probe = SteerRequest(
-            segment=next(iter(self.blueprint.segments)),
-            tags=Tags(forward=4090, reverse=4091),
-            nfs=[next(iter(self.network.nfs))],
-        )
-        with suppress(Conflict):  # the NF serves a chain already: as good an answer
-            self.controller.check("probe", probe)
-        return health.status == "ok"
 
     def _rules(self) -> set[str]:
         """Every switch's rules, without what changes by itself."""
@@ -387,13 +387,6 @@ class Testbed:
             for switch in self.blueprint.switches
             for flow in self.ovs.flows(switch)
         }
-
-
-def _healthy(balancer: BalancerClient) -> bool:
-    health = balancer.health()
-    if health.status != "ok":
-        raise Unavailable(f"it is {health.status}: {health.peer.reason}")
-    return True
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from topologies.hosts import Host
-from topologies.started import Started
+from topologies.nfs.bridge import Bridge
 
 _RULES = """\
 table inet firewall {
@@ -35,24 +34,9 @@ mld-listener-query, mld-listener-report, mld2-listener-report } counter name icm
 """
 
 _START = """\
-set -e
-sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
-ip link add br0 type bridge mcast_snooping 0 forward_delay 0
 sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1
 nft -f -
 sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0
-for port in {ports}; do
-  {shape}
-  ip link set $port master br0
-  ip link set $port up
-done
-ip link set br0 up
-"""
-
-_STOP = """\
-ip link del br0
-nft delete table inet firewall
-for port in {ports}; do tc qdisc del dev $port root 2> /dev/null || true; done
 """
 
 
@@ -72,29 +56,15 @@ class FirewallCounters:
         return cls(**{item["name"]: item["packets"] for item in items})
 
 
-class Firewall(Started):
-    """The firewall on `host` between its ports `ingress` (clients) and `egress` (servers).
+class Firewall(Bridge):
+    """The firewall on `host` between its ports; its host's kernel needs br_netfilter."""
 
-    `rate_mbit` is its capacity in each direction (Mbit/s; None: unlimited): the bottleneck of its chain.
-    """
+    def prepare(self) -> None:
+        self.host.run(["sh", "-ec", _START], stdin=_RULES)
 
-    def __init__(self, host: Host, ingress: str, egress: str, *, rate_mbit: float | None = 40.0) -> None:
-        self.host = host
-        self._ports = f"{ingress} {egress}"
-        self._rate_mbit = rate_mbit
-
-    def start(self) -> None:
-        """Bring it up. Raises `Unavailable` with what a tool said, e.g. if the kernel has no br_netfilter."""
-        shape = "true"
-        if self._rate_mbit is not None:
-            shape = (
-                f"tc qdisc replace dev $port root tbf rate {self._rate_mbit:g}mbit burst 32kb latency 300ms"
-            )
-        self.host.run(["sh", "-c", _START.format(ports=self._ports, shape=shape)], stdin=_RULES)
-
-    def stop(self) -> None:
-        """Take the bridge away: nothing passes any more."""
-        self.host.run(["sh", "-c", _STOP.format(ports=self._ports)])
+    def close(self) -> None:
+        super().close()
+        self.host.attempt(["nft", "delete", "table", "inet", "firewall"])
 
     def counters(self) -> FirewallCounters:
         return FirewallCounters.parse(self.host.run(["nft", "-j", "list", "counters"]))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from catenary.errors import Unavailable
 from topologies.hosts import Host
 from topologies.nfs import router
+from topologies.nfs.function import NetworkFunction
 from topologies.nfs.router import Side
-from topologies.started import Started
 
 _PORT = 8000
 _RULES = """\
@@ -62,7 +62,7 @@ class ProxyCounters:
     stray: int
 
 
-class Haproxy(Started):
+class Haproxy(NetworkFunction):
     """The proxy on `host` from `ingress` (clients) to `egress`; `origin` is the server, ADDRESS:PORT.
 
     `ports` (first, last) are those that it calls from. They must be no other copy's and no client's.

@@ -12,8 +12,8 @@ from ipaddress import IPv4Network
 
 from topologies.hosts import Host
 from topologies.nfs import router
+from topologies.nfs.function import NetworkFunction
 from topologies.nfs.router import Side
-from topologies.started import Started
 
 _RULES = """\
 table ip nat {{
@@ -50,7 +50,7 @@ class NatCounters:
     stray: int
 
 
-class Nat(Started):
+class Nat(NetworkFunction):
     """The NAT on `host` from `ingress` (clients) to `egress` (servers); `pool` is what it translates to."""
 
     def __init__(self, host: Host, ingress: Side, egress: Side, pool: str) -> None:

@@ -1,0 +1,45 @@
+"""The NFs that bridge, by the names that command lines and parameters call them by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+
+from catenary.errors import InvalidValue
+from topologies.nfs import suricata
+from topologies.nfs.bridge import Bridge
+from topologies.nfs.firewall import Firewall
+from topologies.nfs.function import Maker
+from topologies.nfs.suricata import Suricata
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How an NF is made; `needs` raises `Unsupported` that names what this host lacks for it."""
+
+    make: Maker
+    needs: Callable[[], object] = lambda: None
+
+
+NFS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "firewall": Kind(Firewall),
+        "bridge": Kind(Bridge),
+        "suricata": Kind(Suricata, suricata.installed),
+        "suricata-drop": Kind(partial(Suricata, action="drop"), suricata.installed),
+        "suricata-passive": Kind(partial(Suricata, passive=True), suricata.installed),
+    }
+)
+
+
+def named(name: str) -> Maker:
+    """The maker of this NF.
+
+    Raises `InvalidValue` that names those there are, and `Unsupported` for one that can't run on this host.
+    """
+    if name not in NFS:
+        raise InvalidValue(f"no NF {name!r} here: use {', '.join(NFS)}")
+    NFS[name].needs()
+    return NFS[name].make
