@@ -73,9 +73,12 @@ add_backports() {
     if grep -qsrE --exclude="$name.sources" "^[^#]*\b$BACKPORTS\b" /etc/apt/sources.list /etc/apt/sources.list.d; then return; fi
     echo "adding $BACKPORTS, for ${BACKPORTED[*]} alone: /etc/apt/sources.list.d/$name.sources"
     printf '\nPackage: *\nPin: release n=%s\nPin-Priority: -1\n' "$BACKPORTS" >>"/etc/apt/preferences.d/$name"
+    local mirror
+    mirror=$(apt-get indextargets --format '$(SITE)' "Codename: ${BACKPORTS%-backports}" 2>/dev/null | sed -n 1p)
+    [ -n "$mirror" ] || die "apt knows no mirror of Debian: run \`apt-get update\`, or add $BACKPORTS to its sources"
     cat >"/etc/apt/sources.list.d/$name.sources" <<END
 Types: deb
-URIs: http://deb.debian.org/debian
+URIs: $mirror
 Suites: $BACKPORTS
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg

@@ -13,11 +13,13 @@ from experiments.evaluation.experiment import Evaluation
 NAMES = (
     "static-nfs",
     "snort-single",
+    "injections",
     "injections-throughput",
     "warm-up",
     "cool-down",
     "swap",
     "chained-pairs",
+    "passive",
 )
 """In the order in which they are run, and reported."""
 

@@ -9,8 +9,8 @@ from functools import partial
 from experiments.evaluation import pictures, promises
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.load import Load, PaperLoad
-from experiments.evaluation.play import Played, Schedule, Step, chain_of, play, series_table
-from experiments.evaluation.preflight import TRAFFIC
+from experiments.evaluation.play import NfKind, Played, Schedule, Step, chain_of, play, series_table
+from experiments.evaluation.preflight import TRAFFIC, nf
 from experiments.evaluation.promises import Span
 from experiments.evaluation.repeat import Once, Shown
 
@@ -26,6 +26,8 @@ class Case:
     since: float
     until: float
     paper: float | None = None
+    nf: str | None = None
+    """Another NF than the parameter says."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def evaluation(name: str, about: str, cases: Cases) -> Evaluation[Load]:
         shown=partial(_shown, cases),
         once=partial(_once, cases),
         plot=partial(pictures.cases, tuple(case.key for case in cases.cases), title=about),
-        needs=lambda _: TRAFFIC,
+        needs=lambda chosen: (*TRAFFIC, *(nf(case.nf or chosen.nf) for case in cases.cases)),
     )
 
 
@@ -65,9 +67,10 @@ def _once(cases: Cases, setting: Setting[Load]) -> Once:
     kept, tables, details = [], {}, []
     for case in cases.cases:
         offered = chosen.offered(case.load)
-        setting.say(f"{case.key}: {', '.join(case.nfs)}, {chosen.capacity_mbit:g} Mbit/s each; {offered}")
+        nfs = NfKind(case.nf or chosen.nf, chosen.capacity_mbit)
+        setting.say(f"{case.key}: {', '.join(case.nfs)}, each {nfs}; {offered}")
         seconds = case.load.seconds * chosen.time_scale
-        played = play(Schedule((Step(0, case.nfs),), seconds), offered, chosen.capacity_mbit, setting)
+        played = play(Schedule((Step(0, case.nfs),), seconds), offered, nfs, setting)
         begun = played.moments[0]
         figures[f"throughput_{case.key}"] = played.series.mean(
             begun + case.since * seconds, begun + case.until * seconds

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from experiments.evaluation.parameters import Parameters
-from experiments.evaluation.play import Offered
+from experiments.evaluation.play import NfKind, Offered
 
 PAPER_CAPACITY_MBIT = 162.0
 """What one Snort carries in the paper."""
@@ -37,22 +37,27 @@ class PaperLoad:
 
 
 class Load(Parameters):
-    """Each NF carries `capacity_mbit` (each direction). Of the paper's sessions and injections there is a
-    `share`, and its time axis is shortened by `time_scale`. The size of a session is what keeps its ratio of
-    offered load to capacity."""
+    """Each NF is an `nf` (topologies/nfs) that carries `capacity_mbit` (each direction). Of the paper's
+    sessions and injections there is a `share`, and its time axis is shortened by `time_scale`. The size of a
+    session is what keeps its ratio of offered load to capacity."""
 
+    nf: str
     capacity_mbit: float = Field(gt=0, le=1000)
     time_scale: float = Field(gt=0, le=1)
     share: float = Field(gt=0, le=1)
 
+    @property
+    def nfs(self) -> NfKind:
+        return NfKind(self.nf, self.capacity_mbit)
+
     def offered(self, paper: PaperLoad) -> Offered:
         """Its size and rates here."""
-        sessions = max(round(paper.sessions * self.share), 1)
-        rate = sessions / (paper.seconds * self.time_scale)
+        sessions = round(paper.sessions * self.share)
+        rate = sessions / (paper.seconds * self.time_scale) if sessions else 0.0
         return Offered(
             rate=round(rate, 3),
             sessions=sessions,
-            size=round(paper.overload * self.capacity_mbit * 1e6 / 8 / rate),
+            size=round(paper.overload * self.capacity_mbit * 1e6 / 8 / rate) if rate else 0,
             injections=round(paper.injections * self.share),
             batch=max(round(paper.batch * self.share), 1),
             every=paper.every * self.time_scale,

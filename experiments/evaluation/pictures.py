@@ -54,6 +54,20 @@ def cases(keys: Sequence[str], folder: Path, _parameters: Any, runs: Sequence[On
     save(figure, folder / "throughput.png")
 
 
+def shares(nfs: Sequence[str], folder: Path, _parameters: Any, runs: Sequence[Once]) -> None:
+    """`alerts.png`: alerts of each NF in each case, of the first run."""
+    table = runs[0].tables["alerts"]
+    figure, axes = plt.subplots(figsize=(9, 4.5))
+    places, width = np.arange(len(table["batch"])), 0.8 / len(nfs)
+    for number, (nf, colour) in enumerate(zip(nfs, COLOURS, strict=False)):
+        axes.bar(places + number * width, table[nf], width, color=colour, label=nf)
+    names = [f"{b} every {e:g} s" for b, e in zip(table["batch"], table["every_s"], strict=True)]
+    axes.set_xticks(places + 0.4 - width / 2, names, fontsize=8)
+    axes.set(title="SQL injections that each IDS told of", ylabel="alerts")
+    axes.legend(fontsize=8)
+    save(figure, folder / "alerts.png")
+
+
 def _zoom(axes: Any, change: float, runs: Sequence[Once]) -> None:
     moments = np.arange(change + _ZOOM_S[0], change + _ZOOM_S[1], 0.25)
     for chain, colour in zip(_chains(runs[0].tables["throughput"]), COLOURS, strict=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,7 +21,9 @@ from experiments.evaluation.experiment import Setting
 from experiments.evaluation.repeat import Table
 from experiments.evaluation.sabotage import Sabotage, Saboteur
 from topologies.blueprint import Blueprint
+from topologies.nfs import catalog
 from topologies.patience import PATIENCE_S
+from topologies.services import wait_until
 from topologies.testbed import FIG4, Testbed
 from topologies.traffic import Httperf, InjectionResult, Injections, WebServer
 from witness.checker import judge
@@ -42,6 +44,8 @@ TIMEOUTS = Timeouts(
 )
 PAGE, SMALL_PAGE = "page", "1k"
 _STEP_S = 0.25
+_ALERTS_S = 10.0
+_DETECTORS = ("suricata", "snort", "zeek")
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,21 @@ class Site:
 
 TESTBED = Site(FIG4, {"main": tuple(FIG4.nfs)})
 NFS = TESTBED.nfs["main"]
+
+
+@dataclass(frozen=True)
+class NfKind:
+    """What each NF is, by its name in `topologies.nfs.catalog`, and what it carries."""
+
+    name: str
+    capacity_mbit: float
+
+    @property
+    def detects(self) -> bool:
+        return self.name.startswith(_DETECTORS)
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.capacity_mbit:g} Mbit/s"
 
 
 @dataclass(frozen=True)
@@ -92,16 +111,18 @@ class Offered:
     every: float = 1.0
 
     def __str__(self) -> str:
-        injected = f", {self.injections} injections" if self.injections else ""
-        return f"{self.sessions} sessions of {self.size / 1000:.0f} kB at {self.rate:g}/s{injected}"
+        sessions = f"{self.sessions} sessions of {self.size / 1000:.0f} kB at {self.rate:g}/s"
+        injections = f"{self.injections} injections, {self.batch} every {self.every:.2g} s"
+        return ", ".join([sessions] * bool(self.sessions) + [injections] * bool(self.injections))
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What came through the chains of one segment. Times as in `Played`."""
+    """What came through the chains of one segment, and alerts by chain. Times as in `Played`."""
 
     series: Series
     verdict: Verdict
+    alerts: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -112,6 +133,8 @@ class Played:
     moments: tuple[float, ...]
     end: float
     injections: InjectionResult | None
+    missed: int
+    """Injections that were answered and raised no alert; 0 where the NFs raise none."""
 
     @property
     def series(self) -> Series:
@@ -128,6 +151,7 @@ class _Watched:
     """One segment: its taps and its meter, from entering until leaving."""
 
     def __init__(self, testbed: Testbed, site: Site, segment: str) -> None:
+        self._testbed = testbed
         self._chains = {chain_of(nf): nf for nf in site.nfs[segment]}
         places = places_of(testbed.network, segment, site.nfs[segment])
         self.taps = Taps(places, Limits.of(TIMEOUTS))
@@ -139,7 +163,8 @@ class _Watched:
 
     def seen(self) -> Seen:
         recording = self.taps.snapshot({chain: (nf,) for chain, nf in self._chains.items()})
-        return Seen(self._meter.series(), judge(recording))
+        alerts = {chain: len(self._testbed.nfs[nf].alerts()) for chain, nf in self._chains.items()}
+        return Seen(self._meter.series(), judge(recording), alerts)
 
 
 class _Chains:
@@ -173,13 +198,18 @@ class _Chains:
 
 
 def play(
-    schedule: Schedule, offered: Offered, capacity_mbit: float, setting: Setting[Any], site: Site = TESTBED
+    schedule: Schedule, offered: Offered, nfs: NfKind, setting: Setting[Any], site: Site = TESTBED
 ) -> Played:
     """Build the network, run it all, judge it, take it down. Needs `namespaces.isolate()` before."""
     timeouts = TimeoutsModel(**asdict(TIMEOUTS))
     with ExitStack() as undo:
         testbed = undo.enter_context(
-            Testbed(blueprint=site.blueprint, timeouts=timeouts, nf_rate_mbit=capacity_mbit)
+            Testbed(
+                blueprint=site.blueprint,
+                timeouts=timeouts,
+                nf=catalog.named(nfs.name),
+                nf_rate_mbit=nfs.capacity_mbit,
+            )
         )
         watched = {segment: _Watched(testbed, site, segment) for segment in site.nfs}
         chains = _Chains(testbed, site, setting.sabotage)
@@ -201,10 +231,29 @@ def play(
         _wait(begun + schedule.end)
         end = time.monotonic()
         told = injections.finish() if offered.injections else None
+        if told is not None and nfs.detects:
+            _wait_for_alerts(testbed, told.answered)
         seen = {segment: each.seen() for segment, each in watched.items()}
         for each_seen in seen.values():
             setting.say(each_seen.verdict.headline)
-        return Played(seen, tuple(moments), end, told)
+        missed = _missed(told, seen) if told is not None and nfs.detects else 0
+        return Played(seen, tuple(moments), end, told, missed)
+
+
+def _missed(told: InjectionResult, seen: Mapping[str, Seen]) -> int:
+    """Each segment's NFs must tell of each injection."""
+    return sum(abs(told.answered - sum(each.alerts.values())) for each in seen.values())
+
+
+def _wait_for_alerts(testbed: Testbed, count: int) -> None:
+    """Until its logs have as many: a detector writes them a little later. What is missing then is missed."""
+    with suppress(Unavailable):
+        wait_until(
+            lambda: sum(len(nf.alerts()) for nf in testbed.nfs.values()) >= count,
+            "alerts",
+            _ALERTS_S,
+            interval=0.2,
+        )
 
 
 def _load(undo: ExitStack, testbed: Testbed, web: WebServer, offered: Offered, seed: int) -> Injections:
@@ -220,7 +269,8 @@ def _load(undo: ExitStack, testbed: Testbed, web: WebServer, offered: Offered, s
         timeout=10 * PATIENCE_S,
         background=True,
     )
-    undo.enter_context(httperf)
+    if offered.sessions:
+        undo.enter_context(httperf)
     return Injections(
         h3,
         web.url(SMALL_PAGE),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from catenary.errors import Unsupported
+from topologies.nfs import catalog
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,21 @@ TESTBED = (
 TRAFFIC = (*TESTBED, command("curl", "curl"))
 
 
+def nf(name: str) -> Need:
+    """An NF of topologies/nfs. Raises `InvalidValue` for a name that none has."""
+
+    def missing() -> str | None:
+        try:
+            catalog.named(name)
+        except Unsupported as error:
+            return error.detail
+        return None
+
+    return Need(name, missing)
+
+
 def check(needs: Sequence[Need]) -> None:
     """Raise `Unsupported` that names all that is missing, in one line."""
-    missing = [text for need in needs if (text := need.missing()) is not None]
+    missing = dict.fromkeys(text for need in needs if (text := need.missing()) is not None)
     if missing:
         raise Unsupported("; ".join(missing))

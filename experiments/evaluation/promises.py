@@ -32,6 +32,7 @@ def shown() -> list[Shown]:
         Shown("lost", "% between two taps", at_most=_MAX_LOSS_PERCENT, worst=True),
         Shown("least_share", "of an even share of new sessions", at_least=_LEAST_SHARE),
         none_of("unanswered", "injections"),
+        none_of("missed", "injections that no NF told of, or two"),
     ]
 
 
@@ -47,6 +48,7 @@ def figures(played: Played, spans: Sequence[Span]) -> dict[str, float | None]:
         "lost": 100 * max(verdict.loss_share for verdict in verdicts),
         "least_share": min(_least_share(verdict, span) for verdict in verdicts for span in spans),
         "unanswered": 0 if told is None else told.sent - told.answered,
+        "missed": played.missed,
     }
 
 

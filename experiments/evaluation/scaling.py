@@ -12,7 +12,7 @@ from experiments.evaluation import pictures, promises
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.load import Load, PaperLoad
 from experiments.evaluation.play import TESTBED, Played, Schedule, Site, Step, chain_of, play, series_table
-from experiments.evaluation.preflight import TRAFFIC
+from experiments.evaluation.preflight import TRAFFIC, nf
 from experiments.evaluation.promises import Span
 from experiments.evaluation.repeat import Once, Shown
 
@@ -57,7 +57,7 @@ def evaluation(name: str, about: str, story: Story) -> Evaluation[Load]:
         shown=partial(_shown, story),
         once=partial(_once, story),
         plot=partial(pictures.scaling, story.schedule, title=about),
-        needs=lambda _: TRAFFIC,
+        needs=lambda chosen: (*TRAFFIC, nf(chosen.nf)),
     )
 
 
@@ -77,8 +77,8 @@ def _shown(story: Story, _chosen: Load) -> list[Shown]:
 def _once(story: Story, setting: Setting[Load]) -> Once:
     chosen = setting.parameters
     offered = chosen.offered(LOAD)
-    setting.say(f"{offered}; each NF carries {chosen.capacity_mbit:g} Mbit/s")
-    played = play(story.schedule(chosen.time_scale), offered, chosen.capacity_mbit, setting, story.site)
+    setting.say(f"{offered}; NFs: {chosen.nfs}")
+    played = play(story.schedule(chosen.time_scale), offered, chosen.nfs, setting, story.site)
     figures: dict[str, float | None] = {}
     spans = _spans(story, played)
     for phase, span in zip(story.phases, spans, strict=True):

@@ -1,0 +1,1 @@
+"""Every injection is detected, and all NFs get their share."""

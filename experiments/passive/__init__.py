@@ -1,0 +1,1 @@
+"""A detecting NF that prevents nothing."""

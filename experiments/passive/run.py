@@ -1,0 +1,22 @@
+"""A detecting, non-preventing NF does not slow traffic (the paper's remark on Bro, section IV-A)."""
+
+from __future__ import annotations
+
+from experiments.evaluation.fixed import Case, Cases, evaluation
+from experiments.evaluation.load import PaperLoad
+from experiments.evaluation.play import NFS
+
+LOAD = PaperLoad(injections=8000, batch=75)
+CASES = Cases(
+    cases=(
+        Case("bridge", NFS[:1], LOAD, 0.3, 1.0, nf="bridge"),
+        Case("passive", NFS[:1], LOAD, 0.3, 1.0),
+    ),
+    ratios={"passive_bridge": ("passive", "bridge", 0.95, None)},
+)
+EVALUATION = evaluation(
+    "passive", "A detecting, non-preventing NF does not slow traffic (paper, IV-A)", CASES
+)
+
+if __name__ == "__main__":
+    EVALUATION.main()
