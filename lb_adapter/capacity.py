@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import inf
 
 from catenary.session import Timeouts
-from lb_adapter.daemon import BUSY_TICK, IDLE_TICK, log
+from lb_adapter.daemon import BUSY_TICK, log
 from lb_adapter.dataplane.base import DataPlane
 from lb_adapter.overflow import Overflow, filling, observe
 
@@ -22,22 +22,27 @@ class CapacityWatch:
         self._timeouts = timeouts
         active = plane.overflow()
         self._state = Overflow(active=active, since=now if active else -inf)
-        self._pins, self._looked = 0, now
+        self._pins, self._looked, self._filling = 0, now, False
         self.urgent = False
 
-    def look(self, pins: int, counters: Mapping[str, int], now: float) -> None:
-        """`pins`: how many the table holds, of all kinds; `counters`: the data plane's, as read last."""
-        state = self._observed(pins, counters, now)
-        soon, since = 2 * IDLE_TICK, max(now - self._looked, BUSY_TICK)
-        self.urgent = (state.active and not state.roomy) or filling(
-            pins, self._pins, since, soon, self._plane.capacity
-        )
-        self._pins, self._looked = pins, now
+    def look(self, pins: int | None, counters: Mapping[str, int], now: float, ahead: float) -> None:
+        """`pins`: how many the table holds, of all kinds, or None: they were not counted again.
+
+        `counters`: the data plane's, as read last; `ahead`: s until pins are counted next, if that is not
+        urgent.
+        """
+        before, self._pins = self._pins, self._pins if pins is None else pins
+        state = self._observed(self._pins, counters, now)
+        if pins is not None:
+            since = max(now - self._looked, BUSY_TICK)
+            self._filling = filling(pins, before, since, 2 * ahead, self._plane.capacity)
+            self._looked = now
+        self.urgent = (state.active and not state.roomy) or self._filling
         if state.active or not self._state.active:
             self._enter(state)
             return
         with self._plane.refusing():  # all that was placed without a pin is counted now
-            self._enter(self._observed(pins, self._plane.counters(), now))
+            self._enter(self._observed(self._pins, self._plane.counters(), now))
 
     def _observed(self, pins: int, counters: Mapping[str, int], now: float) -> Overflow:
         return observe(

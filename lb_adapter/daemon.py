@@ -17,6 +17,7 @@ from weakref import WeakSet
 import structlog
 
 from catenary import capabilities, wire
+from catenary.chain import PairState
 from catenary.errors import CatenaryError, Conflict, Unsupported
 from catenary.session import SessionKey
 from catenary.tags import TagPair
@@ -26,6 +27,7 @@ from lb_adapter.capture import Capture, Limits, Wanted
 from lb_adapter.core.setup import Order
 from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, Swept, Traffic
 from lb_adapter.listing import Listing, SessionQuery
+from lb_adapter.pacing import SHARE, Pace
 from lb_adapter.selecting import STATES, Look
 
 log = structlog.get_logger("lb_adapter")
@@ -102,6 +104,7 @@ class Daemon(ABC):
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._load: dict[int, Load] = {}
+        self._pace = Pace()
         self._moving_until = 0.0
         self._trouble: str | None = None
         self._ticked = clock()
@@ -162,12 +165,22 @@ class Daemon(ABC):
     def _busy(self) -> bool:
         return self.table.cooling_down()
 
-    def tick(self) -> None:
+    def _share(self) -> float:
+        """Of the time, what the ticks' walks may take."""
+        return SHARE
+
+    def tick(self) -> bool:
+        """What is to be looked at again and again; True if the session table was walked, too."""
         with self._lock:
-            self._walk()
+            begun = self._clock()
+            walked = self._pace.due(begun, self._share())
+            if walked:
+                self._walk()
+                self._pace = self._pace.walked(begun, self._clock())
             before, self._counters = self._counters, self._plane.counters()
             self._watch(before)
             self._listing.remember(self.table)
+        return walked
 
     def _walk(self) -> dict[int, Load]:
         """What is in force, by slot; the rest is reclaimed, and tombstones, where the living need room."""
@@ -245,7 +258,10 @@ class Daemon(ABC):
         health = self.health()
         probed = self._probed()
         with self._lock:
-            self._walk()
+            # A long walk is not made for each who asks. But leases prove that a chain is drained: they are
+            # counted when the master asks for them.
+            if not self._pace.long or any(pair.state is PairState.CLOSED for pair in self.table.pairs):
+                self._walk()
             traffic = self._plane.traffic()
             rows = [
                 wire.PairStats(

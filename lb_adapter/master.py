@@ -20,8 +20,9 @@ from lb_adapter import balancer, copies, forecasting, peering
 from lb_adapter.balancer import ChainTable
 from lb_adapter.capacity import CapacityWatch
 from lb_adapter.core.setup import Order
-from lb_adapter.daemon import from_wire, log, to_wire, told
+from lb_adapter.daemon import IDLE_TICK, from_wire, log, to_wire, told
 from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, TakeOver
+from lb_adapter.pacing import ALWAYS, HASTE, SHARE
 from lb_adapter.probes import Probes
 from lb_adapter.sessions import mirrored
 
@@ -97,12 +98,18 @@ class Master(Probes):
     def _busy(self) -> bool:
         return self._leader.busy or self._capacity.urgent or bool(self._slow_start and self.table.warming())
 
-    def tick(self) -> None:
-        super().tick()
+    def _share(self) -> float:
+        if self._capacity.urgent:
+            return ALWAYS
+        return HASTE if self.table.cooling_down() else SHARE
+
+    def tick(self) -> bool:
+        walked = super().tick()
         with self._lock:
-            pins = sum(load.entries for load in self._load.values())
-            self._capacity.look(pins, self._counters, self._clock())
-        self._drive(peering.Ticked(self._pins()))
+            pins = sum(load.entries for load in self._load.values()) if walked else None
+            ahead = max(IDLE_TICK, self._pace.pause(SHARE))
+            self._capacity.look(pins, self._counters, self._clock(), ahead)
+        self._drive(peering.Ticked(self._pins() if walked else None))
         if self._leader.connected:
             self._act_on_health()
         if self._leader.connected and self._slow_start and not self._plane.overflow():
@@ -110,6 +117,7 @@ class Master(Probes):
                 table = balancer.warmed(self.table, self._clock(), self._slow_start)
                 if table != self.table:
                     self._propose(table)
+        return walked
 
     def _pins(self) -> dict[int, int]:
         return {slot: load.pins for slot, load in self._load.items()}

@@ -38,9 +38,9 @@ _FOREIGN = "it may be another pair's; `catenary lb detach` there makes it forget
 
 @dataclass(frozen=True)
 class Ticked:
-    """Time goes on. `pins` are those in force here, by slot."""
+    """Time goes on. `pins` are those in force here, by slot, counted just now; None if they were not."""
 
-    pins: Mapping[int, int]
+    pins: Mapping[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -262,11 +262,11 @@ def step(leader: Leader, said: Said, now: float) -> Step:
             return _failed(leader, said.reason), ()
 
 
-def _ticked(leader: Leader, pins: Mapping[int, int], now: float) -> Step:
+def _ticked(leader: Leader, pins: Mapping[int, int] | None, now: float) -> Step:
     acts: tuple[Act, ...] = (Look(),)
     if leader.watch is not None and now - leader.watch > leader.longest:
         leader, acts = replace(leader, watch=None), (SetTakeOver(TakeOver.NONE), *acts)
-    if leader.connected and leader.table.cooling_down():
+    if leader.connected and leader.table.cooling_down() and pins is not None:
         if any(pair.state is PairState.CLOSED for pair in leader.table.pairs):
             return leader, (*acts, Count())
         leader, more = _advanced(leader, pins, {}, now)

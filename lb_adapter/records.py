@@ -5,6 +5,7 @@ are of this host's byte order, which the size of a record shows:
 
     header   8 s magic | u32 protocol | u32 bytes of a record | u32 now_ms | u32 epoch | u32 CRC-32 of these
     frame    u32 count | u32 CRC-32 of the records | the records
+    beat     u32 ~0    | u32 0                     : the sender lives, and has found nothing to send
     end      u32 0     | u32 CRC-32 of the count   | u64 count of all records
 """
 
@@ -41,6 +42,7 @@ _TOTAL = struct.Struct("=Q")
 _MAPPED = np.frombuffer(bytes(10) + b"\xff\xff", dtype=np.uint8)
 FRAME = 65536
 """Records in a frame at most."""
+_BEAT = 2**32 - 1
 AGELESS_MS = 1 << 30
 """Last seen so long ago, 12 days, it is expired by any timeouts; so far ahead, it does not age that long."""
 
@@ -208,11 +210,13 @@ def field(words: Words, name: str) -> Words:
 
 
 def write(batches: Iterable[PinRecords], *, protocol: int, epoch: int, now_ms: int) -> Iterator[bytes]:
-    """The stream of these records."""
+    """The stream of these records. A batch without any is a sign of life."""
     header = _HEADER.pack(MAGIC, protocol, RECORD.itemsize, now_ms & 0xFFFFFFFF, epoch)
     yield header + _CHECKSUM.pack(zlib.crc32(header))
     total = 0
     for batch in batches:
+        if not len(batch):
+            yield _FRAME.pack(_BEAT, 0)
         for first in range(0, len(batch), FRAME):
             raw = batch[first : first + FRAME].tobytes()
             count = len(raw) // RECORD.itemsize
@@ -236,6 +240,8 @@ def read(chunks: Iterable[bytes], *, protocol: int) -> Copy:
     batches: list[PinRecords] = []
     while True:
         count, checksum = _FRAME.unpack(source.take(_FRAME.size))
+        if (count, checksum) == (_BEAT, 0):
+            continue
         if count > FRAME:
             raise Conflict(f"the copy is damaged after {_count(batches)} sessions: a frame of {count}")
         raw = source.take(count * RECORD.itemsize if count else _TOTAL.size)

@@ -14,6 +14,8 @@ from lb_adapter import asking, following, records
 from lb_adapter.balancer import ChainTable
 from lb_adapter.daemon import Daemon, from_wire, log
 from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig
+from lb_adapter.records import PinRecords
+from lb_adapter.selecting import Look
 from lb_adapter.sessions import order_of
 
 
@@ -95,13 +97,23 @@ class Slave(Daemon):
         self._wake.set()
 
     def pins(self, since_ms: int | None) -> Iterator[bytes]:
-        """Its session table, or what was seen since, as a stream (`records`). Packets go on."""
-        with self._lock:
+        """Its session table, or what was seen since, as a stream (`records`). Packets go on.
+
+        It waits for no walk: its master has no table meanwhile, and is not patient for as long.
+        """
+        look, epoch = self._judging(), self.table.epoch
+        if since_ms is None:
+            log.info("session table copied", epoch=epoch)
+        batches = self._in_force(since_ms, look)
+        return records.write(batches, protocol=wire.PROTOCOL, epoch=epoch, now_ms=look.now_ms)
+
+    def _in_force(self, since_ms: int | None, look: Look) -> Iterator[PinRecords]:
+        """While all of it is copied, no walk takes the time."""
+        begun = self._clock()
+        for batch in self._plane.export(since_ms):
             if since_ms is None:
-                self._walk()
-                log.info("session table copied", epoch=self.table.epoch)
-            now_ms, epoch = self._plane.now_ms(), self.table.epoch
-        return records.write(self._plane.export(since_ms), protocol=wire.PROTOCOL, epoch=epoch, now_ms=now_ms)
+                self._pace = self._pace.copying(begun, self._clock())
+            yield batch[look.in_force(batch)]
 
     def nonce(self, request: wire.NonceRequest) -> wire.Nonce:
         """For the next order: made here, so that this clock alone says how old the order is."""

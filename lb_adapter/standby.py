@@ -102,11 +102,10 @@ class Standby(Master):
     def _pause(self) -> float:
         return WAKING if not self._standing and self._leader.hold is not None else super()._pause()
 
-    def tick(self) -> None:
+    def tick(self) -> bool:
         if not self._standing:
-            super().tick()
-            return
-        Daemon.tick(self)
+            return super().tick()
+        walked = Daemon.tick(self)
         if self._clock() - self._stamped > RESTAMP:
             self._stamp(records.AGELESS_MS)
         try:
@@ -114,6 +113,7 @@ class Standby(Master):
             self._following = replace(self._following, slave_ms=health.clock_ms, slave_at=asked)
         except CatenaryError as error:
             log.warning("no slave", url=self._peer.url, reason=error.detail)
+        return walked
 
     # -- following -----------------------------------------------------------------------------------------
 

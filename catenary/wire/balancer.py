@@ -23,7 +23,7 @@ from catenary.wire.common import (
 )
 from catenary.wire.health import HealthCheckModel, PairHealth
 
-PROTOCOL = 6
+PROTOCOL = 7
 """Version of what master and slave say to each other; both refuse another one."""
 
 Epoch = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
