@@ -22,7 +22,7 @@ from lb_adapter.capacity import CapacityWatch
 from lb_adapter.core.setup import Order
 from lb_adapter.daemon import IDLE_TICK, from_wire, log, to_wire, told
 from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, TakeOver
-from lb_adapter.pacing import ALWAYS, HASTE, SHARE
+from lb_adapter.pacing import ALWAYS, HASTE, SHARE, Pace
 from lb_adapter.probes import Probes
 from lb_adapter.sessions import mirrored
 
@@ -231,6 +231,7 @@ class Master(Probes):
     def _copy_pins(self, since_ms: int | None) -> peering.Copied:
         generations = {pair.slot: pair.generation for pair in self.table.pairs}
         done, left_out = copies.copy(self._plane, self._lock, self._peer, since_ms, generations)
+        self._pace = Pace()  # what was counted last was another table
         # What was seen between both copies counts twice: rather too many than too few.
         self._left_out = left_out + (0 if since_ms is None else self._left_out)
         return done

@@ -98,7 +98,8 @@ def build(daemon: Master | Slave, callers: Callers | None) -> FastAPI:
     def stats() -> wire.BalancerStats:
         """Sessions and traffic of each pair, and all counters.
 
-        A master's answer includes its slave's.
+        A master's answer includes its slave's. Where to count all sessions takes longer than 0.25 s, they are
+        told as they were counted last, which takes a quarter of the time at most.
         """
         return daemon.stats()
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from catenary import wire
 from catenary.chain import PairState
 from catenary.tags import TagPair
+from experiments.chaos.plane import OraclePlane
 from lb_adapter import peering, records
 from lb_adapter.dataplane.base import Load
 from lb_adapter.pacing import ALWAYS, HASTE, LONG, SHARE, Pace
@@ -166,3 +167,20 @@ def test_what_has_expired_is_not_copied() -> None:
     assert copied is not None
     pair.now += 10**7
     assert not len(records.read(pair.slave.pins(None), protocol=wire.PROTOCOL).records)
+
+
+def test_who_asks_is_told_of_what_was_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last walk, a long one, was over the table as it was before the copy: empty."""
+    pair = Pair()
+    assert pair.plane.splice is not None
+    _, frame = pair.plane.splice.outer(tcp("S"), pair.now)
+    pair.slave._plane.splice.inner(frame, pair.now)  # type: ignore[attr-defined]
+    walk = OraclePlane.walk
+
+    def slow(plane: OraclePlane) -> dict[int, Load]:
+        pair.now += round(1000 * LONG) + 1
+        return walk(plane)
+
+    monkeypatch.setattr(OraclePlane, "walk", slow)
+    pair.start_master()
+    assert pair.master.stats().pins == 1
