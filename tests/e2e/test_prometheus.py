@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 
+from catenary.autoscale import AutoscaleConfig, ProvisionerConfig, TargetsConfig
 from catenary.config import HealthConfig, SegmentConfig
 from catenary.wire import ChainRequest, TimeoutsModel
 from tests.dashboards import queries
@@ -30,6 +31,13 @@ SHORT = TimeoutsModel(
 )
 TABLE = 2048
 LB = {"segment": "main"}
+DRY_RUN = AutoscaleConfig(
+    mode="dry-run",
+    maximum=1,
+    targets=TargetsConfig(sessions=100),
+    interval=1.0,
+    provisioner=ProvisionerConfig(copies=[["n2"]]),
+)
 OPEN = replace(FIG4, segments={"main": SegmentConfig(master="l1", slave="l2", when_lb_gone="fail-open")})
 
 
@@ -71,6 +79,7 @@ def test_every_panel_has_data_and_every_alert_fires() -> None:
             the_slaves_machine_dies(testbed, prometheus)
             a_chain_dies(testbed, prometheus)
             a_chain_waits(testbed, prometheus)
+            the_autoscaler_sees_nothing(testbed, prometheus)
         assert prometheus.fired == set(re.findall(r"- alert: (\w+)", RULES.read_text()))
 
 
@@ -134,7 +143,8 @@ def a_chain_dies(testbed: Testbed, prometheus: Prometheus) -> None:
     segments = {
         name: segment.model_copy(update={"health": health}) for name, segment in config.segments.items()
     }
-    testbed.management.apply(config.model_copy(update={"segments": segments}))
+    scaled = config.model_copy(update={"segments": segments, "autoscale": {"main": DRY_RUN}, "chains": {}})
+    testbed.management.apply(scaled)
     wait_until(lambda: verdict(testbed) == "up", "chain-2 is not up")
     assert not prometheus.query('ALERTS{alertname="CatenaryChainDown"}')
     testbed.firewalls["n2"].stop()
@@ -159,3 +169,9 @@ def a_chain_waits(testbed: Testbed, prometheus: Prometheus) -> None:
     testbed.kill("controller")
     testbed.management.add_chain(ChainRequest(nfs=["n3"], name="waits"))
     prometheus.wait_firing("CatenaryChainDown", chain="waits", **LB)
+
+
+def the_autoscaler_sees_nothing(testbed: Testbed, prometheus: Prometheus) -> None:
+    """Only the master tells what chains carry."""
+    testbed.kill("l1")
+    prometheus.wait_firing("CatenaryAutoscalerHeld", **LB)
