@@ -12,11 +12,20 @@ from collections.abc import Callable
 from catenary.errors import InvalidValue
 
 APPLICATION_ID = 0x43415445
-VERSION = 2
+VERSION = 3
 Migration = Callable[[sqlite3.Connection], object]
-MIGRATIONS: dict[int, Migration] = {}
-"""By version: what makes a file of it one of the next version, in a transaction that is open. None of a
-release has another version than the present one yet."""
+
+
+def _to_3(db: sqlite3.Connection) -> None:
+    """Chains may be canaries, and the journal's head knows the verdicts of probes: there was neither.
+
+    Nothing is to be written, for both have defaults, which etcd needs: it has no migrations. The number keeps
+    a Catenary away that would take such records for damaged ones.
+    """
+
+
+MIGRATIONS: dict[int, Migration] = {2: _to_3}
+"""By version: what makes a file of it one of the next version, in a transaction that is open."""
 
 
 def owner(db: sqlite3.Connection) -> tuple[int, int]:

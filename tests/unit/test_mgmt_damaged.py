@@ -350,7 +350,9 @@ def test_a_file_of_somebody_else_or_of_another_layout_is_refused(site: Site) -> 
     database.execute("UPDATE entries SET value = '{'")
     database.commit()
     database.close()
-    with pytest.raises(InvalidValue, match="has version 1 of the store, and this Catenary knows version 2"):
+    with pytest.raises(
+        InvalidValue, match="has version 1 of the store, and this Catenary knows versions 2 to 3"
+    ):
         opened(site.path)
 
 

@@ -138,11 +138,11 @@ def test_a_database_in_use_is_refused(restore: Restore, site: Site) -> None:
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "newer": (
         lambda file: alter(file, "PRAGMA user_version = 9"),
-        "has version 9 of the store, and this Catenary knows version 2: use the Catenary that wrote it",
+        "has version 9 of the store, and this Catenary knows versions 2 to 3: use the Catenary that wrote it",
     ),
     "older than all": (
         lambda file: alter(file, "PRAGMA user_version = 1"),
-        "has version 1 of the store, and this Catenary knows version 2: use the Catenary that wrote it",
+        "has version 1 of the store, and this Catenary knows versions 2 to 3: use the Catenary that wrote it",
     ),
     "of another program": (
         lambda file: alter(file, "PRAGMA application_id = 5"),
@@ -244,7 +244,7 @@ def test_an_older_version_is_migrated_at_a_start(site: Site, monkeypatch: pytest
     assert again(site).states() == dict.fromkeys(("c1", "c2"), "active")
     site.close()
     database = sqlite3.connect(site.path)
-    assert migrations.owner(database) == (migrations.APPLICATION_ID, 2)
+    assert migrations.owner(database) == (migrations.APPLICATION_ID, migrations.VERSION)
     database.close()
 
 
@@ -260,6 +260,25 @@ def test_a_backup_of_an_older_version_is_migrated(site: Site, monkeypatch: pytes
     assert file.read_bytes() == whole
 
 
+def test_a_backup_of_version_2_is_restored(site: Site) -> None:
+    """It knows of no canaries, and of no verdicts of probes."""
+    without = "UPDATE entries SET value = json_remove(value, '{}') WHERE key LIKE '{}'"
+    file = alter(
+        back_up(site),
+        without.format("$.canary", "chain/%"),
+        without.format("$.verdicts", "journal-head"),
+        "PRAGMA user_version = 2",
+    )
+    site.add("shared", name="later")
+    site.close()
+    done = backups.restored(file, site.path, SELF)
+    assert (done.backup.version, done.backup.chains) == (2, 2)
+    restored = again(site)
+    assert restored.states() == dict.fromkeys(("c1", "c2"), "active")
+    assert [record.canary for record in restored.ledger.snapshot().chains] == [None, None]
+    assert not restored.ledger.snapshot().head.verdicts
+
+
 def test_several_versions_are_gone_through_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     database, seen = sqlite3.connect(":memory:"), []
     monkeypatch.setattr(migrations, "VERSION", 5)
@@ -268,9 +287,9 @@ def test_several_versions_are_gone_through_one_by_one(monkeypatch: pytest.Monkey
     migrations.own(database, 3)
     migrations.migrate(database, "it")
     assert (seen, migrations.owner(database)) == ([3, 4], (migrations.APPLICATION_ID, 5))
-    migrations.own(database, 2)
+    migrations.own(database, 1)
     with pytest.raises(
-        InvalidValue, match="it has version 2 of the store, and this Catenary knows versions 3 to 5"
+        InvalidValue, match="it has version 1 of the store, and this Catenary knows versions 2 to 5"
     ):
         migrations.migrate(database, "it")
     database.close()
