@@ -175,7 +175,7 @@ class _Chains:
         self._site = site
         self._sabotage = sabotage
         self._saboteurs = {
-            name: Saboteur(sabotage, testbed.interface(segment.slave, "inner"))
+            name: Saboteur(sabotage, testbed.hosts[segment.slave], f"{segment.slave}-inner")
             for name, segment in site.blueprint.segments.items()
         }
 

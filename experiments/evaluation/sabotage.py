@@ -10,6 +10,7 @@ from pathlib import Path
 
 from catenary import libbpf
 from catenary.tags import TagPair
+from topologies.hosts import Host, inside
 
 OBJECT = Path(__file__).parent / "bpf" / "sabotage.bpf.o"
 _HANDLE = 0x5AB
@@ -27,20 +28,21 @@ class Sabotage(StrEnum):
 
 
 class Saboteur:
-    """Does it to what leaves the slave's inner port, of which `interface` is the switch's end.
+    """Does it to what leaves `interface` of a load balancer's machine, the slave's inner port.
 
     `one-chain` is not done here: the chains are cordoned.
     """
 
-    def __init__(self, sabotage: Sabotage, interface: str) -> None:
+    def __init__(self, sabotage: Sabotage, host: Host, interface: str) -> None:
         self._sabotage = sabotage
         if sabotage not in (Sabotage.CROSSING, Sabotage.DROPPING):
             return
         self._object = libbpf.Object(OBJECT)
         if sabotage is Sabotage.DROPPING:
             self._object.map("drops").set(bytes(4), struct.pack("=I", _ONE_IN))
-        index = socket.if_nametoindex(interface)
-        self._object.program("sabotage").attach(index, libbpf.INGRESS, handle=_HANDLE)
+        with inside(host):  # at the switch's end it would be too late: the switch reads before tc
+            index = socket.if_nametoindex(interface)
+            self._object.program("sabotage").attach(index, libbpf.EGRESS, handle=_HANDLE)
 
     def chains(self, active: Sequence[TagPair]) -> None:
         """These take new sessions from now on."""
