@@ -6,14 +6,15 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import yaml
 
 from catenary.errors import InvalidValue, Unsupported
-from tests.injections import INJECTIONS
+from tests.injections import INJECTIONS, ORDINARY
 from topologies.hosts import Host
-from topologies.nfs import catalog, detector, rules
+from topologies.nfs import catalog, detector, rules, snort, zeek
 from topologies.nfs.bridge import Bridge
 from topologies.nfs.detector import lines
 from topologies.nfs.function import Alert
@@ -86,7 +87,62 @@ def test_the_rules_need_both_directions_and_have_numbers_of_their_own() -> None:
     numbers = re.findall(r"sid:(\d+);", "\n".join(found))
     assert len(numbers) == len(found) == len(set(numbers))
     assert set(map(int, numbers)) == set(INJECTIONS.values())
-    assert "http.uri" not in rules.written("block", "http_uri").partition("\nblock")[2]
+    # Besides these words, both languages have only what is the same.
+    ours, theirs = rules.written("alert"), rules.written("block", "http_uri")
+    assert theirs == ours.replace("alert http", "block http").replace("; http.uri;", "; http_uri;")
+    assert not re.search(r"nocase|distance|classtype", "\n".join(found))
+
+
+def test_rules_and_script_find_the_same_and_each_injection_once() -> None:
+    """By Python's regular expressions, which read what is used in both as their tools do."""
+    by_rule = re.findall(r'pcre:"/(.*)/(i?)"; sid:(\d+)', rules.written("alert"))
+    script = zeek.SCRIPT.read_text()
+    named = dict(re.findall(r"const (\w+) =\s*/(.*)/i?;", script))
+    by_script = re.findall(r"if \( (\w+) in .*\n\s+found\(c, (\d+)", script)
+    assert len(by_rule) == len(by_script) == len(named) == 4
+    for path in (*INJECTIONS, *ORDINARY):
+        uri, expected = unquote(path), [INJECTIONS[path]] if path in INJECTIONS else []
+        assert [int(sid) for p, i, sid in by_rule if re.search(p, uri, re.I if i else 0)] == expected, path
+        assert [int(n) for name, n in by_script if re.search(named[name], uri, re.I)] == expected, path
+
+
+def test_alerts_of_snort_and_of_zeek_are_the_same_as_suricatas() -> None:
+    expected = Alert(1795397100.0, 1000002, "SQL injection: union", "10.0.0.1", 40000, "10.0.0.2", 80)
+    said = {"seconds": 1795397100, "sid": 1000002, "msg": "SQL injection: union"}
+    ends = {"src_addr": "10.0.0.1", "src_port": 40000, "dst_addr": "10.0.0.2", "dst_port": 80}
+    assert snort.parse_alert(json.dumps(said | ends)) == expected
+    said = {"ts": 1795397100.0, "signature": 1000002, "message": "SQL injection: union"}
+    ends = {"id.orig_h": "10.0.0.1", "id.orig_p": 40000, "id.resp_h": "10.0.0.2", "id.resp_p": 80}
+    assert zeek.parse_alert(json.dumps(said | ends)) == expected
+    for tool, log in ((snort, "alert_json.txt"), (zeek, "alerts.log")):
+        with pytest.raises(InvalidValue, match=f"not a line of {log}: 'oops'"):
+            tool.parse_alert("oops")
+
+
+def test_snort_is_inline_between_both_ports_and_has_its_own_word_for_a_decoded_uri() -> None:
+    argv = " ".join(snort.Snort(HOST, "in", "out").argv("snort"))
+    assert argv.endswith("--daq afpacket -i in:out -Q")
+    assert "-R /nowhere/n1-snort/sql-injection.rules" in argv
+
+
+def test_a_snort_of_another_generation_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "snort"
+    old.write_text("#!/bin/sh\necho '  Version 2.9.20 GRE (Build 82)' >&2\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(Unsupported, match=r"snort is no Snort 3 \(version 2\): build and install Snort 3"):
+        catalog.named("snort")
+
+
+def test_ports_that_are_captured_are_counted_once() -> None:
+    table = """\
+sk               RefCnt Type Proto  Iface R Rmem   User   Inode
+0000000000000000 3      3    0003   2     1 0      0      100
+0000000000000000 3      3    0003   2     1 0      0      101
+0000000000000000 3      3    0003   3     0 0      0      102
+0000000000000000 3      3    0003   0     1 0      0      103
+"""
+    assert detector.packet_sockets(table) == 1
 
 
 def test_an_unknown_nf_and_a_tool_that_is_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,13 @@ from functools import partial
 from types import MappingProxyType
 
 from catenary.errors import InvalidValue
-from topologies.nfs import suricata
+from topologies.nfs import snort, suricata, zeek
 from topologies.nfs.bridge import Bridge
 from topologies.nfs.firewall import Firewall
 from topologies.nfs.function import Maker
+from topologies.nfs.snort import Snort
 from topologies.nfs.suricata import Suricata
+from topologies.nfs.zeek import Zeek
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ NFS: Mapping[str, Kind] = MappingProxyType(
         "suricata": Kind(Suricata, suricata.installed),
         "suricata-drop": Kind(partial(Suricata, action="drop"), suricata.installed),
         "suricata-passive": Kind(partial(Suricata, passive=True), suricata.installed),
+        "snort": Kind(Snort, snort.installed),
+        "snort-block": Kind(partial(Snort, action="block"), snort.installed),
+        "zeek": Kind(Zeek, zeek.installed),
     }
 )
 

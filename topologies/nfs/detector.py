@@ -77,3 +77,14 @@ def lines(path: Path) -> Iterator[str]:
             if not line.endswith("\n"):
                 return
             yield line
+
+
+def captures(host: Host, ports: int) -> bool:
+    """Does something read the frames of so many ports of the host, for tools that don't say so themselves?"""
+    return packet_sockets(host.run(["cat", "/proc/net/packet"])) >= ports
+
+
+def packet_sockets(table: str) -> int:
+    """The ports that running packet sockets are bound to, out of /proc/net/packet."""
+    rows = (line.split() for line in table.splitlines()[1:])
+    return len({row[4] for row in rows if row[4] != "0" and row[5] == "1"})

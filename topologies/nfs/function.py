@@ -74,6 +74,16 @@ class Bridging(NetworkFunction):
     def close(self) -> None:
         """Forward no more."""
 
+    def take_frames(self) -> None:
+        """Both ports up, and no frame in them that is left to a card to finish."""
+        self.host.run(
+            self.each_port("ethtool -K $port gro off rx off tx off > /dev/null && ip link set $port up")
+        )
+
+    def give_frames_back(self) -> None:
+        """As the ports were."""
+        self.host.attempt(self.each_port("ethtool -K $port gro on rx on tx on > /dev/null"))
+
     def each_port(self, command: str) -> list[str]:
         """The command line that does a shell command for each `$port`."""
         return ["sh", "-c", f"for port in {' '.join(self.ports)}; do {command} || exit; done"]

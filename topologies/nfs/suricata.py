@@ -53,8 +53,6 @@ _PASSIVE = """\
     disable-offloading: no
     checksum-checks: no
 """
-_CLASSES = "config classification: web-application-attack,Web Application Attack,1\n"
-_OFFLOADS = "ethtool -K $port gro {0} rx {0} tx {0} > /dev/null"
 
 
 def parse_alert(line: str) -> Alert | None:
@@ -109,7 +107,7 @@ class Suricata(Bridging):
         for name, text in self.files().items():
             (folder / name).write_text(text)
         if self._bridge is None:
-            self.host.run(self.each_port(f"{_OFFLOADS.format('off')} && ip link set $port up"))
+            self.take_frames()
         else:
             self._bridge.open()
         argv = [installed(), "-c", str(folder / "suricata.yaml"), "--af-packet", "-l", str(folder)]
@@ -118,7 +116,7 @@ class Suricata(Bridging):
     def close(self) -> None:
         self._detector.stop()
         if self._bridge is None:
-            self.host.attempt(self.each_port(_OFFLOADS.format("on")))
+            self.give_frames_back()
         else:
             self._bridge.close()
 
@@ -142,7 +140,7 @@ class Suricata(Bridging):
         return {
             "suricata.yaml": _CONFIG.substitute(folder=self._detector.folder, interfaces=interfaces),
             "sql-injection.rules": rules.written(self._action),
-            "classification.config": _CLASSES,
+            "classification.config": "",
             "reference.config": "",
             "threshold.config": "",
         }
