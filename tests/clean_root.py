@@ -55,10 +55,10 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 HOME=/tmp \\
 
 def mirror() -> tuple[str, str] | None:
     """Suite and address of Debian's own packages, as apt on this host is set up; None: it is not Debian."""
-    form = "$(CODENAME) $(REPO_URI) $(ORIGIN) $(COMPONENT)"
+    form = "$(CODENAME) $(REPO_URI) $(COMPONENT) $(ORIGIN)"
     command = ["apt-get", "indextargets", "--format", form, "Created-By: Packages"]
     for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():
-        suite, address, origin, component = line.split()
+        suite, address, component, origin = line.split(maxsplit=3)  # an origin may be of several words
         if (origin, component) == ("Debian", "main") and "-" not in suite:
             return suite, address
     return None
