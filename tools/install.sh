@@ -64,6 +64,11 @@ check_commands() {
     done
 }
 
+# Where apt takes Debian's own packages from; nothing until it has read its sources.
+mirror() {
+    apt-get indextargets --format '$(SITE)' "Codename: ${BACKPORTS%-backports}" 2>/dev/null | sed -n 1p
+}
+
 # Lets apt take BACKPORTED from the backports, and nothing else unless the host had them before.
 add_backports() {
     [ "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" = "${BACKPORTS%-backports}" ] || return 0
@@ -74,7 +79,8 @@ add_backports() {
     echo "adding $BACKPORTS, for ${BACKPORTED[*]} alone: /etc/apt/sources.list.d/$name.sources"
     printf '\nPackage: *\nPin: release n=%s\nPin-Priority: -1\n' "$BACKPORTS" >>"/etc/apt/preferences.d/$name"
     local mirror
-    mirror=$(apt-get indextargets --format '$(SITE)' "Codename: ${BACKPORTS%-backports}" 2>/dev/null | sed -n 1p)
+    mirror=$(mirror)
+    if [ -z "$mirror" ]; then apt-get update >/dev/null 2>&1 && mirror=$(mirror); fi
     [ -n "$mirror" ] || die "apt knows no mirror of Debian: run \`apt-get update\`, or add $BACKPORTS to its sources"
     cat >"/etc/apt/sources.list.d/$name.sources" <<END
 Types: deb

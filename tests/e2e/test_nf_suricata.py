@@ -13,8 +13,9 @@ from tests.e2e import static_chains
 from tests.injections import INJECTIONS, fetch
 from tests.isolation import isolated
 from topologies.nfs.suricata import Suricata
+from topologies.patience import PATIENCE_S
 from topologies.testbed import Testbed
-from topologies.traffic import WebServer
+from topologies.traffic import Transfers, WebServer
 
 Eventually = Callable[..., None]
 pytestmark = pytest.mark.skipif(
@@ -35,9 +36,13 @@ def told(testbed: Testbed) -> dict[str, Counter[int]]:
 
 @isolated
 def test_each_injection_is_detected_once_by_one_of_two_instances(eventually: Eventually) -> None:
-    with Testbed(nf=Suricata) as testbed, WebServer(testbed.hosts["h2"]):
+    with Testbed(nf=Suricata) as testbed, WebServer(testbed.hosts["h2"]) as web:
         testbed.add_chain(["n1"])
         testbed.add_chain(["n2"])
+        # Whole files first: frames of full size, and what a card is left to cut, of both families.
+        files = [web.url("500k"), web.url("500k", 6)]
+        with Transfers(testbed.hosts["h1"], files, name="files", parallel=4, sessions=8) as load:
+            assert load.wait(PATIENCE_S).failures == 0
         ports = inject(testbed, 60)
         assert all(ports)
         eventually(lambda: sum(by.total() for by in told(testbed).values()) >= 60, what="the alerts")
