@@ -36,9 +36,21 @@ class LoadResult:
 
 
 class Load:
-    """All clients and servers, from entering the context until `finish`."""
+    """All clients and servers, from entering the context until `finish`.
 
-    def __init__(self, testbed: Testbed, seconds: float) -> None:
+    httperf is given `seconds` for its two parts. `parallel` sessions at a time keep the NFs busy, and `short`
+    ones begin often on either side; what is not answered in `timeout` s (half of it if short) has failed.
+    """
+
+    def __init__(
+        self,
+        testbed: Testbed,
+        seconds: float,
+        *,
+        parallel: int = 100,
+        short: int = 10,
+        timeout: float = 60.0,
+    ) -> None:
         h1, h2, h3 = (testbed.hosts[name] for name in ("h1", "h2", "h3"))
         self._client = h1
         web, back = WebServer(h2), ByteServer(h1)
@@ -49,24 +61,24 @@ class Load:
                 h1,
                 [web.url(size, family) for size in sizes for family in (4, 6)],
                 name="bulk",
-                parallel=100,
-                timeout=60.0,
+                parallel=parallel,
+                timeout=timeout,
             ),
             Transfers(
                 h3,
                 [web.url("4k", 4), web.url("4k", 6)],
                 name="short",
-                parallel=10,
+                parallel=short,
                 pause=0.1,
-                timeout=30.0,
+                timeout=timeout / 2,
             ),
             Transfers(
                 h2,
                 [back.url("20000", 4), back.url("20000", 6)],
                 name="server-opened",
-                parallel=10,
+                parallel=short,
                 pause=0.1,
-                timeout=30.0,
+                timeout=timeout / 2,
             ),
         )
         self._waiting = [
@@ -77,7 +89,7 @@ class Load:
                 name=f"httperf-{path}",
                 rate=rate,
                 connections=int(rate * seconds / len(_HTTPERF_RATES)),
-                timeout=60.0,
+                timeout=timeout,
                 background=True,
             )
             for path, rate in _HTTPERF_RATES

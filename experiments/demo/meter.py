@@ -1,5 +1,5 @@
-"""Two threads that note what happens: bytes out of every NF (from the witness's taps) ten times a second, and
-the management system's own view of its chains twice a second."""
+"""Threads that note what happens: bytes out of every NF (from the witness's taps) ten times a second and,
+where there is a management system, its own view of its chains twice a second."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ STATUS_S = 0.5
 class Meter:
     """Samples from entering the context until leaving it. `nfs`: chain -> the NF by which it is measured."""
 
-    def __init__(self, taps: Taps, nfs: dict[str, str], management: ManagementClient) -> None:
+    def __init__(self, taps: Taps, nfs: dict[str, str], management: ManagementClient | None = None) -> None:
         self._taps = taps
         self._nfs = nfs
-        self._management = management
         self._stop = threading.Event()
         self._times: list[float] = []
         self._octets: list[list[float]] = []
-        self._threads = [threading.Thread(target=self._sample), threading.Thread(target=self._ask)]
+        self._threads = [threading.Thread(target=self._sample)]
+        if management is not None:
+            self._threads.append(threading.Thread(target=self._ask, args=(management,)))
         self.status: StatusView | None = None
         """The last answer; None before the first."""
         self.away: str | None = None
@@ -64,10 +65,10 @@ class Meter:
             self._octets.append(row)
             self._stop.wait(SAMPLE_S)
 
-    def _ask(self) -> None:
+    def _ask(self, management: ManagementClient) -> None:
         while not self._stop.is_set():
             try:
-                self.status, self.away = self._management.status(), None
+                self.status, self.away = management.status(), None
             except Unavailable as error:
                 self.away = error.detail
             self._stop.wait(STATUS_S)

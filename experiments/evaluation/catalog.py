@@ -20,6 +20,7 @@ NAMES = (
     "swap",
     "chained-pairs",
     "passive",
+    "peers",
 )
 """In the order in which they are run, and reported."""
 

@@ -167,7 +167,7 @@ class _Watched:
         return Seen(self._meter.series(), judge(recording), alerts)
 
 
-class _Chains:
+class Chains:
     """Which chains there are, by one request for each change however much it changes."""
 
     def __init__(self, testbed: Testbed, site: Site, sabotage: Sabotage) -> None:
@@ -212,7 +212,7 @@ def play(
             )
         )
         watched = {segment: _Watched(testbed, site, segment) for segment in site.nfs}
-        chains = _Chains(testbed, site, setting.sabotage)
+        chains = Chains(testbed, site, setting.sabotage)
         first, *others = schedule.steps
         chains.become(first.nfs, wait=True)
         for each in watched.values():
@@ -232,7 +232,7 @@ def play(
         end = time.monotonic()
         told = injections.finish() if offered.injections else None
         if told is not None and nfs.detects:
-            _wait_for_alerts(testbed, told.answered)
+            wait_for_alerts(testbed, told.answered)
         seen = {segment: each.seen() for segment, each in watched.items()}
         for each_seen in seen.values():
             setting.say(each_seen.verdict.headline)
@@ -245,7 +245,7 @@ def _missed(told: InjectionResult, seen: Mapping[str, Seen]) -> int:
     return sum(abs(told.answered - sum(each.alerts.values())) for each in seen.values())
 
 
-def _wait_for_alerts(testbed: Testbed, count: int) -> None:
+def wait_for_alerts(testbed: Testbed, count: int) -> None:
     """Until its logs have as many: a detector writes them a little later. What is missing then is missed."""
     with suppress(Unavailable):
         wait_until(

@@ -9,8 +9,8 @@ from experiments.evaluation.play import Played
 from experiments.evaluation.repeat import Shown, none_of
 from witness.verdict import Verdict
 
-_MAX_LOSS_PERCENT = 0.5
-_LEAST_SHARE = 0.2
+MAX_LOSS_PERCENT = 0.5
+LEAST_SHARE = 0.2
 """p2c gives a chain that others outnumber more than its share, until it has caught up."""
 
 
@@ -30,8 +30,8 @@ def shown() -> list[Shown]:
         none_of("violations", "sessions"),
         none_of("bypassed", "sessions"),
         none_of("witness_dropped", "packets"),
-        Shown("lost", "% between two taps", at_most=_MAX_LOSS_PERCENT, worst=True),
-        Shown("least_share", "of an even share of new sessions", at_least=_LEAST_SHARE),
+        Shown("lost", "% between two taps", at_most=MAX_LOSS_PERCENT, worst=True),
+        Shown("least_share", "of an even share of new sessions", at_least=LEAST_SHARE),
         none_of("unanswered", "injections"),
         none_of("missed", "injections that no NF told of, or two"),
     ]

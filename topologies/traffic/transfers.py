@@ -55,6 +55,7 @@ class TransferResult:
 class Transfers(Load):
     """Closed loop of `parallel` sessions on `host`: each fetches the next of `urls`, then pauses `pause` s.
 
+    A session is open for `wait` s before it asks.
     URLs are `http://ADDRESS[:PORT]/PATH`, IPv6 addresses in brackets; `timeout` (s) bounds a whole request.
     `sessions` > 0 ends the load after so many.
     """
@@ -66,6 +67,7 @@ class Transfers(Load):
         *,
         name: str,
         parallel: int = 8,
+        wait: float = 0.0,
         pause: float = 0.0,
         timeout: float = 30.0,
         sessions: int = 0,
@@ -74,6 +76,7 @@ class Transfers(Load):
         self._options = {
             "urls": [urls] if isinstance(urls, str) else urls,
             "parallel": parallel,
+            "wait": wait,
             "pause": pause,
             "timeout": timeout,
             "sessions": sessions,

@@ -1,6 +1,6 @@
 """The client and the server behind `Transfers` and `ByteServer`: a program on the standard library only.
 
-worker.py '{"urls": [...], "parallel": 8, "pause": 0, "timeout": 30, "sessions": 0, "log": FILE}'
+worker.py '{"urls": [...], "parallel": 8, "wait": 0, "pause": 0, "timeout": 30, "sessions": 0, "log": FILE}'
 worker.py '{"listen": 8000}'
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import cycle
 from typing import Any, TextIO
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 REPORT_EVERY = 0.2
 _CHUNK = 65536
@@ -86,7 +86,10 @@ class Load:
         reader, writer = await asyncio.open_connection(host, parts.port or 80, limit=4 * _CHUNK)
         try:
             name = f"[{host}]" if ":" in host else host
-            writer.write(f"GET {parts.path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+            await asyncio.sleep(self._options["wait"])
+            writer.write(
+                f"GET {_target(parts)} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode()
+            )
             missing = _content_length(await reader.readuntil(b"\r\n\r\n"))
             while missing > 0:
                 data = await reader.read(_CHUNK)
@@ -127,6 +130,10 @@ class Load:
         }
         self._log.write(json.dumps(totals) + "\n")
         self._log.flush()
+
+
+def _target(parts: SplitResult) -> str:
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
 def _content_length(head: bytes) -> int:

@@ -1,0 +1,1 @@
+"""Catenary and its rivals in the same place, under the same load and changes."""

@@ -1,0 +1,94 @@
+"""All peers in one picture: a row each, throughput over time on the left, what was broken on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")  # before pyplot: no display is needed
+import matplotlib.pyplot as plt
+import numpy as np
+
+from experiments.evaluation.pictures import COLOURS, save
+from experiments.evaluation.repeat import Once, Table
+from experiments.peers.balancing import CHAINS
+from experiments.peers.outcome import STEPS, Outcome, rebalances
+
+_WINDOW_S = 1.0
+_STEP_S = 0.25
+_COUNTS = {"broken": "broken sessions", "failed": "failed requests", "missed": "missed alerts"}
+
+
+def tables(peer: str, seen: Outcome) -> dict[str, Table]:
+    """`throughput_PEER`: Mbit/s of each chain in the 1 s window before each moment, s from the first step;
+    `steps_PEER`: when each step was, and how long it took until balance (NaN: never)."""
+    begun = seen.moments[0]
+    moments = np.arange(min(begun + _WINDOW_S, seen.moments[-1]), seen.moments[-1], _STEP_S)
+    rates = seen.series.throughput(moments, _WINDOW_S).T
+    even = [0.0, *(np.nan if seconds is None else seconds for seconds in rebalances(seen))]
+    return {
+        f"throughput_{peer}": {
+            "time_s": moments - begun,
+            **dict(zip(seen.series.chains, rates, strict=True)),
+        },
+        f"steps_{peer}": {
+            "at_s": np.array(seen.moments[:-1]) - begun,
+            "step": np.array([step.text for step in STEPS]),
+            "balanced_after_s": np.array(even),
+        },
+    }
+
+
+def draw(path: Path, titles: Mapping[str, str], run: Once) -> None:
+    """The peers of `titles` that the run has measured."""
+    peers = [peer for peer in titles if f"throughput_{peer}" in run.tables]
+    figure, axes = plt.subplots(
+        len(peers), 2, figsize=(12, 0.8 + 2.1 * len(peers)), width_ratios=(3, 1), squeeze=False, sharex="col"
+    )
+    top = max(1.0, *(float(_total(run.tables[f"throughput_{peer}"]).max(initial=0)) for peer in peers))
+    most = max(1.0, *(count for peer in peers for count in _counts(peer, run).values()))
+    for peer, (left, right) in zip(peers, axes, strict=True):
+        left.set_title(titles[peer], loc="left", fontsize=10)
+        left.set_ylim(0, 1.25 * top)
+        _throughput(left, run.tables[f"throughput_{peer}"], run.tables[f"steps_{peer}"])
+        right.set_xlim(0, 5 * most)
+        _bars(right, _counts(peer, run), run.figures[f"{peer}_sessions"] or 0)
+    axes[-1][0].set_xlabel("time, s")
+    axes[0][0].legend(loc="lower right", fontsize=7, ncols=2)
+    save(figure, path)
+
+
+def _total(table: Table) -> Any:
+    return np.sum([table[chain.name] for chain in CHAINS], axis=0)
+
+
+def _throughput(axes: Any, table: Table, steps: Table) -> None:
+    axes.plot(table["time_s"], _total(table), color="black", linewidth=1.6, label="all chains")
+    for chain, colour in zip(CHAINS, COLOURS, strict=False):
+        axes.plot(table["time_s"], table[chain.name], color=colour, linewidth=1.1, label=chain.name)
+    for at, text, even in zip(*steps.values(), strict=True):
+        axes.axvline(at, color="grey", linestyle="--", linewidth=0.8)
+        lines = [text, "" if at == 0 else "never even" if np.isnan(even) else f"even after {even:.1f} s"]
+        place = {"xy": (at, axes.get_ylim()[1]), "xytext": (3, -3), "textcoords": "offset points"}
+        axes.annotate("\n".join(lines), **place, fontsize=6.5, va="top")
+    axes.set_ylabel("Mbit/s", fontsize=8)
+    axes.set_xlim(0, None)
+
+
+def _counts(peer: str, run: Once) -> dict[str, float]:
+    """What was broken and is known, by its words."""
+    found = {words: run.figures.get(f"{peer}_{key}") for key, words in _COUNTS.items()}
+    return {words: count for words, count in found.items() if count is not None}
+
+
+def _bars(axes: Any, counts: Mapping[str, float], sessions: float) -> None:
+    """On a scale that shows few beside many, and 0 as nothing."""
+    bars = axes.barh(list(counts), list(counts.values()), color=COLOURS[: len(counts)])
+    axes.bar_label(bars, fmt="%d", padding=3, fontsize=8)
+    axes.set_xscale("symlog", linthresh=1)
+    axes.invert_yaxis()
+    axes.tick_params(labelsize=7)
+    axes.set_title(f"of {sessions:.0f} sessions", loc="left", fontsize=8)
