@@ -103,7 +103,7 @@ class BalancerAttachment(Section):
     url: Url
     """where its REST service listens"""
     standby: StandbyAttachment | None = None
-    """a master's only: it runs with `--standby-of`, and has all of its sessions"""
+    """it runs with `--standby-of`, and has all of its sessions; a slave's is its master's `--peer-standby`"""
 
     def exchanged(self) -> BalancerAttachment:
         """With its standby in its place, and the other way round."""

@@ -187,12 +187,6 @@ def _segments(config: NetworkConfig) -> Iterator[Fault]:
                 text = f"segment {name!r} names unknown load balancer {lb!r}: there is {known}"
                 yield Fault((*at, role), text)
                 continue
-            if role == "slave" and config.balancers[lb].standby is not None:
-                text = (
-                    f"load balancer {lb!r} is the slave of segment {name!r} and has a standby: only a master "
-                    "has one, for a slave that lost all asks its master; leave it out"
-                )
-                yield Fault(("balancers", lb, "standby"), text)
             for index, nf in enumerate(getattr(segment, fixed)):
                 for text in _misplaced(config, name, config.balancers[lb].switch, nf):
                     yield Fault((*at, fixed, index), text)

@@ -77,7 +77,7 @@ class BalancerClient(Client):
         return self.call("POST", "/v1/take-over", wire.BalancerHealth, order)
 
     def feed(self) -> Iterator[bytes]:
-        """Standby to master only: its pins and what changes of them, as a stream (`lb_adapter.feed`)."""
+        """Standby to active only: its pins and what changes of them, as a stream (`lb_adapter.feed`)."""
         return self.stream("/v1/feed")
 
     def nonce(self, request: wire.NonceRequest) -> wire.Nonce:
@@ -91,6 +91,10 @@ class BalancerClient(Client):
     def handshake(self, handshake: wire.Handshake) -> wire.HandshakeReply:
         """Master to slave only."""
         return self.call("POST", "/v1/handshake", wire.HandshakeReply, handshake)
+
+    def dismiss(self, dismissal: wire.Dismissal) -> None:
+        """Master to a slave whose standby has taken its place only."""
+        self.send("POST", "/v1/dismissal", dismissal)
 
     def put_chain_set(self, update: wire.ChainSetUpdate) -> None:
         """Master to slave only: the whole chain set; an older epoch is refused."""

@@ -94,9 +94,13 @@ def run(
     peer_ca: Annotated[
         Path | None, typer.Option(help="Master only: CA of the slave's certificate [default: --tls-ca].")
     ] = None,
+    peer_standby: Annotated[
+        str | None,
+        typer.Option(help="Master only: REST address of the slave's standby, of the same token and CA."),
+    ] = None,
     standby_of: Annotated[
         str | None,
-        typer.Option(help="Master only: stand by for the load balancer whose REST address this is."),
+        typer.Option(help="Stand by for the load balancer of the same role whose REST address this is."),
     ] = None,
     standby_token_file: Annotated[
         Path | None, typer.Option(help="With --standby-of: that one's token, of an admin.")
@@ -172,8 +176,9 @@ def run(
     given back. A crash never stops them. The timeouts of the pair are the master's: it hands them to its
     slave.
 
-    With --standby-of it has the sessions of another master at hand, passes nothing, and takes its place
-    when the management system, or `POST /v1/take-over`, says so. Start both with the same options.
+    With --standby-of it has the sessions of another one of its role at hand, passes nothing, and takes its
+    place when the management system, or `POST /v1/take-over`, says so. Start both with the same options.
+    Where a slave has a standby, its master needs --peer-standby.
 
     Examples:
 
@@ -183,6 +188,8 @@ def run(
 
         catenary lb run --role master --outer eth4 --inner eth3 --port 8084 --peer http://127.0.0.1:8083
             --standby-of http://127.0.0.1:8082
+
+        catenary lb run --role slave --outer eth6 --inner eth5 --port 8085 --standby-of http://127.0.0.1:8083
     """
     check_name(segment, "segment")
     listen = Listen(host, port, tls_cert, tls_key, tls_ca, tokens)
@@ -190,9 +197,9 @@ def run(
     master = role is RoleOption.MASTER
     if master and peer is None:
         raise InvalidValue("a master needs the address of its slave: --peer URL")
-    if standby_of is not None and not master:
+    if peer_standby is not None and not master:
         raise InvalidValue(
-            "--standby-of is for a master: a slave that is lost is replaced by an empty one, which asks"
+            "--peer-standby is for a master, which looks for its slave there, too: leave it out here"
         )
     if rewrites and on_full is FullOption.HASH:
         raise InvalidValue(
@@ -226,6 +233,7 @@ def run(
             segment,
             listen,
             peer=Address(peer, peer_token_file, peer_ca) if master and peer is not None else None,
+            peer_standby=peer_standby,
             standby_of=None if standby_of is None else Address(standby_of, standby_token_file, standby_ca),
             stays=keep or pin is not None,
             slow_start=slow_start,

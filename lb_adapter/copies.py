@@ -14,7 +14,7 @@ import structlog
 
 from catenary import wire
 from lb_adapter import feed as _feed
-from lb_adapter import peering, records
+from lb_adapter import records, talk
 from lb_adapter.dataplane.base import DataPlane
 from lb_adapter.records import PinRecords
 
@@ -53,7 +53,7 @@ def copy(
     peer: Pinned,
     since_ms: int | None,
     generations: Mapping[int, int],
-) -> tuple[peering.Copied, int]:
+) -> tuple[talk.Copied, int]:
     """Take the slave's pins over, and how many found no room. Nothing before all has come and is whole."""
     begun = plane.now_ms()
     copied = records.read(peer.pins(since_ms), protocol=wire.PROTOCOL)
@@ -61,12 +61,12 @@ def copy(
     written = insert(plane, lock, pins)
     seconds = round((plane.now_ms() - begun) / 1000, 3)
     log.info("session table copied", sessions=written, since_ms=since_ms, seconds=seconds)
-    return peering.Copied(since_ms, copied.now_ms), len(pins) - written
+    return talk.Copied(since_ms, copied.now_ms), len(pins) - written
 
 
 def exchange(
-    plane: DataPlane, lock: threading.RLock, peer: Pinned, act: peering.Exchange, master: str, epoch: int
-) -> peering.Exchanged:
+    plane: DataPlane, lock: threading.RLock, peer: Pinned, act: talk.Exchange, master: str, epoch: int
+) -> talk.Exchanged:
     """Each side gets what the other saw; a key gets no younger, for our clock is read first."""
     ours_ms = plane.now_ms()
     copied = records.read(peer.pins(act.theirs_ms), protocol=wire.PROTOCOL)
@@ -77,7 +77,7 @@ def exchange(
         if len(pins):
             stream = records.write([pins], protocol=wire.PROTOCOL, epoch=epoch, now_ms=plane.now_ms())
             peer.put_pins(master, stream)
-    return peering.Exchanged(copied.now_ms, ours_ms, act.begun)
+    return talk.Exchanged(copied.now_ms, ours_ms, act.begun)
 
 
 def feed(

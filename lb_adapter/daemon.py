@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from weakref import WeakSet
 
@@ -21,7 +21,7 @@ from catenary.chain import PairState
 from catenary.errors import CatenaryError, Conflict, Unsupported
 from catenary.session import SessionKey
 from catenary.tags import TagPair
-from lb_adapter import overflow
+from lb_adapter import copies, overflow
 from lb_adapter.balancer import ChainTable, Pair
 from lb_adapter.capture import Capture, Limits, Wanted
 from lb_adapter.core.setup import Order
@@ -105,6 +105,7 @@ class Daemon(ABC):
         self._wake = threading.Event()
         self._load: dict[int, Load] = {}
         self._pace = Pace()
+        self._left_out = 0
         self._moving_until = 0.0
         self._trouble: str | None = None
         self._ticked = clock()
@@ -123,6 +124,18 @@ class Daemon(ABC):
     @abstractmethod
     def table(self) -> ChainTable:
         """The chain set in force."""
+
+    @abstractmethod
+    def _settled_epoch(self, patience: float) -> int | None:
+        """The epoch of all pins that are there; None if the chain set changes for longer than `patience`."""
+
+    def feed(self) -> Iterator[bytes]:
+        """What its standby follows (`feed`), until that goes away or this ends."""
+        return copies.feed(self._plane, self._settled_epoch, self._clock, self._stop.wait)
+
+    def wake(self) -> None:
+        """Have the next tick come at once."""
+        self._wake.set()
 
     def start(self, settled: Callable[[], None] = lambda: None) -> None:
         """Frames flow through the data plane from now on. `settled`: called before threads start."""
@@ -318,9 +331,7 @@ class Daemon(ABC):
         """What is wrong here, if anything is."""
         return self._trouble
 
-    def _health(
-        self, peer: wire.PeerHealth, term: int, standby: wire.StandbyHealth | None = None
-    ) -> wire.BalancerHealth:
+    def _health(self, peer: wire.PeerHealth, term: int, slave_term: int) -> wire.BalancerHealth:
         trouble = self._reason()
         return wire.BalancerHealth(
             status="ok" if peer.connected and trouble is None else "degraded",
@@ -337,5 +348,5 @@ class Daemon(ABC):
             peer=peer,
             clock_ms=self._plane.now_ms(),
             term=term,
-            standby=standby,
+            slave_term=slave_term,
         )

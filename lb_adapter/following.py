@@ -23,6 +23,7 @@ class Hello:
     ask_id: int
     table: ChainTable
     term: int = 0
+    slave_term: int = 0
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Follower:
 
     `instance` is its own process. `former` are masters whose place another one took, latest last; `term` is
     how often a standby did. `nonce` is that of the order that it waits for, given `at` s of its own clock.
+    `slave_term` is how often a standby took the slave's place, as far as it knows; `dismissed` is the term of
+    the one that took its own.
     """
 
     segment: str
@@ -41,6 +44,18 @@ class Follower:
     nonce: str | None = None
     at: float = 0.0
     term: int = 0
+    slave_term: int = 0
+    dismissed: int | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it has no master, if it has none."""
+        if self.dismissed is not None:
+            return (
+                f"a standby took the place of this slave (term {self.dismissed}, not {self.slave_term}); "
+                "stop this one, or run it with --standby-of"
+            )
+        return "no handshake yet" if self.master is None else None
 
 
 def greeted(follower: Follower, hello: Hello, protocol: int) -> Follower:
@@ -76,8 +91,24 @@ def greeted(follower: Follower, hello: Hello, protocol: int) -> Follower:
     over = () if follower.master in (None, hello.master) else (follower.master,)
     former = (*follower.former, *over)[-FORMER:]
     return replace(
-        follower, table=hello.table, master=hello.master, former=former, term=hello.term, nonce=None
+        follower,
+        table=hello.table,
+        master=hello.master,
+        former=former,
+        term=hello.term,
+        slave_term=max(follower.slave_term, hello.slave_term),
+        dismissed=None,
+        nonce=None,
     )
+
+
+def dismissed(follower: Follower, slave: str, slave_term: int) -> Follower:
+    """The slave whose place a standby has taken: it has no master any more. `Conflict` if it is refused."""
+    if slave != follower.instance:
+        raise Conflict(f"this is slave process {follower.instance}, not {slave}: refused")
+    if slave_term <= follower.slave_term:
+        raise Conflict(f"this slave is of term {follower.slave_term}, no older than {slave_term}: refused")
+    return replace(follower, master=None, dismissed=slave_term, nonce=None)
 
 
 def told(follower: Follower, segment: str, master: str, table: ChainTable, ask_id: int | None) -> Follower:

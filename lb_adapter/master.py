@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Protocol
 
 from catenary import wire
 from catenary.chain import PairState
@@ -16,31 +15,16 @@ from catenary.errors import CatenaryError, Conflict, InvalidValue, NotFound, Una
 from catenary.explanations import SessionForecast
 from catenary.session import Directed
 from catenary.tags import TagPair
-from lb_adapter import balancer, copies, forecasting, peering
+from lb_adapter import balancer, copies, forecasting, peering, talk
 from lb_adapter.balancer import ChainTable
 from lb_adapter.capacity import CapacityWatch
 from lb_adapter.core.setup import Order
 from lb_adapter.daemon import IDLE_TICK, from_wire, log, to_wire, told
 from lb_adapter.dataplane.base import DataPlane, Load, SpliceConfig, TakeOver
 from lb_adapter.pacing import ALWAYS, HASTE, SHARE, Pace
+from lb_adapter.places import Peer, Places
 from lb_adapter.probes import Probes
 from lb_adapter.sessions import mirrored
-
-
-class Peer(Protocol):
-    """What the master asks of its slave (`catenary.client.BalancerClient`)."""
-
-    url: str
-
-    def health(self) -> wire.BalancerHealth: ...
-    def pairs(self) -> wire.ChainSet: ...
-    def pins(self, since_ms: int | None) -> Iterator[bytes]: ...
-    def put_pins(self, master_id: str, stream: Iterator[bytes]) -> None: ...
-    def stats(self) -> wire.BalancerStats: ...
-    def handshake(self, handshake: wire.Handshake) -> wire.HandshakeReply: ...
-    def put_chain_set(self, update: wire.ChainSetUpdate) -> None: ...
-    def nonce(self, request: wire.NonceRequest) -> wire.Nonce: ...
-    def sweep(self, order: wire.SweepOrder) -> wire.Swept: ...
 
 
 class Master(Probes):
@@ -61,7 +45,6 @@ class Master(Probes):
         self._turn = threading.RLock()
         self._capacity = CapacityWatch(plane, config.timeouts, self._clock())
         self._slow_start = slow_start
-        self._left_out = 0
         self._leader = self._at_start()
 
     def _at_start(self) -> peering.Leader:
@@ -109,7 +92,7 @@ class Master(Probes):
             pins = sum(load.entries for load in self._load.values()) if walked else None
             ahead = max(IDLE_TICK, self._pace.pause(SHARE))
             self._capacity.look(pins, self._counters, self._clock(), ahead)
-        self._drive(peering.Ticked(self._pins() if walked else None))
+        self._drive(talk.Ticked(self._pins() if walked else None))
         if self._leader.connected:
             self._act_on_health()
         if self._leader.connected and self._slow_start and not self._plane.overflow():
@@ -124,7 +107,7 @@ class Master(Probes):
 
     # -- the pair's protocol -------------------------------------------------------------------------------
 
-    def _drive(self, said: peering.Said) -> Exception | None:
+    def _drive(self, said: talk.Said) -> Exception | None:
         """Have the protocol go on until there is nothing more to do; the first thing that failed."""
         failure: Exception | None = None
         with self._turn:
@@ -139,7 +122,7 @@ class Master(Probes):
                         answer = self._carry_out(act)
                     except Exception as error:  # noqa: BLE001 - else what was proposed would be so for ever
                         failure = failure or error
-                        answer = peering.Failed(told(error))
+                        answer = talk.Failed(told(error))
                     if answer is not None:
                         waiting.append(answer)
         return failure
@@ -157,34 +140,34 @@ class Master(Probes):
             pairs = [f"{p.tags} {p.state}" for p in now.table.pairs]
             log.info("chain set", epoch=now.table.epoch, pairs=pairs)
 
-    def _carry_out(self, act: peering.Act) -> peering.Said | None:
+    def _carry_out(self, act: talk.Act) -> talk.Said | None:
         match act:
-            case peering.Look():
+            case talk.Look():
                 return self._look()
-            case peering.FetchChains():
-                return peering.Chains(from_wire(self._peer.pairs(), self._clock()))
-            case peering.FetchPins():
+            case talk.FetchChains():
+                return talk.Chains(from_wire(self._peer.pairs(), self._clock()))
+            case talk.FetchPins():
                 return self._copy_pins(act.since_ms)
-            case peering.Exchange():
+            case talk.Exchange():
                 return self._exchange(act)
-            case peering.Greet():
+            case talk.Greet():
                 return self._greet(act)
-            case peering.Tell():
+            case talk.Tell():
                 return self._tell(act)
-            case peering.Adopt():
+            case talk.Adopt():
                 self._adopt(act)
-                return peering.Adopted()
-            case peering.Count():
+                return talk.Adopted()
+            case talk.Count():
                 stats = self._peer.stats()
                 leases = {row.slot: row.sessions for row in stats.pairs}
-                return peering.Counted(stats.epoch, self._pins(), leases)
-            case peering.SetTakeOver():
+                return talk.Counted(stats.epoch, self._pins(), leases)
+            case talk.SetTakeOver():
                 with self._lock:
                     self._plane.set_take_over(act.state)
                 log.info("take-over", state=act.state.name.lower())
                 return None
 
-    def _look(self) -> peering.Seen:
+    def _look(self) -> talk.Seen:
         """Whoever is no slave of ours is asked nothing: its chains and sessions are not ours to copy."""
         health = self._peer.health()
         if (health.role, health.segment) != ("slave", self._segment):
@@ -192,12 +175,16 @@ class Master(Probes):
                 f"{self._peer.url} is the {health.role} of segment {health.segment!r}, no slave of "
                 f"{self._segment!r}: check --peer here, and --segment of both"
             )
-        return peering.Seen(health.instance, health.epoch, health.peer.instance, health.term)
+        if health.standby is not None and health.standby.state == "following":
+            raise Conflict(f"{self._peer.url} stands by for {health.standby.of}: see --peer here")
+        terms = health.term, health.slave_term
+        return talk.Seen(health.instance, health.epoch, health.peer.instance, *terms, health.clock_ms)
 
-    def _greet(self, act: peering.Greet) -> peering.Accepted:
+    def _greet(self, act: talk.Greet) -> talk.Accepted:
         greeting = wire.Handshake(
             protocol=wire.PROTOCOL,
             term=self._leader.term,
+            slave_term=self._leader.slave_term,
             master_id=self.instance,
             slave_id=act.slave,
             ask_id=self._ask_id,
@@ -208,15 +195,15 @@ class Master(Probes):
         reply, room = self._peer.handshake(greeting), self._plane.capacity
         if reply.capacity > room:
             log.warning("a copy of the slave's larger table would not fit", slave=reply.capacity, here=room)
-        return peering.Accepted(reply.slave_id, reply.epoch)
+        return talk.Accepted(reply.slave_id, reply.epoch)
 
-    def _tell(self, act: peering.Tell) -> peering.Accepted:
+    def _tell(self, act: talk.Tell) -> talk.Accepted:
         chains = to_wire(self._segment, act.table)
         with self._unrefused():
             self._peer.put_chain_set(wire.ChainSetUpdate(master_id=self.instance, chain_set=chains))
-        return peering.Accepted(self._leader.slave or "", act.table.epoch)
+        return talk.Accepted(self._leader.slave or "", act.table.epoch)
 
-    def _adopt(self, act: peering.Adopt) -> None:
+    def _adopt(self, act: talk.Adopt) -> None:
         """Overflow may have begun. From the last look at it to the switch nothing is placed without a pin."""
         with self._lock:
             self._prepare(act.table)  # it configures, which would end `refusing`
@@ -228,7 +215,7 @@ class Master(Probes):
                     self._plane.apply(act.table)
         self._wake.set()
 
-    def _copy_pins(self, since_ms: int | None) -> peering.Copied:
+    def _copy_pins(self, since_ms: int | None) -> talk.Copied:
         generations = {pair.slot: pair.generation for pair in self.table.pairs}
         done, left_out = copies.copy(self._plane, self._lock, self._peer, since_ms, generations)
         self._pace = Pace()  # what was counted last was another table
@@ -236,15 +223,10 @@ class Master(Probes):
         self._left_out = left_out + (0 if since_ms is None else self._left_out)
         return done
 
-    def _exchange(self, act: peering.Exchange) -> peering.Exchanged:
+    def _exchange(self, act: talk.Exchange) -> talk.Exchanged:
         return copies.exchange(self._plane, self._lock, self._peer, act, self.instance, self.table.epoch)
 
-    def feed(self) -> Iterator[bytes]:
-        """What its standby follows (`feed`), until that goes away or this ends."""
-        return copies.feed(self._plane, self._settled_epoch, self._clock, self._stop.wait)
-
     def _settled_epoch(self, patience: float) -> int | None:
-        """The epoch of all pins that are there; None if the chain set changes for longer than `patience`."""
         if not self._turn.acquire(timeout=patience):
             return None
         try:
@@ -258,7 +240,7 @@ class Master(Probes):
             raise Unavailable(f"no handshake with the slave at {self._peer.url}: {self._leader.reason}")
         if not force and self._moves(table):
             self._check_overflow()
-        error = self._drive(peering.Propose(table, force))
+        error = self._drive(talk.Propose(table, force))
         if isinstance(error, Conflict):
             raise error
         if error is not None:
@@ -389,6 +371,8 @@ class Master(Probes):
                 instance=leader.slave,
                 reason=leader.reason,
                 lag=None if last is None else round(self._clock() - last.begun, 3),
+                standby=self._peer.other_url if isinstance(self._peer, Places) else None,
             ),
-            term=leader.term,
+            leader.term,
+            leader.slave_term,
         )

@@ -22,6 +22,29 @@ from catenary.chain import PairState
 from lb_adapter import balancer
 from lb_adapter.balancer import ChainTable
 from lb_adapter.dataplane.base import TakeOver
+from lb_adapter.talk import (
+    Accepted,
+    Act,
+    Adopt,
+    Adopted,
+    Chains,
+    Copied,
+    Count,
+    Counted,
+    Exchange,
+    Exchanged,
+    Failed,
+    FetchChains,
+    FetchPins,
+    Greet,
+    Look,
+    Propose,
+    Said,
+    Seen,
+    SetTakeOver,
+    Tell,
+    Ticked,
+)
 
 PACE, SHARE = 0.5, 0.1
 """Keys are exchanged once in so many seconds at most, new ones for no more than this share of the time."""
@@ -31,161 +54,6 @@ PATIENCE = 2.0
 AHEAD = 1024
 """Epochs that one side may be ahead of the other: lost messages make it a few; more is another pair's."""
 _FOREIGN = "it may be another pair's; `catenary lb detach` there makes it forget"
-
-
-# --- what is said to a master ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Ticked:
-    """Time goes on. `pins` are those in force here, by slot, counted just now; None if they were not."""
-
-    pins: Mapping[int, int] | None
-
-
-@dataclass(frozen=True)
-class Seen:
-    """The slave's health: which process it is, its epoch, and the master that it follows."""
-
-    slave: str
-    epoch: int
-    master: str | None
-    term: int = 0
-
-
-@dataclass(frozen=True)
-class Chains:
-    """The slave's chain set."""
-
-    table: ChainTable
-
-
-@dataclass(frozen=True)
-class Copied:
-    """The slave's pins seen at `since_ms` or later, or all, are in the table here.
-
-    The copy was begun at `begun_ms` of the slave's clock.
-    """
-
-    since_ms: int | None
-    begun_ms: int
-
-
-@dataclass(frozen=True)
-class Exchanged:
-    """Each side has what the other saw until then (ms of the other's clock), when it was `begun` (s)."""
-
-    theirs_ms: int
-    ours_ms: int
-    begun: float
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """The slave has this chain set in force."""
-
-    slave: str
-    epoch: int
-
-
-@dataclass(frozen=True)
-class Adopted:
-    """Our own data plane has it in force."""
-
-
-@dataclass(frozen=True)
-class Counted:
-    """Pins in force here, and valid leases at the slave, by slot; the slave counted under `epoch`."""
-
-    epoch: int
-    pins: Mapping[int, int]
-    leases: Mapping[int, int]
-
-
-@dataclass(frozen=True)
-class Propose:
-    """Make this the chain set of the pair. `forced`: even if that moves what lives by the hash."""
-
-    table: ChainTable
-    forced: bool = False
-
-
-@dataclass(frozen=True)
-class Failed:
-    """What was to be done could not be done, or nobody knows whether it was."""
-
-    reason: str
-
-
-Said = Ticked | Seen | Chains | Copied | Exchanged | Accepted | Adopted | Counted | Propose | Failed
-
-# --- what a master is to do ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Look:
-    """Ask for the slave's health: `Seen`."""
-
-
-@dataclass(frozen=True)
-class FetchChains:
-    """Ask for the slave's chain set: `Chains`."""
-
-
-@dataclass(frozen=True)
-class FetchPins:
-    """Copy the slave's pins, those seen at `since_ms` or later, or all: `Copied`."""
-
-    since_ms: int | None
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """Rule 2: take in the slave's pins and send it ours, those seen since, or all: `Exchanged`."""
-
-    theirs_ms: int | None
-    ours_ms: int | None
-    begun: float
-
-
-@dataclass(frozen=True)
-class Greet:
-    """Tell this process of the slave who its master is, the settings, and this chain set: `Accepted`."""
-
-    slave: str
-    table: ChainTable
-
-
-@dataclass(frozen=True)
-class Tell:
-    """Tell the slave this chain set: `Accepted`."""
-
-    table: ChainTable
-
-
-@dataclass(frozen=True)
-class Adopt:
-    """Put it in force in the own data plane: `Adopted`; `forced` as proposed."""
-
-    table: ChainTable
-    forced: bool = False
-
-
-@dataclass(frozen=True)
-class Count:
-    """Ask for the slave's leases: `Counted`."""
-
-
-@dataclass(frozen=True)
-class SetTakeOver:
-    """Have the own data plane hold, watch, or neither."""
-
-    state: TakeOver
-
-
-Act = Look | FetchChains | FetchPins | Exchange | Greet | Tell | Adopt | Count | SetTakeOver
-
-# --- the master ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -198,7 +66,8 @@ class Leader:
     none. Since `hold` nothing is placed, for want of a session table; its first copy was begun at
     `copied_ms`. Since `watch` it is complete, and the slave follows. `exchanged` tells how far this slave and
     we know each other's keys, if chains rewrite them; from `exchange_at` on it is time for the next exchange.
-    `term` counts how often a standby took the master's place.
+    `term` counts how often a standby took the master's place, `slave_term` the slave's. A standby has all
+    that was in the table of the master before it at `since`: that is its first copy.
     """
 
     instance: str
@@ -208,6 +77,8 @@ class Leader:
     """T of the pin that lives longest, s."""
     rewrites: bool = False
     term: int = 0
+    slave_term: int = 0
+    since: float | None = None
     proposed: ChainTable | None = None
     forced: bool = False
     seen: str = ""
@@ -278,10 +149,13 @@ def _seen(leader: Leader, seen: Seen, now: float) -> Step:
     own = leader.table.epoch
     if leader.proposed is not None:
         return leader, ()
-    leader = replace(leader, seen=seen.slave)
+    leader = _met(leader, seen)
     if leader.hold is not None and seen.epoch > own:  # we have no chain set, or not the present one
         return replace(leader, table=ChainTable(), copied_ms=None), (FetchChains(),)
     if leader.hold is not None and seen.epoch:
+        if leader.copied_ms is None and leader.since is not None:
+            since_ms = seen.clock_ms - round(1000 * (now - leader.since))
+            leader = replace(leader, copied_ms=since_ms & 0xFFFFFFFF)
         return _take_over(leader, now)
     if leader.hold is not None:  # there is nothing to be copied; what a standby knows is under way for D
         if own and now - leader.hold <= leader.transit:
@@ -294,6 +168,17 @@ def _seen(leader: Leader, seen: Seen, now: float) -> Step:
     if leader.connected and same:
         return _exchange(leader, now)
     return _greet(leader, seen.epoch)
+
+
+def _met(leader: Leader, seen: Seen) -> Leader:
+    """A copy of another process's table may be of another machine's, by another clock."""
+    same = seen.slave == leader.seen
+    return replace(
+        leader,
+        seen=seen.slave,
+        slave_term=max(leader.slave_term, seen.slave_term),
+        copied_ms=leader.copied_ms if same else None,
+    )
 
 
 def _greet(leader: Leader, theirs: int, *before: Act) -> Step:

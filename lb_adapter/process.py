@@ -14,8 +14,10 @@ from catenary.token import read_token
 from lb_adapter.dataplane.base import DataPlane, SpliceConfig
 from lb_adapter.master import Master
 from lb_adapter.peering import PATIENCE
+from lb_adapter.places import Peer, Places
 from lb_adapter.slave import Slave
-from lb_adapter.standby import SILENCE, Standby
+from lb_adapter.standby import SILENCE
+from lb_adapter.standby_roles import MasterStandby, SlaveStandby
 
 
 class Address(NamedTuple):
@@ -42,28 +44,39 @@ def serve(
     listen: Listen,
     *,
     peer: Address | None,
+    peer_standby: str | None,
     standby_of: Address | None,
     stays: bool,
     slow_start: float,
 ) -> None:
-    """Attach and serve until SIGTERM. `peer` is a master's slave, `standby_of` the one whose standby it is.
+    """Attach and serve until SIGTERM. `peer` is a master's slave, `peer_standby` that one's standby.
+
+    `standby_of` is the one whose standby this is.
 
     A data plane that `stays` goes on when this ends; else the interfaces are given back.
     """
     callers = listen.callers()
     with listen.bind() as rest_socket:
         plane = opened()
+        active = None if standby_of is None else _client(standby_of, listen, "active load balancer", SILENCE)
         daemon: Master | Slave
+        places = None
         if peer is not None:
-            slave = _client(peer, listen, "slave", PATIENCE)
-            if standby_of is None:
+            slave: Peer = _client(peer, listen, "slave", PATIENCE)
+            if peer_standby is not None:
+                there = _client(peer._replace(url=peer_standby), listen, "slave's standby", PATIENCE)
+                slave = places = Places(segment, _client(peer, listen, "slave", PATIENCE), there)
+            if active is None:
                 daemon = Master(plane, config, segment, slave, slow_start=slow_start)
             else:
-                active = _client(standby_of, listen, "active load balancer", SILENCE)
-                daemon = Standby(plane, config, segment, slave, active, slow_start=slow_start)
-        else:
+                daemon = MasterStandby(plane, config, segment, slave, active, slow_start=slow_start)
+        elif active is None:
             daemon = Slave(plane, config, segment)
+        else:
+            daemon = SlaveStandby(plane, config, segment, active)
         daemon.start(partial(capabilities.keep, *RIGHTS[plane.name]))
+        if places is not None:
+            places.start(daemon.wake)
         # Only now, while a master that lost its table copies it and waits: that began with the data plane.
         from catenary.service import run, server
         from lb_adapter.rest import build
@@ -71,6 +84,8 @@ def serve(
         try:
             run(server(build(daemon, callers), listen), [rest_socket], idle=daemon.idle)
         finally:
+            if places is not None:
+                places.stop()
             daemon.stop(detach=not stays)
 
 

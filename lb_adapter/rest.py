@@ -24,7 +24,7 @@ from lb_adapter.capture import Limits
 from lb_adapter.listing import SessionQuery
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave
-from lb_adapter.standby import Standby
+from lb_adapter.standby import StandsBy
 
 PINS_LIMIT = 64 << 20
 """Bytes of pins in one body; a master sends 65536 sessions of 56 bytes at a time."""
@@ -54,6 +54,7 @@ ROLES = {
     "feed": Role.ADMIN,
     # From its master only: a management system needs none of them.
     "greet": Role.ADMIN,
+    "dismiss": Role.ADMIN,
     "copy_pins": Role.ADMIN,
     "put_pins": Role.ADMIN,
     "put_chain_set": Role.ADMIN,
@@ -141,10 +142,11 @@ def build(daemon: Master | Slave, callers: Callers | None) -> FastAPI:
     _add_sessions(app, daemon)
     if isinstance(daemon, Master):
         _add_master(app, daemon)
-        if isinstance(daemon, Standby):
-            _add_standby(app, daemon)
     else:
         _add_slave(app, daemon)
+    _add_feed(app, daemon)
+    if isinstance(daemon, StandsBy):
+        _add_standby(app, daemon)
     return app
 
 
@@ -234,6 +236,13 @@ def _add_master(app: FastAPI, master: Master) -> None:
         """
         return master.forecast(key)
 
+    @app.post("/v1/sessions/end", tags=["sessions"], responses=_CHANGES)
+    def end_session(request: wire.SessionOrder) -> wire.SessionView:
+        """Reset one TCP connection, or move one session to another chain."""
+        return master.end_session(request)
+
+
+def _add_feed(app: FastAPI, daemon: Master | Slave) -> None:
     @app.get(
         "/v1/feed",
         tags=["peer"],
@@ -242,15 +251,10 @@ def _add_master(app: FastAPI, master: Master) -> None:
     )
     def feed() -> StreamingResponse:
         """To its standby: all pins as binary records, then what changes, until one of both goes away."""
-        return StreamingResponse(master.feed(), media_type="application/octet-stream")
-
-    @app.post("/v1/sessions/end", tags=["sessions"], responses=_CHANGES)
-    def end_session(request: wire.SessionOrder) -> wire.SessionView:
-        """Reset one TCP connection, or move one session to another chain."""
-        return master.end_session(request)
+        return StreamingResponse(daemon.feed(), media_type="application/octet-stream")
 
 
-def _add_standby(app: FastAPI, standby: Standby) -> None:
+def _add_standby(app: FastAPI, standby: StandsBy) -> None:
     @app.post("/v1/take-over", tags=["peer"], responses=problems(Conflict))
     def take_over(request: wire.TakeOverOrder) -> wire.BalancerHealth:
         """Take the place of the load balancer that this one stands by for.
@@ -269,6 +273,11 @@ def _add_slave(app: FastAPI, slave: Slave) -> None:
         The slave obeys the master that greeted it last.
         """
         return slave.handshake(request)
+
+    @app.post("/v1/dismissal", status_code=204, tags=["peer"], responses=problems(Conflict))
+    def dismiss(request: wire.Dismissal) -> None:
+        """From the master: a standby has taken the place of this slave process."""
+        slave.dismiss(request)
 
     @app.get("/v1/pins", tags=["peer"], responses={200: {"content": _PINS}}, response_class=StreamingResponse)
     def copy_pins(since_ms: Moment = None) -> StreamingResponse:

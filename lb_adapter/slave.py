@@ -67,6 +67,7 @@ class Slave(Daemon):
                 request.ask_id,
                 self._read(chains),
                 request.term,
+                request.slave_term,
             )
             follower = following.greeted(self._follower, hello, wire.PROTOCOL)
             self._config = replace(
@@ -95,6 +96,20 @@ class Slave(Daemon):
         self._plane.apply(follower.table)
         self._follower = follower
         self._wake.set()
+
+    def dismiss(self, request: wire.Dismissal) -> None:
+        """A standby has taken its place: this one, which is cut off, has no master any more."""
+        with self._lock:
+            self._follower = following.dismissed(self._follower, request.slave_id, request.slave_term)
+        log.warning("dismissed", reason=self._follower.reason)
+
+    def _settled_epoch(self, patience: float) -> int | None:
+        if not self._lock.acquire(timeout=patience):
+            return None
+        try:
+            return self.table.epoch
+        finally:
+            self._lock.release()
 
     def pins(self, since_ms: int | None) -> Iterator[bytes]:
         """Its session table, or what was seen since, as a stream (`records`). Packets go on.
@@ -156,13 +171,12 @@ class Slave(Daemon):
         return self.own_stats()
 
     def health(self) -> wire.BalancerHealth:
-        master = self._follower.master
-        met = master is not None
+        follower = self._follower
+        met = follower.master is not None
         return self._health(
-            wire.PeerHealth(
-                url=None, connected=met, instance=master, reason=None if met else "no handshake yet"
-            ),
-            self._follower.term,
+            wire.PeerHealth(url=None, connected=met, instance=follower.master, reason=follower.reason),
+            follower.term,
+            follower.slave_term,
         )
 
 

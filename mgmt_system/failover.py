@@ -149,7 +149,8 @@ class Failover:
         self._network.exchanged ^= frozenset({name})
         url = self._network.balancers[name].url
         self._order(name, url)
-        segment = next((key for key, it in self._network.segments.items() if it.master == name), None)
+        segments = self._network.segments.items()
+        segment = next((key for key, it in segments if name in (it.master, it.slave)), None)
         text = f"the standby of {name} at {url} takes its place: {reason}"
         self._ledger.tell(Event("take-over", SELF, {}, segment, text=text))
 

@@ -18,7 +18,7 @@ from lb_adapter.core.oracle_splice import Splice
 from lb_adapter.dataplane.base import SpliceConfig
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave
-from lb_adapter.standby import Standby
+from lb_adapter.standby_roles import MasterStandby
 from mgmt_system import rest as management_rest
 from tests.unit.mgmt_fakes import Site
 from tests.unit.test_controller_conductor import ONE, World
@@ -55,7 +55,8 @@ def daemons() -> tuple[Master, Slave]:
     slave.url = "here"  # type: ignore[attr-defined]
     config = SpliceConfig("master", "outer", "inner", 4094, Timeouts())
     master = Master(plane(), config, "main", slave)  # type: ignore[arg-type]
-    master._stop.set()  # nobody reads what it would send a standby for as long as both live
+    for daemon in (slave, master):
+        daemon._stop.set()  # nobody reads what it would send a standby for as long as both live
     master.tick()
     master.change(wire.Change(add=[wire.PairAdd(forward=2, reverse=3), wire.PairAdd(forward=4, reverse=5)]))
     return master, slave
@@ -84,7 +85,7 @@ def standby(callers: Callers | None = None) -> Iterator[FastAPI]:
     active, peer = daemons()
     active.url = "there"  # type: ignore[attr-defined]
     config = SpliceConfig("master", "outer2", "inner2", 4094, Timeouts())
-    made = Standby(plane(), config, "main", peer, active)  # type: ignore[arg-type]
+    made = MasterStandby(plane(), config, "main", peer, active)  # type: ignore[arg-type]
     made._stop.set()
     made.take_over(wire.TakeOverOrder(fenced=60))
     made.tick()  # the slave's pins, as those of the lost one never came

@@ -31,7 +31,7 @@ from lb_adapter import rest as balancer
 from lb_adapter.counters import meanings
 from lb_adapter.master import Master
 from lb_adapter.slave import Slave
-from lb_adapter.standby import Standby
+from lb_adapter.standby_roles import MasterStandby
 from mgmt_system import metrics as management_metrics
 from mgmt_system import rest as management
 from tools import manpage
@@ -99,7 +99,7 @@ def rest() -> str:
         "Controller": {"": controller.build(Mock(), CALLERS)},
         "Load balancer": {
             "master": balancer.build(Mock(spec=Master), CALLERS),
-            "standby": balancer.build(Mock(spec=Standby), CALLERS),
+            "standby": balancer.build(Mock(spec=MasterStandby), CALLERS),
             "slave": balancer.build(Mock(spec=Slave), CALLERS),
         },
     }

@@ -27,9 +27,17 @@ class Blueprint:
     wires: Mapping[str, str] = field(default_factory=dict)
     standbys: Mapping[str, str] = field(default_factory=dict)
 
+    def place_of(self, balancer: str) -> str:
+        """Its own name, or that of the one whose standby it is."""
+        return self.standbys.get(balancer, balancer)
+
+    def standby_of(self, balancer: str) -> str | None:
+        """Its standby, if it has one."""
+        return next((here for here, whose in self.standbys.items() if whose == balancer), None)
+
     def segment_of(self, balancer: str) -> str:
         """The segment that a load balancer belongs to."""
-        own = self.standbys.get(balancer, balancer)
+        own = self.place_of(balancer)
         return next(name for name, segment in self.segments.items() if own in (segment.master, segment.slave))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from catenary.config import SegmentConfig
+from catenary.config import BalancerAttachment, SegmentConfig
 from topologies import wiring
 from topologies.blueprint import balancer_address
 from topologies.credentials import Credentials
@@ -31,11 +31,12 @@ def master(
     config: SegmentConfig,
     pins: Path,
     made: Credentials,
-    slave_url: str,
+    slave: BalancerAttachment,
     sessions: int,
     name: str,
 ) -> tuple[str, ...]:
-    peer = ("--peer", slave_url, "--peer-token-file", str(made.token_file))
+    spare = ("--peer-standby", slave.standby.url) if slave.standby else ()
+    peer = ("--peer", slave.url, "--peer-token-file", str(made.token_file), *spare)
     times = [
         (f"--{key.replace('_', '-')}", f"{value:g}") for key, value in config.timeouts.model_dump().items()
     ]
@@ -48,14 +49,12 @@ def master(
 
 
 def standby(of: str, made: Credentials) -> tuple[str, ...]:
-    """What makes a master the standby of the one at this URL."""
+    """What makes a load balancer the standby of the one at this URL."""
     return ("--standby-of", of, "--standby-token-file", str(made.token_file))
 
 
-def slave(
-    segment: str, config: SegmentConfig, pins: Path, made: Credentials, sessions: int
-) -> tuple[str, ...]:
-    return _balancer("slave", config.slave, segment, pins, made, sessions)
+def slave(segment: str, pins: Path, made: Credentials, sessions: int, name: str) -> tuple[str, ...]:
+    return _balancer("slave", name, segment, pins, made, sessions)
 
 
 def _balancer(

@@ -1,12 +1,12 @@
-"""The paper's testbed with a second machine for the master: a standby, for one that dies.
+"""The paper's testbed with a second machine for each load balancer: a standby, for one that dies.
 
           h1, h3                                         h2
             |                                             |
             s1 ------------- s3 (n1, n2) --------------- s2
-          /    \\                                          |
-        l1      l3, its standby                           l2
+          /    \\                                       /    \\
+        l1      l3, its standby                     l2      l4, its standby
 
-Both masters hang on switch s1. Nothing is led to l3 until l1's machine is gone; then all that was l1's is.
+Nothing is led to l3 until l1's machine is gone; then all that was l1's is. So it is with l4 and l2.
 
     python -m topologies.spare [--shell] [--run-dir DIR]
 """
@@ -27,9 +27,9 @@ SPARE = Blueprint(
     trunks=(("s1", "s3"), ("s3", "s2")),
     hosts={"h1": ("s1", 1), "h2": ("s2", 2), "h3": ("s1", 3)},
     nfs={"n1": "s3", "n2": "s3"},
-    balancers={"l1": "s1", "l2": "s2", "l3": "s1"},
+    balancers={"l1": "s1", "l2": "s2", "l3": "s1", "l4": "s2"},
     segments={"main": SegmentConfig(master="l1", slave="l2")},
-    standbys={"l3": "l1"},
+    standbys={"l3": "l1", "l4": "l2"},
 )
 
 if __name__ == "__main__":

@@ -365,14 +365,14 @@ class Testbed:
         segment = self.blueprint.segment_of(name)
         config = self.network.segments[segment]
         pins = self.pins(name)
-        of = self.blueprint.standbys.get(name)
-        if name == config.master or of is not None:
-            slave_url = self.network.balancers[config.slave].url
-            command = commands.master(segment, config, pins, made, slave_url, self._sessions, name)
-            if of is not None:
-                command = (*command, *commands.standby(balancer_url(of), made))
+        if self.blueprint.place_of(name) == config.master:
+            slave = self.network.balancers[config.slave]
+            command = commands.master(segment, config, pins, made, slave, self._sessions, name)
         else:
-            command = commands.slave(segment, config, pins, made, self._sessions)
+            command = commands.slave(segment, pins, made, self._sessions, name)
+        of = self.blueprint.standbys.get(name)
+        if of is not None:
+            command = (*command, *commands.standby(balancer_url(of), made))
         client = self.balancers[name]
         # Half a pair is never well: when the other half is outside, answering is all that can be waited for.
         paired = {config.master, config.slave} <= self.wiring.hosts.keys()

@@ -188,7 +188,7 @@ class Wiring:
             return BalancerAttachment(
                 switch=switch, outer=attached.outer, inner=attached.inner, url=attached.url
             )
-        spare = next((here for here, whose in self._blueprint.standbys.items() if whose == name), None)
+        spare = self._blueprint.standby_of(name)
         outer, inner, url = self._hangs(name)
         standby = (
             None

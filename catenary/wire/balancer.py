@@ -296,6 +296,7 @@ class PeerHealth(Model):
     """`instance` is the process that the peer is, if it is known.
 
     `lag`, where chains rewrite: s since the last exchange of keys began. What is younger, a loss would lose.
+    `standby` is the other address at which a master looks for its slave.
     """
 
     url: str | None
@@ -303,6 +304,7 @@ class PeerHealth(Model):
     instance: str | None = None
     reason: str | None = None
     lag: float | None = None
+    standby: str | None = None
 
 
 class StandbyHealth(Model):
@@ -325,7 +327,8 @@ class BalancerHealth(Model):
 
     `reason` says what the daemon's last tick failed at, or that a slave's asks get no answers; what its peer
     lacks is there. `capabilities` are what it may do beyond its user's rights, as the kernel has it.
-    `clock_ms` is the clock by which its pins age, modulo 2^32; `term`: how often a standby took over.
+    `clock_ms` is the clock by which its pins age, modulo 2^32. `term`: how often a standby took the master's
+    place, `slave_term` the slave's.
     """
 
     status: Literal["ok", "degraded"]
@@ -342,4 +345,5 @@ class BalancerHealth(Model):
     peer: PeerHealth
     clock_ms: int = 0
     term: int = 0
+    slave_term: int = 0
     standby: StandbyHealth | None = None

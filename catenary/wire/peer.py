@@ -31,11 +31,13 @@ class Handshake(Model):
     """Master to slave, at start and whenever either of them restarted: all that the slave must know.
 
     `slave_id` is the process that is greeted: no later one takes what was meant for it. `term` counts how
-    often a standby took the master's place: who is of an earlier one was fenced, and is refused.
+    often a standby took the master's place: who is of an earlier one was fenced, and is refused. `slave_term`
+    is the same of the slave's place: the slave remembers it for a master that is started anew.
     """
 
     protocol: Annotated[int, Strict()]
     term: Term = 0
+    slave_term: Term = 0
     master_id: str
     slave_id: str
     ask_id: VlanId
@@ -50,6 +52,13 @@ class HandshakeReply(Model):
     epoch: Epoch
     capacity: int
     """Sessions that its table has room for."""
+
+
+class Dismissal(Model):
+    """Master to a slave process whose place a standby has taken, for the `slave_term`-th time."""
+
+    slave_id: str
+    slave_term: Term
 
 
 class NonceRequest(Model):

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from catenary.chain import PairState
 from catenary.errors import Conflict
 from catenary.tags import TagPair
-from lb_adapter import balancer, following, peering
+from lb_adapter import balancer, following, peering, talk
 from lb_adapter.balancer import ChainTable, Pair
 from lb_adapter.dataplane.base import TakeOver
 from tests.unit.test_lb_peering import ASK, PROTOCOL, TAGS, D, added, hello, leader
@@ -39,61 +39,59 @@ class Protocol(RuleBasedStateMachine):
         self.leader = leader(instance="m1", rewrites=True, hold=0.0)
         self.slaves = 1
         self.follower = following.Follower("main", "s1", ChainTable())
-        self.sent: list[tuple[peering.Greet | peering.Tell, Callable[[], object]]] = []
-        self.answers: list[peering.Said] = []
+        self.sent: list[tuple[talk.Greet | talk.Tell, Callable[[], object]]] = []
+        self.answers: list[talk.Said] = []
         self.opened = 0
         self.here: set[int] = set()
         self.there: dict[int, tuple[float, tuple[TagPair, int, int]]] = {}
         self.author: str | None = None
         self.contents: dict[tuple[str | None, int], object] = {}
-        self.drive(peering.Ticked({}), [])
-        self.drive(peering.Propose(added(self.leader.table, TAGS[0])), [])
+        self.drive(talk.Ticked({}), [])
+        self.drive(talk.Propose(added(self.leader.table, TAGS[0])), [])
 
-    def carry_out(self, act: peering.Act, arrives: bool, answered: bool) -> peering.Said | None:
+    def carry_out(self, act: talk.Act, arrives: bool, answered: bool) -> talk.Said | None:
         match act:
-            case peering.Look():
-                seen = peering.Seen(f"s{self.slaves}", self.follower.table.epoch, self.follower.master)
-                return seen if arrives and answered else peering.Failed("lost")
-            case peering.Greet() | peering.Tell():
+            case talk.Look():
+                seen = talk.Seen(f"s{self.slaves}", self.follower.table.epoch, self.follower.master)
+                return seen if arrives and answered else talk.Failed("lost")
+            case talk.Greet() | talk.Tell():
                 deliver = self.delivery(act)
                 self.sent.append((act, deliver))
                 if not arrives:
-                    return peering.Failed("lost")
+                    return talk.Failed("lost")
                 try:
                     deliver()
                 except Conflict as refusal:
-                    return peering.Failed(refusal.detail)
-                return (
-                    peering.Accepted(f"s{self.slaves}", act.table.epoch) if answered else peering.Failed("")
-                )
-            case peering.Adopt():
+                    return talk.Failed(refusal.detail)
+                return talk.Accepted(f"s{self.slaves}", act.table.epoch) if answered else talk.Failed("")
+            case talk.Adopt():
                 self.plane, self.author = act.table, self.leader.instance
-                return peering.Adopted()
-            case peering.Count():
-                return peering.Counted(self.follower.table.epoch, {}, {})
-            case peering.FetchChains():
-                return peering.Chains(self.follower.table) if arrives and answered else peering.Failed("lost")
-            case peering.FetchPins():
-                return self.copy(act.since_ms) if arrives and answered else peering.Failed("cut")
-            case peering.SetTakeOver():
+                return talk.Adopted()
+            case talk.Count():
+                return talk.Counted(self.follower.table.epoch, {}, {})
+            case talk.FetchChains():
+                return talk.Chains(self.follower.table) if arrives and answered else talk.Failed("lost")
+            case talk.FetchPins():
+                return self.copy(act.since_ms) if arrives and answered else talk.Failed("cut")
+            case talk.SetTakeOver():
                 self.holds = act.state is TakeOver.HOLD
-            case peering.Exchange():
-                return peering.Exchanged(0, 0, act.begun) if arrives and answered else peering.Failed("lost")
+            case talk.Exchange():
+                return talk.Exchanged(0, 0, act.begun) if arrives and answered else talk.Failed("lost")
         return None
 
-    def copy(self, since_ms: int | None) -> peering.Copied:
+    def copy(self, since_ms: int | None) -> talk.Copied:
         now_ms, known = round(self.now * 1000), set(map(chain_of, self.leader.table.pairs))
         for number, (learned, chain) in self.there.items():
             new = since_ms is None or learned * 1000 >= since_ms
             if new and learned <= self.now and chain in known:
                 self.here.add(number)
-        return peering.Copied(since_ms, now_ms)
+        return talk.Copied(since_ms, now_ms)
 
-    def delivery(self, act: peering.Greet | peering.Tell) -> Callable[[], None]:
+    def delivery(self, act: talk.Greet | talk.Tell) -> Callable[[], None]:
         master, table = self.leader.instance, act.table
 
         def deliver() -> None:
-            if isinstance(act, peering.Greet):
+            if isinstance(act, talk.Greet):
                 greeting = hello(master=master, slave=act.slave, table=table)
                 self.follower = following.greeted(self.follower, greeting, PROTOCOL)
             else:
@@ -101,7 +99,7 @@ class Protocol(RuleBasedStateMachine):
 
         return deliver
 
-    def drive(self, message: peering.Said, fates: list[tuple[bool, bool]]) -> None:
+    def drive(self, message: talk.Said, fates: list[tuple[bool, bool]]) -> None:
         waiting = [message]
         while waiting:
             self.leader, todo = peering.step(self.leader, waiting.pop(0), self.now)
@@ -109,7 +107,7 @@ class Protocol(RuleBasedStateMachine):
                 arrives, answered = fates.pop() if fates else (True, True)
                 answer = self.carry_out(act, arrives, answered)
                 waiting += [answer] if answer is not None else []
-                if isinstance(answer, peering.Chains | peering.Copied | peering.Accepted | peering.Adopted):
+                if isinstance(answer, talk.Chains | talk.Copied | talk.Accepted | talk.Adopted):
                     self.answers.append(answer)
 
     FATES = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=4)
@@ -117,7 +115,7 @@ class Protocol(RuleBasedStateMachine):
     @rule(fates=FATES, wait=st.sampled_from((0.1, 5.0)))
     def tick(self, fates: list[tuple[bool, bool]], wait: float) -> None:
         self.now += wait
-        self.drive(peering.Ticked({}), list(fates))
+        self.drive(talk.Ticked({}), list(fates))
 
     @precondition(lambda self: self.leader.connected)
     @rule(fates=FATES, tags=st.sampled_from(TAGS))
@@ -129,7 +127,7 @@ class Protocol(RuleBasedStateMachine):
         what: Any = {verb[state]: [(tags, 100)] if pair is None else [tags]} if state in verb else {}
         changed = balancer.change(replace(table, resting={}), **what, ask_id=ASK, now=now, transit=D)
         if changed.epoch != table.epoch:
-            self.drive(peering.Propose(changed), list(fates))
+            self.drive(talk.Propose(changed), list(fates))
 
     @precondition(lambda self: self.sent)
     @rule(data=st.data())
@@ -139,7 +137,7 @@ class Protocol(RuleBasedStateMachine):
             deliver()
         except Conflict:
             return
-        assert isinstance(act, peering.Tell) or act.slave == self.follower.instance, "said to another process"
+        assert isinstance(act, talk.Tell) or act.slave == self.follower.instance, "said to another process"
 
     @precondition(lambda self: self.answers)
     @rule(data=st.data(), fates=FATES)
@@ -222,7 +220,7 @@ class Protocol(RuleBasedStateMachine):
         """Without losses they agree within two ticks and D, whatever was before; a copy takes two more."""
         for _ in range(4 if self.holds else 2):
             self.now += D
-            self.drive(peering.Ticked({}), [])
+            self.drive(talk.Ticked({}), [])
         assert not self.holds
         assert self.leader.connected, self.leader.reason
         assert self.follower.table.epoch == self.plane.epoch == self.leader.table.epoch

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -11,18 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
+from typer.testing import CliRunner
 
 from catenary import wire
-from catenary.errors import CatenaryError, Conflict, Unavailable
+from catenary.errors import CatenaryError, Conflict, InvalidValue, Unavailable
 from catenary.session import Timeouts
 from experiments.chaos.plane import OraclePlane
 from lb_adapter import copies, feed
+from lb_adapter.cli import app
 from lb_adapter.core.oracle_pin import Pin, Times, expired
 from lb_adapter.core.oracle_splice import Splice
 from lb_adapter.dataplane.base import SpliceConfig, TakeOver
 from lb_adapter.master import Master
+from lb_adapter.places import Places, judged
 from lb_adapter.slave import Slave
-from lb_adapter.standby import Standby
+from lb_adapter.standby_roles import MasterStandby, SlaveStandby
 
 TIMEOUTS = Timeouts(tcp_opening=30, tcp_established=60, tcp_closing=5, lease=3, transit=2)
 D = 2000
@@ -63,9 +68,9 @@ class World:
         self.standby = self.stand_by()
         self.stream: Iterator[Any] = iter(())
 
-    def stand_by(self, timeouts: Timeouts = TIMEOUTS) -> Standby:
-        config = replace(self._config("master"), timeouts=timeouts)
-        return Standby(self._plane(), config, "main", self.peer, self.active, clock=self._clock)
+    def stand_by(self, plane: OraclePlane | None = None) -> MasterStandby:
+        made, config = plane or self._plane(), self._config("master")
+        return MasterStandby(made, config, "main", self.peer, self.active, clock=self._clock)
 
     def _plane(self) -> OraclePlane:
         return OraclePlane(lambda: self.now, Splice, 1000)
@@ -277,7 +282,9 @@ def test_a_process_that_was_active_goes_on(world: World) -> None:
     world.take_over()
     world.let_pass(D + 1)
     plane = world.standby._plane
-    again = Standby(plane, world._config("master"), "main", world.peer, world.active, clock=world._clock)
+    again = MasterStandby(
+        plane, world._config("master"), "main", world.peer, world.active, clock=world._clock
+    )
     again.tick()
     health = again.health()
     assert health.standby is not None
@@ -291,7 +298,9 @@ def test_a_process_that_was_active_stands_by_for_who_took_its_place_since(world:
     first, plane = world.standby, world.standby._plane
     plane.set_take_over(TakeOver.NONE)
     world.active.daemon, world.active.dead = first, False
-    again = Standby(plane, world._config("master"), "main", world.peer, world.active, clock=world._clock)
+    again = MasterStandby(
+        plane, world._config("master"), "main", world.peer, world.active, clock=world._clock
+    )
     assert again.health().standby.state == "following"  # type: ignore[union-attr]
 
 
@@ -365,3 +374,246 @@ def test_take_over(steps: list[tuple[str, int, str]], late: int) -> None:
     for key in world.pins(world.slave).keys() & alive.keys():
         assert held[key].slot == world.pins(world.slave)[key].slot
     assert all(lively(pin, world.now) for pin in held.values())
+
+
+class SlavePlace(World):
+    """A slave's standby beside the pair; the master knows both addresses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.old = Here(self.slave, "old")
+        self.new = Here(self.stand_by_slave(), "new")
+        self.places = Places("main", self.old, self.new)
+        self.master._peer = self.places
+
+    def stand_by_slave(self, plane: OraclePlane | None = None) -> SlaveStandby:
+        made = plane or self._plane()
+        return SlaveStandby(made, self._config("slave"), "main", self.old, clock=self._clock)
+
+    def follow(self) -> None:
+        """The standby is in step with the slave now."""
+        settled = lambda _: self.slave.table.epoch  # noqa: E731
+        for made in feed.read(
+            copies.feed(self.slave._plane, settled, self._clock, lambda _: False), protocol=wire.PROTOCOL
+        ):
+            self.new.daemon._hear(made)
+            if made is not None:
+                return
+
+    def open(self, port: int) -> bytes:
+        """A session whose first packet came out of its chain at the slave; that packet."""
+        reason, frame = self.client(port, "S")
+        assert reason == "to_chain"
+        self.splice(self.slave).inner(frame, self.now)
+        return frame
+
+    def reply(self, port: int, daemon: Any = None) -> tuple[str, bytes]:
+        """A server's packet at a slave."""
+        answer = Ether(packet(port, "SA"))
+        answer.src, answer.dst = answer.dst, answer.src
+        answer[IP].src, answer[IP].dst = answer[IP].dst, answer[IP].src
+        answer[TCP].sport, answer[TCP].dport = answer[TCP].dport, answer[TCP].sport
+        verdict, frame = self.splice(daemon or self.new.daemon).outer(bytes(answer), self.now)
+        return verdict.reason, frame
+
+    def asked(self, frame: bytes) -> tuple[str, int | None]:
+        """What becomes of an ask: the reason at the slave, and the slot of its answer."""
+        _, answer = self.splice(self.master).inner(frame, self.now)
+        verdict, _ = self.splice(self.new.daemon).inner(answer, self.now)
+        return verdict.reason, verdict.slot
+
+    def die(self) -> None:
+        self.old.dead = True
+        self.new.daemon.take_over(wire.TakeOverOrder())
+
+
+@pytest.fixture
+def slaves() -> Iterator[SlavePlace]:
+    place = SlavePlace()
+    yield place
+    place.places.stop()
+
+
+def test_a_slaves_standby_asks_with_hints(slaves: SlavePlace) -> None:
+    for port in range(8):
+        slaves.open(port)
+    slaves.follow()
+    health = slaves.new.daemon.health()
+    assert (health.status, health.standby.state, health.standby.lag) == ("ok", "following", 0.0)
+    slaves.die()
+    assert slaves.new.daemon.health().standby.state == "taking_over"
+    assert slaves.reply(0)[0] == "drop_take_over", "not before its master has greeted it"
+    slaves.places.look()
+    slaves.master.tick()
+    health = slaves.new.daemon.health()
+    assert (health.standby.state, health.peer.connected, health.slave_term) == ("active", True, 1)
+    assert (slaves.places.url, slaves.places.other_url) == ("new", "old")
+    assert slaves.master.health().slave_term == 1
+    pins = slaves.pins(slaves.master)
+    for port in range(8):
+        reason, frame = slaves.reply(port)
+        assert reason == "hint_sent", "no lease of the former one counts"
+        reason, _ = slaves.asked(frame)
+        assert reason == "to_chain"
+        assert slaves.reply(port)[0] == "to_chain", "it has a lease of its own"
+    assert {key: pin.slot for key, pin in slaves.pins(slaves.new.daemon).items()} == {
+        key: pin.slot for key, pin in pins.items()
+    }
+
+
+def test_what_never_reached_it_is_asked_for(slaves: SlavePlace) -> None:
+    slaves.follow()
+    slaves.open(3)
+    ((key, pin),) = slaves.pins(slaves.master).items()
+    slaves.die()
+    slaves.places.look()
+    slaves.master.tick()
+    reason, frame = slaves.reply(3)
+    assert reason == "ask_sent"
+    assert slaves.asked(frame) == ("to_chain", pin.slot)
+    assert slaves.pins(slaves.new.daemon)[key].slot == pin.slot
+
+
+def test_a_chain_set_that_it_missed_comes_with_the_greeting(slaves: SlavePlace) -> None:
+    """What came out of a chain that is closed by now is no lease."""
+    frame = slaves.open(1)
+    slaves.follow()
+    ((_, pin),) = slaves.pins(slaves.master).items()
+    tags = next(pair.tags for pair in slaves.master.table.pairs if pair.slot == pin.slot)
+    slaves.master.change(wire.Change(remove=[wire.Tags(forward=tags.forward, reverse=tags.reverse)]))
+    slaves.master.end_sessions(tags, "rebalance")
+    slaves.die()
+    slaves.splice(slaves.new.daemon).inner(frame, slaves.now)  # it was in the chain for long
+    slaves.places.look()
+    slaves.master.tick()
+    assert slaves.new.daemon.table.epoch == slaves.master.table.epoch
+    reason, ask = slaves.reply(1)
+    assert reason == "ask_sent"
+    assert slaves.asked(ask)[1] != pin.slot
+
+
+def test_the_slave_whose_place_was_taken_is_told(slaves: SlavePlace) -> None:
+    slaves.follow()
+    slaves.die()
+    slaves.places.look()
+    slaves.master.tick()
+    slaves.old.dead = False
+    slaves.places.look()
+    health = slaves.slave.health()
+    assert not health.peer.connected
+    assert "a standby took the place of this slave (term 1, not 0)" in (health.peer.reason or "")
+    assert slaves.places.url == "new"
+    with pytest.raises(Conflict, match="no older than 0: refused"):
+        slaves.new.daemon.dismiss(wire.Dismissal(slave_id=slaves.new.daemon.instance, slave_term=0))
+    with pytest.raises(Conflict, match="not another: refused"):
+        slaves.slave.dismiss(wire.Dismissal(slave_id="another", slave_term=9))
+
+
+def test_a_slaves_standby_is_not_greeted_before(slaves: SlavePlace) -> None:
+    slaves.follow()
+    slaves.master._peer = slaves.new
+    slaves.master.tick()
+    assert "new stands by for old: see --peer here" in (slaves.master.health().peer.reason or "")
+    greeting = wire.Handshake(
+        protocol=wire.PROTOCOL,
+        master_id="m",
+        slave_id=slaves.new.daemon.instance,
+        ask_id=4094,
+        affinity="session",
+        timeouts=wire.TimeoutsModel(),
+        chain_set=slaves.master.pairs(),
+    )
+    with pytest.raises(Conflict, match="stands by for old: greet that one"):
+        slaves.new.daemon.handshake(greeting)
+
+
+def test_processes_that_are_started_anew_know_who_is_the_slave(slaves: SlavePlace) -> None:
+    """The new slave's does not know its term any more, and a master's begins at the old address."""
+    slaves.open(1)
+    slaves.follow()
+    slaves.die()
+    slaves.places.look()
+    slaves.master.tick()
+    again = slaves.stand_by_slave(slaves.new.daemon._plane)
+    slaves.new.daemon = again
+    assert (again.health().standby.state, again.health().slave_term) == ("active", 1)
+    places = Places("main", slaves.old, slaves.new)
+    places.look()
+    assert places.url == "new"
+    places.stop()
+    slaves.old.dead = False
+    slaves.places.look()
+    assert slaves.stand_by_slave(again._plane).health().standby.state == "active"
+
+
+def health_of(**fields: Any) -> wire.BalancerHealth:
+    made = wire.BalancerHealth(
+        status="ok",
+        role="slave",
+        segment="main",
+        data_plane="ebpf",
+        epoch=1,
+        instance="x",
+        ask_id=4094,
+        timeouts=wire.TimeoutsModel(),
+        rewrites=False,
+        peer=wire.PeerHealth(url=None, connected=True),
+    )
+    return made.model_copy(update=fields)
+
+
+FOLLOWING = wire.StandbyHealth(of="there", state="following", silent=0.0)
+
+
+@pytest.mark.parametrize(
+    ("known", "there", "verdict"),
+    [
+        (0, health_of(slave_term=1), "move"),
+        (1, health_of(slave_term=1), None),
+        (1, health_of(), "dismiss"),
+        (0, health_of(), None),
+        (1, health_of(slave_term=2, standby=FOLLOWING), None),
+        (0, health_of(slave_term=1, role="master"), None),
+        (0, health_of(slave_term=1, segment="dmz"), None),
+    ],
+)
+def test_where_the_slave_is(known: int, there: wire.BalancerHealth, verdict: str | None) -> None:
+    assert judged("main", known, there) == verdict
+
+
+def test_a_call_under_way_is_given_up_when_the_slave_moves(slaves: SlavePlace) -> None:
+    """A machine that is gone does not answer, for as long as a caller has patience."""
+    released, entered = threading.Event(), threading.Event()
+
+    def hang() -> wire.BalancerHealth:
+        entered.set()
+        released.wait()
+        raise Unavailable("no answer")
+
+    slaves.old.health = hang  # type: ignore[attr-defined]
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(slaves.places.health)
+        entered.wait()
+        slaves.new.daemon.take_over(wire.TakeOverOrder())
+        slaves.places.look()
+        with pytest.raises(Unavailable, match="old was given up: its standby has taken its place"):
+            asked.result()
+        released.set()
+
+
+def test_a_slave_has_no_slave_to_look_for() -> None:
+    words = [
+        "lb",
+        "run",
+        "--role",
+        "slave",
+        "--outer",
+        "a",
+        "--inner",
+        "b",
+        "--peer-standby",
+        "http://127.0.0.1:9",
+    ]
+    error = CliRunner().invoke(app, words).exception
+    assert isinstance(error, InvalidValue)
+    assert "--peer-standby is for a master" in str(error)
