@@ -1,10 +1,12 @@
-"""Is a load balancer gone, so that its standby should take its place? Pure."""
+"""Is a load balancer gone, so that its standby should take its place? And could that one? Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from catenary import wire
+from catenary.config import BalancerAttachment
+from catenary.errors import CatenaryError
 
 
 @dataclass(frozen=True)
@@ -33,3 +35,39 @@ def lost(active: Heard, standby: Heard, after: float, now: float) -> str | None:
     if standby.refused is not None or min(here.silent, unheard) < after:
         return None
     return f"its standby has not heard of it for {silent:.2f} s, the management system for {unheard:.2f} s"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A load balancer with a standby, where they are now. `peer` is what its master tells of the pair."""
+
+    name: str
+    segment: str
+    role: wire.Role
+    at: BalancerAttachment
+    peer: wire.PeerHealth | None = None
+
+    def told(self, look: wire.BalancerHealth | CatenaryError) -> wire.StandbyStatus:
+        """How its standby is."""
+        assert self.at.standby is not None, "only such are watched"
+        url = self.at.standby.url
+        found = wire.StandbyStatus(balancer=self.name, segment=self.segment, role=self.role, url=url)
+        if isinstance(look, CatenaryError):
+            return found.model_copy(update={"reason": look.detail})
+        here = look.standby
+        if here is None or (here.state != "following" and not look.peer.connected):
+            text = f"it does not stand by: start it with --standby-of {self.at.url}"
+            return found.model_copy(update={"reason": look.peer.reason or text})
+        reason = here.reason or look.reason or self._unknown(url)
+        in_step = here.state == "following" and here.lag is not None and here.reason is None
+        told = {"of": here.of, "state": here.state, "in_step": in_step, "lag": here.lag}
+        return found.model_copy(update={**told, "silent": here.silent, "reason": reason})
+
+    def _unknown(self, url: str) -> str | None:
+        """A slave's standby would wait in vain for a master that does not look for it."""
+        if self.role == "master" or self.peer is None:
+            return None
+        known = {given.rstrip("/") for given in (self.peer.url, self.peer.standby) if given}
+        if url.rstrip("/") in known:
+            return None
+        return f"its master does not know it: start that one with --peer-standby {url}"

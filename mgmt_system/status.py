@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from mgmt_system import adoption
 from mgmt_system.agreement import differs, stranger
 from mgmt_system.current import Current
 from mgmt_system.peers import CONTROLLER, Peers
+from mgmt_system.standbys import Watched
 
 T = TypeVar("T")
 MASTERS, OTHERS = 0.6, 0.9
@@ -44,7 +45,12 @@ class StatusPage:
         """`chains` are those whose loads are wanted."""
         controller = self._ask(self._peers.controller.health)
         views = self._ask(self._segments)
-        looks = self._look([controller, views])
+        standbys = {
+            name: self._ask(self._health(name, at.standby.url))
+            for name, at in self._network.balancers.items()
+            if at.standby is not None
+        }
+        looks = self._look([controller, views, *standbys.values()])
         services = [_controller_status(self._network.controller_url, _answer(controller))]
         services += [self._balancer_status(name, look) for name, look in looks.items()]
         stats = {name: look for name, look in looks.items() if isinstance(look, wire.BalancerStats)}
@@ -53,6 +59,7 @@ class StatusPage:
         inserted = _answer(views)
         return wire.StatusView(
             services=services,
+            standbys=[row for name, look in standbys.items() for row in self._standby(name, look, stats)],
             segments=[
                 self._segment(name, masters[name], {} if isinstance(inserted, CatenaryError) else inserted)
                 for name in self._network.segments
@@ -88,6 +95,25 @@ class StatusPage:
         }
         pairs = {chain.name: _pair(chain, loads.get(chain.segment)) for chain in chains}
         return {name: None if pair is None else pair.sessions for name, pair in pairs.items()}
+
+    def _health(self, name: str, url: str) -> Callable[[], wire.BalancerHealth]:
+        return lambda: self._peers.at(name, url).health()
+
+    def _standby(
+        self,
+        name: str,
+        look: Future[wire.BalancerHealth | CatenaryError],
+        stats: Mapping[str, wire.BalancerStats],
+    ) -> Iterator[wire.StandbyStatus]:
+        at = self._network.balancers.get(name)
+        if at is None or at.standby is None:  # it has gone meanwhile
+            return
+        for key, segment in self._network.segments.items():
+            if name in (segment.master, segment.slave):
+                master = stats.get(segment.master)
+                role: wire.Role = "master" if name == segment.master else "slave"
+                peer = master.health.peer if master else None
+                yield Watched(name, key, role, at, peer).told(_answer(look))
 
     def _counter(self, name: str) -> Callable[[], wire.BalancerStats]:
         return lambda: self._peers.balancers[name].stats()

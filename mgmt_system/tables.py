@@ -151,7 +151,20 @@ def status(view: wire.StatusView) -> RenderableType:
     rows = table("service", "url", "well", "reason")
     for service in view.services:
         rows.add_row(service.name, service.url, "yes" if service.ok else "NO", cell(service.reason))
-    return Group(rows, Text(), segments(view.segments), Text(), loads(view.chains), Text(), _counters(view))
+    parts = [segments(view.segments), loads(view.chains), _counters(view)]
+    if view.standbys:
+        parts.insert(0, standbys(view.standbys))
+    return Group(rows, *(it for part in parts for it in (Text(), part)))
+
+
+def standbys(items: Sequence[wire.StandbyStatus]) -> RenderableType:
+    rows = table("standby of", "segment", "role", "url", "state", "in step", "last message", "reason")
+    for item in items:
+        silent = None if item.silent is None or item.state != "following" else f"{item.silent:.2f} s ago"
+        step = "yes" if item.in_step else "NO"
+        place = (item.balancer, item.segment, item.role, item.url)
+        rows.add_row(*place, cell(item.state), step, cell(silent), cell(item.reason))
+    return rows
 
 
 def segments(items: Sequence[wire.SegmentStatus]) -> RenderableType:

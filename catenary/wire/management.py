@@ -206,8 +206,29 @@ class SegmentStatus(Model):
     entered: list[int] | None = None
 
 
+class StandbyStatus(Model):
+    """Who would take the place of `balancer`, and whether it could: s of its own clock.
+
+    `of` is whom it follows. `in_step`: it has all sessions that were there `lag` s ago; the last message came
+    `silent` s ago. `reason` says why it is not in step, or what is wrong with it. Without a `state` it did
+    not answer, or does not stand by.
+    """
+
+    balancer: str
+    segment: str
+    role: Literal["master", "slave"]
+    url: str
+    of: str | None = None
+    state: Literal["following", "taking_over", "active"] | None = None
+    in_step: bool = False
+    lag: float | None = None
+    silent: float | None = None
+    reason: str | None = None
+
+
 class StatusView(Model):
     services: list[ServiceStatus]
+    standbys: list[StandbyStatus] = []
     segments: list[SegmentStatus]
     chains: list[ChainStatus]
     counters: dict[str, dict[str, int]]

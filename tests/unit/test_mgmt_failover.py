@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from catenary import wire
-from catenary.config import ServiceConfig, StandbyAttachment
+from catenary.config import BalancerAttachment, ServiceConfig, StandbyAttachment
 from catenary.errors import Conflict, Unavailable
+from mgmt_system import tables
 from mgmt_system.current import Current
 from mgmt_system.failover import LINKED_S, Failover
 from mgmt_system.journal import Event
 from mgmt_system.peers import Peers
-from mgmt_system.standbys import Heard, lost
+from mgmt_system.standbys import Heard, Watched, lost
 from tests.unit.mgmt_fakes import network_text
 from topologies.services import wait_until
 
@@ -236,3 +238,50 @@ def test_a_take_over_that_was_cut_short_is_gone_on_with(place: Place) -> None:
     place.watcher = place.start()
     place.look(1)
     assert len(place.standby.orders) == 1
+
+
+def watched(role: wire.Role, known: str | None = None) -> Watched:
+    at = BalancerAttachment(
+        switch="s1",
+        outer="o",
+        inner="i",
+        url=HERE,
+        standby=StandbyAttachment(outer="x", inner="y", url=THERE),
+    )
+    peer = wire.PeerHealth(url=HERE, connected=True, standby=known)
+    return Watched("l1", "main", role, at, peer)
+
+
+@pytest.mark.parametrize(
+    ("role", "known", "look", "in_step", "reason"),
+    [
+        ("master", None, health("following"), True, None),
+        ("master", None, health("active"), False, None),
+        ("slave", THERE + "/", health("following"), True, None),
+        ("slave", None, health("following"), True, f"start that one with --peer-standby {THERE}"),
+        ("master", None, health(), False, f"it does not stand by: start it with --standby-of {HERE}"),
+        ("master", None, Unavailable("can't be reached"), False, "can't be reached"),
+    ],
+)
+def test_what_is_told_of_a_standby(
+    role: wire.Role,
+    known: str | None,
+    look: wire.BalancerHealth | Unavailable,
+    in_step: bool,
+    reason: str | None,
+) -> None:
+    row = watched(role, known).told(look)
+    assert (row.balancer, row.url, row.role, row.in_step) == ("l1", THERE, role, in_step)
+    assert (reason in row.reason) if reason and row.reason else row.reason == reason
+    if row.state is not None:
+        assert (row.of, row.silent, row.lag) == (HERE, 0.0, 0.1)
+
+
+def test_the_table_of_standbys() -> None:
+    rows = [watched("slave").told(health("following", 0.25)), watched("master").told(Unavailable("gone"))]
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(tables.standbys(rows))
+    lines = [line.split() for line in captured.get().splitlines()]
+    assert lines[1][:9] == ["l1", "main", "slave", THERE, "following", "yes", "0.25", "s", "ago"]
+    assert lines[2] == ["l1", "main", "master", THERE, "-", "NO", "-", "gone"]
