@@ -1,4 +1,4 @@
-"""A master's machine is gone: how long until its standby carries its sessions, and does it have all of them?
+"""A load balancer's machine is gone: how long until its standby carries its sessions, and does it have all?
 
 Real are the load balancers, the stream between them, and what watches and decides in the management system. A
 stand-in for the controller leads traffic from one place to the other by the ports of two bridges.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from mgmt_system.current import Current
 from mgmt_system.failover import TIMEOUT, Failover
 from mgmt_system.journal import Event
 from mgmt_system.peers import Peers
+from topologies.hosts import Host
 from topologies.namespaces import mount_bpffs
 from topologies.patience import PATIENCE_S
 from topologies.services import Service, Services, wait_until
@@ -38,9 +40,16 @@ TRANSIT, AFTER = 0.3, 0.3
 """s: D of this pair, whose paths take far less; how long both must miss a load balancer."""
 REACHED = 0.1
 """s before the death: what is at the standby then must be there afterwards."""
-CLAIMS = (Claim("lb_failover_s", at_most=1), Claim("lb_failover_pins_lost", at_least=0, at_most=0))
+ROLES: Mapping[str, wire.Role] = {"lb_failover": "master", "lb_failover_slave": "slave"}
+"""Whose machine dies, by what its figures begin with."""
+CLAIMS = tuple(
+    claim
+    for name in ROLES
+    for claim in (Claim(f"{name}_s", at_most=1), Claim(f"{name}_pins_lost", at_least=0, at_most=0))
+)
 ROOM, RATE = 1.5, 5000.0
-PORTS = {"active": 8082, "slave": 8083, "standby": 8084}
+PORTS = {"active": 8082, "other": 8083, "standby": 8084}
+"""`other` is the other half of the pair."""
 URLS = {name: f"http://127.0.0.1:{port}" for name, port in PORTS.items()}
 PINS = Path("/run/catenary/bpf")
 SILENT = "\n".join(
@@ -50,43 +59,63 @@ DOCUMENT = f"""
 switches: {{s1: 1, s2: 2}}
 nfs: {{}}
 balancers:
-  l1:
+  lost:
     {{switch: s1, outer: a, inner: b, url: "{URLS["active"]}",
      standby: {{outer: c, inner: d, url: "{URLS["standby"]}", after: {AFTER}}}}}
-  l2: {{switch: s2, outer: a, inner: b, url: "{URLS["slave"]}"}}
-segments: {{main: {{master: l1, slave: l2}}}}
+  other: {{switch: s2, outer: a, inner: b, url: "{URLS["other"]}"}}
+segments: {{main: {{%s}}}}
 """
+BOTH = {"master": "master: lost, slave: other", "slave": "master: other, slave: lost"}
+
+
+@dataclass(frozen=True)
+class Side:
+    """Where the load balancer stands that dies. What is measured comes from the host beside it."""
+
+    role: wire.Role
+
+    @property
+    def other(self) -> tuple[str, str]:
+        """Outer and inner port of the other half."""
+        return ("l2o", "l2i") if self.role == "master" else ("l1o", "l1i")
+
+    @property
+    def host(self) -> str:
+        """The port to the host beside it."""
+        return "l1o" if self.role == "master" else "l2o"
 
 
 def measure(plan: Plan, say: Say) -> Part:
-    """The longest of `lb_failovers`, from the death to the first frame that comes out again."""
-    took, lost, details = [], 0, []
-    for number in range(plan.lb_failovers):
-        with _network() as network, _balancers(network, plan.lb_sessions) as site:
-            seconds, gone, lag = _fail_over(network, site, plan.lb_sessions)
-        took.append(seconds)
-        lost += gone
-        details.append(
-            f"lb_failover {number + 1}: {seconds:.3f} s, {gone} of {plan.lb_sessions} pins lost, "
-            f"the stream was {lag:.2f} s behind"
-        )
-        say(details[-1])
-    bounds = f"transit {TRANSIT:g} s, missed for {AFTER:g} s, {plan.lb_sessions} pins"
-    unit = f"s, the longest of {len(took)} (shortest {min(took):.3f}); {bounds}"
-    figures = {
-        "lb_failover_s": Figure(round(max(took), 3), unit),
-        "lb_failover_pins_lost": Figure(lost, f"pins that were at the standby {REACHED:g} s before"),
-    }
+    """The longest of `lb_failovers` of each role, from the death to the first frame that comes out again."""
+    figures: dict[str, Figure] = {}
+    details: list[str] = []
+    for name, role in ROLES.items():
+        took, lost = [], 0
+        for number in range(plan.lb_failovers):
+            side = Side(role)
+            with _network(side) as network, _balancers(network, side, plan.lb_sessions) as site:
+                seconds, gone, lag = _fail_over(network, site, plan.lb_sessions)
+            took.append(seconds)
+            lost += gone
+            details.append(
+                f"{name} {number + 1}: {seconds:.3f} s, {gone} of {plan.lb_sessions} pins lost, "
+                f"the stream was {lag:.2f} s behind"
+            )
+            say(details[-1])
+        bounds = f"transit {TRANSIT:g} s, missed for {AFTER:g} s, {plan.lb_sessions} pins"
+        unit = f"s, the longest of {len(took)} (shortest {min(took):.3f}); {bounds}"
+        figures[f"{name}_s"] = Figure(round(max(took), 3), unit)
+        figures[f"{name}_pins_lost"] = Figure(lost, f"pins that were at the standby {REACHED:g} s before")
     return Part(figures, CLAIMS, details)
 
 
 @contextmanager
-def _network() -> Iterator[Network]:
+def _network(side: Side) -> Iterator[Network]:
     """Two bridges that learn nothing join each side's ports; those of the standby are down."""
     with Network() as network:
         network.bumps(wired=False)
-        network.link("m2", "l2i")
-        sides = {"outside": ["l1o"], "inside": ["m2"]}
+        network.link("middle", side.other[1])
+        sides = {"outside": [side.host], "inside": ["middle"]}
         try:
             for name, ends in (("active", ("ao", "ai")), ("standby", ("bo", "bi"))):
                 for end, ports in zip(ends, sides.values(), strict=True):
@@ -126,7 +155,7 @@ class _Switches:
         outer, inner = map(_link, ports)
         return [
             wire.AttachedBalancer(
-                name="l1", outer=outer, inner=inner, fenced=False, around=False, place=self.where
+                name="lost", outer=outer, inner=inner, fenced=False, around=False, place=self.where
             )
         ]
 
@@ -151,6 +180,7 @@ class _Book:
 class _Site:
     """The three load balancers."""
 
+    side: Side
     services: Services
     clients: dict[str, BalancerClient]
 
@@ -162,24 +192,26 @@ class _Site:
 
 
 @contextmanager
-def _balancers(network: Network, sessions: int) -> Iterator[_Site]:
+def _balancers(network: Network, side: Side, sessions: int) -> Iterator[_Site]:
     mount_bpffs(PINS)
     services = Services()
     clients = {name: BalancerClient(url, what=name) for name, url in URLS.items()}
     options = f"--sessions {round(sessions * ROOM)}"
-    master = f"--role master --peer {URLS['slave']} --ask-id {ASK} --transit {TRANSIT}"
+    alike = f"--role {side.role} {options}"
+    if side.role == "master":
+        master, alike = "active", f"{alike} --peer {URLS['other']} --ask-id {ASK} --transit {TRANSIT}"
+        other = f"--role slave {options}"
+    else:
+        master, pair = "other", f"--peer {URLS['active']} --peer-standby {URLS['standby']}"
+        other = f"--role master {options} {pair} --ask-id {ASK} --transit {TRANSIT}"
     lines = {
-        "slave": f"--role slave --outer l2o --inner l2i {options}",
-        "active": f"{master} --outer ao --inner ai {options}",
-        "standby": f"{master} --outer bo --inner bi {options} --standby-of {URLS['active']}",
+        "active": f"{alike} --outer ao --inner ai",
+        "other": f"{other} --outer {side.other[0]} --inner {side.other[1]}",
+        "standby": f"{alike} --outer bo --inner bi --standby-of {URLS['active']}",
     }
-    ready = {
-        "slave": lambda: bool(clients["slave"].health().status),
-        "active": lambda: clients["active"].health().peer.connected,
-        "standby": lambda: clients["standby"].health().status == "ok",
-    }
+    ready = {name: partial(lambda client: client.health().status == "ok", clients[name]) for name in lines}
     with ExitStack() as undo:
-        undo.callback(shell, f"rm -rf {PINS}/active {PINS}/standby {PINS}/slave")
+        undo.callback(shell, f"rm -rf {PINS}/active {PINS}/standby {PINS}/other")
         undo.callback(services.stop_all)
         for client in clients.values():
             undo.callback(client.close)
@@ -188,24 +220,26 @@ def _balancers(network: Network, sessions: int) -> Iterator[_Site]:
             services.start(Service(name, network.root, "lb_adapter", tuple(words), ready[name]))
         services.wait_ready()
         adds = [wire.PairAdd(forward=tags.forward, reverse=tags.reverse) for tags in CHAINS]
-        clients["active"].change(wire.Change(add=adds))
-        yield _Site(services, clients)
+        clients[master].change(wire.Change(add=adds))
+        yield _Site(side, services, clients)
 
 
 def _fail_over(network: Network, site: _Site, sessions: int) -> tuple[float, int, float]:
     """Seconds without a frame, pins lost of those that had reached the standby, and its lag at the death."""
-    network.drop_all(network.server)
-    _fill(network, site, sessions)
-    known = ServiceConfig.load(DOCUMENT, "the experiment's network")
+    source, target = (CLIENT, SERVER) if site.side.role == "master" else (SERVER, CLIENT)
+    hosts = {CLIENT: network.client, SERVER: network.server}
+    network.drop_all(hosts[target])
+    _fill(hosts[source], source, target, sessions)
+    known = ServiceConfig.load(DOCUMENT % BOTH[site.side.role], "the experiment's network")
     looks = [BalancerClient(url, timeout=TIMEOUT) for url in URLS.values()]
     by_url = {client.url: client for client in looks}
     peers = Peers(_Switches(), {}, at=lambda _, url: by_url[url.rstrip("/")])  # type: ignore[arg-type]
     orders = Peers(peers.controller, {}, at=lambda _, url: site.clients["standby"])
     watcher = Failover(_Book(), Current(known), peers, orders)  # type: ignore[arg-type]
-    sender = blast(network.client, CLIENT, SERVER, sessions=sessions, seconds=PATIENCE_S, rate=RATE)
+    sender = blast(hosts[source], source, target, sessions=sessions, seconds=PATIENCE_S, rate=RATE)
     watcher.start()
     try:
-        with _Carried("l2o") as carried:
+        with _Carried(site.side.other[0]) as carried:
             wait_until(lambda: carried.now() > RATE, "traffic")
             before, lag = _pins("standby"), site.standing().lag or 0.0
             threading.Event().wait(REACHED)
@@ -226,9 +260,9 @@ def _fail_over(network: Network, site: _Site, sessions: int) -> tuple[float, int
             client.close()
 
 
-def _fill(network: Network, site: _Site, sessions: int) -> None:
+def _fill(host: Host, source: str, target: str, sessions: int) -> None:
     """One frame of each session, until the standby has all."""
-    sender = blast(network.client, CLIENT, SERVER, sessions=sessions, seconds=PATIENCE_S)
+    sender = blast(host, source, target, sessions=sessions, seconds=PATIENCE_S)
     try:
         wait_until(lambda: len(_pins("active")) >= sessions, "a full table", interval=0.5)
     finally:

@@ -12,10 +12,10 @@ from experiments.operations import synflood
 class Plan:
     """`chain_falls`: so many chains die, one after the other, by each check and each of the `policies`.
 
-    The leader of two management systems is killed `ms_failovers` times, and a master with `lb_sessions`
-    `lb_failovers` times. The load of a segment that scales by itself rises and falls `autoscale_cycles`
-    times, for each provisioner. A pair grows to as many sessions as the `sizes` say, and gets a `flood` of
-    SYNs.
+    The leader of two management systems is killed `ms_failovers` times, and a master, and a slave, with
+    `lb_sessions` `lb_failovers` times. The load of a segment that scales by itself rises and falls
+    `autoscale_cycles` times, for each provisioner. A pair grows to as many sessions as the `sizes` say, and
+    gets a `flood` of SYNs.
     """
 
     chain_falls: int

@@ -10,6 +10,8 @@ ASKED = {
     "chain_failover_fast_s": (None, 0.5),
     "lb_failover_s": (None, 1),
     "lb_failover_pins_lost": (0, 0),
+    "lb_failover_slave_s": (None, 1),
+    "lb_failover_slave_pins_lost": (0, 0),
     "ms_failover_s": (None, 5),
     "ms_failover_lost": (0, 0),
     "autoscale_violations": (0, 0),
