@@ -12,7 +12,7 @@ from catenary import wire
 from catenary.chain import PairState
 from catenary.tags import TagPair
 from experiments.chaos.plane import OraclePlane
-from lb_adapter import peering, records
+from lb_adapter import peering, records, talk
 from lb_adapter.dataplane.base import Load
 from lb_adapter.pacing import ALWAYS, HASTE, LONG, SHARE, Pace
 from lb_adapter.records import PinRecords
@@ -99,7 +99,7 @@ def test_a_chain_is_drained_by_counts_of_its_own_time_only(monkeypatch: pytest.M
         pair.master.tick()
     assert pair.master.table.find(TagPair(2, 3)).state is PairState.COOLING
     leader = peering.Leader("m", pair.master.table, 2.0, 100.0, reason=None, slave="s")
-    assert peering.step(leader, peering.Ticked(None), 1e6)[1] == (peering.Look(),)
+    assert peering.step(leader, talk.Ticked(None), 1e6)[1] == (talk.Look(),)
 
 
 def test_who_asks_for_statistics_has_no_long_walk_made(monkeypatch: pytest.MonkeyPatch) -> None:
