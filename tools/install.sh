@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 readonly KERNEL_MIN=5.15 PYTHON_MIN=3.11
 readonly PACKAGES=(
     bpftool clang curl ethtool gcc haproxy httperf iperf3 iproute2 libbpf-dev libbpf1 libc6-dev libclang-rt-14-dev llvm make mininet nftables nginx-light
-    openvswitch-switch procps python3-venv tcpdump
+    iputils-ping openvswitch-switch procps python3-venv tcpdump
 )
 readonly PACKAGE_PACKAGES=(debhelper dpkg-dev)
 readonly TEST_PACKAGES=("${PACKAGE_PACKAGES[@]}" chromium debootstrap etcd-server fish mandoc prometheus systemd zsh)
@@ -134,6 +134,10 @@ install_python() {
         die "pip could not install the Python packages (log: .venv/pip.log): is a package registry reachable" \
             "from here? (PIP_INDEX_URL names another one)"
     }
+    # The networks and experiments are run from the checkout, by files and commands (`mn`) of any folder.
+    local site
+    site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    echo "$PWD" >"$site/checkout.pth"
 }
 
 case "${1:-}" in

@@ -9,6 +9,15 @@ from catenary.config import SegmentConfig
 
 
 @dataclass(frozen=True)
+class Addresses:
+    """What a client or server is reached by."""
+
+    ipv4: str
+    ipv6: str
+    mac: str
+
+
+@dataclass(frozen=True)
 class Blueprint:
     """One network. `switches` are datapath IDs, `trunks` the links between them.
 
@@ -34,6 +43,11 @@ class Blueprint:
     def standby_of(self, balancer: str) -> str | None:
         """Its standby, if it has one."""
         return next((here for here, whose in self.standbys.items() if whose == balancer), None)
+
+    def addresses(self, host: str) -> Addresses:
+        """Those of a host: its number tells all of them."""
+        _, number = self.hosts[host]
+        return Addresses(f"10.0.0.{number}", f"fd00:ca7e::{number:x}", f"00:00:00:00:00:{number:02x}")
 
     def segment_of(self, balancer: str) -> str:
         """The segment that a load balancer belongs to."""

@@ -13,6 +13,7 @@ On s3 the outer ports of l2 and l3 face each other: what leaves the one segment 
 tag. Firewalls a1 and a2 are for chains of `first`, b1 and b2 for those of `second`.
 
     python -m topologies.chained [--shell] [--run-dir DIR]
+    mn --custom topologies/chained.py --topo chained
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from functools import partial
 import typer
 
 from catenary.config import SegmentConfig
-from topologies import hold
+from topologies import custom, hold
 from topologies.blueprint import Blueprint
 from topologies.testbed import Testbed
 
@@ -38,5 +39,8 @@ CHAINED = Blueprint(
     },
 )
 
+bring_up = partial(Testbed, blueprint=CHAINED)
+topos, Mininet, findController = custom.for_mn(chained=bring_up)  # noqa: N816
+
 if __name__ == "__main__":
-    typer.run(hold.command(partial(Testbed, blueprint=CHAINED)))
+    typer.run(hold.command(bring_up))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +21,24 @@ TIMEOUTS = TimeoutsModel(tcp_closing=2, udp=5, other=5, neighbour=2, lease=1.25,
 """Short, so that nobody waits long for a cool-down; a service on real networks keeps the defaults."""
 
 
+def enter(links: Sequence[str] = ()) -> dashboard.Listening:
+    """Go on in namespaces of its own, with these interfaces; for `up`, where browsers outside are heard."""
+    listening = dashboard.listen()
+    namespaces.isolate(links)
+    return listening
+
+
+@contextmanager
+def up(testbed: Any, listening: dashboard.Listening) -> Iterator[None]:
+    """A `Testbed` that is up, with a dashboard, and found by `topologies.at`; says where everything is."""
+    with testbed, at.told({name: host.pid for name, host in testbed.hosts.items()}):
+        typer.echo(testbed.describe())
+        url = dashboard.start(testbed.services, testbed.hosts["root"], listening)
+        testbed.services.wait_ready(["dashboard"])
+        typer.echo(f"dashboard          {url}  (in a browser on this host)")
+        yield
+
+
 def command(bring_up: Callable[..., Any]) -> Callable[..., None]:
     """The command line of a network, for `typer.run`; `bring_up` is `Testbed`, with its blueprint."""
 
@@ -33,7 +51,9 @@ def command(bring_up: Callable[..., Any]) -> Callable[..., None]:
         run_dir: Annotated[
             Path | None, typer.Option(help="Directory for logs, certificates and token.")
         ] = None,
-        nf: Annotated[str, typer.Option(help=f"What each NF is: {', '.join(catalog.NFS)}.")] = "firewall",
+        nf: Annotated[
+            str | None, typer.Option(help=f"What all NFs are instead: {', '.join(catalog.NFS)}.")
+        ] = None,
         nf_rate: Annotated[
             float, typer.Option(help="Capacity of each NF in Mbit/s; 0 is unlimited.", min=0)
         ] = 40.0,
@@ -53,18 +73,14 @@ def command(bring_up: Callable[..., Any]) -> Callable[..., None]:
         """
         signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
         try:
-            made = catalog.named(nf)
+            made = {} if nf is None else {"nf": catalog.named(nf)}
             attachments = [Attachment.parse(text) for text in attach or ()]
             ports = [port for item in attachments for port in (item.outer, item.inner)]
-            listening = dashboard.listen()
-            namespaces.isolate([*ports, *([control] if control else [])])
+            listening = enter([*ports, *([control] if control else [])])
             options: dict[str, Any] = {"run_dir": run_dir, "attach": attachments, "control_port": control}
-            options |= {"nf": made, "nf_rate_mbit": nf_rate or None, "timeouts": TIMEOUTS}
-            with bring_up(**options) as testbed, at.told({n: host.pid for n, host in testbed.hosts.items()}):
-                typer.echo(testbed.describe())
-                url = dashboard.start(testbed.services, testbed.hosts["root"], listening)
-                testbed.services.wait_ready(["dashboard"])
-                typer.echo(f"dashboard          {url}  (in a browser on this host)")
+            options |= {**made, "nf_rate_mbit": nf_rate or None, "timeouts": TIMEOUTS}
+            testbed = bring_up(**options)
+            with up(testbed, listening):
                 if shell:
                     testbed.wiring.shell()
                 else:

@@ -13,6 +13,7 @@ by themselves. `catenary chain add --nf n1` adds that chain, `catenary segment i
 through the pair.
 
     python -m topologies.insertion [--shell] [--run-dir DIR]
+    mn --custom topologies/insertion.py --topo insertion
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from functools import partial
 import typer
 
 from catenary.config import SegmentConfig
-from topologies import hold
+from topologies import custom, hold
 from topologies.blueprint import Blueprint
 from topologies.testbed import Testbed
 
@@ -35,5 +36,8 @@ INSERTION = Blueprint(
     segments={"main": SegmentConfig(master="l1", slave="l2", inserted=False)},
 )
 
+bring_up = partial(Testbed, blueprint=INSERTION)
+topos, Mininet, findController = custom.for_mn(insertion=bring_up)  # noqa: N816
+
 if __name__ == "__main__":
-    typer.run(hold.command(partial(Testbed, blueprint=INSERTION)))
+    typer.run(hold.command(bring_up))

@@ -9,6 +9,7 @@
 Nothing is led to l3 until l1's machine is gone; then all that was l1's is. So it is with l4 and l2.
 
     python -m topologies.spare [--shell] [--run-dir DIR]
+    mn --custom topologies/spare.py --topo spare
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from functools import partial
 import typer
 
 from catenary.config import SegmentConfig
-from topologies import hold
+from topologies import custom, hold
 from topologies.blueprint import Blueprint
 from topologies.testbed import Testbed
 
@@ -32,5 +33,8 @@ SPARE = Blueprint(
     standbys={"l3": "l1", "l4": "l2"},
 )
 
+bring_up = partial(Testbed, blueprint=SPARE)
+topos, Mininet, findController = custom.for_mn(spare=bring_up)  # noqa: N816
+
 if __name__ == "__main__":
-    typer.run(hold.command(partial(Testbed, blueprint=SPARE)))
+    typer.run(hold.command(bring_up))

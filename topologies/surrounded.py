@@ -11,6 +11,7 @@ n2), then f2; on the way back the other way round. Switch s1 leads hosts to f1 a
 and f2 to the server: no rule of a chain knows of them.
 
     python -m topologies.surrounded [--shell] [--run-dir DIR]
+    mn --custom topologies/surrounded.py --topo surrounded
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from functools import partial
 import typer
 
 from catenary.config import SegmentConfig
-from topologies import hold
+from topologies import custom, hold
 from topologies.blueprint import Blueprint
 from topologies.testbed import Testbed
 
@@ -33,5 +34,8 @@ SURROUNDED = Blueprint(
     segments={"main": SegmentConfig(master="l1", slave="l2", before=["f1"], after=["f2"])},
 )
 
+bring_up = partial(Testbed, blueprint=SURROUNDED)
+topos, Mininet, findController = custom.for_mn(surrounded=bring_up)  # noqa: N816
+
 if __name__ == "__main__":
-    typer.run(hold.command(partial(Testbed, blueprint=SURROUNDED)))
+    typer.run(hold.command(bring_up))

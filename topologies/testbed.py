@@ -19,6 +19,7 @@ Switches s1..s5 are Open vSwitch bridges joined by patch ports. Everything is in
 PID namespace, of which nothing is left when the process ends, however it ends.
 
     python -m topologies.testbed [--nf NF] [--shell] [--run-dir DIR] [--attach l1=em1,em2[,URL]] [--control P]
+    mn --custom topologies/testbed.py --topo testbed[,nf=NF][,nf_rate=MBIT]
 
 `--attach` takes two real network interfaces as switch ports in place of a load balancer's links (the paper's
 hybrid form): the load balancer is then a machine outside, and `--control` joins an interface P to the
@@ -46,14 +47,9 @@ from catenary.config import SegmentConfig, ServiceConfig
 from catenary.errors import Unavailable
 from catenary.part_clients import BalancerClient, ControllerClient
 from catenary.token import read_token
-from catenary.wire import (
-    ChainRequest,
-    ChainView,
-    Tags,
-    TimeoutsModel,
-)
+from catenary.wire import ChainRequest, ChainView, Tags, TimeoutsModel
 from lb_adapter.dataplane.base import PINS_DEFAULT
-from topologies import commands, credentials, hold, namespaces, readiness
+from topologies import commands, credentials, custom, hold, namespaces, readiness
 from topologies.blueprint import Blueprint
 from topologies.credentials import Credentials
 from topologies.hosts import Host
@@ -388,6 +384,8 @@ class Testbed:
             for flow in self.ovs.flows(switch)
         }
 
+
+topos, Mininet, findController = custom.for_mn(testbed=Testbed)  # noqa: N816
 
 if __name__ == "__main__":
     typer.run(hold.command(Testbed))

@@ -9,10 +9,8 @@ from itertools import permutations
 from pathlib import Path
 
 from mininet.cli import CLI
-from mininet.link import Intf, OVSLink
-from mininet.log import setLogLevel
+from mininet.link import Intf
 from mininet.net import Mininet
-from mininet.node import Node, OVSSwitch
 
 from catenary.config import (
     BalancerAttachment,
@@ -27,19 +25,13 @@ from catenary.wire import TimeoutsModel
 from topologies.blueprint import Blueprint, balancer_address
 from topologies.hosts import Host
 from topologies.patience import PATIENCE_S
+from topologies.topo import BlueprintNet, BlueprintTopo
 
 CONTROL_BRIDGE, CONTROL_ADDRESS = "ctl", "10.255.0.1"
 BALANCER_PORT = 8082
 ATTACHABLE = ("l1", "l2")
 OPENFLOW_PORT = 6653
 _TARGETS = ("tcp:127.0.0.1", f"tcp:127.0.0.1:{OPENFLOW_PORT}")  # the same: this is the standard port
-
-_NO_IPV6 = "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1"
-# Cubic, or reno where the host keeps cubic from namespaces: see namespaces.use_loss_based_tcp.
-_LOSS_BASED = (
-    "sysctl -qw net.ipv4.tcp_congestion_control=cubic 2> /dev/null"
-    " || sysctl -qw net.ipv4.tcp_congestion_control=reno"
-)
 
 
 @dataclass(frozen=True)
@@ -82,41 +74,26 @@ class Wiring:
         attached: Mapping[str, Attachment],
         control_port: str | None = None,
     ) -> None:
-        setLogLevel("warning")
         Mininet.inited = True  # or it would raise limits and sysctls of the whole machine
         self._blueprint = blueprint
         self._logs = logs
         self._attached = attached
         self._control_port = control_port
-        self._net = Mininet(switch=OVSSwitch, link=OVSLink, controller=None, build=False)
-        self._datapath = datapath
-        self._nodes: dict[str, Node] = {}
+        self.topo = BlueprintTopo(blueprint, datapath, attached.keys())
+        self.net = BlueprintNet(topo=self.topo, controller=None, build=False)
         self._target = ""
         self.hosts: dict[str, Host] = {}
 
     def start(self) -> None:
         """Make nodes and links and start the switches. Returns when the hosts have their addresses."""
         _shell("sysctl -qw net.ipv6.conf.default.disable_ipv6=1")  # the switches' ends of all links
-        for name, dpid in self._blueprint.switches.items():
-            self._nodes[name] = self._net.addSwitch(
-                name, dpid=f"{dpid:016x}", datapath=self._datapath, protocols="OpenFlow13", batch=True
-            )
-        self._add_hosts()
-        for name, switch in self._blueprint.nfs.items():
-            self._add_bump(name, switch, ("eth0", "eth1"))
-        for name, switch in self._blueprint.balancers.items():
-            if name in self._attached:
-                self._take_ports(self._attached[name], switch)
-            else:
-                self._add_bump(name, switch, ("outer", "inner"))
-        for a, b in self._blueprint.trunks:
-            self._net.addLink(self._nodes[a], self._nodes[b])
-        self._net.build()
+        self.net.build()
+        for name, item in self._attached.items():
+            self._take_ports(item, self._blueprint.balancers[name])
+        self._register()
         self._make_control_network()
-        self._net.start()
+        self.net.start()
         self._add_wires()
-        for name in self._blueprint.hosts:
-            self._finish_host(name)
 
     def stop(self) -> None:
         # Before the nodes: the kernel takes its time over the links of a namespace that has ended.
@@ -125,7 +102,7 @@ class Wiring:
             for name in self._blueprint.balancers.keys() - self._attached.keys()
         )
         _shell(f"{legs}ip link del {CONTROL_BRIDGE}")
-        self._net.stop()
+        self.net.stop()
 
     def connect(self) -> None:
         """Have the switches connect to the controller now; their rules stay.
@@ -141,16 +118,19 @@ class Wiring:
 
     def shell(self) -> None:
         """Mininet's own command line, until its user leaves it."""
-        setLogLevel("output")
-        CLI(self._net)
+        CLI(self.net)
 
     def config(self, timeouts: TimeoutsModel, *, rewrites: bool) -> ServiceConfig:
         """The network file of this wiring."""
         times = TimeoutsConfig(**timeouts.model_dump())
-        hosts = {}
-        for name, (switch, number) in self._blueprint.hosts.items():
-            mac = f"00:00:00:00:00:{number:02x}"
-            hosts[name] = HostAttachment(switch=switch, port=self.port(name, f"{name}-eth0"), mac=mac)
+        hosts = {
+            name: HostAttachment(
+                switch=switch,
+                port=self.port(name, f"{name}-eth0"),
+                mac=self._blueprint.addresses(name).mac,
+            )
+            for name, (switch, _) in self._blueprint.hosts.items()
+        }
         nfs = {
             name: NfAttachment(
                 switch=switch,
@@ -179,7 +159,7 @@ class Wiring:
 
     def port(self, node: str, interface: str) -> str:
         """The switch port at the other end of a node's interface."""
-        link = self._nodes[node].nameToIntf[interface].link
+        link = self.net[node].nameToIntf[interface].link
         return str(link.intf1.name if link.intf2.name == interface else link.intf2.name)
 
     def _balancer(self, name: str, switch: str) -> BalancerAttachment:
@@ -203,21 +183,6 @@ class Wiring:
         """A load balancer's two switch ports, and its URL."""
         return self.port(name, f"{name}-outer"), self.port(name, f"{name}-inner"), balancer_url(name)
 
-    def _add_hosts(self) -> None:
-        for name, (switch, number) in self._blueprint.hosts.items():
-            node = self._net.addHost(name, ip=f"10.0.0.{number}/24", mac=f"00:00:00:00:00:{number:02x}")
-            self._register(name, node, f"10.0.0.{number}", f"fd00:ca7e::{number:x}")
-            self._net.addLink(node, self._nodes[switch])
-
-    def _add_bump(self, name: str, switch: str, ports: tuple[str, str]) -> None:
-        """A node without addresses whose two ports hang on one switch."""
-        node = self._net.addHost(name, ip=None)
-        node.cmd(_NO_IPV6)  # before its links are there: their own MLD would be tagged and steered
-        balancer = name in self._blueprint.balancers
-        self._register(name, node, balancer_address(name) if balancer else None, None)
-        for port in ports:
-            self._net.addLink(node, self._nodes[switch], intfName1=f"{name}-{port}")
-
     def _add_wires(self) -> None:
         """Patch ports, all in one transaction: each one of its own would take as long as all."""
         words = []
@@ -231,16 +196,17 @@ class Wiring:
     def _take_ports(self, attached: Attachment, switch: str) -> None:
         for name in (attached.outer, attached.inner):
             _shell(f"ip link set {name} up promisc on")
-            Intf(name, node=self._nodes[switch])
+            Intf(name, node=self.net[switch])
 
-    def _register(self, name: str, node: Node, ipv4: str | None, ipv6: str | None) -> None:
-        self._nodes[name] = node
-        self.hosts[name] = Host(name, node.pid, self._logs, ipv4, ipv6)
-
-    def _finish_host(self, name: str) -> None:
-        host = self.hosts[name]
-        address = f"ip -6 addr add {host.ipv6}/64 dev {name}-eth0 nodad"
-        host.run(["sh", "-c", f"{address}; {_LOSS_BASED}"])
+    def _register(self) -> None:
+        addresses: dict[str, tuple[str, ...]] = {
+            name: (balancer_address(name),) for name in self._blueprint.balancers
+        }
+        for name in self._blueprint.hosts:
+            own = self._blueprint.addresses(name)
+            addresses[name] = (own.ipv4, own.ipv6)
+        for node in self.net.hosts:
+            self.hosts[node.name] = Host(node.name, node.pid, self._logs, *addresses.get(node.name, ()))
 
     def _make_control_network(self) -> None:
         """A plain bridge that no OpenFlow rule can cut, with a leg to each load balancer."""

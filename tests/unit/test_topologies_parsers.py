@@ -7,6 +7,7 @@ import json
 import pytest
 
 from catenary.errors import InvalidValue
+from topologies import custom
 from topologies.nfs.firewall import FirewallCounters
 from topologies.traffic import HttperfResult, IperfResult, TransferResult
 from topologies.wiring import Attachment
@@ -111,3 +112,20 @@ def test_attachment_has_the_balancers_own_url_unless_given() -> None:
 def test_attachment_that_names_no_balancer_or_no_two_interfaces_is_refused(text: str) -> None:
     with pytest.raises(InvalidValue, match=r"--attach .*" + text):
         Attachment.parse(text)
+
+
+@pytest.mark.parametrize(
+    "parameters, answer",
+    [
+        ({"nf_rate": "fast"}, "nf_rate=fast: say Mbit/s, as in nf_rate=40, or 0 for unlimited"),
+        ({"nf_rate": -1}, "nf_rate=-1: say Mbit/s, as in nf_rate=40, or 0 for unlimited"),
+        ({"rate": 40}, "no parameter 'rate' here, there are nf and nf_rate"),
+    ],
+)
+def test_mn_is_told_in_one_line_what_a_topology_does_not_take(
+    parameters: dict[str, object], answer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topos, _, _ = custom.for_mn(testbed=pytest.fail)
+    with pytest.raises(SystemExit) as ended:
+        topos["testbed"](**parameters)
+    assert (ended.value.code, capsys.readouterr().err) == (2, f"testbed: --topo: {answer}\n")
