@@ -41,18 +41,18 @@ class Network:
     """
 
     def __init__(self, topo: BlueprintTopo, **_options: Any) -> None:
-        self._testbed, self._listening = topo.brought
+        self.testbed, self._listening = topo.brought
         self._up = ExitStack()
 
     def start(self) -> None:
         with _one_line():
-            self._up.enter_context(hold.up(self._testbed, self._listening))
+            self._up.enter_context(hold.up(self.testbed, self._listening))
 
     def stop(self) -> None:
         self._up.close()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._testbed.wiring.net, name)
+        return getattr(self.testbed.wiring.net, name)
 
     def __getitem__(self, name: str) -> Any:
         return self.get(name)

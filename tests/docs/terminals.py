@@ -6,12 +6,17 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 
 from tests.docs.making import ROOT
+from topologies import namespaces
 from topologies.patience import PATIENCE_S
+
+INSIDE = f"{sys.executable} -m topologies.namespaces env -u {namespaces.MARK} PATH={ROOT}/.venv/bin:$PATH"
+"""Before `mn`, a PID namespace of the test: where it fails at its start, it cleans up the whole machine."""
 
 
 class Page:
@@ -24,7 +29,8 @@ class Page:
     def typed(self) -> list[tuple[str, str]]:
         """Its commands in order, each with what stands behind the block's `sh`: where it is typed."""
         blocks = re.findall(r"^```sh (.*)\n((?:.*\n)*?)```$", self._text, re.MULTILINE)
-        return [(where, command) for where, text in blocks for command in _commands(text)]
+        split = {"mininet": lambda text: text.splitlines(keepends=True)}
+        return [(where, line) for where, text in blocks for line in split.get(where, _commands)(text)]
 
     def shown(self, command: str) -> str:
         """What is to be seen of a command that is typed now."""
@@ -77,7 +83,7 @@ class Terminal:
         alarm.start()
         output = ""
         while piece := os.read(self._shell.stdout.fileno(), 65536):
-            output += piece.decode(errors="replace")
+            output += piece.decode(errors="replace").replace("\r", "")  # nodes of Mininet have a tty
             if re.search(rf"{end}\Z", output, re.MULTILINE):
                 alarm.cancel()
                 return output

@@ -1,22 +1,15 @@
-"""Mininet's own command brings the testbed up, with Catenary on it.
-
-It runs in a PID namespace of this test, too: where it fails at its start, it cleans up the whole machine.
-"""
+"""Mininet's own command brings the testbed up, with Catenary on it."""
 
 from __future__ import annotations
 
 import re
-import sys
 
 import pytest
 
 from tests.conftest import missing
-from tests.docs.making import ROOT
-from tests.docs.terminals import Terminal, at_prompt
-from topologies import namespaces
+from tests.docs.terminals import INSIDE, Terminal, at_prompt
 
 MN = "mn --custom topologies/testbed.py --topo testbed"
-INSIDE = f"{sys.executable} -m topologies.namespaces env -u {namespaces.MARK} PATH={ROOT}/.venv/bin:$PATH"
 
 
 @pytest.mark.skipif(missing("e2e") is not None, reason=f"the testbed: {missing('e2e')}")
