@@ -108,7 +108,7 @@ def follow(page: Page, type_in: Callable[[str, str], tuple[int, str]]) -> None:
     """
     for where, command in page.typed():
         pattern = page.shown(command)
-        shows = re.match(r"(sh )?catenary (status|chain list|plan|autoscale show)", command)
+        shows = re.match(r"(sh )?catenary (status|chain list|plan|autoscale show|history --kind)", command)
         limit = time.monotonic() + (PATIENCE_S if shows else 0.0)
         while True:
             code, output = type_in(where, command)
