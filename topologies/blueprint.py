@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from catenary.config import SegmentConfig
+from catenary.errors import InvalidValue
+
+LONGEST = 9
+"""Characters of a node's name: interfaces of Linux have 15, `-outer` is six of them."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,11 @@ class Blueprint:
         """Its standby, if it has one."""
         return next((here for here, whose in self.standbys.items() if whose == balancer), None)
 
+    def check(self) -> None:
+        """Raise `InvalidValue` that names what can't be built."""
+        if faults := [*self._wrong_names(), *self._wrong_ends()]:
+            raise InvalidValue(f"this network can't be built: {'; '.join(faults)}")
+
     def addresses(self, host: str) -> Addresses:
         """Those of a host: its number tells all of them."""
         _, number = self.hosts[host]
@@ -53,6 +64,36 @@ class Blueprint:
         """The segment that a load balancer belongs to."""
         own = self.place_of(balancer)
         return next(name for name, segment in self.segments.items() if own in (segment.master, segment.slave))
+
+    def _wrong_names(self) -> Iterator[str]:
+        names = Counter([*self.switches, *self.hosts, *self.nfs, *self.balancers, *self.wires])
+        numbers = Counter(number for _, number in self.hosts.values())
+        for name, count in names.items():
+            if count > 1:
+                yield f"two nodes are called {name!r}"
+            if len(name) > LONGEST:
+                yield f"{name!r} is too long for the names of its interfaces: use {LONGEST} characters"
+        for name in self.balancers:
+            if not re.fullmatch(r"l([1-9]\d?|1\d\d)", name):
+                yield f"load balancer {name!r}: use l1 to l199"
+        for name, (_, number) in self.hosts.items():
+            if not 1 <= number <= 250 or numbers[number] > 1:
+                yield f"host {name!r} has number {number}: use one of its own, from 1 to 250"
+
+    def _wrong_ends(self) -> Iterator[str]:
+        for name, switch in self._places().items():
+            if switch not in self.switches:
+                yield f"{name!r} is on {switch!r}, which is no switch here"
+        for end in sorted({end for trunk in self.trunks for end in trunk} - self.switches.keys()):
+            yield f"a trunk ends at {end!r}, which is no switch here"
+        paired = {name for segment in self.segments.values() for name in (segment.master, segment.slave)}
+        for name in sorted(paired ^ (self.balancers.keys() - self.standbys.keys())):
+            yield f"load balancer {name!r} is not both on a switch and in a segment"
+
+    def _places(self) -> dict[str, str]:
+        """What hangs on which switch."""
+        hosts = {name: switch for name, (switch, _) in self.hosts.items()}
+        return {**hosts, **self.nfs, **self.balancers, **self.wires}
 
 
 def balancer_address(name: str) -> str:

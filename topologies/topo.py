@@ -26,7 +26,7 @@ _LOSS_BASED = (
 class Endpoint(Node):  # type: ignore[misc]
     """A client or server, with an address of each family."""
 
-    def config(self, ipv6: str = "", **params: Any) -> Any:
+    def config(self, *, ipv6: str, **params: Any) -> Any:
         done = super().config(**params)
         _run(self, f"ip -6 addr add {ipv6}/64 dev {self.defaultIntf()} nodad; {_LOSS_BASED}")
         return done
@@ -41,9 +41,13 @@ class Bump(Node):  # type: ignore[misc]
 
 
 class BlueprintTopo(Topo):  # type: ignore[misc]
-    """`blueprint` without the bumps in `left_out`; `datapath` is Mininet's word: "kernel" or "user"."""
+    """`blueprint` without the bumps in `left_out`; `datapath` is Mininet's word: "kernel" or "user".
+
+    Raises `InvalidValue` for a network that can't be built.
+    """
 
     def build(self, blueprint: Blueprint, datapath: str, left_out: Container[str] = ()) -> None:
+        blueprint.check()
         for name, dpid in blueprint.switches.items():
             self.addSwitch(
                 name, cls=OVSSwitch, dpid=f"{dpid:016x}", datapath=datapath, protocols="OpenFlow13"
