@@ -16,7 +16,7 @@ SEEN = {
     "h1 curl": [r"^0$", r"^0$"],
     'py net.testbed.nfs["w1"]': [r"message='whole', client='10.0.0.1', .*server='10.0.0.2', server_port=80"],
     "py {name": [r"'w1': [1-9]\d*, 'w2': [1-9]\d*}", r"'w1': [1-9]\d*, 'w2': [1-9]\d*}"],
-    "py set": [r"^set\(\)$"],
+    "py set": [r"^True$"],
     "py {alert": [r"^{'whole'}$"],
     "sh catenary chain list": [
         r"^one +main +cooling(.|\n)*^two +main +active",
