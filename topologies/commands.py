@@ -29,10 +29,12 @@ def management(network: Path, run_dir: Path, made: Credentials, hooks: Path) -> 
 def master(
     segment: str,
     config: SegmentConfig,
-    pins: Path,
+    tables: tuple[str, ...],
     made: Credentials,
     slave: BalancerAttachment,
     sessions: int,
+
+    slave_url: str,
     name: str,
 ) -> tuple[str, ...]:
     spare = ("--peer-standby", slave.standby.url) if slave.standby else ()
@@ -44,7 +46,7 @@ def master(
     options += ["--affinity", config.affinity, "--policy", config.policy]
     options += ["--slow-start", f"{config.slow_start:g}", *(["--rewrites"] if config.rewrites else [])]
     options += ["--on-full", config.on_full] if config.on_full else []
-    balancer = _balancer("master", name, segment, pins, made, sessions)
+    balancer = _balancer("master", name, segment, tables, made)
     return (*balancer, *peer, "--ask-id", str(config.ask_id), *options)
 
 
@@ -56,12 +58,20 @@ def standby(of: str, made: Credentials) -> tuple[str, ...]:
 def slave(segment: str, pins: Path, made: Credentials, sessions: int, name: str) -> tuple[str, ...]:
     return _balancer("slave", name, segment, pins, made, sessions)
 
+def slave(segment: str, config: SegmentConfig, tables: tuple[str, ...], made: Credentials) -> tuple[str, ...]:
+    return _balancer("slave", config.slave, segment, tables, made)
+
+
+def tables(data_plane: str, pins: Path, sessions: int) -> tuple[str, ...]:
+    """What holds a load balancer's sessions, and how many. Those of `ebpf` outlive its process at `pins`."""
+    lasting = ("--pin", str(pins)) if data_plane == "ebpf" else ()
+    return ("--data-plane", data_plane, *lasting, "--sessions", str(sessions))
+
 
 def _balancer(
-    role: str, name: str, segment: str, pins: Path, made: Credentials, sessions: int
+    role: str, name: str, segment: str, tables: tuple[str, ...], made: Credentials
 ) -> tuple[str, ...]:
     command = ("lb", "run", "--role", role, "--segment", segment)
-    tables = ("--pin", str(pins), "--sessions", str(sessions))
     ports = ("--outer", f"{name}-outer", "--inner", f"{name}-inner")
     listen = ("--host", balancer_address(name), "--port", str(wiring.BALANCER_PORT))
     own = made.identity(name)

@@ -92,7 +92,8 @@ class Testbed:
     Needs `namespaces.isolate()` before. Every file goes into `run_dir` (made if need be; by default one that
     ends with the namespace). With `services=False` only wires, NFs and switches are there. `nf` makes each
     NF, and `nf_rate_mbit` is its capacity (None: unlimited); `timeouts` are those of every segment,
-    `sessions` the size of each session table; `rewrites`: chains change addresses.
+    `sessions` the size of each session table, `data_plane` that of the load balancers; `rewrites`: chains
+    change addresses.
 
     `hosts` are all nodes of the blueprint (h1 h2 h3 n1 n2 n3 l1 l2) and `root` (the namespace of switches,
     controller and management system); `nfs` are its NFs; `management`, `controller` and `balancers` are
@@ -118,6 +119,7 @@ class Testbed:
         nf_rate_mbit: float | None = 40.0,
         timeouts: TimeoutsModel | None = None,
         sessions: int = PINS_DEFAULT,
+        data_plane: str = "ebpf",
         rewrites: bool = False,
         attach: Sequence[Attachment] = (),
         control_port: str | None = None,
@@ -141,6 +143,7 @@ class Testbed:
         self.nfs = {}
         self._timeouts = timeouts or TimeoutsModel()
         self._sessions = sessions
+        self._data_plane = data_plane
         self._rewrites = rewrites
         self._undo = ExitStack()
         self._baseline: set[str] = set()
@@ -369,6 +372,16 @@ class Testbed:
         of = self.blueprint.standbys.get(name)
         if of is not None:
             command = (*command, *commands.standby(balancer_url(of), made))
+
+        tables = commands.tables(self._data_plane, self.pins(name), self._sessions)
+        of = self.blueprint.standbys.get(name)
+        if name == config.master or of is not None:
+            slave_url = self.network.balancers[config.slave].url
+            command = commands.master(segment, config, tables, made, slave_url, name)
+            if of is not None:
+                command = (*command, *commands.standby(balancer_url(of), made))
+        else:
+            command = commands.slave(segment, config, tables, made)
         client = self.balancers[name]
         # Half a pair is never well: when the other half is outside, answering is all that can be waited for.
         paired = {config.master, config.slave} <= self.wiring.hosts.keys()
