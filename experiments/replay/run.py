@@ -22,6 +22,7 @@ from experiments import summary
 from experiments.outcome import conclude, execute
 from experiments.replay import telling
 from experiments.replay.capture import read
+from experiments.replay.comparing import Outcome
 from experiments.replay.scene import Pace, played
 from experiments.replay.sessions import Split, split
 from experiments.replay.setting import DATA_PLANES, POLICIES, Setting
@@ -155,15 +156,16 @@ def replayed(
     begun = time.monotonic()
     for line in telling.about(found):
         console.print(line, markup=False, soft_wrap=True)
-    outcomes = []
+    results.mkdir(parents=True, exist_ok=True)
+    outcomes = list[Outcome]()
     for setting in settings:
         console.print(f"replaying: {setting.name}", markup=False)
         outcomes.append(played(found.sessions, setting, pace))
-    comparisons = telling.compared(outcomes)
+        comparisons = telling.compared(outcomes)
+        everything = telling.plain(found, outcomes, comparisons)
+        # After each run: one that is interrupted keeps what it has seen.
+        (results / "replay.json").write_text(json.dumps(everything, indent=2) + "\n")
     console.print(telling.table(outcomes))
-    results.mkdir(parents=True, exist_ok=True)
-    everything = telling.plain(found, outcomes, comparisons)
-    (results / "replay.json").write_text(json.dumps(everything, indent=2) + "\n")
     ok = conclude(
         "replay",
         results,
