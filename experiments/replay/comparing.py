@@ -67,6 +67,11 @@ class Outcome:
         """How often each alarm was raised, by whichever chain."""
         return Counter(alarm for alarms in self.alarms.values() for alarm in alarms)
 
+    @property
+    def idle(self) -> int:
+        """How many chains carried no session."""
+        return [*self.shares().values()].count(0)
+
     def shares(self) -> dict[str, int]:
         """Sessions of each chain."""
         return {name: sum(name in chains for chains in self.placements.values()) for name in self.alarms}

@@ -61,10 +61,12 @@ class _End:
         """Some of the IP packets that wait, without what the frame was filled up with."""
         for _ in range(_AT_ONCE):
             try:
-                data = self.socket.recv(1 << 16)[_HEAD:]
+                frame, (_, _, kind, *_) = self.socket.recvfrom(1 << 16)
             except BlockingIOError:
                 return
-            if packets.ethertype(data) is not None:
+            data = frame[_HEAD:]
+            # Not what the other host's kernel sends to all, such as router solicitations.
+            if kind == socket.PACKET_HOST and packets.ethertype(data) is not None:
                 yield data[: packets.length(data) or None]
 
     def missed(self) -> int:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from experiments.replay.sessions import Session, Step
 
 WINDOW = 16
-UNDER_WAY = 256
-"""Packets of all sessions together: less than what a slow NF's queue holds."""
+UNDER_WAY = 64
+"""Packets of all sessions together: fewer than the shortest queue on the way holds. That is the socket by
+which Open vSwitch reads a port: 212,992 bytes by default, of which a full frame takes 2,304."""
 
 
 @dataclass(frozen=True)

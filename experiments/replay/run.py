@@ -171,7 +171,7 @@ def replayed(
         results,
         console,
         telling.figures(found, outcomes, comparisons),
-        telling.CLAIMS,
+        telling.claims(found, settings),
         summary.environment(
             settings=[asdict(setting) for setting in settings],
             pace=asdict(pace),

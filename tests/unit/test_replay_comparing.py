@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from catenary.errors import InvalidValue
+from catenary.session import SessionKey
 from experiments.replay.comparing import Alarm, Difference, Kind, Outcome, differences
 from experiments.replay.pacing import Delivery
+from experiments.replay.sessions import Session, Split
 from experiments.replay.setting import Setting
-from experiments.replay.telling import compared
+from experiments.replay.telling import claims, compared, figures
 
 SESSIONS = tuple(f"192.0.2.1:{port} -> 192.0.2.2:80/tcp" for port in range(1, 5))
 CHAINS = ("chain-1", "chain-2")
@@ -81,8 +84,8 @@ def test_each_kind_in_words() -> None:
     }
     assert [d.kind for d in differences(one, other, placed=False)].count(Kind.PLACED) == 0
     assert other.crossed == (SESSIONS[2],)
-    assert one.shares() == {"chain-1": 4, "chain-2": 0}
-    assert other.shares() == {"chain-1": 2, "chain-2": 2}
+    assert (one.shares(), one.idle) == ({"chain-1": 4, "chain-2": 0}, 1)
+    assert (other.shares(), other.idle) == ({"chain-1": 2, "chain-2": 2}, 0)
 
 
 def test_an_alert_of_a_chain_that_did_not_carry_its_session_is_strange() -> None:
@@ -133,3 +136,40 @@ def test_settings_are_read_as_they_are_told() -> None:
 def test_settings_that_are_none_are_refused_by_name(text: str, message: str) -> None:
     with pytest.raises(InvalidValue, match=message):
         Setting().with_changes(text)
+
+
+def parted(sessions: int) -> Split:
+    key = SessionKey.parse("tcp 192.0.2.1:1 192.0.2.2:80")
+    return Split(tuple(Session(key, key.low, ()) for _ in range(sessions)), 0, {}, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "change,key",
+    [
+        ({"placements": {SESSIONS[0]: CHAINS}}, "crossed"),
+        ({"placements": dict.fromkeys(SESSIONS, ("chain-1",))}, "idle_chains"),
+        ({"alarms": {"chain-1": [], "chain-2": []}}, "alerts_lost"),
+        ({"alarms": {"chain-1": [Alarm("7", SESSIONS[0])] * 2, "chain-2": []}}, "alerts_doubled"),
+        ({"alarms": {"chain-1": [], "chain-2": [Alarm("7", SESSIONS[0])]}}, "strange_alerts"),
+        ({"alarms": {"chain-1": [Alarm(n, SESSIONS[0]) for n in "78"], "chain-2": []}}, "alerts_new"),
+        ({"deliveries": {SESSIONS[0]: Delivery(9, 5, 4)}}, "delivered_otherwise"),
+        ({"failures": ("0.7% lost",)}, "witness_failures"),
+        ({"missed": 1}, "frames_missed"),
+    ],
+)
+def test_each_fault_of_a_run_breaks_its_claim(change: dict[str, Any], key: str) -> None:
+    good = outcome(("chain-1", Alarm("7", SESSIONS[0])), placements={SESSIONS[3]: ("chain-2",)})
+    for name in ("placements", "deliveries"):
+        change |= {name: {**vars(good)[name], **change[name]}} if name in change else {}
+    bad, found = replace(good, **change), parted(20)
+    for outcomes, broken in (([good, good], []), ([good, bad], [key])):
+        seen = figures(found, outcomes, compared(outcomes))
+        asked = claims(found, [Setting(chains=2)])
+        assert [claim.key for claim in asked if not claim.holds(seen)] == broken
+
+
+def test_few_sessions_or_coarse_keys_need_not_reach_every_chain() -> None:
+    keys = [claim.key for claim in claims(parted(20), [Setting(chains=2)])]
+    assert "idle_chains" in keys
+    for few in (claims(parted(19), [Setting(chains=2)]), claims(parted(99), [Setting(affinity="client")])):
+        assert [claim.key for claim in few] == [key for key in keys if key != "idle_chains"]
