@@ -32,9 +32,6 @@ def master(
     tables: tuple[str, ...],
     made: Credentials,
     slave: BalancerAttachment,
-    sessions: int,
-
-    slave_url: str,
     name: str,
 ) -> tuple[str, ...]:
     spare = ("--peer-standby", slave.standby.url) if slave.standby else ()
@@ -55,11 +52,8 @@ def standby(of: str, made: Credentials) -> tuple[str, ...]:
     return ("--standby-of", of, "--standby-token-file", str(made.token_file))
 
 
-def slave(segment: str, pins: Path, made: Credentials, sessions: int, name: str) -> tuple[str, ...]:
-    return _balancer("slave", name, segment, pins, made, sessions)
-
-def slave(segment: str, config: SegmentConfig, tables: tuple[str, ...], made: Credentials) -> tuple[str, ...]:
-    return _balancer("slave", config.slave, segment, tables, made)
+def slave(segment: str, tables: tuple[str, ...], made: Credentials, name: str) -> tuple[str, ...]:
+    return _balancer("slave", name, segment, tables, made)
 
 
 def tables(data_plane: str, pins: Path, sessions: int) -> tuple[str, ...]:

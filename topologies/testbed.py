@@ -363,25 +363,15 @@ class Testbed:
     def _balancer_service(self, name: str, made: Credentials) -> Service:
         segment = self.blueprint.segment_of(name)
         config = self.network.segments[segment]
-        pins = self.pins(name)
+        tables = commands.tables(self._data_plane, self.pins(name), self._sessions)
         if self.blueprint.place_of(name) == config.master:
             slave = self.network.balancers[config.slave]
-            command = commands.master(segment, config, pins, made, slave, self._sessions, name)
+            command = commands.master(segment, config, tables, made, slave, name)
         else:
-            command = commands.slave(segment, pins, made, self._sessions, name)
+            command = commands.slave(segment, tables, made, name)
         of = self.blueprint.standbys.get(name)
         if of is not None:
             command = (*command, *commands.standby(balancer_url(of), made))
-
-        tables = commands.tables(self._data_plane, self.pins(name), self._sessions)
-        of = self.blueprint.standbys.get(name)
-        if name == config.master or of is not None:
-            slave_url = self.network.balancers[config.slave].url
-            command = commands.master(segment, config, tables, made, slave_url, name)
-            if of is not None:
-                command = (*command, *commands.standby(balancer_url(of), made))
-        else:
-            command = commands.slave(segment, config, tables, made)
         client = self.balancers[name]
         # Half a pair is never well: when the other half is outside, answering is all that can be waited for.
         paired = {config.master, config.slave} <= self.wiring.hosts.keys()
