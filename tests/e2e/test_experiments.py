@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from experiments.evaluation import catalog, promises
+from experiments.evaluation import catalog
 from experiments.evaluation.parameters import Scale, read
 from experiments.evaluation.sabotage import Sabotage
 from topologies.services import wait_until
@@ -63,7 +63,8 @@ def test_each_is_held_to_what_a_broken_one_breaks(name: str) -> None:
     found = catalog.evaluation(name)
     shown = found.shown(read(found.folder / "parameters.toml", found.kind, Scale.QUICK))
     asked = {item.key for item in shown if item.claim is not None}
-    assert asked >= {item.key for item in promises.shown()}
+    for names in (("violations", "broken"), ("least_share",), ("lost",)):
+        assert any(key.endswith(names) for key in asked), names
 
 
 def test_an_interrupted_run_keeps_what_it_measured(tmp_path: Path) -> None:
