@@ -93,6 +93,7 @@ def test_a_tick_that_hangs_is_idle(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
     monkeypatch.setattr(slave, "tick", tick)
     monkeypatch.setattr(slave, "_ticked", 0.0)
+    slave._stop.clear()  # these daemons are made as stopped ones
     slave.start()
     ticking.wait()
     now[0] = 31.0
