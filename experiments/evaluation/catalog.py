@@ -11,6 +11,7 @@ from catenary.errors import InvalidValue
 from experiments.evaluation.experiment import Evaluation
 
 NAMES = (
+    "baseline",
     "static-nfs",
     "snort-single",
     "injections",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,27 @@ def shares(nfs: Sequence[str], folder: Path, _parameters: Any, runs: Sequence[On
     axes.set(title="SQL injections that each IDS told of", ylabel="alerts")
     axes.legend(fontsize=8)
     save(figure, folder / "alerts.png")
+
+
+def bars(
+    folder: Path,
+    values: Mapping[str, Sequence[float]],
+    papers: Mapping[str, float | None],
+    *,
+    title: str,
+    unit: str,
+) -> None:
+    """`bars.png`: the median of each, with its smallest and largest, and the paper's beside it."""
+    figure, axes = plt.subplots(figsize=(9, 4.5))
+    for place, (name, found) in enumerate(values.items()):
+        middle = float(np.median(found))
+        error = [[middle - min(found)], [max(found) - middle]]
+        axes.bar(place - 0.2, middle, 0.4, yerr=error, color=COLOURS[0], capsize=3)
+        axes.bar(place + 0.2, papers[name] or 0, 0.4, color=COLOURS[1])
+    axes.set_xticks(range(len(values)), list(values))
+    axes.set(title=title, ylabel=unit)
+    axes.legend(["here", "in the paper"], fontsize=8)
+    save(figure, folder / "bars.png")
 
 
 def _zoom(axes: Any, change: float, runs: Sequence[Once]) -> None:

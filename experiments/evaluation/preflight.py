@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from catenary.errors import Unsupported
 from topologies.nfs import catalog
@@ -45,6 +46,17 @@ TESTBED = (
     command("httperf", "httperf"),
 )
 TRAFFIC = (*TESTBED, command("curl", "curl"))
+
+
+def pf_ring() -> Need:
+    """The library and the kernel module of PF_RING."""
+
+    def missing() -> str | None:
+        if Path("/proc/net/pf_ring").exists():
+            return None
+        return "PF_RING is not loaded (no /proc/net/pf_ring): see `catenary doctor`, or leave pf_ring out"
+
+    return Need("pf_ring", missing)
 
 
 def nf(name: str) -> Need:

@@ -23,24 +23,34 @@ class Span:
     chains: tuple[str, ...]
 
 
-def shown() -> list[Shown]:
+def shown(*, injections: bool = True) -> list[Shown]:
     """`lost` left one tap and did not reach the next, outside NFs: one that is overloaded drops inside."""
-    return [
+    found = [
         Shown("sessions", "sessions", at_least=1),
         none_of("violations", "sessions"),
         none_of("bypassed", "sessions"),
         none_of("witness_dropped", "packets"),
         Shown("lost", "% between two taps", at_most=MAX_LOSS_PERCENT, worst=True),
         Shown("least_share", "of an even share of new sessions", at_least=LEAST_SHARE),
-        none_of("unanswered", "injections"),
-        none_of("missed", "injections that no NF told of, or two"),
     ]
+    if injections:
+        found += [
+            none_of("unanswered", "injections"),
+            none_of("missed", "injections that no NF told of, or two"),
+        ]
+    return found
 
 
 def figures(played: Played, spans: Sequence[Span]) -> dict[str, float | None]:
-    """Their values in one run."""
-    verdicts = [seen.verdict for seen in played.seen.values()]
+    """Their values in one run, of all segments."""
     told = played.injections
+    unanswered = 0 if told is None else told.sent - told.answered
+    verdicts = [seen.verdict for seen in played.seen.values()]
+    return of_verdicts(verdicts, spans) | {"unanswered": unanswered, "missed": played.missed}
+
+
+def of_verdicts(verdicts: Sequence[Verdict], spans: Sequence[Span]) -> dict[str, float | None]:
+    """Those without injections."""
     return {
         "sessions": max(verdict.sessions for verdict in verdicts),
         "violations": sum(len(verdict.violations) for verdict in verdicts),
@@ -48,8 +58,6 @@ def figures(played: Played, spans: Sequence[Span]) -> dict[str, float | None]:
         "witness_dropped": sum(verdict.witness_dropped for verdict in verdicts),
         "lost": 100 * max(verdict.loss_share for verdict in verdicts),
         "least_share": min(_least_share(verdict, span) for verdict in verdicts for span in spans),
-        "unanswered": 0 if told is None else told.sent - told.answered,
-        "missed": played.missed,
     }
 
 
@@ -62,16 +70,19 @@ def _least_share(verdict: Verdict, span: Span) -> float:
 def of_several(parts: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
     """Of a run that plays several times: sums of what is counted, the worst of shares."""
     found: dict[str, float | None] = {}
-    for item in shown():
-        values = [part[item.key] or 0 for part in parts]
-        pick = {"lost": max, "least_share": min}.get(item.key, sum)
-        found[item.key] = pick(values)
+    for key in parts[0] if parts else ():
+        pick = {"lost": max, "least_share": min}.get(key, sum)
+        found[key] = pick(part[key] or 0 for part in parts)
     return found
 
 
 def details(played: Played) -> list[str]:
     """The first findings of each kind."""
-    verdicts = [seen.verdict for seen in played.seen.values()]
+    return findings([seen.verdict for seen in played.seen.values()])
+
+
+def findings(verdicts: Sequence[Verdict]) -> list[str]:
+    """The same of verdicts."""
     kinds = [kind for verdict in verdicts for kind in (verdict.violations, verdict.bypassed)]
     return [str(finding) for kind in kinds for finding in kind[:3]]
 

@@ -1,0 +1,1 @@
+"""Throughput of the testbed with bridges and with load balancers in their place."""

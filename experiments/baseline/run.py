@@ -1,0 +1,147 @@
+"""Throughput of the testbed with bridges and with load balancers (paper, section IV)."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from catenary.wire import TimeoutsModel
+from experiments.baseline.bridges import CaptureBridge, LinuxBridge
+from experiments.evaluation import pictures, promises
+from experiments.evaluation.experiment import Evaluation, Setting
+from experiments.evaluation.parameters import Parameters
+from experiments.evaluation.play import TIMEOUTS
+from experiments.evaluation.preflight import TESTBED, Need, command, pf_ring
+from experiments.evaluation.promises import Span
+from experiments.evaluation.repeat import Once, Shown
+from experiments.peers.balancing import CHAINS, Balancing, Managed
+from topologies.nfs import catalog
+from topologies.testbed import Testbed
+from topologies.traffic import Iperf
+from witness.checker import judge
+from witness.places import places_of
+from witness.taps import Limits, Taps
+
+Name = Literal["bridge", "capture_bridge", "af_packet", "pf_ring", "ebpf"]
+
+
+@dataclass(frozen=True)
+class Plane:
+    """What stands at both ends. `paper`: Mbit/s there."""
+
+    balancing: Callable[[Testbed], Balancing]
+    data_plane: str = "ebpf"
+    chains: bool = True
+    """Does it balance? A bridge leads all through one chain."""
+    paper: float | None = None
+
+
+PLANES: Mapping[Name, Plane] = {
+    "bridge": Plane(LinuxBridge, chains=False, paper=900),
+    "capture_bridge": Plane(CaptureBridge, chains=False, paper=465),
+    "af_packet": Plane(Managed, "af_packet", paper=366),
+    "pf_ring": Plane(Managed, "pf_ring", paper=366),
+    "ebpf": Plane(Managed),
+}
+RATIOS: Mapping[str, tuple[Name, Name, float | None, float]] = {
+    "ebpf_bridge": ("ebpf", "bridge", 0.95, 0.41),
+    "ebpf_capture_bridge": ("ebpf", "capture_bridge", 0.95, 0.79),
+    "af_packet_bridge": ("af_packet", "bridge", None, 0.41),
+    "af_packet_capture_bridge": ("af_packet", "capture_bridge", None, 0.79),
+}
+"""Key -> (above, below, at least, paper)."""
+
+
+class Sizes(Parameters):
+    """`seconds` of iperf for each plane in each run, `parallel` its sessions."""
+
+    planes: tuple[Name, ...] = Field(min_length=1)
+    seconds: int = Field(ge=1, le=600)
+    parallel: int = Field(ge=1, le=128)
+
+
+def _shown(chosen: Sizes) -> list[Shown]:
+    found = [Shown(plane, "Mbit/s", PLANES[plane].paper, steady=True) for plane in chosen.planes]
+    for key, (above, below, least, paper) in RATIOS.items():
+        if {above, below} <= set(chosen.planes):
+            found.append(Shown(f"ratio_{key}", "", paper, at_least=least, steady=True))
+    return [*found, *promises.shown(injections=False)]
+
+
+def _once(setting: Setting[Sizes]) -> Once:
+    """All planes in an order of its own, so that what else the machine does hits all alike."""
+    chosen = setting.parameters
+    order = list(chosen.planes)
+    random.Random(setting.seed).shuffle(order)
+    figures: dict[str, float | None] = {}
+    kept, details = [], []
+    for name in order:
+        rate, promised, findings = _measure(PLANES[name], setting)
+        figures[name] = rate
+        setting.say(f"{name}: {rate:.0f} Mbit/s")
+        if PLANES[name].chains:
+            kept.append(promised)
+            details += findings
+    for key, (above, below, *_) in RATIOS.items():
+        over, under = figures.get(above), figures.get(below)
+        figures[f"ratio_{key}"] = over / under if over is not None and under else None
+    table = {"plane": np.array(chosen.planes), "mbit": np.array([figures[name] for name in chosen.planes])}
+    return Once(figures | promises.of_several(kept), {"throughput": table}, details)
+
+
+def _measure(plane: Plane, setting: Setting[Sizes]) -> tuple[float, dict[str, float | None], list[str]]:
+    """Mbit/s from h1 to h2 with it at both ends, and what the witness says: figures and findings."""
+    chosen = setting.parameters
+    balancing = plane.balancing
+    if balancing is Managed:
+        balancing = partial(Managed, sabotage=setting.sabotage)
+    timeouts = TimeoutsModel(**asdict(TIMEOUTS))
+    nf = catalog.named("bridge")
+    with (
+        Testbed(nf=nf, nf_rate_mbit=None, timeouts=timeouts, data_plane=plane.data_plane) as testbed,
+        balancing(testbed) as ends,
+        Taps(places_of(testbed.network), Limits.of(TIMEOUTS)) as taps,
+    ):
+        ends.set_chains(CHAINS)
+        iperf = Iperf(testbed.hosts["h1"], testbed.hosts["h2"])
+        begun = time.monotonic()
+        found = iperf.run(chosen.seconds, parallel=chosen.parallel)
+        end = time.monotonic()
+        verdict = judge(taps.snapshot({chain.name: (chain.nf,) for chain in CHAINS}))
+    span = Span(begun, end, tuple(chain.name for chain in CHAINS))
+    return found.throughput * 8e-6, promises.of_verdicts([verdict], [span]), promises.findings([verdict])
+
+
+def _plot(folder: Path, chosen: Sizes, runs: Sequence[Once]) -> None:
+    values: dict[str, list[float]] = {
+        plane: [run.figures[plane] or 0.0 for run in runs] for plane in chosen.planes
+    }
+    papers: dict[str, float | None] = {plane: PLANES[plane].paper for plane in chosen.planes}
+    pictures.bars(folder, values, papers, title="Throughput of the testbed (paper, IV)", unit="Mbit/s")
+
+
+def _needs(chosen: Sizes) -> Sequence[Need]:
+    extra = [pf_ring()] if "pf_ring" in chosen.planes else []
+    return (*TESTBED, command("iperf3", "iperf3"), command("cc", "gcc"), *extra)
+
+
+EVALUATION = Evaluation(
+    name="baseline",
+    about="Throughput of the testbed: bridges, and load balancers in their place (paper, IV)",
+    kind=Sizes,
+    shown=_shown,
+    once=_once,
+    plot=_plot,
+    needs=_needs,
+)
+
+if __name__ == "__main__":
+    EVALUATION.main()
