@@ -12,6 +12,7 @@ from experiments.evaluation.experiment import Evaluation
 
 NAMES = (
     "baseline",
+    "lb-alone",
     "static-nfs",
     "snort-single",
     "injections",

@@ -89,6 +89,21 @@ def bars(
     save(figure, folder / "bars.png")
 
 
+def against(path: Path, tables: Sequence[Table], key: str, unit: str) -> None:
+    """A line for each column against column `key`: medians of all runs, with the smallest and the largest."""
+    figure, axes = plt.subplots(figsize=(9, 4.5))
+    names = [name for name in tables[0] if name != key]
+    for name, colour in zip(names, COLOURS, strict=False):
+        found = np.array([table[name] for table in tables])
+        middle = np.median(found, axis=0)
+        error = [middle - found.min(axis=0), found.max(axis=0) - middle]
+        axes.errorbar(tables[0][key], middle, yerr=error, color=colour, capsize=3, marker="o", label=name)
+    axes.set(xlabel=key, ylabel=unit, ylim=(0, None), title=f"{unit} against {key}")
+    axes.set_xticks(tables[0][key])
+    axes.legend(fontsize=8)
+    save(figure, path)
+
+
 def _zoom(axes: Any, change: float, runs: Sequence[Once]) -> None:
     moments = np.arange(change + _ZOOM_S[0], change + _ZOOM_S[1], 0.25)
     for chain, colour in zip(_chains(runs[0].tables["throughput"]), COLOURS, strict=False):

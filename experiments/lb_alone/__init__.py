@@ -1,0 +1,1 @@
+"""The load balancers by themselves."""

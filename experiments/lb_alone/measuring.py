@@ -1,0 +1,157 @@
+"""What load balancers do by themselves, whichever they are: their NFs are bridges without a limit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from catenary.wire import TimeoutsModel
+from experiments.demo.figures import Series, rebalanced_after
+from experiments.demo.meter import Meter
+from experiments.evaluation.play import TIMEOUTS
+from experiments.evaluation.promises import Span
+from experiments.part import Say
+from experiments.peers.balancing import CHAINS, Balancing, Chain
+from topologies.nfs.bridge import Bridge
+from topologies.patience import PATIENCE_S
+from topologies.testbed import Testbed
+from topologies.traffic import Transfers, WebServer
+from witness.checker import judge
+from witness.events import CHANGE
+from witness.places import places_of
+from witness.taps import Limits, Taps
+from witness.verdict import Verdict
+
+SHORT, LONG = "1k", "5m"
+
+
+@dataclass(frozen=True)
+class Offered:
+    """`seconds` of each load. `short` sessions of 1 kB at a time; each number of `long` ones of 5 MB."""
+
+    seconds: float
+    short: int
+    long: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Alone:
+    """What was found of one kind. Sessions a second by number of chains, Mbit/s by number of sessions;
+    seconds until all active chains carry the same within 10 % after a chain came, and after one went."""
+
+    sessions: dict[int, float]
+    throughput: dict[int, float]
+    add_s: float | None
+    remove_s: float | None
+    verdict: Verdict
+    spans: tuple[Span, ...]
+    failed: int
+
+
+def measure(balancing: Callable[[Testbed], Balancing], offered: Offered, say: Say) -> Alone:
+    """In a testbed of its own. Needs `namespaces.isolate()` before."""
+    timeouts = TimeoutsModel(**asdict(TIMEOUTS))
+    with ExitStack() as undo:
+        testbed = undo.enter_context(Testbed(nf=Bridge, nf_rate_mbit=None, timeouts=timeouts))
+        ends = undo.enter_context(balancing(testbed))
+        taps = undo.enter_context(Taps(places_of(testbed.network), Limits.of(TIMEOUTS)))
+        meter = undo.enter_context(Meter(taps, {chain.name: chain.nf for chain in CHAINS}))
+        web = undo.enter_context(WebServer(testbed.hosts["h2"]))
+        loads = _Loads(testbed, web, offered)
+        spans: list[Span] = []
+        sessions = {}
+        for number in range(1, len(CHAINS) + 1):
+            ends.set_chains(CHAINS[:number])
+            sessions[number] = loads.short(CHAINS[:number], spans)
+            say(f"{number} chains: {sessions[number]:.0f} sessions/s")
+        throughput = {parallel: loads.long(parallel) for parallel in offered.long}
+        for parallel, rate in throughput.items():
+            say(f"{parallel} sessions at a time: {rate:.0f} Mbit/s")
+        add_s, remove_s = _balance(ends, taps, meter, loads)
+        say(f"balanced {_told(add_s)} after an add, {_told(remove_s)} after a remove")
+        verdict = judge(taps.snapshot({chain.name: (chain.nf,) for chain in CHAINS}))
+        say(verdict.headline)
+    return Alone(sessions, throughput, add_s, remove_s, verdict, tuple(spans), loads.failed)
+
+
+class _Loads:
+    """The clients of h1, one load after the other."""
+
+    def __init__(self, testbed: Testbed, web: WebServer, offered: Offered) -> None:
+        self._client = testbed.hosts["h1"]
+        self._web = web
+        self._offered = offered
+        self._number = 0
+        self.failed = 0
+
+    def begin(self, page: str, parallel: int) -> Transfers:
+        self._number += 1
+        return Transfers(
+            self._client,
+            self._web.url(page),
+            name=f"load-{self._number}",
+            parallel=parallel,
+            timeout=PATIENCE_S,
+        )
+
+    def short(self, chains: Sequence[Chain], spans: list[Span]) -> float:
+        """Sessions a second."""
+        begun = time.monotonic()
+        with self.begin(SHORT, self._offered.short) as load:
+            time.sleep(self._offered.seconds)
+            spans.append(Span(begun, time.monotonic(), tuple(chain.name for chain in chains)))
+            result = load.stop()
+        self.failed += result.failures
+        return result.requests / (result.ended - result.started)
+
+    def long(self, parallel: int) -> float:
+        """Mbit/s of payload."""
+        with self.begin(LONG, parallel) as load:
+            time.sleep(self._offered.seconds)
+            result = load.stop()
+        self.failed += result.failures
+        whole = np.array(result.per_second[1:-1] or result.per_second)
+        return float(np.mean(whole)) * 8e-6
+
+    @property
+    def steady(self) -> Transfers:
+        """What goes on while chains come and go."""
+        return self.begin(SHORT, self._offered.short)
+
+    @property
+    def phase_s(self) -> float:
+        return self._offered.seconds
+
+
+def _balance(ends: Balancing, taps: Taps, meter: Meter, loads: _Loads) -> tuple[float | None, float | None]:
+    """From two chains to three and back, under short sessions."""
+    ends.set_chains(CHAINS[:2])
+    with loads.steady as load:
+        time.sleep(loads.phase_s)
+        moments = []
+        for chains in (CHAINS, CHAINS[:2]):
+            moments.append(time.monotonic())
+            taps.note(CHANGE, f"{len(chains)} chains")
+            ends.set_chains(chains)
+            time.sleep(2 * loads.phase_s)
+        end = time.monotonic()
+        loads.failed += load.stop().failures
+    series = meter.series()
+    added, removed = moments
+    return _balanced(series, CHAINS, added, removed, ()), _balanced(
+        series, CHAINS[:2], removed, end, [CHAINS[2].name]
+    )
+
+
+def _balanced(
+    series: Series, chains: Sequence[Chain], since: float, until: float, cooling: Sequence[str]
+) -> float | None:
+    return rebalanced_after(series, [chain.name for chain in chains], since, until, cooling)
+
+
+def _told(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{seconds:.1f} s"

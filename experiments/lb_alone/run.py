@@ -1,0 +1,110 @@
+"""The load balancers by themselves, beside the paper's Algorithm 1 (paper, section IV)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from experiments.evaluation import pictures, promises
+from experiments.evaluation.experiment import Evaluation, Setting
+from experiments.evaluation.parameters import Parameters
+from experiments.evaluation.preflight import TESTBED
+from experiments.evaluation.repeat import Once, Shown, Table
+from experiments.lb_alone.measuring import Alone, Offered, measure
+from experiments.peers.alone import AlgorithmOne
+from experiments.peers.balancing import CHAINS, Balancing, Managed
+from topologies.testbed import Testbed
+
+Name = Literal["catenary", "algorithm1"]
+KINDS: Mapping[Name, Callable[[Testbed], Balancing]] = {"catenary": Managed, "algorithm1": AlgorithmOne}
+_LEAST = 0.9
+"""Of what Algorithm 1 does, which says nothing to its other end."""
+_BALANCED_S = 3.0
+
+
+class Sizes(Parameters):
+    """`seconds` of each load; `short` sessions at a time, and numbers of `long` ones."""
+
+    seconds: float = Field(gt=0, le=600)
+    short: int = Field(ge=1, le=1000)
+    long: tuple[int, ...] = Field(min_length=1)
+
+    def offered(self) -> Offered:
+        return Offered(self.seconds, self.short, self.long)
+
+
+def _shown(chosen: Sizes) -> list[Shown]:
+    chains = range(1, len(CHAINS) + 1)
+    found = [Shown(f"{name}_sessions_{n}", "sessions/s", steady=True) for name in KINDS for n in chains]
+    found += [Shown(f"{name}_mbit_{n}", "Mbit/s", steady=True) for name in KINDS for n in chosen.long]
+    found += [Shown(f"{name}_{what}_s", "s until balanced") for name in KINDS for what in ("add", "remove")]
+    found += [Shown(f"ratio_sessions_{n}", "", at_least=_LEAST) for n in chains]
+    found += [Shown(f"ratio_mbit_{n}", "", at_least=_LEAST) for n in chosen.long]
+    slowest = Shown("balanced_s", "s, the slower of both", 3, at_most=_BALANCED_S)
+    failed = Shown("failed", "requests", at_least=0, at_most=0, worst=True)
+    return [*found, slowest, failed, *promises.shown(injections=False)]
+
+
+def _once(setting: Setting[Sizes]) -> Once:
+    chosen = setting.parameters
+    found: dict[str, Alone] = {}
+    for name, balancing in KINDS.items():
+        made = partial(Managed, sabotage=setting.sabotage) if name == "catenary" else balancing
+        setting.say(name)
+        found[name] = measure(made, chosen.offered(), setting.say)
+    ours, theirs = found["catenary"], found["algorithm1"]
+    figures: dict[str, float | None] = {}
+    for kind, alone in found.items():
+        figures |= {f"{kind}_sessions_{n}": rate for n, rate in alone.sessions.items()}
+        figures |= {f"{kind}_mbit_{n}": rate for n, rate in alone.throughput.items()}
+        figures |= {f"{kind}_add_s": alone.add_s, f"{kind}_remove_s": alone.remove_s}
+    figures |= {f"ratio_sessions_{n}": _over(rate, theirs.sessions[n]) for n, rate in ours.sessions.items()}
+    figures |= {f"ratio_mbit_{n}": _over(rate, theirs.throughput[n]) for n, rate in ours.throughput.items()}
+    both = [ours.add_s, ours.remove_s]
+    figures["balanced_s"] = None if None in both else max(value for value in both if value is not None)
+    figures["failed"] = ours.failed
+    figures |= promises.of_verdicts([ours.verdict], ours.spans)
+    tables = {
+        "sessions": _table("chains", found, "sessions"),
+        "throughput": _table("sessions", found, "throughput"),
+    }
+    return Once(figures, tables, promises.findings([ours.verdict]))
+
+
+def _over(ours: float, theirs: float) -> float | None:
+    return ours / theirs if theirs else None
+
+
+def _table(key: str, found: Mapping[str, Alone], what: str) -> Table:
+    values: dict[str, dict[int, float]] = {name: getattr(alone, what) for name, alone in found.items()}
+    numbers = list(next(iter(values.values())))
+    columns = {name: np.array([rates[n] for n in numbers]) for name, rates in values.items()}
+    return {key: np.array(numbers), **columns}
+
+
+def _plot(folder: Path, _chosen: Sizes, runs: Sequence[Once]) -> None:
+    pictures.against(
+        folder / "sessions.png", [run.tables["sessions"] for run in runs], "chains", "sessions/s"
+    )
+    pictures.against(
+        folder / "throughput.png", [run.tables["throughput"] for run in runs], "sessions", "Mbit/s"
+    )
+
+
+EVALUATION = Evaluation(
+    name="lb-alone",
+    about="The load balancers without NFs, beside the paper's Algorithm 1 (paper, IV)",
+    kind=Sizes,
+    shown=_shown,
+    once=_once,
+    plot=_plot,
+    needs=lambda _: TESTBED,
+)
+
+if __name__ == "__main__":
+    EVALUATION.main()
