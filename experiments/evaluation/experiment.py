@@ -74,14 +74,8 @@ class Evaluation(Generic[P]):
 
         def work() -> bool:
             nonlocal status
-            scale = (
-                Scale.PAPER if arguments.paper_scale else Scale.QUICK if arguments.quick else Scale.DEFAULT
-            )
-            chosen = self.checked(scale, arguments.set)
-            part = (
-                "" if scale is Scale.DEFAULT and not arguments.set else scale if not arguments.set else "set"
-            )
-            results: Path = (arguments.results or Path("results") / self.name / part).resolve()
+            chosen = self.checked(scale_of(arguments), arguments.set)
+            results: Path = (arguments.results or self._results(arguments)).resolve()
             isolate()
             status = self.run(chosen, results, Sabotage(arguments.sabotage), console)
             if arguments.json:
@@ -96,6 +90,14 @@ class Evaluation(Generic[P]):
             if end.code == 0 and status is Status.NOISY:
                 sys.exit(NOISY)
             raise
+
+    def _results(self, arguments: argparse.Namespace) -> Path:
+        """Only a run as it is meant to be replaces the figures of one."""
+        scale = scale_of(arguments)
+        own = [] if scale is Scale.DEFAULT else [str(scale)]
+        own += ["set"] if arguments.set else []
+        own += [arguments.sabotage] if arguments.sabotage != Sabotage.NONE else []
+        return Path("results") / self.name / "-".join(own)
 
     def checked(self, scale: Scale, sets: Sequence[str] = ()) -> P:
         """The parameters, once they and the machine are found fit. Raises what is wrong with either."""
@@ -189,6 +191,13 @@ class Evaluation(Generic[P]):
         )
         add_options(parser)
         return parser
+
+
+def scale_of(arguments: argparse.Namespace) -> Scale:
+    """What the options of `add_options` say."""
+    if arguments.paper_scale:
+        return Scale.PAPER
+    return Scale.QUICK if arguments.quick else Scale.DEFAULT
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

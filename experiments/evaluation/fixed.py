@@ -10,7 +10,7 @@ from experiments.evaluation import pictures, promises
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.load import Load, PaperLoad
 from experiments.evaluation.play import NfKind, Played, Schedule, Step, chain_of, play, series_table
-from experiments.evaluation.preflight import TRAFFIC, nf
+from experiments.evaluation.preflight import TRAFFIC, Need, nf, rate
 from experiments.evaluation.promises import Span
 from experiments.evaluation.repeat import Once, Shown
 
@@ -47,8 +47,14 @@ def evaluation(name: str, about: str, cases: Cases) -> Evaluation[Load]:
         shown=partial(_shown, cases),
         once=partial(_once, cases),
         plot=partial(pictures.cases, tuple(case.key for case in cases.cases), title=about),
-        needs=lambda chosen: (*TRAFFIC, *(nf(case.nf or chosen.nf) for case in cases.cases)),
+        needs=partial(_needs, cases),
     )
+
+
+def _needs(cases: Cases, chosen: Load) -> list[Need]:
+    nfs = [nf(case.nf or chosen.nf) for case in cases.cases]
+    most = max(chosen.mbit(case.load, len(case.nfs)) for case in cases.cases)
+    return [*TRAFFIC, *nfs, rate(most)]
 
 
 def _shown(cases: Cases, _chosen: Load) -> list[Shown]:

@@ -50,6 +50,10 @@ class Load(Parameters):
     def nfs(self) -> NfKind:
         return NfKind(self.nf, self.capacity_mbit)
 
+    def mbit(self, paper: PaperLoad, nfs: int) -> float:
+        """What so many NFs then let through at the most."""
+        return min(paper.overload, nfs) * self.capacity_mbit
+
     def offered(self, paper: PaperLoad) -> Offered:
         """Its size and rates here."""
         sessions = round(paper.sessions * self.share)

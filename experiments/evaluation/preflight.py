@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from catenary.errors import Unsupported
+from catenary.errors import InvalidValue, Unsupported
 from topologies.nfs import catalog
 
 
@@ -36,6 +36,8 @@ def _not_root() -> str | None:
     return None if os.geteuid() == 0 else "network namespaces need root: run it by sudo"
 
 
+_MBIT_A_CORE = 120
+"""Through six crossings of Open vSwitch in user space, frames of clients with offloads; seen on 2 cores."""
 ROOT = Need("root", _not_root)
 TESTBED = (
     ROOT,
@@ -72,8 +74,23 @@ def nf(name: str) -> Need:
     return Need(name, missing)
 
 
+def rate(offered_mbit: float) -> Need:
+    """Processors that carry so much (Mbit/s): all switches, NFs, clients and servers are on this machine."""
+
+    def missing() -> str | None:
+        cores = len(os.sched_getaffinity(0))
+        if offered_mbit <= cores * _MBIT_A_CORE:
+            return None
+        return (
+            f"{offered_mbit:.0f} Mbit/s can't be offered here: {cores} cores carry about "
+            f"{cores * _MBIT_A_CORE}; use a smaller capacity_mbit, by --set, or a larger machine"
+        )
+
+    return Need("rate", missing)
+
+
 def check(needs: Sequence[Need]) -> None:
-    """Raise `Unsupported` that names all that is missing, in one line."""
+    """Raise `InvalidValue` that names all that is missing, in one line."""
     missing = dict.fromkeys(text for need in needs if (text := need.missing()) is not None)
     if missing:
-        raise Unsupported("; ".join(missing))
+        raise InvalidValue("; ".join(missing))

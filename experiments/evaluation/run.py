@@ -13,8 +13,7 @@ from pathlib import Path
 
 from catenary.errors import CatenaryError
 from experiments.evaluation import catalog
-from experiments.evaluation.experiment import NOISY, add_options
-from experiments.evaluation.parameters import Scale
+from experiments.evaluation.experiment import NOISY, add_options, scale_of
 
 _EXAMPLES = f"""\
 experiments: {", ".join(catalog.NAMES)}
@@ -30,7 +29,6 @@ exit status: 0 all is as asked, 1 something is not, 2 bad input, 3 something was
 
 def main() -> None:
     arguments = _parser().parse_args()
-    scale = Scale.PAPER if arguments.paper_scale else Scale.QUICK if arguments.quick else Scale.DEFAULT
     try:
         chosen = catalog.evaluations(arguments.names)
         if arguments.list:
@@ -38,7 +36,7 @@ def main() -> None:
                 print(f"{item.name:<24} {item.about}")
             return
         for item in chosen:  # all of them, before anything starts
-            item.checked(scale, arguments.set)
+            item.checked(scale_of(arguments), arguments.set)
     except CatenaryError as error:
         print(f"experiments: {error.detail}", file=sys.stderr)
         sys.exit(2)

@@ -12,7 +12,7 @@ from experiments.evaluation import pictures, promises
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.load import Load, PaperLoad
 from experiments.evaluation.play import TESTBED, Played, Schedule, Site, Step, chain_of, play, series_table
-from experiments.evaluation.preflight import TRAFFIC, nf
+from experiments.evaluation.preflight import TRAFFIC, nf, rate
 from experiments.evaluation.promises import Span
 from experiments.evaluation.repeat import Once, Shown
 
@@ -57,7 +57,7 @@ def evaluation(name: str, about: str, story: Story) -> Evaluation[Load]:
         shown=partial(_shown, story),
         once=partial(_once, story),
         plot=partial(pictures.scaling, story.schedule, title=about),
-        needs=lambda chosen: (*TRAFFIC, nf(chosen.nf)),
+        needs=lambda chosen: (*TRAFFIC, nf(chosen.nf), rate(chosen.mbit(LOAD, 3))),
     )
 
 

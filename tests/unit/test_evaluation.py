@@ -15,7 +15,7 @@ from pyarrow import csv, parquet
 from pydantic import Field
 from rich.console import Console
 
-from catenary.errors import CatenaryError, InvalidValue, Unsupported
+from catenary.errors import CatenaryError, InvalidValue
 from experiments.evaluation import catalog, export, preflight
 from experiments.evaluation import experiment as subject
 from experiments.evaluation.experiment import Evaluation, Setting
@@ -110,7 +110,7 @@ def test_tables_are_exported_twice_the_same(tmp_path: Path) -> None:
 
 def test_all_that_is_missing_is_named_at_once() -> None:
     preflight.check([preflight.command("sh", "dash")])
-    with pytest.raises(Unsupported, match="no-such is not installed: apt-get install some; no luck"):
+    with pytest.raises(InvalidValue, match="no-such is not installed: apt-get install some; no luck"):
         preflight.check([preflight.command("no-such", "some"), Need("luck", lambda: "no luck")])
 
 
@@ -182,6 +182,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         (("warmup",), "no experiment 'warmup': did you mean warm-up?"),
         (("warm-up", "--set", "capacity=3"), "no such parameter; did you mean capacity_mbit?"),
         (("warm-up", "--set", "capacity_mbit=0"), "parameter capacity_mbit"),
+        (("warm-up", "--set", "capacity_mbit=1000"), "2778 Mbit/s can't be offered here"),
+        (("warm-up", "--set", "nf=xyz"), "no NF 'xyz' here: use firewall"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_starts(arguments: tuple[str, ...], said: str) -> None:
