@@ -15,12 +15,13 @@ from pydantic import Field
 
 from catenary.wire import TimeoutsModel
 from experiments.baseline.bridges import CaptureBridge, LinuxBridge
-from experiments.evaluation import pictures, promises
+from experiments.evaluation import pictures, promises, ratios
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.parameters import Parameters
 from experiments.evaluation.play import TIMEOUTS
 from experiments.evaluation.preflight import TESTBED, Need, command, pf_ring
 from experiments.evaluation.promises import Span
+from experiments.evaluation.ratios import Ratio
 from experiments.evaluation.repeat import Once, Shown
 from experiments.peers.balancing import CHAINS, Balancing, Managed
 from topologies.nfs import catalog
@@ -51,13 +52,12 @@ PLANES: Mapping[Name, Plane] = {
     "pf_ring": Plane(Managed, "pf_ring", paper=366),
     "ebpf": Plane(Managed),
 }
-RATIOS: Mapping[str, tuple[Name, Name, float | None, float]] = {
-    "ebpf_bridge": ("ebpf", "bridge", 0.95, 0.41),
-    "ebpf_capture_bridge": ("ebpf", "capture_bridge", 0.95, 0.79),
-    "af_packet_bridge": ("af_packet", "bridge", None, 0.41),
-    "af_packet_capture_bridge": ("af_packet", "capture_bridge", None, 0.79),
+RATIOS = {
+    "ebpf_bridge": Ratio("ebpf", "bridge", at_least=0.95, paper=0.41),
+    "ebpf_capture_bridge": Ratio("ebpf", "capture_bridge", at_least=0.95, paper=0.79),
+    "af_packet_bridge": Ratio("af_packet", "bridge", paper=0.41),
+    "af_packet_capture_bridge": Ratio("af_packet", "capture_bridge", paper=0.79),
 }
-"""Key -> (above, below, at least, paper)."""
 
 
 class Sizes(Parameters):
@@ -70,9 +70,8 @@ class Sizes(Parameters):
 
 def _shown(chosen: Sizes) -> list[Shown]:
     found = [Shown(plane, "Mbit/s", PLANES[plane].paper, steady=True) for plane in chosen.planes]
-    for key, (above, below, least, paper) in RATIOS.items():
-        if {above, below} <= set(chosen.planes):
-            found.append(Shown(f"ratio_{key}", "", paper, at_least=least, steady=True))
+    present = {key: it for key, it in RATIOS.items() if {it.above, it.below} <= set(chosen.planes)}
+    found += ratios.shown(present, {})
     return [*found, *promises.shown(injections=False)]
 
 
@@ -90,9 +89,7 @@ def _once(setting: Setting[Sizes]) -> Once:
         if PLANES[name].chains:
             kept.append(promised)
             details += findings
-    for key, (above, below, *_) in RATIOS.items():
-        over, under = figures.get(above), figures.get(below)
-        figures[f"ratio_{key}"] = over / under if over is not None and under else None
+    figures |= ratios.figures(RATIOS, figures)
     table = {"plane": np.array(chosen.planes), "mbit": np.array([figures[name] for name in chosen.planes])}
     return Once(figures | promises.of_several(kept), {"throughput": table}, details)
 

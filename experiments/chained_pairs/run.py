@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from experiments.evaluation.play import Site
+from experiments.evaluation.ratios import Ratio
 from experiments.evaluation.scaling import Phase, Story, evaluation
 from topologies.chained import CHAINED
 
@@ -14,7 +15,10 @@ STORY = Story(
         Phase("2_2", 70, ("a1", "a2", "b1", "b2"), 5),
     ),
     end=110,
-    ratios={"first_alone": ("2_1", "1_1", 0.85, 1.15), "both": ("2_2", "1_1", 1.5, None)},
+    ratios={
+        "first_alone": Ratio("2_1", "1_1", at_least=0.85, at_most=1.15),
+        "both": Ratio("2_2", "1_1", at_least=1.5),
+    },
     site=SITE,
 )
 EVALUATION = evaluation("chained-pairs", "Two pairs in a row scale on their own (paper, Fig. 3)", STORY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from experiments.evaluation.ratios import Ratio
 from experiments.evaluation.scaling import Phase, Story, evaluation
 
 STORY = Story(
@@ -11,7 +12,7 @@ STORY = Story(
         Phase("1", 70, ("n1",), 5, paper=152),
     ),
     end=110,
-    ratios={"2_1": ("2", "1", 1.5, None), "3_1": ("3", "1", 1.7, None)},
+    ratios={"2_1": Ratio("2", "1", at_least=1.5), "3_1": Ratio("3", "1", at_least=1.7)},
     rebalance_at_most=5.0,
     rebalance_paper=4.0,
 )

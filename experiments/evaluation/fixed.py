@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from experiments.evaluation import pictures, promises
+from experiments.evaluation import pictures, promises, ratios
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.load import Load, PaperLoad
 from experiments.evaluation.play import NfKind, Played, Schedule, Step, chain_of, play, series_table
 from experiments.evaluation.preflight import TRAFFIC, Need, nf, rate
 from experiments.evaluation.promises import Span
+from experiments.evaluation.ratios import Ratio
 from experiments.evaluation.repeat import Once, Shown
 
 
@@ -32,10 +33,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Cases:
-    """`ratios`: key -> (case, case that it is compared with, at least, at most)."""
+    """`ratios` are of cases."""
 
     cases: tuple[Case, ...]
-    ratios: Mapping[str, tuple[str, str, float | None, float | None]] = field(default_factory=dict)
+    ratios: Mapping[str, Ratio] = field(default_factory=dict)
 
 
 def evaluation(name: str, about: str, cases: Cases) -> Evaluation[Load]:
@@ -60,11 +61,7 @@ def _needs(cases: Cases, chosen: Load) -> list[Need]:
 def _shown(cases: Cases, _chosen: Load) -> list[Shown]:
     papers = {case.key: case.paper for case in cases.cases}
     found = [Shown(f"throughput_{case.key}", "Mbit/s", case.paper, steady=True) for case in cases.cases]
-    for key, (above, below, least, most) in cases.ratios.items():
-        over, under = papers[above], papers[below]
-        paper = round(over / under, 2) if over and under else None
-        found.append(Shown(f"ratio_{key}", "", paper, at_least=least, at_most=most, steady=True))
-    return [*found, *promises.shown()]
+    return [*found, *ratios.shown(cases.ratios, papers), *promises.shown()]
 
 
 def _once(cases: Cases, setting: Setting[Load]) -> Once:
@@ -84,9 +81,8 @@ def _once(cases: Cases, setting: Setting[Load]) -> Once:
         kept.append(promises.figures(played, [_span(case, played)]))
         tables[f"throughput_{case.key}"] = series_table(played)
         details += promises.details(played)
-    for key, (above, below, *_) in cases.ratios.items():
-        over, under = (figures[f"throughput_{name}"] or 0 for name in (above, below))
-        figures[f"ratio_{key}"] = over / under if under else None
+    means = {case.key: figures[f"throughput_{case.key}"] for case in cases.cases}
+    figures |= ratios.figures(cases.ratios, means)
     return Once(figures | promises.of_several(kept), tables, details)
 
 

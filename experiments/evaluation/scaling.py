@@ -8,12 +8,13 @@ from functools import partial
 from itertools import pairwise
 
 from experiments.demo.figures import rebalanced_after
-from experiments.evaluation import pictures, promises
+from experiments.evaluation import pictures, promises, ratios
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.load import Load, PaperLoad
 from experiments.evaluation.play import TESTBED, Played, Schedule, Site, Step, chain_of, play, series_table
 from experiments.evaluation.preflight import TRAFFIC, nf, rate
 from experiments.evaluation.promises import Span
+from experiments.evaluation.ratios import Ratio
 from experiments.evaluation.repeat import Once, Shown
 
 LOAD = PaperLoad(injections=10_000, batch=94)
@@ -35,11 +36,11 @@ class Phase:
 
 @dataclass(frozen=True)
 class Story:
-    """`ratios`: key -> (phase, phase that it is compared with, at least, at most). `rebalance_at_most`: s."""
+    """`ratios` are of phases. `rebalance_at_most`: s."""
 
     phases: tuple[Phase, ...]
     end: float
-    ratios: Mapping[str, tuple[str, str, float | None, float | None]]
+    ratios: Mapping[str, Ratio]
     rebalance_at_most: float | None = None
     rebalance_paper: float | None = None
     site: Site = TESTBED
@@ -64,10 +65,7 @@ def evaluation(name: str, about: str, story: Story) -> Evaluation[Load]:
 def _shown(story: Story, _chosen: Load) -> list[Shown]:
     papers = {phase.key: phase.paper for phase in story.phases}
     found = [Shown(f"throughput_{phase.key}", "Mbit/s", phase.paper, steady=True) for phase in story.phases]
-    for key, (above, below, least, most) in story.ratios.items():
-        over, under = papers[above], papers[below]
-        paper = round(over / under, 2) if over and under else None
-        found.append(Shown(f"ratio_{key}", "", paper, at_least=least, at_most=most, steady=True))
+    found += ratios.shown(story.ratios, papers)
     slowest = Shown(
         "rebalance_s", "s, the slowest change", story.rebalance_paper, at_most=story.rebalance_at_most
     )
@@ -84,9 +82,8 @@ def _once(story: Story, setting: Setting[Load]) -> Once:
     for phase, span in zip(story.phases, spans, strict=True):
         settle = min(phase.settle, _SETTLES * (span.until - span.since))
         figures[f"throughput_{phase.key}"] = played.series.mean(span.since + settle, span.until)
-    for key, (above, below, *_) in story.ratios.items():
-        over, under = (figures[f"throughput_{name}"] or 0 for name in (above, below))
-        figures[f"ratio_{key}"] = over / under if under else None
+    means = {phase.key: figures[f"throughput_{phase.key}"] for phase in story.phases}
+    figures |= ratios.figures(story.ratios, means)
     figures["rebalance_s"] = _slowest(spans, played)
     table = series_table(played)
     return Once(figures | promises.figures(played, spans), {"throughput": table}, promises.details(played))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from experiments.evaluation.fixed import Case, Cases, evaluation
 from experiments.evaluation.load import PaperLoad
 from experiments.evaluation.play import NFS
+from experiments.evaluation.ratios import Ratio
 
 LOAD = PaperLoad(injections=8000, batch=75)
 CASES = Cases(
@@ -12,7 +13,7 @@ CASES = Cases(
         Case("bridge", NFS[:1], LOAD, 0.3, 1.0, nf="bridge"),
         Case("passive", NFS[:1], LOAD, 0.3, 1.0),
     ),
-    ratios={"passive_bridge": ("passive", "bridge", 0.95, None)},
+    ratios={"passive_bridge": Ratio("passive", "bridge", at_least=0.95)},
 )
 EVALUATION = evaluation(
     "passive", "A detecting, non-preventing NF does not slow traffic (paper, IV-A)", CASES

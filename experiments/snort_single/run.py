@@ -5,6 +5,7 @@ from __future__ import annotations
 from experiments.evaluation.fixed import Case, Cases, evaluation
 from experiments.evaluation.load import PaperLoad
 from experiments.evaluation.play import NFS
+from experiments.evaluation.ratios import Ratio
 
 CASES = Cases(
     cases=(
@@ -13,8 +14,8 @@ CASES = Cases(
         Case("injected", NFS[:1], PaperLoad(injections=8000, batch=75), 0.2, 0.8, paper=152),
     ),
     ratios={
-        "3000_8000": ("3000", "8000", 0.9, 1.1),
-        "injected_8000": ("injected", "8000", None, 1.05),
+        "3000_8000": Ratio("3000", "8000", at_least=0.9, at_most=1.1),
+        "injected_8000": Ratio("injected", "8000", at_most=1.05),
     },
 )
 EVALUATION = evaluation("snort-single", "One IDS under two loads, and with injections (paper, IV-A)", CASES)

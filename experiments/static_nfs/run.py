@@ -5,6 +5,7 @@ from __future__ import annotations
 from experiments.evaluation.fixed import Case, Cases, evaluation
 from experiments.evaluation.load import PaperLoad
 from experiments.evaluation.play import NFS
+from experiments.evaluation.ratios import Ratio
 
 CASES = Cases(
     cases=(
@@ -12,7 +13,7 @@ CASES = Cases(
         Case("2", NFS[:2], PaperLoad(), 0.3, 1.0),
         Case("3", NFS[:3], PaperLoad(), 0.3, 1.0),
     ),
-    ratios={"2_1": ("2", "1", 1.6, None), "3_1": ("3", "1", 2.2, None)},
+    ratios={"2_1": Ratio("2", "1", at_least=1.6), "3_1": Ratio("3", "1", at_least=2.2)},
 )
 EVALUATION = evaluation(
     "static-nfs", "Throughput with one, two and three NFs that stay (paper, Fig. 5)", CASES

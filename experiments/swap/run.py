@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from experiments.evaluation.ratios import Ratio
 from experiments.evaluation.scaling import Phase, Story, evaluation
 
 STORY = Story(
@@ -11,7 +12,7 @@ STORY = Story(
         Phase("1_again", 70, ("n1",), 5),
     ),
     end=110,
-    ratios={"2_1": ("2", "1", 1.5, None), "1_1": ("1_again", "1", 0.9, None)},
+    ratios={"2_1": Ratio("2", "1", at_least=1.5), "1_1": Ratio("1_again", "1", at_least=0.9)},
     rebalance_at_most=5.0,
 )
 EVALUATION = evaluation("swap", "Chains added and removed in one request: +2 -1, then +1 -2", STORY)

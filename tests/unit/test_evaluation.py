@@ -16,11 +16,12 @@ from pydantic import Field
 from rich.console import Console
 
 from catenary.errors import CatenaryError, InvalidValue
-from experiments.evaluation import catalog, export, preflight
+from experiments.evaluation import catalog, export, preflight, ratios
 from experiments.evaluation import experiment as subject
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.parameters import Parameters, Scale, read
 from experiments.evaluation.preflight import Need
+from experiments.evaluation.ratios import Ratio
 from experiments.evaluation.repeat import Once, Shown, Status, figure, joined, noisy, none_of, spread
 from experiments.evaluation.run import worst
 from experiments.evaluation.sabotage import Sabotage
@@ -195,3 +196,15 @@ def test_bad_input_is_one_line_before_anything_starts(arguments: tuple[str, ...]
 
 def test_the_list_names_all() -> None:
     assert [line.split()[0] for line in run("--list").stdout.splitlines()] == list(catalog.NAMES)
+
+
+def test_ratios_need_both_sides() -> None:
+    asked = {"2_1": Ratio("2", "1", at_least=1.5), "own": Ratio("2", "1", paper=0.4)}
+    papers = {"1": 148.0, "2": 247.0}
+    assert [(item.key, item.paper, item.at_least) for item in ratios.shown(asked, papers)] == [
+        ("ratio_2_1", 1.67, 1.5),
+        ("ratio_own", 0.4, None),
+    ]
+    assert ratios.figures(asked, {"1": 20.0, "2": 30.0}) == {"ratio_2_1": 1.5, "ratio_own": 1.5}
+    for missing in ({"1": 20.0}, {"2": 20.0}, {"1": 0.0, "2": 20.0}, {"1": None, "2": 20.0}):
+        assert ratios.figures(asked, missing) == {"ratio_2_1": None, "ratio_own": None}
