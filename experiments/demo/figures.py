@@ -118,8 +118,8 @@ def figures(seen: Observations, plan: Plan) -> dict[str, Figure]:
     found |= _throughputs(seen, plan)
     found |= _balance(seen)
     drained = {step.chain: seen.drained_s.get(step.chain) for step in STORY if step.verb == "remove"}
-    found["drained_s"] = Figure(_slowest(list(drained.values())), "s")
-    found |= {f"drained_{chain}_s": Figure(_slowest([value]), "s") for chain, value in drained.items()}
+    found["drained_s"] = Figure(slowest_of(list(drained.values())), "s")
+    found |= {f"drained_{chain}_s": Figure(slowest_of([value]), "s") for chain, value in drained.items()}
     found["add_latency_ms"] = Figure(_rounded(1000 * median(seen.latencies_s), 1), "ms")
     found["leftovers"] = Figure(seen.leftovers, "rules, tags, pins, processes, links")
     return found
@@ -178,12 +178,13 @@ def _balance(seen: Observations) -> dict[str, Figure]:
         active = active_after(number + 1)
         slowest[step.verb].append(rebalanced_after(seen.series, active, begin, end, cooling))
     return {
-        "rebalance_s": Figure(_slowest(slowest["add"]), "s", 3),
-        "rebalance_down_s": Figure(_slowest(slowest["remove"]), "s", 4),
+        "rebalance_s": Figure(slowest_of(slowest["add"]), "s", 3),
+        "rebalance_down_s": Figure(slowest_of(slowest["remove"]), "s", 4),
     }
 
 
-def _slowest(values: Sequence[float | None]) -> float | None:
+def slowest_of(values: Sequence[float | None]) -> float | None:
+    """The largest; None if one is missing."""
     known = [value for value in values if value is not None]
     return _rounded(max(known)) if len(known) == len(values) else None
 

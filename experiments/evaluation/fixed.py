@@ -9,9 +9,8 @@ from functools import partial
 from experiments.evaluation import pictures, promises, ratios
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.load import Load, PaperLoad
-from experiments.evaluation.play import NfKind, Played, Schedule, Step, chain_of, play, series_table
+from experiments.evaluation.play import NfKind, Schedule, Step, play, series_table
 from experiments.evaluation.preflight import TRAFFIC, Need, nf, rate
-from experiments.evaluation.promises import Span
 from experiments.evaluation.ratios import Ratio
 from experiments.evaluation.repeat import Once, Shown
 
@@ -78,13 +77,9 @@ def _once(cases: Cases, setting: Setting[Load]) -> Once:
         figures[f"throughput_{case.key}"] = played.series.mean(
             begun + case.since * seconds, begun + case.until * seconds
         )
-        kept.append(promises.figures(played, [_span(case, played)]))
+        kept.append(promises.figures(played, [promises.whole(played, case.nfs)]))
         tables[f"throughput_{case.key}"] = series_table(played)
         details += promises.details(played)
     means = {case.key: figures[f"throughput_{case.key}"] for case in cases.cases}
     figures |= ratios.figures(cases.ratios, means)
     return Once(figures | promises.of_several(kept), tables, details)
-
-
-def _span(case: Case, played: Played) -> Span:
-    return Span(played.moments[0], played.end, tuple(map(chain_of, case.nfs)))

@@ -15,7 +15,7 @@ from catenary.errors import Unavailable
 from catenary.session import Timeouts
 from catenary.tags import TagPair
 from catenary.wire import Tags, TimeoutsModel
-from experiments.demo.figures import Series
+from experiments.demo.figures import WINDOW_S, Series
 from experiments.demo.meter import Meter
 from experiments.evaluation.experiment import Setting
 from experiments.evaluation.repeat import Table
@@ -283,12 +283,16 @@ def _load(undo: ExitStack, testbed: Testbed, web: WebServer, offered: Offered, s
 
 
 def series_table(played: Played) -> Table:
+    """That of all its segments."""
+    return throughput_table([seen.series for seen in played.seen.values()], played.moments[0], played.end)
+
+
+def throughput_table(several: Sequence[Series], begun: float, end: float) -> Table:
     """Mbit/s of each chain in the 1 s window that ends at each moment, s from the begin."""
-    begun = played.moments[0]
-    moments = np.arange(begun + 1.0, played.end, _STEP_S)
+    moments = np.arange(begun + WINDOW_S, end, _STEP_S)
     table: dict[str, Any] = {"time_s": moments - begun}
-    for seen in played.seen.values():
-        table |= zip(seen.series.chains, seen.series.throughput(moments).T, strict=True)
+    for series in several:
+        table |= zip(series.chains, series.throughput(moments).T, strict=True)
     return table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.evaluation.play import Played
+from experiments.evaluation.play import Played, chain_of
 from experiments.evaluation.repeat import Shown, none_of
 from witness.verdict import Verdict
 
@@ -21,6 +21,11 @@ class Span:
     since: float
     until: float
     chains: tuple[str, ...]
+
+
+def whole(played: Played, nfs: Sequence[str]) -> Span:
+    """All of a run in which the chains of these NFs stay."""
+    return Span(played.moments[0], played.end, tuple(map(chain_of, nfs)))
 
 
 def shown(*, injections: bool = True) -> list[Shown]:

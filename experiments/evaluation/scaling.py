@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
-from experiments.demo.figures import rebalanced_after
+from experiments.demo.figures import rebalanced_after, slowest_of
 from experiments.evaluation import pictures, promises, ratios
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.load import Load, PaperLoad
@@ -104,5 +104,4 @@ def _slowest(spans: list[Span], played: Played) -> float | None:
             if old != new:
                 cooling = [chain for chain in old if chain not in new]
                 found.append(rebalanced_after(seen.series, new, now.since, now.until, cooling))
-    known = [seconds for seconds in found if seconds is not None]
-    return max(known) if len(known) == len(found) else None
+    return slowest_of(found)

@@ -12,9 +12,8 @@ from pydantic import Field
 from experiments.evaluation import pictures, promises
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.load import Load, PaperLoad
-from experiments.evaluation.play import NFS, Played, Schedule, Step, chain_of, play
+from experiments.evaluation.play import NFS, Schedule, Step, chain_of, play
 from experiments.evaluation.preflight import TRAFFIC, nf
-from experiments.evaluation.promises import Span
 from experiments.evaluation.repeat import Once, Shown
 
 CASES = tuple((batch, every) for batch in (600, 1000) for every in (1.0, 3.0, 5.0))
@@ -55,17 +54,13 @@ def _once(setting: Setting[Injected]) -> Once:
         setting.say(f"alerts: {', '.join(f'{n} {count}' for n, count in zip(NFS, alerts, strict=True))}")
         figures[f"chi_square_{batch}_{every:g}"] = chi_square(alerts)
         counts.append(alerts)
-        parts.append((played, promises.figures(played, [_span(played)])))
+        parts.append((played, promises.figures(played, [promises.whole(played, NFS)])))
         details += promises.details(played)
     sent = sum(played.injections.sent for played, _ in parts if played.injections is not None)
     figures |= {"injections": sent, "detected": 100 * sum(map(sum, counts)) / sent}
     table = {"batch": np.array([b for b, _ in CASES]), "every_s": np.array([e for _, e in CASES])}
     table |= {name: np.array([row[at] for row in counts]) for at, name in enumerate(NFS)}
     return Once(figures | promises.of_several([kept for _, kept in parts]), {"alerts": table}, details)
-
-
-def _span(played: Played) -> Span:
-    return Span(played.moments[0], played.end, tuple(map(chain_of, NFS)))
 
 
 EVALUATION = Evaluation(

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from experiments.demo.figures import slowest_of
 from experiments.evaluation import pictures, promises
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.parameters import Parameters
@@ -65,8 +66,7 @@ def _once(setting: Setting[Sizes]) -> Once:
         figures |= {f"{kind}_add_s": alone.add_s, f"{kind}_remove_s": alone.remove_s}
     figures |= {f"ratio_sessions_{n}": _over(rate, theirs.sessions[n]) for n, rate in ours.sessions.items()}
     figures |= {f"ratio_mbit_{n}": _over(rate, theirs.throughput[n]) for n, rate in ours.throughput.items()}
-    both = [ours.add_s, ours.remove_s]
-    figures["balanced_s"] = None if None in both else max(value for value in both if value is not None)
+    figures["balanced_s"] = slowest_of([ours.add_s, ours.remove_s])
     figures["failed"] = ours.failed
     figures |= promises.of_verdicts([ours.verdict], ours.spans)
     tables = {

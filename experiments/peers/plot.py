@@ -13,12 +13,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from experiments.evaluation.pictures import COLOURS, save
+from experiments.evaluation.play import throughput_table
 from experiments.evaluation.repeat import Once, Table
 from experiments.peers.balancing import CHAINS
 from experiments.peers.outcome import STEPS, Outcome, rebalances
 
-_WINDOW_S = 1.0
-_STEP_S = 0.25
 _COUNTS = {"broken": "broken sessions", "failed": "failed requests", "missed": "missed alerts"}
 
 
@@ -26,14 +25,9 @@ def tables(peer: str, seen: Outcome) -> dict[str, Table]:
     """`throughput_PEER`: Mbit/s of each chain in the 1 s window before each moment, s from the first step;
     `steps_PEER`: when each step was, and how long it took until balance (NaN: never)."""
     begun = seen.moments[0]
-    moments = np.arange(min(begun + _WINDOW_S, seen.moments[-1]), seen.moments[-1], _STEP_S)
-    rates = seen.series.throughput(moments, _WINDOW_S).T
     even = [0.0, *(np.nan if seconds is None else seconds for seconds in rebalances(seen))]
     return {
-        f"throughput_{peer}": {
-            "time_s": moments - begun,
-            **dict(zip(seen.series.chains, rates, strict=True)),
-        },
+        f"throughput_{peer}": throughput_table([seen.series], begun, seen.moments[-1]),
         f"steps_{peer}": {
             "at_s": np.array(seen.moments[:-1]) - begun,
             "step": np.array([step.text for step in STEPS]),

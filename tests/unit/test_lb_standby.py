@@ -28,6 +28,7 @@ from lb_adapter.master import Master
 from lb_adapter.places import Places, judged
 from lb_adapter.slave import Slave
 from lb_adapter.standby_roles import MasterStandby, SlaveStandby
+from tests.unit.lb_health import health_of
 
 TIMEOUTS = Timeouts(tcp_opening=30, tcp_established=60, tcp_closing=5, lease=3, transit=2)
 D = 2000
@@ -544,22 +545,6 @@ def test_processes_that_are_started_anew_know_who_is_the_slave(slaves: SlavePlac
     slaves.old.dead = False
     slaves.places.look()
     assert slaves.stand_by_slave(again._plane).health().standby.state == "active"
-
-
-def health_of(**fields: Any) -> wire.BalancerHealth:
-    made = wire.BalancerHealth(
-        status="ok",
-        role="slave",
-        segment="main",
-        data_plane="ebpf",
-        epoch=1,
-        instance="x",
-        ask_id=4094,
-        timeouts=wire.TimeoutsModel(),
-        rewrites=False,
-        peer=wire.PeerHealth(url=None, connected=True),
-    )
-    return made.model_copy(update=fields)
 
 
 FOLLOWING = wire.StandbyHealth(of="there", state="following", silent=0.0)

@@ -17,6 +17,7 @@ from mgmt_system.failover import LINKED_S, Failover
 from mgmt_system.journal import Event
 from mgmt_system.peers import Peers
 from mgmt_system.standbys import Heard, Watched, lost
+from tests.unit.lb_health import health_of
 from tests.unit.mgmt_fakes import network_text
 from topologies.services import wait_until
 
@@ -26,19 +27,7 @@ AFTER = 0.5
 
 def health(state: Any = None, silent: float = 0.0) -> wire.BalancerHealth:
     standby = None if state is None else wire.StandbyHealth(of=HERE, state=state, silent=silent, lag=0.1)
-    return wire.BalancerHealth(
-        status="ok",
-        role="master",
-        segment="main",
-        data_plane="ebpf",
-        epoch=1,
-        instance="x",
-        ask_id=4094,
-        timeouts=wire.TimeoutsModel(),
-        rewrites=False,
-        peer=wire.PeerHealth(url=None, connected=True),
-        standby=standby,
-    )
+    return health_of(role="master", standby=standby)
 
 
 @pytest.mark.parametrize(
