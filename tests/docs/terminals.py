@@ -18,6 +18,9 @@ from topologies.patience import PATIENCE_S
 INSIDE = f"{sys.executable} -m topologies.namespaces env -u {namespaces.MARK} PATH={ROOT}/.venv/bin:$PATH"
 """Before `mn`, a PID namespace of the test: where it fails at its start, it cleans up the whole machine."""
 
+DONE = r"^DONE (\d+)\.\n"
+"""What a terminal prints behind a command: its status."""
+
 
 class Page:
     """A tutorial's text. `seen` is what its reader is told to see of commands: each time a pattern."""
@@ -69,9 +72,9 @@ class Terminal:
 
     def type(self, command: str) -> tuple[int, str]:
         """A command's status, and what it printed; none takes longer than `PATIENCE_S`."""
-        output = self.enter(f"{command}\nprintf '\\nDONE %s.\\n' $?\n", r"^DONE \d+\.\n")
-        text, _, status = output.rpartition("DONE ")
-        return int(status.strip(".\n")), text
+        output = self.enter(f"{command}\nprintf '\\nDONE %s.\\n' $?\n", DONE)
+        text, status, late = re.split(DONE, output, maxsplit=1, flags=re.MULTILINE)
+        return int(status), text + late  # what is in the background may end, and say so, after it
 
     def enter(self, text: str, end: str) -> str:
         """Type what another program reads: what is printed then, up to the pattern `end`."""
@@ -84,7 +87,7 @@ class Terminal:
         output = ""
         while piece := os.read(self._shell.stdout.fileno(), 65536):
             output += piece.decode(errors="replace").replace("\r", "")  # nodes of Mininet have a tty
-            if re.search(rf"{end}\Z", output, re.MULTILINE):
+            if re.search(end, output, re.MULTILINE):
                 alarm.cancel()
                 return output
         raise AssertionError(f"{text} ended the terminal, or took too long: {output}")
