@@ -43,6 +43,8 @@ def init(
         catenary certs init certs --network network.yaml
 
         catenary certs init certs --part l1=192.0.2.11 --part l2=192.0.2.12 --part controller=192.0.2.10
+
+        catenary certs init switches --part controller=192.0.2.10 --part ovs-a=192.0.2.21
     """
     from catenary import certs
 

@@ -18,13 +18,17 @@ import structlog
 from os_ken.base import app_manager  # isort: skip
 from os_ken import cfg
 from os_ken.controller import ofp_event
+from os_ken.controller.controller import datapath_connection_factory
 from os_ken.controller.handler import CONFIG_DISPATCHER, DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
+from os_ken.controller.ofp_handler import OFPHandler
+from os_ken.lib import hub
 from os_ken.lib.dpid import dpid_to_str
 from os_ken.ofproto import ofproto_v1_3, ofproto_v1_3_parser
 from os_ken.topology.switches import LLDPPacket
 
 from catenary.errors import CatenaryError, Unavailable
 from controller.fabric import Fabric, LivePort
+from controller.listener import Serve
 from controller.pipeline import ANY_TAG, UNTAGGED, CountedFlow, Flow, FlowMatch
 
 OFP = ofproto_v1_3
@@ -336,17 +340,16 @@ class SwitchEvents(app_manager.OSKenApp):  # type: ignore[misc]
         self._fabric.heard(source, (message.datapath.id, message.match["in_port"]))
 
 
-def start(fabric: Fabric, host: str, port: int) -> None:
-    """Listen for switches on `host`:`port` in threads of os-ken, and return.
+def start(fabric: Fabric) -> Serve:
+    """Start os-ken's threads; what takes the connections of switches (see `controller.listener`).
 
     os-ken offers no way to end these threads (its `kill` does nothing): the process must be ended.
     """
-    options = [f"--ofp-listen-host={host}", f"--ofp-tcp-listen-port={port}"]
-    cfg.CONF(args=options, project="catenary", default_config_files=[], default_config_dirs=[])
+    cfg.CONF(args=[], project="catenary", default_config_files=[], default_config_dirs=[])
     # os-ken finds out that a connection is dead only when it sends: so it sends something each second.
     cfg.CONF.set_override("echo_request_interval", 1.0)
     cfg.CONF.set_override("maximum_unreplied_echo_requests", 30)
     manager = app_manager.AppManager.get_instance()
-    manager.load_apps(["controller.app"])
-    manager.create_contexts()
-    manager.instantiate_apps(fabric=fabric)
+    for app in (manager.instantiate(SwitchEvents, fabric=fabric), manager.instantiate(OFPHandler)):
+        app_manager.OSKenApp.start(app)  # not OFPHandler's own, which listens
+    return lambda connection, address: hub.spawn(datapath_connection_factory, connection, address)

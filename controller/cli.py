@@ -11,7 +11,7 @@ import structlog
 import typer
 
 from catenary.errors import CatenaryError
-from catenary.listen import Listen, bind
+from catenary.listen import Listen
 from catenary.options import (
     LogFormat,
     LogFormatOption,
@@ -22,9 +22,8 @@ from catenary.options import (
     TlsKeyOption,
     TokensOption,
 )
+from controller.listener import SwitchListen, admit
 
-OPENFLOW_HOST = "127.0.0.1"
-"""OpenFlow runs without TLS here, so it stays on the loopback: whoever connects could pose as a switch."""
 STATE_HELP = (
     "File that keeps the steered chains over a restart. Without it a restarted controller knows of none, and "
     "removes their rules until they are steered again."
@@ -43,9 +42,17 @@ def _group() -> None:
 @controller.command()
 def run(
     network: Annotated[Path, typer.Option(help="The network file (YAML).")],
-    openflow_port: Annotated[
-        int, typer.Option(help="TCP port on 127.0.0.1 that switches connect to.")
-    ] = 6653,
+    openflow_host: Annotated[
+        str, typer.Option(help="Address that switches connect to; any but a loopback one needs TLS.")
+    ] = "127.0.0.1",
+    openflow_port: Annotated[int, typer.Option(help="TCP port that switches connect to.")] = 6653,
+    openflow_tls_cert: Annotated[
+        Path | None, typer.Option(help="TLS certificate that switches are shown (PEM).")
+    ] = None,
+    openflow_tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+    openflow_tls_ca: Annotated[
+        Path | None, typer.Option(help="CA of switches: one without a certificate of it is refused.")
+    ] = None,
     state: Annotated[Path | None, typer.Option(help=STATE_HELP)] = None,
     host: Annotated[str, typer.Option(help="Address of the REST interface.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="TCP port of the REST interface.")] = 8081,
@@ -58,23 +65,29 @@ def run(
 ) -> None:
     """Run the controller until SIGTERM or SIGINT. Rules stay in the switches when it ends.
 
-    Example:
+    Examples:
 
         catenary controller run --network network.yaml --state /var/lib/catenary/controller.json
+
+        catenary controller run --network network.yaml --openflow-host 192.0.2.10
+            --openflow-tls-cert controller.pem --openflow-tls-key controller.key --openflow-tls-ca ca.pem
     """
     # Imported here, and below: `catenary --help` should not wait for it.
     from catenary import logs
 
     try:
+        switches = SwitchListen(
+            openflow_host, openflow_port, openflow_tls_cert, openflow_tls_key, openflow_tls_ca
+        )
         listen = Listen(host, port, tls_cert, tls_key, tls_ca, tokens)
         logs.configure(log_level, log_format, service="controller")
-        _serve(listen, network, state, openflow_port)
+        _serve(listen, switches, network, state)
     except CatenaryError as error:
         typer.echo(f"catenary controller: {error.detail}", err=True)
         raise typer.Exit(error.exit_code) from error
 
 
-def _serve(listen: Listen, network: Path, state: Path | None, openflow_port: int) -> None:
+def _serve(listen: Listen, switches: SwitchListen, network: Path, state: Path | None) -> None:
     from catenary import capabilities
     from catenary.service import run as serve
     from catenary.service import server
@@ -83,13 +96,13 @@ def _serve(listen: Listen, network: Path, state: Path | None, openflow_port: int
     from controller.conductor import Conductor
     from controller.config import load_network
 
+    context = switches.context()
     conductor = Conductor(load_network(network), state)
     callers = listen.callers()
-    bind(OPENFLOW_HOST, openflow_port, "switches (--openflow-port)").close()
-    rest_socket = listen.bind()
+    openflow_socket, rest_socket = switches.bind(), listen.bind()
     capabilities.keep()
     conductor.fabric.start()
-    openflow.start(conductor.fabric, OPENFLOW_HOST, openflow_port)
+    admit(openflow_socket, context, openflow.start(conductor.fabric))
     code = 1
     try:
         serve(server(rest.build(conductor, callers), listen), [rest_socket])

@@ -51,6 +51,7 @@ NETWORK = {
     "segments": {"main": {"master": "l1", "slave": "l2"}},
 }
 URL = "http://127.0.0.1:8081"
+PLAIN = "tcp:127.0.0.1:6653"
 ONE = SteerRequest(segment="main", tags=Tags(forward=2, reverse=3), nfs=["n1"])
 TWO = SteerRequest(segment="main", tags=Tags(forward=4, reverse=5), nfs=["n2"])
 BOTH = SteerRequest(segment="main", tags=Tags(forward=6, reverse=7), nfs=["n1", "n2"])
@@ -60,8 +61,8 @@ PACKET_AUXDATA, TP_STATUS_VLAN_VALID = 8, 1 << 4
 Eventually = Callable[..., None]
 
 
-def build(ovs: OpenVSwitch) -> None:
-    """Bridges, patch ports `S-T` between them, and a veth for each attachment."""
+def build(ovs: OpenVSwitch, target: str = PLAIN) -> None:
+    """Bridges, patch ports `S-T` between them, and a veth for each attachment; `target` is the controller."""
     for name, ports in PORTS.items():
         ovs.add_bridge(name)
         ovs.vsctl("set", "bridge", name, f"other-config:datapath-id={int(name[1:]):016x}")
@@ -76,7 +77,7 @@ def build(ovs: OpenVSwitch) -> None:
     for a, b in LINKS:
         patch(ovs, a, b)
     for name in PORTS:
-        reconnect(ovs, name)
+        reconnect(ovs, name, target)
 
 
 def patch(ovs: OpenVSwitch, a: str, b: str) -> None:
@@ -91,23 +92,24 @@ def cut_off(ovs: OpenVSwitch, bridge: str) -> None:
     ovs.vsctl("set-controller", bridge, "tcp:127.0.0.1:1")
 
 
-def reconnect(ovs: OpenVSwitch, bridge: str) -> None:
-    ovs.vsctl("set-controller", bridge, "tcp:127.0.0.1:6653")
+def reconnect(ovs: OpenVSwitch, bridge: str, target: str = PLAIN) -> None:
+    ovs.vsctl("set-controller", bridge, target)
     ovs.vsctl("set", "controller", bridge, "max_backoff=1000")
 
 
 class Controller:
-    """The controller as a process, with its client."""
+    """The controller as a process, with its client; `options` are further ones of its command."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         self.directory = directory
+        self._options = options
         self.client = ControllerClient(URL)
         self._process: subprocess.Popen[bytes] | None = None
         (directory / "network.yaml").write_text(json.dumps(NETWORK))
 
     def start(self) -> None:
         with (self.directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(command(self.directory), stdout=log, stderr=log)
+            self._process = subprocess.Popen(command(self.directory, *self._options), stdout=log, stderr=log)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self._process is not None
