@@ -10,13 +10,19 @@ from typing import Any
 
 from catenary import sizes
 from lb_adapter.dataplane.base import DataPlaneName
-from lb_adapter.doctor.facts import NEEDS_ROOT, Clocks, Host, Link, Plan, Ports, Trial, Trials
+from lb_adapter.doctor.facts import NEEDS_ROOT, Clocks, Feature, Host, Link, Plan, Ports, Trial, Trials
 
 OLDEST: dict[DataPlaneName, tuple[int, int]] = {"ebpf": (5, 15), "af_packet": (4, 20), "pf_ring": (4, 20)}
 """The Linux that a data plane needs."""
 TOOLS = {"ip": "iproute2", "tc": "iproute2", "ethtool": "ethtool"}
 """What the fixes that are told here are typed into, and the Debian package of each."""
 TESTBED = ("ovs-vswitchd", "mnexec")
+VLAN = {
+    "rxvlan": (True, "each tag is copied out of its frame"),
+    "txvlan": (True, "each tag is copied into its frame"),
+    "rx-vlan-filter": (False, "the card drops tags of which no VLAN device knows"),
+}
+"""What a card shall do about tags, by the name that `ethtool -K` takes, and what it means if it doesn't."""
 _SLOW_CLOCKS = ("hpet", "acpi_pm", "pit", "jiffies", "refined-jiffies")
 
 
@@ -224,6 +230,8 @@ def _link(link: Link, host: Host, plan: Plan) -> Iterator[Finding | None]:
     yield _state(link)
     yield _filter(link, host, plan)
     yield _merging(link, plan)
+    for name, feature in link.vlan.items():
+        yield _vlan(link, name, feature)
     yield _queues(link, host.cpus)
     yield _use(link)
 
@@ -277,6 +285,25 @@ def _merging(link: Link, plan: Plan) -> Finding:
         return Finding(check, Level.OK, f"gro {'on' if link.gro else 'off'}, lro off")
     off = " ".join(f"{name} off" for name in merged)
     return Finding(check, level, f"{', '.join(merged)} on: {why}", f"ethtool -K {link.name} {off}")
+
+
+def _vlan(link: Link, name: str, feature: Feature) -> Finding:
+    """What can't be changed is no reason to complain; but a filter that stays may be one to look."""
+    check, (wanted, why) = f"{link.name} {name}", VLAN[name]
+    found = f"{'on' if feature.on else 'off'}{', which is fixed' if feature.fixed else ''}"
+    if feature.on is wanted:
+        return Finding(check, Level.OK, found)
+    if not feature.fixed:
+        fix = f"ethtool -K {link.name} {name} {'on' if wanted else 'off'}"
+        return Finding(check, Level.WARNING, f"{found}: {why}", fix)
+    if wanted:
+        return Finding(check, Level.OK, found)
+    return Finding(
+        check,
+        Level.SKIPPED,
+        f"{found}: whether promiscuous mode, which a port is in, ends it, depends on its driver",
+        f"have tagged frames sent to it: tcpdump -ei {link.name} vlan shows them, or take another card",
+    )
 
 
 def _queues(link: Link, cpus: int) -> Finding | None:

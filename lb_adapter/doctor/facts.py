@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from lb_adapter.dataplane.base import PINS_DEFAULT, DataPlaneName
@@ -98,11 +98,20 @@ class Queues:
 
 
 @dataclass(frozen=True)
+class Feature:
+    """What a card does with frames by itself: is it on, and may nobody change that?"""
+
+    on: bool
+    fixed: bool = False
+
+
+@dataclass(frozen=True)
 class Link:
     """One interface. `ours`: a load balancer's program is on it; `refused`: why none can be put there.
 
     Without root both are unknown. `bridge` is the name of what it is a port of. `queues`: None of what is no
-    network card, or has no say in that. GRO and LRO: does it merge frames? `later`: filters behind ours.
+    network card, or has no say in that. GRO and LRO: does it merge frames? `vlan`: what it does about tags,
+    by the name that `ethtool -K` takes. `later`: filters behind ours.
     """
 
     name: str
@@ -111,6 +120,7 @@ class Link:
     mtu: int
     gro: bool = False
     lro: bool = False
+    vlan: Mapping[str, Feature] = field(default_factory=dict)
     queues: Queues | None = None
     xdp: bool = False
     addresses: tuple[str, ...] = ()

@@ -13,9 +13,11 @@ from catenary import libbpf
 from catenary.errors import CatenaryError, InvalidValue
 from lb_adapter.dataplane import ebpf, native, ports
 from lb_adapter.dataplane.worker import device_interface
-from lb_adapter.doctor.facts import Filter, Link, Plan, Ports, Queues
+from lb_adapter.doctor.facts import Feature, Filter, Link, Plan, Ports, Queues
 
 _GLOBAL = 0  # the scope of addresses that others reach
+_VLAN = {"rxvlan": "rx-vlan-hw-parse", "txvlan": "tx-vlan-hw-insert", "rx-vlan-filter": "rx-vlan-filter"}
+"""By the name that `ethtool -K` takes, the kernel's."""
 
 
 def look(outer: str, inner: str, plan: Plan) -> Ports:
@@ -37,15 +39,17 @@ def look(outer: str, inner: str, plan: Plan) -> Ports:
 def _link(ip: Any, name: str, index: int, plan: Plan) -> Link:
     link = ip.get_links(index)[0]
     xdp, bridge = link.get_attr("IFLA_XDP"), link.get_attr("IFLA_MASTER")
-    gro, lro = _merging(name)
+    with closing(IoctlEthtool(name)) as ethtool:
+        features = ethtool.get_features()
     ours, refused = _occupied(name, plan) if os.geteuid() == 0 else (False, "")
     return Link(
         name,
         up=bool(link["flags"] & ports.UP),
         carrier=bool(link.get_attr("IFLA_CARRIER")),
         mtu=int(link.get_attr("IFLA_MTU")),
-        gro=gro,
-        lro=lro,
+        gro=bool(features.is_active("rx-gro")),
+        lro=bool(features.is_active("rx-lro")),
+        vlan={word: _feature(features, kernel) for word, kernel in _VLAN.items()},
         queues=None if link.get_attr("IFLA_LINKINFO") else _queues(name),  # it tells what is virtual
         xdp=bool(xdp and xdp.get_attr("IFLA_XDP_ATTACHED")),
         addresses=tuple(
@@ -71,11 +75,10 @@ def _occupied(name: str, plan: Plan) -> tuple[bool, str]:
     return False, ""
 
 
-def _merging(name: str) -> tuple[bool, bool]:
-    """GRO and LRO, each: is it on?"""
-    with closing(IoctlEthtool(name)) as ethtool:
-        features = ethtool.get_features()
-        return bool(features.is_active("rx-gro")), bool(features.is_active("rx-lro"))
+def _feature(features: Any, name: str) -> Feature:
+    """As `ethtool -k` tells it."""
+    fixed = not features.is_available(name) or features.is_never_changed(name)
+    return Feature(bool(features.is_active(name)), bool(fixed))
 
 
 def _queues(name: str) -> Queues | None:

@@ -66,7 +66,9 @@ def test_a_host_that_is_well_is_left_as_it_was() -> None:
     assert checks["af_packet"]["found"].startswith("carries, in ")
     assert checks["ports"]["found"] == f"{OUTER} MTU 1500, {INNER} MTU 1500"
     for name in (OUTER, INNER):
-        assert {checks[f"{name} {what}"]["level"] for what in ("link", "filter", "offloads", "use")} == {"ok"}
+        whats = ("link", "filter", "offloads", "rxvlan", "txvlan", "rx-vlan-filter", "use")
+        assert {checks[f"{name} {what}"]["level"] for what in whats} == {"ok"}
+        assert checks[f"{name} rx-vlan-filter"]["found"] == "off, which is fixed"
 
 
 @isolated
@@ -77,6 +79,7 @@ def test_interfaces_that_are_not_well_are_told_with_the_fix() -> None:
     ip("link", "set", f"{INNER}-far", "down")
     ip("address", "add", "192.0.2.7/24", "dev", INNER)
     shell(f"tc qdisc add dev {OUTER} clsact")
+    shell(f"ethtool -K {OUTER} rxvlan off")
     drop = f"bpf direct-action object-file {DROP} section tc"
     shell(f"tc filter add dev {OUTER} ingress prio 1 handle 1 {drop}")
     shell(f"tc qdisc add dev {INNER} clsact; tc filter add dev {INNER} ingress pref 7 u32 match u8 0 0")
@@ -93,6 +96,11 @@ def test_interfaces_that_are_not_well_are_told_with_the_fix() -> None:
         "level": "fault",
         "found": f"{OUTER} has a tc filter of somebody else's, 'drop', where ours goes",
         "fix": f"`tc filter delete dev {OUTER} ingress` removes it",
+    }
+    assert checks[f"{OUTER} rxvlan"] == {
+        "level": "warning",
+        "found": "off: each tag is copied out of its frame",
+        "fix": f"ethtool -K {OUTER} rxvlan on",
     }
     assert checks[f"{INNER} filter"]["found"].startswith("a filter (u32, pref 7) comes after ours")
     assert checks[f"{INNER} use"]["found"].startswith("has 192.0.2.7/24: ")

@@ -10,7 +10,7 @@ import pytest
 from catenary.errors import InvalidValue
 from lb_adapter.doctor import command
 from lb_adapter.doctor.checks import TESTBED, TOOLS, Finding, Level, as_json, as_text, examine, faults
-from lb_adapter.doctor.facts import Clocks, Filter, Host, Link, Plan, Ports, Queues, Trial, Trials
+from lb_adapter.doctor.facts import Clocks, Feature, Filter, Host, Link, Plan, Ports, Queues, Trial, Trials
 
 WELL = Host(
     root=True,
@@ -24,8 +24,11 @@ WELL = Host(
     clocks=Clocks("tsc", 250, 0.004, True),
     trials=Trials(*(Trial("does") for _ in range(4))),
 )
-OUTER = Link("eth2", True, True, 1500, gro=True, queues=Queues(4, 8))
-INNER = Link("eth1", True, True, 1500, gro=True)
+ON, OFF, NEVER = Feature(True), Feature(False), Feature(False, fixed=True)
+CARD = {"rxvlan": ON, "txvlan": ON, "rx-vlan-filter": OFF}
+VIRTUAL = dict.fromkeys(CARD, NEVER)
+OUTER = Link("eth2", True, True, 1500, gro=True, vlan=CARD, queues=Queues(4, 8))
+INNER = Link("eth1", True, True, 1500, gro=True, vlan=VIRTUAL)
 EBPF, AF_PACKET, PF_RING = Plan(), Plan("af_packet"), Plan("pf_ring")
 OK, FAULT = Level.OK, Level.FAULT
 
@@ -70,11 +73,17 @@ def test_a_host_that_is_well_is_told_with_its_values() -> None:
         "eth2 link": "up, with a carrier",
         "eth2 filter": "none",
         "eth2 offloads": "gro on, lro off",
+        "eth2 rxvlan": "on",
+        "eth2 txvlan": "on",
+        "eth2 rx-vlan-filter": "off",
         "eth2 queues": "4 of 8, for 4 CPUs",
         "eth2 use": "nobody's",
         "eth1 link": "up, with a carrier",
         "eth1 filter": "none",
         "eth1 offloads": "gro on, lro off",
+        "eth1 rxvlan": "off, which is fixed",
+        "eth1 txvlan": "off, which is fixed",
+        "eth1 rx-vlan-filter": "off, which is fixed",
         "eth1 use": "nobody's",
     }
 
@@ -218,6 +227,25 @@ LINKS: dict[str, tuple[Link, Plan]] = {
     "ethtool -K eth2 gro off lro off": (
         replace(OUTER, lro=True),
         PF_RING,
+    ),
+    "warning eth2 rxvlan | off: each tag is copied out of its frame | ethtool -K eth2 rxvlan on": (
+        replace(OUTER, vlan=CARD | {"rxvlan": OFF}),
+        EBPF,
+    ),
+    "warning eth2 txvlan | off: each tag is copied into its frame | ethtool -K eth2 txvlan on": (
+        replace(OUTER, vlan=CARD | {"txvlan": OFF}),
+        EBPF,
+    ),
+    "warning eth2 rx-vlan-filter | on: the card drops tags of which no VLAN device knows | "
+    "ethtool -K eth2 rx-vlan-filter off": (
+        replace(OUTER, vlan=CARD | {"rx-vlan-filter": ON}),
+        EBPF,
+    ),
+    "skipped eth2 rx-vlan-filter | on, which is fixed: whether promiscuous mode, which a port is in, "
+    "ends it, depends on its driver | "
+    "have tagged frames sent to it: tcpdump -ei eth2 vlan shows them, or take another card": (
+        replace(OUTER, vlan=CARD | {"rx-vlan-filter": Feature(True, fixed=True)}),
+        EBPF,
     ),
     "warning eth2 queues | 1 of 8, for 4 CPUs | ethtool -L eth2 combined 4": (
         replace(OUTER, queues=Queues(1, 8)),
