@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 
 
-def mounted(folder: Path) -> Path:
-    """The folder, made anew as a disk of 2 MB."""
+def mounted(folder: Path, size_mb: int = 2) -> Path:
+    """The folder, made anew as a disk of so many MB."""
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(folder)], check=True)
     return folder
 
 

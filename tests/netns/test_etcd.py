@@ -31,10 +31,13 @@ from mgmt_system.store.leadership import LEASE_S
 from mgmt_system.store.ledger import Ledger
 from mgmt_system.store.sqlite import SqliteStore
 from tests.isolation import isolated
+from tests.small_disk import fill, mounted
 from tests.store_contract import CHECKS
 from topologies.etcd import Nodes, etcd
 from topologies.services import wait_until
 
+LAID_OUT_MB = 124
+"""What etcd takes at its start for the log that is to come: two files of 64,000,000 bytes."""
 pytestmark = pytest.mark.skipif(shutil.which("etcd") is None, reason="needs etcd: run tools/install.sh test")
 
 
@@ -172,6 +175,37 @@ def test_what_is_refused(tmp_path: Path) -> None:
         (folder := tmp_path / options[0]).mkdir()
         with etcd(folder, 1, *options) as nodes:
             refused(nodes)
+
+
+@isolated
+def test_a_full_disk_ends_a_node_and_loses_nothing(tmp_path: Path) -> None:
+    """etcd ends when it can't write, and its log says why; the management system says which node is gone."""
+    disk = mounted(tmp_path / "etcd-0", LAID_OUT_MB + 20)
+    told: list[int] = []
+    with etcd(tmp_path, 1) as nodes, leading(nodes) as store:
+        ledger = Ledger(store, never)
+
+        def tell() -> None:
+            for number in range(1000):
+                ledger.tell(Event("fault", SELF, {"number": (number, "-" * 100_000)}))
+                told.append(number)
+
+        filler = fill(disk)
+        with pytest.raises(Unavailable, match=rf"etcd does not answer: {nodes.at(0)}: "):
+            tell()
+        assert f"etcd does not answer: {nodes.at(0)}: " in str(ledger.fault)
+        wait_until(lambda: "no space left on device" in (tmp_path / "etcd-0.log").read_text(), "it has ended")
+        nodes.kill(0)
+        filler.unlink()
+        nodes.start(0)
+        wait_until(lambda: store.standing.term, "it leads again")
+        ledger.lead(store.standing.term)
+        ledger.catch_up()
+        ledger.tell(Event("fault", SELF, {"number": (1000, "after")}))
+        assert ledger.fault is None
+        found = [entry.event.changes["number"][0] for entry in ledger.entries(1, 10_000)]
+        refused = len(told)  # it was said that this one may have been written
+        assert found in ([*told, 1000], [*told, refused, 1000])
 
 
 def refusal(nodes: Nodes, access: Access) -> str:
