@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +29,10 @@ from mgmt_system.store.ledger import Ledger
 from tests.unit.mgmt_backups import Restore, again, alter, back_up, restore, site  # noqa: F401
 from tests.unit.mgmt_fakes import Site
 from tests.unit.test_mgmt_damaged import OWNER, PARTS, damage, files
+
+VERSION_2 = Path(__file__).with_name("version-2.db")
+"""A backup that was made by the Catenary of then, not by this one: two chains that serve, one that cools down
+with its sessions, and one that is removed."""
 
 # --- catenary restore
 
@@ -260,23 +266,25 @@ def test_a_backup_of_an_older_version_is_migrated(site: Site, monkeypatch: pytes
     assert file.read_bytes() == whole
 
 
-def test_a_backup_of_version_2_is_restored(site: Site) -> None:
-    """It knows of no canaries, and of no verdicts of probes."""
-    without = "UPDATE entries SET value = json_remove(value, '{}') WHERE key LIKE '{}'"
-    file = alter(
-        back_up(site),
-        without.format("$.canary", "chain/%"),
-        without.format("$.verdicts", "journal-head"),
-        "PRAGMA user_version = 2",
-    )
-    site.add("shared", name="later")
+def test_a_backup_of_version_2_is_restored(site: Site, tmp_path: Path) -> None:
+    """It knows of no canaries, and of no verdicts of probes; and all goes on from it."""
+    file = Path(shutil.copy(VERSION_2, tmp_path))
     site.close()
-    done = backups.restored(file, site.path, SELF)
-    assert (done.backup.version, done.backup.chains) == (2, 2)
-    restored = again(site)
-    assert restored.states() == dict.fromkeys(("c1", "c2"), "active")
-    assert [record.canary for record in restored.ledger.snapshot().chains] == [None, None]
-    assert not restored.ledger.snapshot().head.verdicts
+    backup = backups.restored(file, site.path, SELF).backup
+    assert (backup.version, backup.chains, backup.operations, backup.journal) == (2, 3, 6, 25)
+    assert file.read_bytes() == VERSION_2.read_bytes()
+    again(site)
+    assert site.states() == {"c1": "active", "c2": "active", "gone": "removed", "cools": "cooling"}
+    now = site.ledger.snapshot()
+    assert {record.canary for record in now.chains} == {None}
+    assert (now.head.verdicts, now.head.epochs) == ({}, {"main": 7})
+    kinds = Counter(entry.event.kind for entry in site.ledger.entries(1, 10**9))
+    assert kinds == {"add": 4, "state": 12, "epoch": 7, "remove": 2, "restore": 1}
+    site.add("shared", name="later")
+    site.settle()
+    assert site.states() == {"c1": "active", "c2": "active", "gone": "removed", "cools": "removed"} | {
+        "later": "active"
+    }
 
 
 def test_several_versions_are_gone_through_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
