@@ -12,6 +12,7 @@ import pytest
 
 from catenary import __version__
 from tests.clean_root import CHECKOUT, made, mirror, tried
+from topologies.patience import PATIENCE_S
 
 LIMIT_S = 900.0
 DIST = CHECKOUT / "dist"
@@ -50,6 +51,25 @@ cp /tmp/others.pth /tmp/venv/lib/python3*/site-packages/
 rm -rf /tmp/venv/lib/python3*/site-packages/pip
 [ "$(/tmp/venv/bin/catenary version)" = {__version__} ]
 /tmp/venv/bin/python -c 'import lb_adapter; print(lb_adapter.__file__)' | grep -q ^/tmp/venv
+/tmp/venv/bin/catenary doctor --json > /tmp/doctor.json || [ $? = 1 ]
+grep -q 'loads, and decides' /tmp/doctor.json
+grep -q 'carries, in' /tmp/doctor.json
+/tmp/venv/bin/catenary ms run --network /usr/share/doc/catenary/examples/service.yaml --db /tmp/wheel.db &
+ms=$!
+timeout {PATIENCE_S:g} /tmp/venv/bin/python - <<'END'
+import time
+from catenary.client import ManagementClient
+from catenary.errors import Unavailable
+with ManagementClient() as management:
+    while True:
+        try:
+            assert management.health().leads
+            break
+        except Unavailable:  # not yet
+            time.sleep(0.1)
+END
+kill $ms
+wait $ms
 
 touch /etc/catenary/network.yaml
 apt-get purge -y catenary catenary-testbed
