@@ -12,6 +12,7 @@ from typing import Self
 
 from catenary.autoscale import AutoscaleConfig
 from catenary.chain import ChainState
+from catenary.errors import CatenaryError
 from catenary.wire import TimeoutsModel
 from topologies.services import wait_until
 from topologies.testbed import Testbed
@@ -36,23 +37,25 @@ LASTED_S = 4.0
 WAIT_S = 60.0
 _HOOK = f"""\
 #!{sys.executable}
-# What an operator's program may be: it asks the engine, which may do so, for a copy's wires.
+# What an operator's program may be: it asks the engine, which may do so, to start or stop an NF.
 import os, socket, sys
 action, segment, nf = sys.argv[1:]
 with socket.socket(socket.AF_UNIX) as engine:
     engine.connect(os.environ["ENGINE"])
     engine.sendall(f"{{action}} {{nf}}\\n".encode())
-    sys.exit(0 if engine.recv(10) == b"done" else "no answer")
+    said = engine.makefile().read()
+    sys.exit(None if said == "done" else said or "no answer")
 """
 
 
 class Engine:
-    """What starts and stops NFs when a program asks: it gives firewalls their wires, and takes them away."""
+    """What starts and stops NFs when a program asks: firewalls, each in a namespace of its own."""
 
     def __init__(self, testbed: Testbed) -> None:
         self._testbed = testbed
         self.path = testbed.run_dir / "engine"
         self.asked: list[str] = []
+        self._running = set(NFS)
         self._listener = socket.socket(socket.AF_UNIX)
 
     def __enter__(self) -> Self:
@@ -76,9 +79,20 @@ class Engine:
             with caller, caller.makefile() as lines:
                 action, nf = lines.readline().split()
                 self.asked.append(f"{action} {nf}")
-                state = "up" if action == "start" else "down"
-                self._testbed.hosts[nf].run(["ip", "link", "set", f"{nf}-eth0", state])
-                caller.sendall(b"done")
+                caller.sendall(self.do(action, nf).encode())
+
+    def do(self, action: str, nf: str) -> str:
+        """`start` or `stop` an NF, which may run already, or not any more: "done", or why not."""
+        try:
+            if action == "stop":
+                self._testbed.nfs[nf].stop()
+                self._running.discard(nf)
+            elif nf not in self._running:
+                self._testbed.nfs[nf].start()
+                self._running.add(nf)
+        except CatenaryError as error:
+            return error.detail
+        return "done"
 
 
 @dataclass(frozen=True)
@@ -121,7 +135,7 @@ class Outcome:
 
 def scaled(*, hook: dict[str, str] | None) -> AutoscaleConfig:
     """With a program that finds `hook` in its environment, or with NFs that stand ready."""
-    command = {"command": ["wires"], "timeout": 10, "environment": hook} if hook else {}
+    command = {"command": ["firewall"], "timeout": 10, "environment": hook} if hook else {}
     return AutoscaleConfig.model_validate(
         {
             "maximum": len(NFS),
@@ -137,9 +151,11 @@ def cycles(count: int, *, hook: bool) -> Outcome:
     """So many rises and falls; in every other one the load rises again while chains cool down."""
     with Testbed(timeouts=TIMES, nf_rate_mbit=None) as testbed, Engine(testbed) as engine:
         if hook:
-            program = testbed.hooks / "wires"
+            program = testbed.hooks / "firewall"
             program.write_text(_HOOK)
             program.chmod(0o755)
+            for nf in NFS:  # none runs before the program has started it
+                engine.do("stop", nf)
         config = scaled(hook={"ENGINE": str(engine.path)} if hook else None)
         document = testbed.network.model_copy(update={"autoscale": {"main": config}})
         operation = testbed.management.apply(document)

@@ -21,7 +21,7 @@ EXACT = replace(FIG4, segments={"main": SegmentConfig(master="l1", slave="l2", p
 
 @isolated
 def test_one_to_three_to_one_chains_by_itself() -> None:
-    """With firewalls that a program gives their wires; an old session lives all the time."""
+    """With firewalls that a program starts and stops; an old session lives all the time."""
     outcome = cycles(1, hook=True)
     (cycle,) = outcome.cycles
     print(cycle)
