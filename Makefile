@@ -89,10 +89,15 @@ bench-ops: install ## measure operations: what dies is replaced in time, what gr
 	@tools/install.sh test
 	@$(BIN)/python -m experiments.operations.run $(BENCH_ARGS)
 
+# Their NFs are bridges.
+WITHOUT_IDS := baseline lb-alone
+
 experiments: install ## redraw the paper's evaluation, all of it (EXPERIMENT_ARGS=--paper-scale: its own sizes)
+	@tools/install.sh ids
 	@$(BIN)/python -m experiments.evaluation.run $(EXPERIMENT_ARGS)
 
 experiment: install ## one experiment of it (NAME=warm-up; without: what there is)
+	@$(if $(filter-out $(WITHOUT_IDS),$(NAME)),tools/install.sh ids)
 	@$(BIN)/python -m experiments.evaluation.run $(or $(NAME),--list) $(EXPERIMENT_ARGS)
 
 report: .venv/installed ## one HTML page from all results: results/report.html
