@@ -145,10 +145,28 @@ sk               RefCnt Type Proto  Iface R Rmem   User   Inode
     assert detector.packet_sockets(table) == 1
 
 
-def test_an_unknown_nf_and_a_tool_that_is_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_nf_is_named() -> None:
     assert catalog.named("bridge") is Bridge
     with pytest.raises(InvalidValue, match="no NF 'snart' here: use firewall, bridge, suricata"):
         catalog.named("snart")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("suricata", "suricata is not installed: run tools/install.sh ids"),
+        ("suricata-passive", "suricata is not installed: run tools/install.sh ids"),
+        ("snort", "snort is not installed: build and install Snort 3 with libdaq (https://www.snort.org)"),
+        ("snort-block", "snort is not installed: build and install Snort 3 with libdaq"),
+        (
+            "zeek",
+            "zeek is not installed: install Zeek (https://zeek.org/get-zeek), or use --nf suricata-pass",
+        ),
+    ],
+)
+def test_a_tool_that_is_missing_is_named_with_the_way_to_it(
+    name: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(detector.shutil, "which", lambda *args, **options: None)
-    with pytest.raises(Unsupported, match=r"suricata is not installed: run tools/install\.sh ids"):
-        catalog.named("suricata-passive")
+    with pytest.raises(Unsupported, match=re.escape(said)):
+        catalog.named(name)
