@@ -13,12 +13,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from catenary import program
 from catenary.errors import InvalidValue, Unsupported
 from experiments import summary
+from experiments.evaluation.repeat import Status
 from experiments.outcome import conclude, execute
 from experiments.replay import telling
 from experiments.replay.capture import read
@@ -152,37 +154,49 @@ def _check_plane(name: str) -> None:
 def replayed(
     found: Split, settings: Sequence[Setting], pace: Pace, results: Path, console: Console, *, as_json: bool
 ) -> bool:
-    """Run all settings, the single instance first, and write what came of them; True if nothing is wrong."""
+    """Run all settings, the single instance first, and write what came of them; True if nothing is wrong.
+
+    Interrupted, it writes what the runs that ended have shown, and raises `KeyboardInterrupt` that says so.
+    """
     begun = time.monotonic()
     for line in telling.about(found):
         console.print(line, markup=False, soft_wrap=True)
-    results.mkdir(parents=True, exist_ok=True)
     outcomes = list[Outcome]()
-    for setting in settings:
-        console.print(f"replaying: {setting.name}", markup=False)
-        outcomes.append(played(found.sessions, setting, pace))
-        comparisons = telling.compared(outcomes)
-        everything = telling.plain(found, outcomes, comparisons)
-        # After each run: one that is interrupted keeps what it has seen.
-        (results / "replay.json").write_text(json.dumps(everything, indent=2) + "\n")
+    ended = dict[str, Any]()
+    try:
+        for setting in settings:
+            console.print(f"replaying: {setting.name}", markup=False)
+            outcomes.append(played(found.sessions, setting, pace))
+    except KeyboardInterrupt:
+        if not outcomes:
+            raise
+        ended = {"ok": False, "status": Status.INTERRUPTED}
+    finished = settings[: len(outcomes)]
+    comparisons = telling.compared(outcomes)
+    everything = telling.plain(found, outcomes, comparisons)
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "replay.json").write_text(json.dumps(everything, indent=2) + "\n")
     console.print(telling.table(outcomes))
     ok = conclude(
         "replay",
         results,
         console,
         telling.figures(found, outcomes, comparisons),
-        telling.claims(found, settings),
+        telling.claims(found, finished),
         summary.environment(
-            settings=[asdict(setting) for setting in settings],
+            settings=[asdict(setting) for setting in finished],
             pace=asdict(pace),
             seconds=round(time.monotonic() - begun),
             time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         ),
         telling.details(outcomes, comparisons),
+        **ended,
     )
     console.print(f"written: {results}/summary.json, replay.json", soft_wrap=True)
     if as_json:
-        sys.stdout.write(json.dumps({"ok": ok, **everything}, indent=2) + "\n")
+        sys.stdout.write(json.dumps({"ok": ok, **ended, **everything}, indent=2) + "\n")
+    if ended:
+        raise KeyboardInterrupt(f"{len(outcomes)} of {len(settings)} runs are in {results}")
     return ok
 
 

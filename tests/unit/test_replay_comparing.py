@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from catenary.errors import InvalidValue
 from catenary.session import SessionKey
+from experiments.replay import run
 from experiments.replay.comparing import Alarm, Difference, Kind, Outcome, differences
 from experiments.replay.pacing import Delivery
+from experiments.replay.scene import Pace
 from experiments.replay.sessions import Session, Split
 from experiments.replay.setting import Setting
 from experiments.replay.telling import claims, compared, figures
@@ -166,6 +172,35 @@ def test_each_fault_of_a_run_breaks_its_claim(change: dict[str, Any], key: str) 
         seen = figures(found, outcomes, compared(outcomes))
         asked = claims(found, [Setting(chains=2)])
         assert [claim.key for claim in asked if not claim.holds(seen)] == broken
+
+
+def test_an_interrupted_replay_keeps_the_runs_that_ended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    waiting = [outcome(("chain-1", Alarm("7", SESSIONS[0])), name="chains=1"), None, None]
+
+    def played(*_: Any) -> Outcome:
+        if (found := waiting.pop(0)) is None:
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(run, "played", played)
+    settings, console = [Setting(chains=1), Setting()], Console(file=StringIO())
+
+    def interrupted() -> str:
+        with pytest.raises(KeyboardInterrupt) as interruption:
+            run.replayed(parted(4), settings, Pace(), tmp_path, console, as_json=False)
+        return str(interruption.value)
+
+    assert interrupted() == f"1 of 2 runs are in {tmp_path}"
+    written = (tmp_path / "summary.json").read_text()
+    summary, told = json.loads(written), json.loads((tmp_path / "replay.json").read_text())
+    assert (summary["ok"], summary["status"]) == (False, "interrupted")
+    assert summary["figures"]["alerts"]["value"] == 1
+    assert [setting["chains"] for setting in summary["environment"]["settings"]] == [1]
+    assert [each["setting"] for each in told["runs"]] == ["chains=1"]
+    assert interrupted() == "", "nothing had ended"
+    assert (tmp_path / "summary.json").read_text() == written
 
 
 def test_few_sessions_or_coarse_keys_need_not_reach_every_chain() -> None:
