@@ -17,22 +17,31 @@ from experiments import summary
 from experiments.part import Part
 from experiments.summary import Claim, Figure
 
+INTERRUPTED = 130
+"""Exit status of a run that was interrupted."""
+
 
 def execute(name: str, console: Console, work: Callable[[], bool]) -> NoReturn:
-    """Exit with 0 if `work` kept all claims, 1 if not, 130 when interrupted, else with its error's status."""
+    """Exit with 0 if `work` kept all claims, 1 if not, 130 when interrupted, else with its error's status.
+
+    A `KeyboardInterrupt` of `work` says what it kept, if it kept anything.
+    """
     signal.signal(signal.SIGTERM, _terminated)
     try:
         ok = work()
-    except KeyboardInterrupt:
-        console.print("interrupted: nothing is left of it")
-        sys.exit(130)
+    except KeyboardInterrupt as interruption:
+        kept = str(interruption) or "no summary of it is written; an earlier one stays"
+        console.print(f"interrupted: {kept}", markup=False, soft_wrap=True)
+        sys.exit(INTERRUPTED)
     except CatenaryError as error:
         print(f"{name}: {error.detail}", file=sys.stderr)
         sys.exit(error.exit_code)
     sys.exit(0 if ok else 1)
 
 
-def _terminated(_number: int, _frame: object) -> NoReturn:
+def _terminated(number: int, _frame: object) -> NoReturn:
+    """Once: told to a whole process group it comes several times, and would cut short what follows it."""
+    signal.signal(number, lambda *_: None)
     raise KeyboardInterrupt
 
 

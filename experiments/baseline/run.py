@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -75,23 +75,24 @@ def _shown(chosen: Sizes) -> list[Shown]:
     return [*found, *promises.shown(injections=False)]
 
 
-def _once(setting: Setting[Sizes]) -> Once:
+def _once(setting: Setting[Sizes]) -> Iterator[Once]:
     """All planes in an order of its own, so that what else the machine does hits all alike."""
     chosen = setting.parameters
     order = list(chosen.planes)
     random.Random(setting.seed).shuffle(order)
-    figures: dict[str, float | None] = {}
+    rates: dict[str, float | None] = {}
     kept, details = [], []
     for name in order:
         rate, promised, findings = _measure(PLANES[name], setting)
-        figures[name] = rate
+        rates[name] = rate
         setting.say(f"{name}: {rate:.0f} Mbit/s")
         if PLANES[name].chains:
             kept.append(promised)
             details += findings
-    figures |= ratios.figures(RATIOS, figures)
-    table = {"plane": np.array(chosen.planes), "mbit": np.array([figures[name] for name in chosen.planes])}
-    return Once(figures | promises.of_several(kept), {"throughput": table}, details)
+        measured = [plane for plane in chosen.planes if plane in rates]
+        table = {"plane": np.array(measured), "mbit": np.array([rates[plane] for plane in measured])}
+        figures = rates | ratios.figures(RATIOS, rates) | promises.of_several(kept)
+        yield Once(figures, {"throughput": table}, details[:])
 
 
 def _measure(plane: Plane, setting: Setting[Sizes]) -> tuple[float, dict[str, float | None], list[str]]:
@@ -119,7 +120,9 @@ def _measure(plane: Plane, setting: Setting[Sizes]) -> tuple[float, dict[str, fl
 
 def _plot(folder: Path, chosen: Sizes, runs: Sequence[Once]) -> None:
     values: dict[str, list[float]] = {
-        plane: [run.figures[plane] or 0.0 for run in runs] for plane in chosen.planes
+        plane: found
+        for plane in chosen.planes
+        if (found := [rate for run in runs if (rate := run.figures.get(plane)) is not None])
     }
     papers: dict[str, float | None] = {plane: PLANES[plane].paper for plane in chosen.planes}
     pictures.bars(folder, values, papers, title="Throughput of the testbed (paper, IV)", unit="Mbit/s")

@@ -9,8 +9,8 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Generic
@@ -46,15 +46,16 @@ class Setting(Generic[P]):
 class Evaluation(Generic[P]):
     """`name` is that of its folder (hyphens for underscores), its target and its results.
 
-    `once` makes one run, `plot` draws pictures into a folder from all of them. `shown` are its figures,
-    `needs` what the machine must have.
+    `once` makes one run: it tells what it has found so far after each of its parts, and of all of them at
+    last. `plot` draws pictures into a folder from all runs. `shown` are its figures, `needs` what the machine
+    must have.
     """
 
     name: str
     about: str
     kind: type[P]
     shown: Callable[[P], Sequence[Shown]]
-    once: Callable[[Setting[P]], Once]
+    once: Callable[[Setting[P]], Iterator[Once]]
     plot: Callable[[Path, P, Sequence[Once]], None]
     needs: Callable[[P], Sequence[Need]]
 
@@ -81,7 +82,7 @@ class Evaluation(Generic[P]):
             if arguments.json:
                 print((results / "summary.json").read_text(), end="")
             if status is Status.INTERRUPTED:
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt(f"what was measured is in {results}")
             return status is not Status.NOT_REACHED
 
         try:
@@ -106,7 +107,11 @@ class Evaluation(Generic[P]):
         return chosen
 
     def run(self, chosen: P, results: Path, sabotage: Sabotage, console: Console) -> Status:
-        """All runs, and what comes of them. An interruption ends it, and what was measured is kept."""
+        """All runs, and what comes of them.
+
+        An interruption ends it, and what was measured is kept. Raises `KeyboardInterrupt` if nothing was:
+        then the results of an earlier run stay.
+        """
         begun = time.monotonic()
         say = partial(_say, console)
         runs: list[Once] = []
@@ -114,10 +119,18 @@ class Evaluation(Generic[P]):
         for number in range(chosen.runs):
             seed = chosen.seed + number
             console.print(f"[bold]{self.name}[/]: run {number + 1} of {chosen.runs}, seed {seed}")
+            found = Once({})
             try:
-                runs.append(self.once(Setting(chosen, seed, sabotage, say)))
+                for told in self.once(Setting(chosen, seed, sabotage, say)):
+                    found = told
+                runs.append(found)
             except KeyboardInterrupt:
                 interrupted = True
+                if found.figures:
+                    line = f"run {number + 1} was interrupted: figures of its finished parts only"
+                    runs.append(replace(found, whole=False, details=[*found.details, line]))
+                if not any(run.figures for run in runs):
+                    raise
                 break
             except CatenaryError as error:
                 say(f"run {number + 1} failed: {error.detail}")
@@ -156,7 +169,7 @@ class Evaluation(Generic[P]):
             [line for run in runs for line in run.details] + [f"noisy: {line}" for line in noise],
             ok=status is Status.OK,
             status=status,
-            runs=len(runs),
+            runs=sum(run.whole for run in runs),
             seeds=[chosen.seed + number for number in range(len(runs))],
             sabotage=sabotage,
             parameters=parameters.plain(chosen),

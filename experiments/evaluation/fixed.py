@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -10,7 +10,7 @@ from experiments.evaluation import pictures, promises, ratios
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.load import Load, PaperLoad
 from experiments.evaluation.play import NfKind, Schedule, Step, play, series_table
-from experiments.evaluation.preflight import TRAFFIC, Need, nf, rate
+from experiments.evaluation.preflight import TRAFFIC, Need, nf
 from experiments.evaluation.ratios import Ratio
 from experiments.evaluation.repeat import Once, Shown
 
@@ -53,8 +53,8 @@ def evaluation(name: str, about: str, cases: Cases) -> Evaluation[Load]:
 
 def _needs(cases: Cases, chosen: Load) -> list[Need]:
     nfs = [nf(case.nf or chosen.nf) for case in cases.cases]
-    most = max(chosen.mbit(case.load, len(case.nfs)) for case in cases.cases)
-    return [*TRAFFIC, *nfs, rate(most)]
+    loads = [(case.load, len(case.nfs)) for case in cases.cases]
+    return [*TRAFFIC, *nfs, *chosen.needs(*loads)]
 
 
 def _shown(cases: Cases, _chosen: Load) -> list[Shown]:
@@ -63,9 +63,9 @@ def _shown(cases: Cases, _chosen: Load) -> list[Shown]:
     return [*found, *ratios.shown(cases.ratios, papers), *promises.shown()]
 
 
-def _once(cases: Cases, setting: Setting[Load]) -> Once:
+def _once(cases: Cases, setting: Setting[Load]) -> Iterator[Once]:
     chosen = setting.parameters
-    figures: dict[str, float | None] = {}
+    means: dict[str, float | None] = {}
     kept, tables, details = [], {}, []
     for case in cases.cases:
         offered = chosen.offered(case.load)
@@ -74,12 +74,10 @@ def _once(cases: Cases, setting: Setting[Load]) -> Once:
         seconds = case.load.seconds * chosen.time_scale
         played = play(Schedule((Step(0, case.nfs),), seconds), offered, nfs, setting)
         begun = played.moments[0]
-        figures[f"throughput_{case.key}"] = played.series.mean(
-            begun + case.since * seconds, begun + case.until * seconds
-        )
+        means[case.key] = played.series.mean(begun + case.since * seconds, begun + case.until * seconds)
         kept.append(promises.figures(played, [promises.whole(played, case.nfs)]))
         tables[f"throughput_{case.key}"] = series_table(played)
         details += promises.details(played)
-    means = {case.key: figures[f"throughput_{case.key}"] for case in cases.cases}
-    figures |= ratios.figures(cases.ratios, means)
-    return Once(figures | promises.of_several(kept), tables, details)
+        figures = {f"throughput_{key}": mean for key, mean in means.items()}
+        figures |= ratios.figures(cases.ratios, means) | promises.of_several(kept)
+        yield Once(figures, dict(tables), details[:])

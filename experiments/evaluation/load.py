@@ -8,6 +8,7 @@ from pydantic import Field
 
 from experiments.evaluation.parameters import Parameters
 from experiments.evaluation.play import NfKind, Offered
+from experiments.evaluation.preflight import Need, rate, sessions
 
 PAPER_CAPACITY_MBIT = 162.0
 """What one Snort carries in the paper."""
@@ -32,8 +33,8 @@ class PaperLoad:
 
     @property
     def overload(self) -> float:
-        """Offered, over what one NF carries."""
-        return self.rate * self.megabytes * 8 / PAPER_CAPACITY_MBIT
+        """Offered by httperf, over what one NF carries."""
+        return self.rate * self.megabytes * 8 / PAPER_CAPACITY_MBIT if self.sessions else 0.0
 
 
 class Load(Parameters):
@@ -53,6 +54,12 @@ class Load(Parameters):
     def mbit(self, paper: PaperLoad, nfs: int) -> float:
         """What so many NFs then let through at the most."""
         return min(paper.overload, nfs) * self.capacity_mbit
+
+    def needs(self, *loads: tuple[PaperLoad, int]) -> list[Need]:
+        """Of a machine that is to carry each of them, through so many NFs."""
+        most = max(self.mbit(paper, nfs) for paper, nfs in loads)
+        begun = max(self.offered(paper).begun_a_second for paper, _ in loads)
+        return [rate(most), sessions(begun)]
 
     def offered(self, paper: PaperLoad) -> Offered:
         """Its size and rates here."""

@@ -45,10 +45,10 @@ def cases(keys: Sequence[str], folder: Path, _parameters: Any, runs: Sequence[On
     """`throughput.png`: a line for each case, all chains together, of the first run."""
     figure, axes = plt.subplots(figsize=(9, 4.5))
     for key, colour in zip(keys, COLOURS, strict=False):
-        table = runs[0].tables[f"throughput_{key}"]
-        axes.plot(
-            table["time_s"], np.sum([table[c] for c in _chains(table)], axis=0), color=colour, label=key
-        )
+        table = runs[0].tables.get(f"throughput_{key}")
+        if table is not None:  # a first run that was interrupted has not all
+            total = np.sum([table[c] for c in _chains(table)], axis=0)
+            axes.plot(table["time_s"], total, color=colour, label=key)
     axes.set(title=title, xlabel="time, s", ylabel="throughput, Mbit/s", xlim=(0, None), ylim=(0, None))
     axes.legend(loc="lower right", fontsize=8)
     save(figure, folder / "throughput.png")

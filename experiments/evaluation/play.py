@@ -110,6 +110,11 @@ class Offered:
     batch: int = 1
     every: float = 1.0
 
+    @property
+    def begun_a_second(self) -> float:
+        """Sessions of both; each injection is one."""
+        return self.rate + (self.batch / self.every if self.injections else 0.0)
+
     def __str__(self) -> str:
         sessions = f"{self.sessions} sessions of {self.size / 1000:.0f} kB at {self.rate:g}/s"
         injections = f"{self.injections} injections, {self.batch} every {self.every:.2g} s"

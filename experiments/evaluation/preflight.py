@@ -38,6 +38,8 @@ def _not_root() -> str | None:
 
 _MBIT_A_CORE = 120
 """Through six crossings of Open vSwitch in user space, frames of clients with offloads; seen on 2 cores."""
+_SESSIONS_A_CORE = 600
+"""That begin in a second: 2 cores were seen to carry some 2000 without NFs that look into them."""
 ROOT = Need("root", _not_root)
 TESTBED = (
     ROOT,
@@ -76,17 +78,26 @@ def nf(name: str) -> Need:
 
 def rate(offered_mbit: float) -> Need:
     """Processors that carry so much (Mbit/s): all switches, NFs, clients and servers are on this machine."""
+    return _carried("rate", offered_mbit, "Mbit/s", _MBIT_A_CORE, "a smaller capacity_mbit")
 
+
+def sessions(begun_a_second: float) -> Need:
+    """Processors on which so many sessions can begin a second, injections among them."""
+    fix = "a smaller share or a larger time_scale"
+    return _carried("sessions", begun_a_second, "sessions/s", _SESSIONS_A_CORE, fix)
+
+
+def _carried(name: str, offered: float, unit: str, a_core: int, fix: str) -> Need:
     def missing() -> str | None:
         cores = len(os.sched_getaffinity(0))
-        if offered_mbit <= cores * _MBIT_A_CORE:
+        if offered <= cores * a_core:
             return None
         return (
-            f"{offered_mbit:.0f} Mbit/s can't be offered here: {cores} cores carry about "
-            f"{cores * _MBIT_A_CORE}; use a smaller capacity_mbit, by --set, or a larger machine"
+            f"{offered:.0f} {unit} can't be offered here: {cores} cores carry about {cores * a_core}; "
+            f"use {fix}, by --set, or a larger machine"
         )
 
-    return Need("rate", missing)
+    return Need(name, missing)
 
 
 def check(needs: Sequence[Need]) -> None:

@@ -48,12 +48,16 @@ def none_of(key: str, unit: str) -> Shown:
 
 @dataclass(frozen=True)
 class Once:
-    """What one run found: figures by key (None: could not be measured), tables by name, lines to print."""
+    """What one run found: figures by key (None: could not be measured), tables by name, lines to print.
+
+    One that is not `whole` was interrupted: it lacks figures that it would have had.
+    """
 
     figures: Mapping[str, float | None]
     tables: Mapping[str, Table] = field(default_factory=dict)
     details: Sequence[str] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    whole: bool = True
 
 
 class Status(StrEnum):
@@ -73,8 +77,9 @@ def spread(values: Sequence[float]) -> float:
 
 
 def figure(shown: Shown, runs: Sequence[Once]) -> Figure:
-    """The median of the runs, or the worst; without a value if any run has none."""
+    """The median of the runs, or the worst; without a value if any whole run has none."""
     values = [run.figures.get(shown.key) for run in runs]
+    values = [value for value, run in zip(values, runs, strict=True) if run.whole or value is not None]
     known = [float(value) for value in values if value is not None]
     if not known or len(known) < len(values):
         return Figure(None, shown.unit, shown.paper)

@@ -6,6 +6,7 @@ python -m experiments.evaluation.run [NAME ...] [--paper-scale | --quick] [--set
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from catenary.errors import CatenaryError
 from experiments.evaluation import catalog
 from experiments.evaluation.experiment import NOISY, add_options, scale_of
+from experiments.outcome import INTERRUPTED
 
 _EXAMPLES = f"""\
 experiments: {", ".join(catalog.NAMES)}
@@ -24,6 +26,7 @@ examples:
   python -m experiments.evaluation.run --list                 what each is about
 
 exit status: 0 all is as asked, 1 something is not, 2 bad input, 3 something was noisy, 130 interrupted
+(under make: 2 for all but 0)
 """
 
 
@@ -40,6 +43,8 @@ def main() -> None:
     except CatenaryError as error:
         print(f"experiments: {error.detail}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     sys.exit(worst([_run(f"{item.module}.run", item.name, arguments) for item in chosen]))
 
 
@@ -58,10 +63,37 @@ def _run(module: str, name: str, arguments: argparse.Namespace) -> int:
     options += ["--sabotage", arguments.sabotage]
     if arguments.results is not None:
         options += ["--results", str(Path(arguments.results) / name)]
-    status = subprocess.run([sys.executable, "-m", module, *options], check=False).returncode
-    if status == 130:
+    status = attend([sys.executable, "-m", module, *options])
+    if status == INTERRUPTED:
         sys.exit(status)
     return status
+
+
+def attend(command: Sequence[str]) -> int:
+    """Run it to its end; its exit status, or `INTERRUPTED` if this process was told to stop meanwhile.
+
+    An experiment that is interrupted takes down its network and writes what it measured, however long that
+    takes. Ctrl-C reaches it by itself, as it is of the same process group; SIGTERM is passed on to it.
+    """
+    told: list[int] = []
+    running: list[subprocess.Popen[bytes]] = []
+
+    def stop(number: int, _frame: object) -> None:
+        told.append(number)
+        if number == signal.SIGTERM:
+            for process in running:
+                process.terminate()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        running.append(subprocess.Popen(command))
+        if signal.SIGTERM in told:  # before there was anything to pass it on to
+            running[0].terminate()
+        status = running[0].wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return INTERRUPTED if told else status
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -12,7 +12,7 @@ from experiments.evaluation import pictures, promises, ratios
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.load import Load, PaperLoad
 from experiments.evaluation.play import TESTBED, Played, Schedule, Site, Step, chain_of, play, series_table
-from experiments.evaluation.preflight import TRAFFIC, nf, rate
+from experiments.evaluation.preflight import TRAFFIC, nf
 from experiments.evaluation.promises import Span
 from experiments.evaluation.ratios import Ratio
 from experiments.evaluation.repeat import Once, Shown
@@ -58,7 +58,7 @@ def evaluation(name: str, about: str, story: Story) -> Evaluation[Load]:
         shown=partial(_shown, story),
         once=partial(_once, story),
         plot=partial(pictures.scaling, story.schedule, title=about),
-        needs=lambda chosen: (*TRAFFIC, nf(chosen.nf), rate(chosen.mbit(LOAD, 3))),
+        needs=lambda chosen: (*TRAFFIC, nf(chosen.nf), *chosen.needs((LOAD, 3))),
     )
 
 
@@ -72,7 +72,7 @@ def _shown(story: Story, _chosen: Load) -> list[Shown]:
     return [*found, slowest, *promises.shown()]
 
 
-def _once(story: Story, setting: Setting[Load]) -> Once:
+def _once(story: Story, setting: Setting[Load]) -> Iterator[Once]:
     chosen = setting.parameters
     offered = chosen.offered(LOAD)
     setting.say(f"{offered}; NFs: {chosen.nfs}")
@@ -86,7 +86,7 @@ def _once(story: Story, setting: Setting[Load]) -> Once:
     figures |= ratios.figures(story.ratios, means)
     figures["rebalance_s"] = _slowest(spans, played)
     table = series_table(played)
-    return Once(figures | promises.figures(played, spans), {"throughput": table}, promises.details(played))
+    yield Once(figures | promises.figures(played, spans), {"throughput": table}, promises.details(played))
 
 
 def _spans(story: Story, played: Played) -> list[Span]:

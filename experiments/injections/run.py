@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -13,8 +13,8 @@ from experiments.evaluation import pictures, promises
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.load import Load, PaperLoad
 from experiments.evaluation.play import NFS, Schedule, Step, chain_of, play
-from experiments.evaluation.preflight import TRAFFIC, nf
-from experiments.evaluation.repeat import Once, Shown
+from experiments.evaluation.preflight import TRAFFIC, Need, nf
+from experiments.evaluation.repeat import Once, Shown, Table
 
 CASES = tuple((batch, every) for batch in (600, 1000) for every in (1.0, 3.0, 5.0))
 """So many at once, every so many seconds."""
@@ -38,29 +38,44 @@ def _shown(_chosen: Injected) -> list[Shown]:
     return [total, Shown("detected", "% of them", 100, at_least=100, at_most=100), *spread, *promises.shown()]
 
 
-def _once(setting: Setting[Injected]) -> Once:
+def _once(setting: Setting[Injected]) -> Iterator[Once]:
     chosen = setting.parameters
-    figures: dict[str, float | None] = {}
-    parts, counts, details = [], [], []
+    spread: dict[str, float | None] = {}
+    kept: list[dict[str, float | None]] = []
+    sent, counts, details = 0, [], []
     for batch, every in CASES:
-        load = PaperLoad(
-            sessions=0, injections=round(batch * chosen.seconds / every), batch=batch, every=every
-        )
-        offered = chosen.offered(load)
+        offered = chosen.offered(_load(chosen, batch, every))
         setting.say(f"{offered}; NFs: {chosen.nfs}")
         seconds = chosen.seconds * chosen.time_scale
         played = play(Schedule((Step(0, NFS),), seconds), offered, chosen.nfs, setting)
         alerts = [next(iter(played.seen.values())).alerts[chain_of(name)] for name in NFS]
         setting.say(f"alerts: {', '.join(f'{n} {count}' for n, count in zip(NFS, alerts, strict=True))}")
-        figures[f"chi_square_{batch}_{every:g}"] = chi_square(alerts)
+        spread[f"chi_square_{batch}_{every:g}"] = chi_square(alerts)
         counts.append(alerts)
-        parts.append((played, promises.figures(played, [promises.whole(played, NFS)])))
+        sent += played.injections.sent if played.injections is not None else 0
+        kept.append(promises.figures(played, [promises.whole(played, NFS)]))
         details += promises.details(played)
-    sent = sum(played.injections.sent for played, _ in parts if played.injections is not None)
-    figures |= {"injections": sent, "detected": 100 * sum(map(sum, counts)) / sent}
-    table = {"batch": np.array([b for b, _ in CASES]), "every_s": np.array([e for _, e in CASES])}
-    table |= {name: np.array([row[at] for row in counts]) for at, name in enumerate(NFS)}
-    return Once(figures | promises.of_several([kept for _, kept in parts]), {"alerts": table}, details)
+        detected = 100 * sum(map(sum, counts)) / sent if sent else None
+        figures = spread | {"injections": sent, "detected": detected} | promises.of_several(kept)
+        yield Once(figures, {"alerts": _table(counts)}, details[:])
+
+
+def _load(chosen: Injected, batch: int, every: float) -> PaperLoad:
+    """Injections and no sessions beside them."""
+    total = round(batch * chosen.seconds / every)
+    return PaperLoad(sessions=0, injections=total, batch=batch, every=every)
+
+
+def _table(counts: Sequence[Sequence[int]]) -> Table:
+    """Alerts of each NF in the cases so far."""
+    cases = CASES[: len(counts)]
+    columns = {"batch": np.array([b for b, _ in cases]), "every_s": np.array([e for _, e in cases])}
+    return columns | {name: np.array([row[at] for row in counts]) for at, name in enumerate(NFS)}
+
+
+def _needs(chosen: Injected) -> list[Need]:
+    loads = [(_load(chosen, batch, every), len(NFS)) for batch, every in CASES]
+    return [*TRAFFIC, nf(chosen.nf), *chosen.needs(*loads)]
 
 
 EVALUATION = Evaluation(
@@ -70,7 +85,7 @@ EVALUATION = Evaluation(
     shown=_shown,
     once=_once,
     plot=partial(pictures.shares, NFS),
-    needs=lambda chosen: (*TRAFFIC, nf(chosen.nf)),
+    needs=_needs,
 )
 
 if __name__ == "__main__":

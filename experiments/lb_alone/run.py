@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -51,7 +51,7 @@ def _shown(chosen: Sizes) -> list[Shown]:
     return [*found, slowest, failed, *promises.shown(injections=False)]
 
 
-def _once(setting: Setting[Sizes]) -> Once:
+def _once(setting: Setting[Sizes]) -> Iterator[Once]:
     chosen = setting.parameters
     found: dict[str, Alone] = {}
     for name, balancing in KINDS.items():
@@ -73,7 +73,7 @@ def _once(setting: Setting[Sizes]) -> Once:
         "sessions": _table("chains", found, "sessions"),
         "throughput": _table("sessions", found, "throughput"),
     }
-    return Once(figures, tables, promises.findings([ours.verdict]))
+    yield Once(figures, tables, promises.findings([ours.verdict]))
 
 
 def _over(ours: float, theirs: float) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,11 +14,11 @@ from catenary.errors import CatenaryError
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.parameters import Parameters
 from experiments.evaluation.play import NfKind
-from experiments.evaluation.preflight import TESTBED, nf
+from experiments.evaluation.preflight import TESTBED, nf, rate
 from experiments.evaluation.repeat import Once, Shown, Table
 from experiments.peers import plot
 from experiments.peers.alone import AlgorithmOne, HashModulo
-from experiments.peers.balancing import Balancing, Managed
+from experiments.peers.balancing import CHAINS, Balancing, Managed
 from experiments.peers.measuring import Offered, measure
 from experiments.peers.outcome import Outcome, figures, shown
 from experiments.peers.switches import Learn, Multipath
@@ -79,7 +79,7 @@ def _shown(chosen: Sizes) -> list[Shown]:
     ]
 
 
-def _once(setting: Setting[Sizes]) -> Once:
+def _once(setting: Setting[Sizes]) -> Iterator[Once]:
     """All peers, one after the other. One that can't be measured has no figures, and the others go on."""
     found: dict[str, float | None] = {}
     tables: dict[str, Table] = {}
@@ -91,12 +91,12 @@ def _once(setting: Setting[Sizes]) -> Once:
         except CatenaryError as error:
             details.append(f"{name} was not measured: {error.detail}")
             setting.say(details[-1])
-            continue
-        found |= figures(name, seen)
-        tables |= plot.tables(name, seen)
-        details += [f"{name}: {reason}" for reason in seen.reasons]
-        setting.say(seen.reasons[0])
-    return Once(found, tables, details)
+        else:
+            found |= figures(name, seen)
+            tables |= plot.tables(name, seen)
+            details += [f"{name}: {reason}" for reason in seen.reasons]
+            setting.say(seen.reasons[0])
+        yield Once(dict(found), dict(tables), details[:])
 
 
 def _measure(name: str, setting: Setting[Sizes]) -> Outcome:
@@ -121,7 +121,7 @@ EVALUATION = Evaluation(
     shown=_shown,
     once=_once,
     plot=_plot,
-    needs=lambda chosen: (*TESTBED, nf(chosen.nf)),
+    needs=lambda chosen: (*TESTBED, nf(chosen.nf), rate(len(CHAINS) * chosen.capacity_mbit)),
 )
 
 if __name__ == "__main__":

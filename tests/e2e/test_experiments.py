@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from topologies.services import wait_until
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 240
+MARK = "CATENARY_TEST_MARK"
 MISSED_BY = {Sabotage.CROSSING: "violations", Sabotage.ONE_CHAIN: "least_share", Sabotage.DROPPING: "lost"}
 """The promise that each way to break a load balancer breaks."""
 STEADY = ("violations", "bypassed", "witness_dropped", "missed")
@@ -69,24 +71,52 @@ def test_each_is_held_to_what_a_broken_one_breaks(name: str) -> None:
         assert any(key.endswith(names) for key in asked), names
 
 
-def test_an_interrupted_run_keeps_what_it_measured(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "experiments.warm_up.run", "--quick", "--set", "runs=3"]
+@pytest.mark.parametrize(
+    ("number", "name", "until", "kept"),
+    [
+        (signal.SIGINT, "warm-up", "run 2 of 3", ("throughput_1", 1)),
+        (signal.SIGTERM, "static-nfs", "  2: n1, n2", ("throughput_1", 0)),
+    ],
+)
+def test_an_interrupted_run_cleans_up_and_keeps_what_it_measured(
+    number: signal.Signals, name: str, until: str, kept: tuple[str, int], tmp_path: Path, unique: str
+) -> None:
+    """Ctrl-C, which the whole process group is told, in a later run; `kill` in a later part of the first."""
+    command = [sys.executable, "-m", "experiments.evaluation.run", name, "--quick", "--set", "runs=3"]
     log = tmp_path / "log"
     with log.open("w") as output:
         run = subprocess.Popen(
             [*command, "--results", str(tmp_path)],
             cwd=ROOT,
+            env=os.environ | {MARK: unique},
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
         try:
-            wait_until(lambda: "run 2 of 3" in log.read_text(), "the second run", TIMEOUT_S)
-            run.send_signal(signal.SIGTERM)
-            assert run.wait(TIMEOUT_S) == 130
+            wait_until(lambda: until in log.read_text(), f"no {until!r}", TIMEOUT_S)
+            assert len(marked(unique)) > 3, "a testbed is up, or on its way"
+            (os.killpg if number is signal.SIGINT else os.kill)(run.pid, number)
+            assert run.wait(TIMEOUT_S) == 130, log.read_text()
+            assert marked(unique) == []
         finally:
-            if run.poll() is None:
+            with suppress(ProcessLookupError):
                 os.killpg(run.pid, signal.SIGKILL)
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    assert (summary["status"], summary["ok"], summary["runs"]) == ("interrupted", False, 1)
-    assert summary["figures"]["sessions"]["value"] > 0
+    told = log.read_text()
+    assert "Traceback" not in told
+    assert "interrupted: what was measured is in" in told
+    figure, runs = kept
+    summary = json.loads((tmp_path / name / "summary.json").read_text())
+    assert (summary["status"], summary["ok"], summary["runs"]) == ("interrupted", False, runs)
+    assert summary["figures"][figure]["value"] > 0
+    assert (tmp_path / name / "throughput.png").exists()
+
+
+def marked(mark: str) -> list[str]:
+    """Command lines of processes, in whatever namespaces, that have the mark from who started them."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
