@@ -20,7 +20,7 @@ from experiments.evaluation.sabotage import Sabotage
 from topologies.services import wait_until
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 240
+TIMEOUT_S = 480  # injections bring up six testbeds, one after the other
 MARK = "CATENARY_TEST_MARK"
 MISSED_BY = {Sabotage.CROSSING: "violations", Sabotage.ONE_CHAIN: "least_share", Sabotage.DROPPING: "lost"}
 """The promise that each way to break a load balancer breaks."""
