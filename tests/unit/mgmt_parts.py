@@ -182,6 +182,8 @@ class FakeBalancer(Fake):
     fallen: bool = False
     """Are all chains down?"""
     healths: dict[TagPair, wire.PairHealth] = field(default_factory=dict)
+    counted: dict[TagPair, dict[str, int]] = field(default_factory=dict)
+    """Counters of chains in place of the plain ones."""
     epoch: int = 0
     peer: str | None = None
     """The process that it takes for its peer; its own is called as it is."""
@@ -268,7 +270,7 @@ class FakeBalancer(Fake):
                 reverse_packets=1,
                 reverse_bytes=900,
                 health=self.healths.get(pair),
-            )
+            ).model_copy(update=self.counted.get(pair, {}))
             for slot, (pair, state) in enumerate(self.states.items())
         ]
         return wire.BalancerStats(

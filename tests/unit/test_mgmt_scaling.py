@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from catenary import wire
 from catenary.autoscale import ScaleView
 from catenary.chain import ChainState
 from catenary.client import ManagementClient
@@ -78,6 +80,16 @@ class Scaled(Site):
             chain.tags.pair(): count for chain, count in zip(active, sessions, strict=False)
         }
 
+    def carry_for_a_second(self, latency_ms: float | None = None, **counted: int) -> ScaleView:
+        """Each chain counts so much more meanwhile, and its probes take so long."""
+        for row in self.master.stats().pairs:
+            more = {name: getattr(row, name) + count for name, count in counted.items()}
+            self.master.counted[row.pair()] = more
+            if latency_ms is not None:
+                up = wire.PairHealth(verdict="up", seconds=1, latency_ms=latency_ms, sent=1, lost=0, falls=0)
+                self.master.healths[row.pair()] = up
+        return self.tick()
+
     def tick(self, seconds: int = 1) -> ScaleView:
         for _ in range(seconds):
             self.now += 1.0
@@ -142,6 +154,44 @@ def test_from_none_to_the_minimum_then_up_and_down(site: Scaled) -> None:
     (said,) = [text for text in site.told("scale") if text.startswith("in ")]
     assert said.startswith("in 3 -> 1 chains; sessions 20 a chain, target 100, wants 1: chain-")
     assert "sessions)" in said
+
+
+@pytest.mark.parametrize(
+    ("target", "busy", "quiet", "figures"),
+    [
+        ("new_sessions: 20", {"new_sessions": 50}, {}, "new_sessions 50 a chain, target 20, wants 3"),
+        (
+            "throughput: 4",
+            {"forward_bytes": 250_000, "reverse_bytes": 1_000_000},
+            {"reverse_bytes": 100_000},
+            "throughput 10 a chain, target 4, wants 3",
+        ),
+        (
+            "latency: 0.002",
+            {"latency_ms": 5.0},
+            {"latency_ms": 0.5},
+            "latency 0.005 a chain, target 0.002, wants 3",
+        ),
+    ],
+)
+def test_up_and_down_by_each_other_target(
+    sites: list[Scaled], target: str, busy: dict[str, Any], quiet: dict[str, Any], figures: str
+) -> None:
+    probed = network_text().replace("timeouts:", "health: {}, timeouts:")
+    site = Scaled(probed + SCALED.replace("sessions: 100", target))
+    sites.append(site)
+    site.tick(3)
+    for _ in range(3):
+        site.carry_for_a_second(**quiet)
+    assert site.active() == ["n1"]
+    for _ in range(4):
+        site.carry_for_a_second(**busy)
+    assert site.active() == ["n1", "n2", "n3"]
+    assert f"out 1 -> 3 chains; {figures}" in site.told("scale")
+    for _ in range(8):
+        view = site.carry_for_a_second(**quiet)
+    assert (len(site.active()), view.chains) == (1, 1)
+    assert len([text for text in site.told("scale") if text.startswith("in 3 -> 1 chains")]) == 1
 
 
 def test_what_cools_down_by_its_own_order_is_taken_back_first(site: Scaled) -> None:
