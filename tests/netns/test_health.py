@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address
 
 import pytest
@@ -17,8 +18,9 @@ from lb_adapter.dataplane.base import DataPlane
 from lb_adapter.dataplane.ebpf import EbpfDataPlane
 from lb_adapter.dataplane.native import NativeDataPlane
 from tests.isolation import isolated
-from tests.netns.pair import LoadBalancers, Session, ip, wire_up
+from tests.netns.pair import ADDRESS, CLIENT, SERVER, LoadBalancers, Session, inside, ip, wire_up
 from tests.netns.test_pair import FIRST, SECOND, add
+from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 
 PLANES: dict[str, Callable[[], DataPlane]] = {
@@ -27,7 +29,11 @@ PLANES: dict[str, Callable[[], DataPlane]] = {
 }
 ENDS = {"client": IPv4Address("10.9.0.1"), "server": IPv4Address("10.9.0.2")}
 FALL, INTERVAL = 3, 0.1
+PROBES = "vlan type 0x88b5"
+"""In the words of nft: what an NF drops that lets nothing pass but IP."""
 BYPASS = TagPair(8, 9)
+MANY = 50
+"""More packets than hosts send by themselves meanwhile."""
 
 
 def check(kind: str = "raw", **more: object) -> wire.HealthOrder:
@@ -57,10 +63,13 @@ def wire_through_a_bridge() -> None:
 
 
 @contextmanager
-def cut(vid: int, device: str = "m1") -> Iterator[None]:
-    """What comes in by `device` with this tag is lost: m1 is the master's side, m2 the slave's."""
+def cut(vid: int, device: str = "m1", only: str = "") -> Iterator[None]:
+    """What comes in by `device` with this tag is lost, or `only` those frames of it that match this, too.
+
+    m1 is the master's side, m2 the slave's.
+    """
     hook = f"type filter hook ingress device {device} priority 0;"
-    rules = f"table netdev cut {{\n chain lost {{\n {hook}\n vlan id {vid} drop\n }}\n}}\n"
+    rules = f"table netdev cut {{\n chain lost {{\n {hook}\n vlan id {vid} {only} drop\n }}\n}}\n"
     subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
     yield
     subprocess.run(["nft", "delete", "table", "netdev", "cut"], check=True)
@@ -187,15 +196,56 @@ def test_where_no_chain_is_left_a_segment_that_fails_open_lets_pass() -> None:
 
 
 @isolated
+def test_where_no_chain_is_left_a_segment_that_fails_closed_drops_what_is_new() -> None:
+    wire_through_a_bridge()
+    with LoadBalancers() as lbs, ExitStack() as sockets:
+        lbs.master_client.change(add(FIRST))
+        lbs.master_client.put_health(check(when_none="fail-closed"))
+        wait_until(lambda: verdict(lbs, FIRST) == "up", "up")
+        kept = sockets.enter_context(Session())
+        kept.talk()
+
+        def datagrams(end: str) -> socket.socket:
+            with inside(end):
+                made = sockets.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+            made.bind((ADDRESS[end, 4], 0))
+            made.settimeout(PATIENCE_S)
+            return made
+
+        server = datagrams(SERVER)
+        with cut(FIRST.forward):
+            wait_until(lambda: row(lbs, FIRST).condition is Condition.DOWN, "down")
+            before, new = lbs.counter("master", "drop_no_chain"), row(lbs, FIRST).new_sessions
+            for _ in range(MANY):
+                datagrams(CLIENT).sendto(b"while none is left", server.getsockname())
+            wait_until(lambda: lbs.counter("master", "drop_no_chain") >= before + MANY, "counted")
+            assert row(lbs, FIRST).new_sessions == new
+        wait_until(lambda: row(lbs, FIRST).condition is Condition.UP, "up again")
+        kept.talk()
+        with Session() as fresh:
+            fresh.talk()
+        datagrams(CLIENT).sendto(b"later", server.getsockname())
+        assert server.recv(100) == b"later", "and nothing before it"
+
+
+@isolated
 def test_probes_that_cannot_pass_are_told_and_traffic_goes_on() -> None:
     wire_through_a_bridge()
-    with LoadBalancers() as lbs, cut(FIRST.reverse, "m2"):
+    with LoadBalancers() as lbs, cut(FIRST.reverse, "m2", only=PROBES):
         lbs.master_client.change(add(FIRST))
         lbs.master_client.put_health(check())
-        wait_until(lambda: verdict(lbs, FIRST) == "unproven", "told")
-        health = lbs.master_client.health()
-        assert health.status == "degraded"
-        assert "no probe ever came back from (2, 3)" in (health.reason or "")
-        assert row(lbs, FIRST).condition is Condition.UP
-        assert lbs.master_client.put_health(wire.HealthOrder(health=None)).health is None
-        assert lbs.master_client.health().status == "ok"
+        with Session() as early:
+            early.talk()
+            wait_until(lambda: verdict(lbs, FIRST) == "unproven", "told")
+            health = lbs.master_client.health()
+            assert health.status == "degraded"
+            assert "no probe ever came back from (2, 3)" in (health.reason or "")
+            assert row(lbs, FIRST).condition is Condition.UP
+            early.talk()
+            with Session() as later:
+                later.talk()
+                assert lbs.sessions(FIRST) >= 2
+            assert verdict(lbs, FIRST) == "unproven"
+            assert lbs.master_client.put_health(wire.HealthOrder(health=None)).health is None
+            assert lbs.master_client.health().status == "ok"
+            early.talk()
