@@ -8,15 +8,15 @@ import socket
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from catenary import callers, certs, wire
+from catenary import callers, certs, tls, wire
 from catenary.callers import Caller
 from catenary.certs import Folder
-from catenary.errors import CatenaryError, Conflict, Forbidden, Unauthorized
+from catenary.errors import CatenaryError, Conflict, Forbidden, Unauthorized, Unavailable
 from catenary.part_clients import BalancerClient
 from catenary.roles import Role
 from catenary.token import write_private
@@ -128,3 +128,47 @@ def test_attacks_on_a_pair_are_refused_and_tell_no_secret() -> None:
     reasons = [entry["reason"] for entry in events if entry["event"] == "refused"]
     assert any("is older than the present one" in reason for reason in reasons), reasons
     assert "Traceback" not in "".join(said)
+
+
+@isolated
+def test_certificates_that_expire_stop_no_traffic() -> None:
+    wire_up()
+    pair = Guarded()
+    with pair.client(8082, pair.tokens["operator"]) as master:
+        wait_until(lambda: connected(master), "handshake")
+        changed(master, wire.Change(add=[wire.PairAdd(forward=2, reverse=3)]))
+        with Session() as standing:
+            standing.talk()
+            past = datetime.now(UTC) - timedelta(days=20)
+            certs.renew(pair.folder.path, ["l2"], past, days=10)
+            with pair.client(8083, pair.tokens["viewer"]) as caller:
+                assert caller.health().role == "slave", "it goes on with the one that it has"
+            standing.talk()
+            # One in use that ends is shown to whoever comes; connections that stand go on.
+            wait_until(lambda: master.health() and ended(pair), "it has expired", interval=0.2)
+            assert master.health().role == "master"
+            standing.talk()
+            with Session() as later:
+                later.talk()
+            certs.renew(pair.folder.path, [], datetime.now(UTC))
+            with pair.client(8082, pair.tokens["viewer"]) as caller:
+                wait_until(lambda: connected(caller), "a pair as before")
+            standing.talk()
+    said = [json.loads(line) for line in pair.end()[0].splitlines()]
+    cert, end = pair.folder.identity("l2").cert, f"{past + timedelta(days=10):%Y-%m-%d %H:%M:%S} UTC"
+    fault = f"certificate {cert} expired at {end}: make another (catenary certs renew), or set the clock"
+    assert fault in [entry.get("reason") for entry in said if entry["level"] == "error"]
+
+
+def ended(pair: Guarded) -> bool:
+    """Is who calls the master shown a certificate that has expired? It is given one that is about to."""
+    with pair.client(8082, pair.tokens["viewer"]) as caller:
+        try:
+            caller.health()
+        except Unavailable as error:
+            return "certificate has expired" in error.detail
+    soon, now = timedelta(seconds=3), datetime.now(UTC)
+    _, end = tls.validity(pair.folder.identity("l1").cert)
+    if not now.timestamp() < end <= (now + soon).timestamp():  # or it was read too late, and kept out
+        certs.renew(pair.folder.path, ["l1"], now + soon - timedelta(days=1), days=1)
+    return False
