@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
+import pytest
+
+from catenary.callers import hashed, new_token
+from catenary.client import ManagementClient
+from catenary.errors import Unauthorized
+from catenary.part_clients import BalancerClient, ControllerClient
+from catenary.token import read_token
 from catenary.wire import TimeoutsModel
 from tests.isolation import isolated
+from topologies.credentials import Credentials
 from topologies.patience import PATIENCE_S
-from topologies.testbed import Testbed
+from topologies.testbed import CONTROLLER_URL, MANAGEMENT_URL, Testbed
 from topologies.traffic import ByteServer, Transfers, WebServer, ping
 
 SHORT = TimeoutsModel(
@@ -87,3 +96,45 @@ def test_packets_flow_on_while_services_are_killed_and_restarted() -> None:
         testbed.restart("controller")
         assert ping(h1, h2.address(), count=2) == 2
         assert [chain.nfs for chain in testbed.controller.chains()] == [["n1"]]
+        assert_nothing_tells_a_secret(testbed, services)
+
+
+def assert_nothing_tells_a_secret(testbed: Testbed, services: Sequence[str]) -> None:
+    """Not an error, nor a log of `services`, nor what root may read of any process in these namespaces."""
+    made, wrong = Credentials(testbed.run_dir / "credentials"), new_token()
+    token = read_token(made.token_file)
+    hand_to_all(testbed, made, token)
+    hand_to_all(testbed, made, wrong, refused=True)
+    told = {name: testbed.services.log_tail(name, 10_000_000).encode() for name in services}
+    assert all(told.values())
+    for what, known in (("cmdline", b"--port"), ("environ", b"PYTHONPATH=")):
+        told |= shown(what)
+        assert all(known in told[f"/proc/{testbed.services.pid(name)}/{what}"] for name in services)
+    secrets = [token, hashed(token), wrong]
+    secrets += [key.read_text().splitlines()[1] for key in made.directory.glob("*.key")]
+    assert [where for where, text in told.items() if any(it.encode() in text for it in secrets)] == []
+
+
+def hand_to_all(testbed: Testbed, made: Credentials, token: str, *, refused: bool = False) -> None:
+    """A call of every service with this token. The first two ask for none, and hear of it all the same."""
+    with ManagementClient(MANAGEMENT_URL, token=token) as management:
+        management.health()
+    with ControllerClient(CONTROLLER_URL, token=token) as controller:
+        controller.health()
+    for url in (balancer.url for balancer in testbed.balancers.values()):
+        with BalancerClient(url, token=token, ca=made.ca, identity=made.identity()) as balancer:
+            if not refused:
+                balancer.health()
+                continue
+            with pytest.raises(Unauthorized) as caught:
+                balancer.health()
+            assert token not in caught.value.detail
+
+
+def shown(what: str) -> dict[str, bytes]:
+    """/proc/*/WHAT of all processes."""
+    found = {}
+    for path in Path("/proc").glob(f"[0-9]*/{what}"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            found[str(path)] = path.read_bytes()
+    return found
