@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from ipaddress import IPv4Address
 
 from catenary import wire
 from catenary.config import ChainConfig, HealthConfig, bypass_name
@@ -13,7 +14,17 @@ from topologies.testbed import Testbed
 from topologies.traffic import Talks
 
 CHAINS = {"first": ("n1",), "second": ("n2",)}
-HEALTH = HealthConfig(interval=0.5, timeout=0.3, fall=3, on_dead="reset", when_none="fail-open")
+HEALTH = HealthConfig(
+    kind="tcp",
+    client=IPv4Address("10.9.0.1"),
+    server=IPv4Address("10.9.0.2"),
+    interval=0.5,
+    timeout=0.3,
+    fall=3,
+    on_dead="reset",
+    when_none="fail-open",
+)
+"""The NFs track connections: they let no part of one pass of which they have not seen the beginning."""
 
 
 def chain_of(testbed: Testbed, name: str) -> wire.ChainStatus:
@@ -45,6 +56,9 @@ def test_new_sessions_leave_a_chain_that_died_and_pass_by_when_none_is_left() ->
         assert operation is not None
         wait_until(lambda: testbed.management.operation(operation.id).state == "succeeded", "applied")
         wait_until(lambda: {verdict(testbed, chain) for chain in CHAINS} == {"up"}, "both chains up")
+        for (nf,) in CHAINS.values():
+            seen = testbed.firewalls[nf].counters()
+            assert min(seen.opened, seen.established) > 0, "probes went through it, and back"
 
         testbed.hosts["n1"].run(["ip", "link", "set", "n1-eth0", "down"])
         cut = time.monotonic()
