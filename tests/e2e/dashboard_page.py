@@ -25,7 +25,6 @@ from topologies.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "results" / "dashboard"
-MS = PATIENCE_S * 1000
 PHONE: ViewportSize = {"width": 360, "height": 740}
 LAG = REFRESH + WATCHED
 """Seconds by which a page may be behind REST's newest sample."""

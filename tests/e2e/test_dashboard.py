@@ -6,7 +6,6 @@ Pictures of it are left in results/dashboard.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 from rich.console import Group
 from rich.text import Text
 
@@ -31,10 +30,10 @@ from mgmt_system.dashboard.panels import EVENTS
 from mgmt_system.explain_cli import explanation
 from mgmt_system.records import SELF
 from mgmt_system.store import backups
+from tests.browser import MS, chromium, needs_chromium
 from tests.e2e.dashboard_page import (
     CONTRASTS,
     LAG,
-    MS,
     PHONE,
     ROOT,
     Eventually,
@@ -58,9 +57,7 @@ from topologies.patience import PATIENCE_S
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 SESSION = "tcp 10.0.0.1:4000 10.0.0.2:80"
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("chromium") is None, reason="needs chromium: run `tools/install.sh test`"
-)
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -91,13 +88,8 @@ def address(rest: ManagementClient, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=arguments, timeout=MS
-        )
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
