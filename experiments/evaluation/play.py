@@ -77,10 +77,10 @@ class NfKind:
 
     @property
     def detects(self) -> bool:
-        return self.name.startswith(_DETECTORS)
+        return catalog.resolved(self.name).startswith(_DETECTORS)
 
     def __str__(self) -> str:
-        return f"{self.name} of {self.capacity_mbit:g} Mbit/s"
+        return f"{catalog.resolved(self.name)} of {self.capacity_mbit:g} Mbit/s"
 
 
 @dataclass(frozen=True)

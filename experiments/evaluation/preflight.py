@@ -73,7 +73,7 @@ def nf(name: str) -> Need:
             return error.detail
         return None
 
-    return Need(name, missing)
+    return Need(catalog.resolved(name), missing)
 
 
 def rate(offered_mbit: float) -> Need:

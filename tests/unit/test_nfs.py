@@ -156,6 +156,7 @@ def test_an_unknown_nf_is_named() -> None:
     [
         ("suricata", "suricata is not installed: run tools/install.sh ids"),
         ("suricata-passive", "suricata is not installed: run tools/install.sh ids"),
+        ("passive", "suricata is not installed: run tools/install.sh ids"),
         ("snort", "snort is not installed: build and install Snort 3 with libdaq (https://www.snort.org)"),
         ("snort-block", "snort is not installed: build and install Snort 3 with libdaq"),
         (
@@ -170,3 +171,18 @@ def test_a_tool_that_is_missing_is_named_with_the_way_to_it(
     monkeypatch.setattr(detector.shutil, "which", lambda *args, **options: None)
     with pytest.raises(Unsupported, match=re.escape(said)):
         catalog.named(name)
+
+
+def test_a_passive_nf_is_zeek_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = ["suricata"]
+    monkeypatch.setattr(
+        detector.shutil, "which", lambda tool, **_: f"/usr/bin/{tool}" if tool in there else None
+    )
+    assert catalog.resolved("passive") == "suricata-passive"
+    passive = catalog.NFS["passive"].make(HOST, "in", "out", rate_mbit=60)
+    assert isinstance(passive, Suricata)
+    assert not passive.reads_frames
+    there.append("zeek")
+    assert catalog.resolved("passive") == "zeek"
+    assert isinstance(catalog.named("passive")(HOST, "in", "out", rate_mbit=60), zeek.Zeek)
+    assert catalog.resolved("snort") == "snort"

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
-from catenary.errors import InvalidValue
+from catenary.errors import InvalidValue, Unsupported
+from topologies.hosts import Host
 from topologies.nfs import snort, suricata, zeek
 from topologies.nfs.bridge import Bridge
 from topologies.nfs.firewall import Firewall
-from topologies.nfs.function import Maker
+from topologies.nfs.function import Maker, NetworkFunction
 from topologies.nfs.snort import Snort
 from topologies.nfs.suricata import Suricata
 from topologies.nfs.zeek import Zeek
@@ -25,6 +26,22 @@ class Kind:
     needs: Callable[[], object] = lambda: None
 
 
+def resolved(name: str) -> str:
+    """What a name stands for on this host: "passive" for Zeek where it is installed, else for Suricata beside
+    a bridge; any other for itself."""
+    if name != "passive":
+        return name
+    try:
+        zeek.installed()
+    except Unsupported:
+        return "suricata-passive"
+    return "zeek"
+
+
+def _passive(host: Host, ingress: str, egress: str, *, rate_mbit: float | None = None) -> NetworkFunction:
+    return NFS[resolved("passive")].make(host, ingress, egress, rate_mbit=rate_mbit)
+
+
 NFS: Mapping[str, Kind] = MappingProxyType(
     {
         "firewall": Kind(Firewall),
@@ -35,6 +52,7 @@ NFS: Mapping[str, Kind] = MappingProxyType(
         "snort": Kind(Snort, snort.installed),
         "snort-block": Kind(partial(Snort, action="block"), snort.installed),
         "zeek": Kind(Zeek, zeek.installed),
+        "passive": Kind(_passive, lambda: NFS[resolved("passive")].needs()),
     }
 )
 
