@@ -66,6 +66,7 @@ def environment(**more: Any) -> dict[str, Any]:
     return {
         "catenary": __version__,
         "kernel": platform.release(),
+        "os": _os(),
         "machine": platform.machine(),
         "cpu": _cpu(),
         "cpus": len(os.sched_getaffinity(0)),
@@ -105,6 +106,13 @@ def _cpu() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or "unknown"
+
+
+def _os() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return "unknown"
 
 
 def _first_line(*command: str) -> str:

@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from catenary.wire import TimeoutsModel
+from experiments.baseline import plot
 from experiments.baseline.bridges import CaptureBridge, LinuxBridge
-from experiments.evaluation import pictures, promises, ratios
+from experiments.evaluation import promises, ratios
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.parameters import Parameters
 from experiments.evaluation.play import TIMEOUTS
@@ -90,7 +90,11 @@ def _once(setting: Setting[Sizes]) -> Iterator[Once]:
             kept.append(promised)
             details += findings
         measured = [plane for plane in chosen.planes if plane in rates]
-        table = {"plane": np.array(measured), "mbit": np.array([rates[plane] for plane in measured])}
+        table = {
+            "plane": np.array(measured),
+            "mbit": np.array([rates[plane] for plane in measured]),
+            "paper_mbit": np.array([PLANES[plane].paper or np.nan for plane in measured]),
+        }
         figures = rates | ratios.figures(RATIOS, rates) | promises.of_several(kept)
         yield Once(figures, {"throughput": table}, details[:])
 
@@ -118,16 +122,6 @@ def _measure(plane: Plane, setting: Setting[Sizes]) -> tuple[float, dict[str, fl
     return found.throughput * 8e-6, promises.of_verdicts([verdict], [span]), promises.findings([verdict])
 
 
-def _plot(folder: Path, chosen: Sizes, runs: Sequence[Once]) -> None:
-    values: dict[str, list[float]] = {
-        plane: found
-        for plane in chosen.planes
-        if (found := [rate for run in runs if (rate := run.figures.get(plane)) is not None])
-    }
-    papers: dict[str, float | None] = {plane: PLANES[plane].paper for plane in chosen.planes}
-    pictures.bars(folder, values, papers, title="Throughput of the testbed (paper, IV)", unit="Mbit/s")
-
-
 def _needs(chosen: Sizes) -> Sequence[Need]:
     extra = [pf_ring()] if "pf_ring" in chosen.planes else []
     return (*TESTBED, command("iperf3", "iperf3"), command("cc", "gcc"), *extra)
@@ -139,7 +133,7 @@ EVALUATION = Evaluation(
     kind=Sizes,
     shown=_shown,
     once=_once,
-    plot=_plot,
+    plot=plot.draw,
     needs=_needs,
 )
 

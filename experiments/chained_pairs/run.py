@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from experiments.chained_pairs import plot
 from experiments.evaluation.play import Site
 from experiments.evaluation.ratios import Ratio
 from experiments.evaluation.scaling import Phase, Story, evaluation
@@ -21,7 +22,9 @@ STORY = Story(
     },
     site=SITE,
 )
-EVALUATION = evaluation("chained-pairs", "Two pairs in a row scale on their own (paper, Fig. 3)", STORY)
+EVALUATION = evaluation(
+    "chained-pairs", "Two pairs in a row scale on their own (paper, Fig. 3)", STORY, plot.draw
+)
 
 if __name__ == "__main__":
     EVALUATION.main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from experiments.cool_down import plot
 from experiments.evaluation.ratios import Ratio
 from experiments.evaluation.scaling import Phase, Story, evaluation
 
@@ -16,7 +17,9 @@ STORY = Story(
     rebalance_at_most=5.0,
     rebalance_paper=4.0,
 )
-EVALUATION = evaluation("cool-down", "Throughput as chains are removed: 3, 2, 1 (paper, Fig. 8)", STORY)
+EVALUATION = evaluation(
+    "cool-down", "Throughput as chains are removed: 3, 2, 1 (paper, Fig. 8)", STORY, plot.draw
+)
 
 if __name__ == "__main__":
     EVALUATION.main()

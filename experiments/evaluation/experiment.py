@@ -9,20 +9,20 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Generic
+from typing import Any, Generic
 
 from rich.console import Console
 
 from catenary.errors import CatenaryError
 from experiments import outcome, summary
-from experiments.evaluation import parameters, preflight, repeat
+from experiments.evaluation import machine, parameters, preflight, repeat
 from experiments.evaluation.parameters import P, Scale
 from experiments.evaluation.preflight import Need
-from experiments.evaluation.repeat import Once, Shown, Status
+from experiments.evaluation.repeat import Once, Shown, Status, Tables
 from experiments.evaluation.sabotage import Sabotage
 from experiments.part import Say
 from topologies.namespaces import isolate
@@ -34,12 +34,20 @@ _EXIT = "exit status: 0 all is as asked, 1 it is not, 2 bad input, 3 noisy, 130 
 
 @dataclass(frozen=True)
 class Setting(Generic[P]):
-    """Of one run. `sabotage` is what is done to its load balancers, to see that the experiment notices."""
+    """Of one run. `sabotage` is what is done to its load balancers, to see that the experiment notices.
+
+    `facts` takes what turns up on the way about the machine; all runs share it.
+    """
 
     parameters: P
     seed: int
     sabotage: Sabotage
     say: Say
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+Plot = Callable[[Path, P, Tables], None]
+"""Draws pictures into a folder, from what all runs by these parameters have exported."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +55,8 @@ class Evaluation(Generic[P]):
     """`name` is that of its folder (hyphens for underscores), its target and its results.
 
     `once` makes one run: it tells what it has found so far after each of its parts, and of all of them at
-    last. `plot` draws pictures into a folder from all runs. `shown` are its figures, `needs` what the machine
-    must have.
+    last. `plot` (its plot.py) draws its pictures. `shown` are its figures, `needs` what the machine must
+    have.
     """
 
     name: str
@@ -56,7 +64,7 @@ class Evaluation(Generic[P]):
     kind: type[P]
     shown: Callable[[P], Sequence[Shown]]
     once: Callable[[Setting[P]], Iterator[Once]]
-    plot: Callable[[Path, P, Sequence[Once]], None]
+    plot: Plot[P]
     needs: Callable[[P], Sequence[Need]]
 
     @property
@@ -115,13 +123,14 @@ class Evaluation(Generic[P]):
         begun = time.monotonic()
         say = partial(_say, console)
         runs: list[Once] = []
+        facts: dict[str, Any] = {"versions": machine.versions(need.name for need in self.needs(chosen))}
         interrupted = False
         for number in range(chosen.runs):
             seed = chosen.seed + number
             console.print(f"[bold]{self.name}[/]: run {number + 1} of {chosen.runs}, seed {seed}")
             found = Once({})
             try:
-                for told in self.once(Setting(chosen, seed, sabotage, say)):
+                for told in self.once(Setting(chosen, seed, sabotage, say, facts)):
                     found = told
                 runs.append(found)
             except KeyboardInterrupt:
@@ -135,7 +144,7 @@ class Evaluation(Generic[P]):
             except CatenaryError as error:
                 say(f"run {number + 1} failed: {error.detail}")
                 runs.append(Once({}, details=[f"run {number + 1} failed: {error.detail}"]))
-        return self._conclude(chosen, results, sabotage, console, runs, interrupted, begun)
+        return self._conclude(chosen, results, sabotage, console, runs, facts, interrupted, begun)
 
     def _conclude(
         self,
@@ -144,6 +153,7 @@ class Evaluation(Generic[P]):
         sabotage: Sabotage,
         console: Console,
         runs: Sequence[Once],
+        facts: Mapping[str, Any],
         interrupted: bool,
         begun: float,
     ) -> Status:
@@ -162,7 +172,7 @@ class Evaluation(Generic[P]):
             figures,
             claims,
             summary.environment(
-                **{key: value for run in runs for key, value in run.facts.items()},
+                **facts,
                 seconds=round(time.monotonic() - begun),
                 time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             ),
@@ -185,7 +195,13 @@ class Evaluation(Generic[P]):
         measured = [run for run in runs if run.figures]
         if measured:
             export.write(results / "data", repeat.joined(measured))
-            self.plot(results, chosen, measured)
+            self.draw(results, chosen)
+
+    def draw(self, results: Path, chosen: P) -> None:
+        """The pictures, from the tables that stand in `results`."""
+        from experiments.evaluation import export
+
+        self.plot(results, chosen, export.read(results / "data"))
 
     def _parser(self) -> argparse.ArgumentParser:
         module = f"{self.module}.run"

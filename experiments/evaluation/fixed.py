@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from experiments.evaluation import pictures, promises, ratios
-from experiments.evaluation.experiment import Evaluation, Setting
+from experiments.evaluation import promises, ratios
+from experiments.evaluation.experiment import Evaluation, Plot, Setting
 from experiments.evaluation.load import Load, PaperLoad
 from experiments.evaluation.play import NfKind, Schedule, Step, play, series_table
 from experiments.evaluation.preflight import TRAFFIC, Need, nf
@@ -38,7 +38,7 @@ class Cases:
     ratios: Mapping[str, Ratio] = field(default_factory=dict)
 
 
-def evaluation(name: str, about: str, cases: Cases) -> Evaluation[Load]:
+def evaluation(name: str, about: str, cases: Cases, plot: Plot[Load]) -> Evaluation[Load]:
     """The experiment that plays case after case."""
     return Evaluation(
         name=name,
@@ -46,7 +46,7 @@ def evaluation(name: str, about: str, cases: Cases) -> Evaluation[Load]:
         kind=Load,
         shown=partial(_shown, cases),
         once=partial(_once, cases),
-        plot=partial(pictures.cases, tuple(case.key for case in cases.cases), title=about),
+        plot=plot,
         needs=partial(_needs, cases),
     )
 

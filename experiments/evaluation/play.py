@@ -17,6 +17,7 @@ from catenary.tags import TagPair
 from catenary.wire import Tags, TimeoutsModel
 from experiments.demo.figures import WINDOW_S, Series
 from experiments.demo.meter import Meter
+from experiments.evaluation import machine
 from experiments.evaluation.experiment import Setting
 from experiments.evaluation.repeat import Table
 from experiments.evaluation.sabotage import Sabotage, Saboteur
@@ -216,6 +217,7 @@ def play(
                 nf_rate_mbit=nfs.capacity_mbit,
             )
         )
+        setting.facts["offloads"] = machine.offloads(testbed)
         watched = {segment: _Watched(testbed, site, segment) for segment in site.nfs}
         chains = Chains(testbed, site, setting.sabotage)
         first, *others = schedule.steps

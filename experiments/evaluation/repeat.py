@@ -16,6 +16,7 @@ from experiments.summary import Claim, Figure
 Column = npt.NDArray[Any]
 Table = Mapping[str, Column]
 """Columns of one length, by name: what is exported, and drawn."""
+Tables = Mapping[str, Table]
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,8 @@ class Once:
     """
 
     figures: Mapping[str, float | None]
-    tables: Mapping[str, Table] = field(default_factory=dict)
+    tables: Tables = field(default_factory=dict)
     details: Sequence[str] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
     whole: bool = True
 
 
@@ -112,6 +112,15 @@ def joined(runs: Sequence[Once]) -> dict[str, Table]:
         name: _stacked([(n, run.tables[name]) for n, run in enumerate(runs, 1) if name in run.tables])
         for name in names
     }
+
+
+def apart(table: Table) -> list[Table]:
+    """Those of the single runs again, without the column."""
+    columns = {key: column for key, column in table.items() if key != "run"}
+    return [
+        {key: column[table["run"] == number] for key, column in columns.items()}
+        for number in np.unique(table["run"])
+    ]
 
 
 def _stacked(parts: Sequence[tuple[int, Table]]) -> Table:

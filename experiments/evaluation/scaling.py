@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
+import numpy as np
+
 from experiments.demo.figures import rebalanced_after, slowest_of
-from experiments.evaluation import pictures, promises, ratios
-from experiments.evaluation.experiment import Evaluation, Setting
+from experiments.evaluation import promises, ratios
+from experiments.evaluation.experiment import Evaluation, Plot, Setting
 from experiments.evaluation.load import Load, PaperLoad
 from experiments.evaluation.play import TESTBED, Played, Schedule, Site, Step, chain_of, play, series_table
 from experiments.evaluation.preflight import TRAFFIC, nf
 from experiments.evaluation.promises import Span
 from experiments.evaluation.ratios import Ratio
-from experiments.evaluation.repeat import Once, Shown
+from experiments.evaluation.repeat import Once, Shown, Table
 
 LOAD = PaperLoad(injections=10_000, batch=94)
 _SETTLES = 0.4
@@ -49,7 +51,7 @@ class Story:
         return Schedule(tuple(Step(phase.at * scale, phase.nfs) for phase in self.phases), self.end * scale)
 
 
-def evaluation(name: str, about: str, story: Story) -> Evaluation[Load]:
+def evaluation(name: str, about: str, story: Story, plot: Plot[Load]) -> Evaluation[Load]:
     """The experiment that plays a story."""
     return Evaluation(
         name=name,
@@ -57,7 +59,7 @@ def evaluation(name: str, about: str, story: Story) -> Evaluation[Load]:
         kind=Load,
         shown=partial(_shown, story),
         once=partial(_once, story),
-        plot=partial(pictures.scaling, story.schedule, title=about),
+        plot=plot,
         needs=lambda chosen: (*TRAFFIC, nf(chosen.nf), *chosen.needs((LOAD, 3))),
     )
 
@@ -85,8 +87,16 @@ def _once(story: Story, setting: Setting[Load]) -> Iterator[Once]:
     means = {phase.key: figures[f"throughput_{phase.key}"] for phase in story.phases}
     figures |= ratios.figures(story.ratios, means)
     figures["rebalance_s"] = _slowest(spans, played)
-    table = series_table(played)
-    yield Once(figures | promises.figures(played, spans), {"throughput": table}, promises.details(played))
+    tables = {"throughput": series_table(played), "steps": _steps(story, played)}
+    yield Once(figures | promises.figures(played, spans), tables, promises.details(played))
+
+
+def _steps(story: Story, played: Played) -> Table:
+    """When each phase began, s from the begin, and its NFs."""
+    return {
+        "at_s": np.array(played.moments) - played.moments[0],
+        "nfs": np.array([" ".join(phase.nfs) for phase in story.phases]),
+    }
 
 
 def _spans(story: Story, played: Played) -> list[Span]:

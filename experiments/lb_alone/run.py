@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from experiments.demo.figures import slowest_of
-from experiments.evaluation import pictures, promises
+from experiments.evaluation import promises
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.parameters import Parameters
 from experiments.evaluation.preflight import TESTBED
 from experiments.evaluation.repeat import Once, Shown, Table
+from experiments.lb_alone import plot
 from experiments.lb_alone.measuring import Alone, Offered, measure
 from experiments.peers.alone import AlgorithmOne
 from experiments.peers.balancing import CHAINS, Balancing, Managed
@@ -87,22 +87,13 @@ def _table(key: str, found: Mapping[str, Alone], what: str) -> Table:
     return {key: np.array(numbers), **columns}
 
 
-def _plot(folder: Path, _chosen: Sizes, runs: Sequence[Once]) -> None:
-    pictures.against(
-        folder / "sessions.png", [run.tables["sessions"] for run in runs], "chains", "sessions/s"
-    )
-    pictures.against(
-        folder / "throughput.png", [run.tables["throughput"] for run in runs], "sessions", "Mbit/s"
-    )
-
-
 EVALUATION = Evaluation(
     name="lb-alone",
     about="The load balancers without NFs, beside the paper's Algorithm 1 (paper, IV)",
     kind=Sizes,
     shown=_shown,
     once=_once,
-    plot=_plot,
+    plot=plot.draw,
     needs=lambda _: TESTBED,
 )
 

@@ -6,6 +6,7 @@ from experiments.evaluation.fixed import Case, Cases, evaluation
 from experiments.evaluation.load import PaperLoad
 from experiments.evaluation.play import NFS
 from experiments.evaluation.ratios import Ratio
+from experiments.passive import plot
 
 LOAD = PaperLoad(injections=8000, batch=75)
 CASES = Cases(
@@ -16,7 +17,7 @@ CASES = Cases(
     ratios={"passive_bridge": Ratio("passive", "bridge", at_least=0.95)},
 )
 EVALUATION = evaluation(
-    "passive", "A detecting, non-preventing NF does not slow traffic (paper, IV-A)", CASES
+    "passive", "A detecting, non-preventing NF does not slow traffic (paper, IV-A)", CASES, plot.draw
 )
 
 if __name__ == "__main__":

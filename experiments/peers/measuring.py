@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 from urllib.parse import quote
 
 from catenary.wire import TimeoutsModel
 from experiments.demo.figures import Series
 from experiments.demo.load import Load, LoadResult
 from experiments.demo.meter import Meter
+from experiments.evaluation import machine
 from experiments.evaluation.play import TIMEOUTS, NfKind, wait_for_alerts
 from experiments.part import Say
 from experiments.peers.balancing import CHAINS, Balancing
@@ -50,13 +52,15 @@ def measure(
     nfs: NfKind,
     phase_s: float,
     say: Say,
+    facts: dict[str, Any],
 ) -> Outcome:
-    """`phase_s` from a step to the next. Needs `namespaces.isolate()` before."""
+    """`phase_s` from a step to the next; `facts` takes the offloads. Needs `namespaces.isolate()` before."""
     timeouts = TimeoutsModel(**asdict(TIMEOUTS))
     with (
         Testbed(nf=catalog.named(nfs.name), timeouts=timeouts, nf_rate_mbit=nfs.capacity_mbit) as testbed,
         balancing(testbed) as chains,
     ):
+        facts["offloads"] = machine.offloads(testbed)
         return watch(testbed, chains, offered, detects=nfs.detects, phase_s=phase_s, say=say)
 
 

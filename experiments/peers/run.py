@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.parameters import Parameters
 from experiments.evaluation.play import NfKind
 from experiments.evaluation.preflight import TESTBED, nf, rate
-from experiments.evaluation.repeat import Once, Shown, Table
+from experiments.evaluation.repeat import Once, Shown, Table, Tables
 from experiments.peers import plot
 from experiments.peers.alone import AlgorithmOne, HashModulo
 from experiments.peers.balancing import CHAINS, Balancing, Managed
@@ -107,11 +107,12 @@ def _measure(name: str, setting: Setting[Sizes]) -> Outcome:
         nfs=chosen.nfs,
         phase_s=chosen.phase_s,
         say=setting.say,
+        facts=setting.facts,
     )
 
 
-def _plot(folder: Path, chosen: Sizes, runs: Sequence[Once]) -> None:
-    plot.draw(folder / "peers.png", {name: PEERS[name].title for name in chosen.peers}, runs[0])
+def _plot(folder: Path, chosen: Sizes, tables: Tables) -> None:
+    plot.draw(folder / "peers.png", {name: PEERS[name].title for name in chosen.peers}, tables)
 
 
 EVALUATION = Evaluation(

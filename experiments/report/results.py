@@ -125,4 +125,6 @@ def _inline(picture: Path) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_text(item)}" for key, item in value.items())
     return value if isinstance(value, str) else json.dumps(value)

@@ -6,6 +6,7 @@ from experiments.evaluation.fixed import Case, Cases, evaluation
 from experiments.evaluation.load import PaperLoad
 from experiments.evaluation.play import NFS
 from experiments.evaluation.ratios import Ratio
+from experiments.snort_single import plot
 
 CASES = Cases(
     cases=(
@@ -18,7 +19,9 @@ CASES = Cases(
         "injected_8000": Ratio("injected", "8000", at_most=1.05),
     },
 )
-EVALUATION = evaluation("snort-single", "One IDS under two loads, and with injections (paper, IV-A)", CASES)
+EVALUATION = evaluation(
+    "snort-single", "One IDS under two loads, and with injections (paper, IV-A)", CASES, plot.draw
+)
 
 if __name__ == "__main__":
     EVALUATION.main()

@@ -6,6 +6,7 @@ from experiments.evaluation.fixed import Case, Cases, evaluation
 from experiments.evaluation.load import PaperLoad
 from experiments.evaluation.play import NFS
 from experiments.evaluation.ratios import Ratio
+from experiments.static_nfs import plot
 
 CASES = Cases(
     cases=(
@@ -16,7 +17,7 @@ CASES = Cases(
     ratios={"2_1": Ratio("2", "1", at_least=1.6), "3_1": Ratio("3", "1", at_least=2.2)},
 )
 EVALUATION = evaluation(
-    "static-nfs", "Throughput with one, two and three NFs that stay (paper, Fig. 5)", CASES
+    "static-nfs", "Throughput with one, two and three NFs that stay (paper, Fig. 5)", CASES, plot.draw
 )
 
 if __name__ == "__main__":

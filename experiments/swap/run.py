@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from experiments.evaluation.ratios import Ratio
 from experiments.evaluation.scaling import Phase, Story, evaluation
+from experiments.swap import plot
 
 STORY = Story(
     phases=(
@@ -15,7 +16,9 @@ STORY = Story(
     ratios={"2_1": Ratio("2", "1", at_least=1.5), "1_1": Ratio("1_again", "1", at_least=0.9)},
     rebalance_at_most=5.0,
 )
-EVALUATION = evaluation("swap", "Chains added and removed in one request: +2 -1, then +1 -2", STORY)
+EVALUATION = evaluation(
+    "swap", "Chains added and removed in one request: +2 -1, then +1 -2", STORY, plot.draw
+)
 
 if __name__ == "__main__":
     EVALUATION.main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from experiments.evaluation.ratios import Ratio
 from experiments.evaluation.scaling import Phase, Story, evaluation
+from experiments.warm_up import plot
 
 STORY = Story(
     phases=(
@@ -16,7 +17,9 @@ STORY = Story(
     rebalance_at_most=3.0,
     rebalance_paper=3.0,
 )
-EVALUATION = evaluation("warm-up", "Throughput as chains are added: 1, 2, 3 (paper, Fig. 7)", STORY)
+EVALUATION = evaluation(
+    "warm-up", "Throughput as chains are added: 1, 2, 3 (paper, Fig. 7)", STORY, plot.draw
+)
 
 if __name__ == "__main__":
     EVALUATION.main()

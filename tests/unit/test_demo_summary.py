@@ -28,6 +28,15 @@ def test_the_form(tmp_path: Path) -> None:
 def test_the_environment_has_what_a_reader_needs_to_compare_and_no_host_name() -> None:
     facts = summary.environment(phase_s=16)
     assert facts["phase_s"] == 16
-    assert {"kernel", "cpu", "cpus", "memory_mb", "python", "open_vswitch", "load_average"} <= facts.keys()
+    assert {
+        "kernel",
+        "os",
+        "cpu",
+        "cpus",
+        "memory_mb",
+        "python",
+        "open_vswitch",
+        "load_average",
+    } <= facts.keys()
     assert facts["cpus"] >= 1
     assert "host" not in " ".join(facts)

@@ -28,7 +28,7 @@ from experiments.evaluation.load import Load
 from experiments.evaluation.parameters import Parameters, Scale, read
 from experiments.evaluation.preflight import Need
 from experiments.evaluation.ratios import Ratio
-from experiments.evaluation.repeat import Once, Shown, Status, figure, joined, noisy, none_of, spread
+from experiments.evaluation.repeat import Once, Shown, Status, apart, figure, joined, noisy, none_of, spread
 from experiments.evaluation.run import worst
 from experiments.evaluation.sabotage import Sabotage
 from topologies.services import wait_until
@@ -123,6 +123,18 @@ def test_tables_are_exported_twice_the_same(tmp_path: Path) -> None:
         "chain-1": [0.5, 1.0, 1.0, 2.0],
     }
     assert csv.read_csv(tmp_path / "rates.csv").to_pydict() == table.to_pydict()
+    (again,) = export.read(tmp_path).values()
+    for found, run in zip(apart(again), runs, strict=True):
+        assert {key: list(column) for key, column in found.items()} == {
+            key: list(column) for key, column in run.tables["rates"].items()
+        }
+
+
+def test_tables_of_an_earlier_run_go(tmp_path: Path) -> None:
+    (tmp_path / "theirs.csv").touch()
+    export.write(tmp_path, {"old": {"run": np.array([1])}})
+    export.write(tmp_path, {"new": {"run": np.array([1])}})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.csv", "new.parquet", "theirs.csv"]
 
 
 def test_all_that_is_missing_is_named_at_once() -> None:
@@ -301,6 +313,8 @@ def test_each_experiment_is_a_folder_that_says_all(name: str) -> None:
         chosen = read(found.folder / "parameters.toml", found.kind, scale)
         assert [item.key for item in found.shown(chosen)]
     readme = (found.folder / "README.md").read_text()
+    text = (found.folder / "plot.py").read_text()
+    assert f'redraw.main("{name}")' in text
     for heading in ("## The claim", "## Cost", "## What to expect", "## What differs"):
         assert heading in readme
     cost = readme.split("## Cost\n")[1].split("\n## ")[0]
