@@ -15,6 +15,7 @@ from pathlib import Path
 from catenary.errors import CatenaryError
 from experiments.evaluation import catalog
 from experiments.evaluation.experiment import NOISY, add_options, scale_of
+from experiments.evaluation.sabotage import Sabotage
 from experiments.outcome import INTERRUPTED
 
 _EXAMPLES = f"""\
@@ -60,7 +61,7 @@ def _run(module: str, name: str, arguments: argparse.Namespace) -> int:
         flag for flag, on in (("--paper-scale", arguments.paper_scale), ("--quick", arguments.quick)) if on
     ]
     options += ["--json"] if arguments.json else []
-    options += ["--sabotage", arguments.sabotage]
+    options += ["--sabotage", arguments.sabotage] if arguments.sabotage != Sabotage.NONE else []
     if arguments.results is not None:
         options += ["--results", str(Path(arguments.results) / name)]
     status = attend([sys.executable, "-m", module, *options])
