@@ -49,7 +49,8 @@ def result(folder: Path, name: str, **more: Any) -> None:
 
 def test_the_page_shows_all_and_needs_nothing_else(tmp_path: Path) -> None:
     result(tmp_path, "warm-up")
-    result(tmp_path, "bench", environment={"kernel": "6.1", "cpus": 4})
+    programs = {"curl": "7.88.1", "suricata": "7.0.10"}
+    result(tmp_path, "bench", environment={"kernel": "6.1", "cpus": 4, "versions": programs})
     found = collect(tmp_path)
     assert [item.name for item in found if not item.reference] == ["warm-up", "bench"]
     text = page(found, "2026-01-02")
@@ -61,6 +62,7 @@ def test_the_page_shows_all_and_needs_nothing_else(tmp_path: Path) -> None:
         "seeds 7, 8",
         "python -m experiments.warm-up.run",
         "cpus: 4",
+        "versions: curl: 7.88.1; suricata: 7.0.10",
     ):
         assert part in text
     assert "data:image/png;base64," in text
