@@ -64,6 +64,13 @@ def test_stop_ends_the_open_sessions_first_and_cuts_after_the_grace(
 
 
 @isolated
+def test_a_load_that_is_stopped_before_it_began_has_a_result(tmp_path: Path) -> None:
+    host = here(tmp_path)
+    with WebServer(host) as web, Transfers(host, web.url("4k"), name="load", parallel=2) as load:
+        assert load.stop().failures == 0
+
+
+@isolated
 def test_httperf_iperf_and_ping_give_results(tmp_path: Path) -> None:
     host = here(tmp_path)
     with WebServer(host) as web:

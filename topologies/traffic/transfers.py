@@ -16,6 +16,7 @@ from pathlib import Path
 from catenary.errors import Unavailable
 from topologies.hosts import Host
 from topologies.patience import PATIENCE_S
+from topologies.services import wait_until
 from topologies.traffic.load import Load
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -110,6 +111,7 @@ class Transfers(Load):
     def stop(self, grace: float = PATIENCE_S) -> TransferResult:
         """Begin no more sessions, let the open ones end for up to `grace` s, cut the rest: the totals."""
         process = self._started()
+        self._wait_begun(process)
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
@@ -117,3 +119,11 @@ class Transfers(Load):
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGTERM)  # the second one cuts what is still open
         return self.wait(timeout=PATIENCE_S)
+
+    def _wait_begun(self, process: subprocess.Popen[str]) -> None:
+        """Before, a signal would kill it: where much else runs, that takes longer than some loads last."""
+        wait_until(
+            lambda: self.progress() is not None or process.poll() is not None,
+            f"load {self.name} has not begun",
+            PATIENCE_S,
+        )
