@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
@@ -23,8 +23,9 @@ Tables = Mapping[str, Table]
 class Shown:
     """A figure that an experiment shows: in `unit`, what the `paper` has for it, what it must reach.
 
-    Counts of what must not be are `worst`: the largest of all runs tells. A `steady` one makes a run noisy
-    when it differs too much between runs.
+    `worst` is for what must hold in every run: `max` (of counts of what must not be) or `min` picks the run
+    that tells; else their median does. A `steady` one makes a run noisy when it differs too much between
+    runs.
     """
 
     key: str
@@ -33,7 +34,7 @@ class Shown:
     at_least: float | None = None
     at_most: float | None = None
     steady: bool = False
-    worst: bool = False
+    worst: Callable[[Iterable[float]], float] | None = None
 
     @property
     def claim(self) -> Claim | None:
@@ -44,7 +45,7 @@ class Shown:
 
 def none_of(key: str, unit: str) -> Shown:
     """A count that must be 0 in every run."""
-    return Shown(key, unit, at_least=0, at_most=0, worst=True)
+    return Shown(key, unit, at_least=0, at_most=0, worst=max)
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ def figure(shown: Shown, runs: Sequence[Once]) -> Figure:
     known = [float(value) for value in values if value is not None]
     if not known or len(known) < len(values):
         return Figure(None, shown.unit, shown.paper)
-    value = max(known) if shown.worst else median(known)
-    several = len(known) > 1 and not shown.worst
+    value = (shown.worst or median)(known)
+    several = len(known) > 1 and shown.worst is None
     return Figure(
         _tidy(value),
         shown.unit,

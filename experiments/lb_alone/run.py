@@ -14,7 +14,7 @@ from experiments.evaluation import promises
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.parameters import Parameters
 from experiments.evaluation.preflight import TESTBED
-from experiments.evaluation.repeat import Once, Shown, Table
+from experiments.evaluation.repeat import Once, Shown, Table, none_of
 from experiments.lb_alone import plot
 from experiments.lb_alone.measuring import Alone, Offered, measure
 from experiments.peers.alone import AlgorithmOne
@@ -47,8 +47,7 @@ def _shown(chosen: Sizes) -> list[Shown]:
     found += [Shown(f"ratio_sessions_{n}", "", at_least=_LEAST) for n in chains]
     found += [Shown(f"ratio_mbit_{n}", "", at_least=_LEAST) for n in chosen.long]
     slowest = Shown("balanced_s", "s, the slower of both", 3, at_most=_BALANCED_S)
-    failed = Shown("failed", "requests", at_least=0, at_most=0, worst=True)
-    return [*found, slowest, failed, *promises.shown(injections=False)]
+    return [*found, slowest, none_of("failed", "requests"), *promises.shown(clients=False)]
 
 
 def _once(setting: Setting[Sizes]) -> Iterator[Once]:

@@ -74,8 +74,8 @@ def shown(peer: str, *, crosses: bool | None, alerts: bool) -> list[Shown]:
     NFs tell of attacks.
     """
     none = crosses is False
-    broken = Shown("broken", "sessions that crossed", at_least=1 if crosses else None, worst=True)
-    failed, missed = Shown("failed", "requests", worst=True), Shown("missed", "attacks", worst=True)
+    broken = Shown("broken", "sessions that crossed", at_least=1 if crosses else None, worst=max)
+    failed, missed = Shown("failed", "requests", worst=max), Shown("missed", "attacks", worst=max)
     found = [
         Shown("sessions", "sessions", at_least=1),
         none_of("broken", "sessions that crossed") if none else broken,
@@ -87,8 +87,8 @@ def shown(peer: str, *, crosses: bool | None, alerts: bool) -> list[Shown]:
         Shown("rebalance_down_s", "s, the slowest remove", 4),
         *(Shown(f"throughput_{step.key}", "Mbit/s", step.paper) for step in STEPS),
         none_of("witness_dropped", "packets"),
-        Shown("lost", "% between two taps", at_most=MAX_LOSS_PERCENT if none else None, worst=True),
-        Shown("least_share", "of an even share", at_least=LEAST_SHARE if none else None),
+        Shown("lost", "% between two taps", at_most=MAX_LOSS_PERCENT if none else None, worst=max),
+        Shown("least_share", "of an even share", at_least=LEAST_SHARE if none else None, worst=min),
     ]
     return [replace(item, key=f"{peer}_{item.key}") for item in found]
 

@@ -85,6 +85,7 @@ def test_the_median_tells_or_the_worst() -> None:
     found = figure(Shown("rate", "Mbit/s", 148), runs)
     assert (found.value, found.runs, found.spread, found.paper) == (10, (10, 12, 9), 0.3, 148)
     assert figure(none_of("lost", ""), runs).value == 3
+    assert figure(Shown("rate", "", worst=min), runs).value == 9
     assert figure(Shown("rate", ""), [*runs, Once({})]).value is None, "a run that failed is not left out"
     assert figure(Shown("rate", ""), []).value is None
 
