@@ -72,7 +72,7 @@ def _shown(chosen: Sizes) -> list[Shown]:
     found = [Shown(plane, "Mbit/s", PLANES[plane].paper, steady=True) for plane in chosen.planes]
     present = {key: it for key, it in RATIOS.items() if {it.above, it.below} <= set(chosen.planes)}
     found += ratios.shown(present, {})
-    return [*found, *promises.shown(injections=False)]
+    return [*found, *promises.shown(clients=False)]
 
 
 def _once(setting: Setting[Sizes]) -> Iterator[Once]:

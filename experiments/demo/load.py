@@ -135,10 +135,9 @@ class Load:
             for kind, count in result.errors.items()
         ]
         reasons += [
-            f"{httperf.name}: {count} {kind}"
+            f"{httperf.name}: {reason}"
             for httperf, result in zip(self._httperfs, ended, strict=True)
-            for kind, count in result.errors.items()
-            if count and kind != "total"
+            for reason in result.reasons
         ]
         return LoadResult(
             sessions=sum(result.sessions for result in results) + sum(r.connections for r in ended),

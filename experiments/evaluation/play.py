@@ -26,7 +26,7 @@ from topologies.nfs import catalog
 from topologies.patience import PATIENCE_S
 from topologies.services import wait_until
 from topologies.testbed import FIG4, Testbed
-from topologies.traffic import Httperf, InjectionResult, Injections, WebServer
+from topologies.traffic import Httperf, HttperfResult, InjectionResult, Injections, WebServer
 from witness.checker import judge
 from witness.events import CHANGE
 from witness.places import places_of
@@ -86,10 +86,12 @@ class NfKind:
 
 @dataclass(frozen=True)
 class Step:
-    """From `at` (s from the begin) on, the chains of these NFs take new sessions, and no others do."""
+    """From `at` (s from the begin) on, the chains of these NFs take new sessions, and no others do: those of
+    `cordoned` NFs are there and take none."""
 
     at: float
     nfs: tuple[str, ...]
+    cordoned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,14 +135,19 @@ class Seen:
 
 @dataclass(frozen=True)
 class Played:
-    """What was seen, by segment. `moments` of the steps and `end` are seconds of one clock (monotonic)."""
+    """What was seen, by segment. `moments` of the steps and `end` are seconds of one clock (monotonic).
+
+    `browsed` and `injections` are what clients say they did of what was `offered`, if any was. `missed` are
+    injections that were answered and raised no alert; 0 where the NFs raise none.
+    """
 
     seen: Mapping[str, Seen]
     moments: tuple[float, ...]
     end: float
+    offered: Offered
+    browsed: HttperfResult | None
     injections: InjectionResult | None
     missed: int
-    """Injections that were answered and raised no alert; 0 where the NFs raise none."""
 
     @property
     def series(self) -> Series:
@@ -185,21 +192,24 @@ class Chains:
             for name, segment in site.blueprint.segments.items()
         }
 
-    def become(self, nfs: Sequence[str], *, wait: bool) -> None:
+    def become(self, nfs: Sequence[str], *, wait: bool, cordoned: Sequence[str] = ()) -> None:
         """Raises the reason of a change that fails; with `wait` it returns when the change is made."""
-        chains = {chain_of(nf): self._config(nf, nfs) for nf in nfs}
+        chains = {}
+        for segment, own in self._site.nfs.items():
+            active, others = ([nf for nf in which if nf in own] for which in (nfs, cordoned))
+            takers = self._sabotage.takers(active, others)
+            for nf in (*active, *others):
+                chains[chain_of(nf)] = self._config(nf, segment, cordoned=nf not in takers)
         operation = self._management.apply(self._management.config().model_copy(update={"chains": chains}))
         for segment, saboteur in self._saboteurs.items():
-            saboteur.chains([self._site.tags(nf) for nf in nfs if self._site.segment(nf) == segment])
+            present = [nf for nf in (*nfs, *cordoned) if self._site.segment(nf) == segment]
+            saboteur.chains([self._site.tags(nf) for nf in present])
         if wait and operation is not None:
             done = self._management.wait(operation, PATIENCE_S, poll=0.02)
             if done.state == "failed":
                 raise Unavailable(f"chains {', '.join(chains)} could not be made: {done.reason}")
 
-    def _config(self, nf: str, nfs: Sequence[str]) -> ChainConfig:
-        segment = self._site.segment(nf)
-        first = next(name for name in nfs if self._site.segment(name) == segment)
-        cordoned = self._sabotage is Sabotage.ONE_CHAIN and nf != first
+    def _config(self, nf: str, segment: str, *, cordoned: bool) -> ChainConfig:
         return ChainConfig(segment=segment, nfs=[nf], tags=Tags.of(self._site.tags(nf)), cordoned=cordoned)
 
 
@@ -221,19 +231,22 @@ def play(
         watched = {segment: _Watched(testbed, site, segment) for segment in site.nfs}
         chains = Chains(testbed, site, setting.sabotage)
         first, *others = schedule.steps
-        chains.become(first.nfs, wait=True)
+        chains.become(first.nfs, cordoned=first.cordoned, wait=True)
         for each in watched.values():
             each.enter(undo)
         web = undo.enter_context(WebServer(testbed.hosts["h2"], files={PAGE: offered.size}))
         begun = time.monotonic()
-        injections = undo.enter_context(_load(undo, testbed, web, offered, setting.seed))
+        httperf = _httperf(testbed, offered)
+        if offered.sessions:
+            undo.enter_context(httperf)
+        injections = undo.enter_context(_injections(testbed, web, offered, setting.seed))
         moments = [begun]
         for step in others:
             _wait(begun + step.at)
             moments.append(time.monotonic())
             for each in watched.values():
                 each.taps.note(CHANGE, f"chains of {', '.join(step.nfs)}")
-            chains.become(step.nfs, wait=False)
+            chains.become(step.nfs, cordoned=step.cordoned, wait=False)
             setting.say(f"{step.at:5.1f} s: new sessions go to {', '.join(step.nfs)}")
         _wait(begun + schedule.end)
         end = time.monotonic()
@@ -244,7 +257,8 @@ def play(
         for each_seen in seen.values():
             setting.say(each_seen.verdict.headline)
         missed = _missed(told, seen) if told is not None and nfs.detects else 0
-        return Played(seen, tuple(moments), end, told, missed)
+        browsed = httperf.stop() if offered.sessions else None  # after the verdict: it ends what is open
+        return Played(seen, tuple(moments), end, offered, browsed, told, missed)
 
 
 def _missed(told: InjectionResult, seen: Mapping[str, Seen]) -> int:
@@ -263,12 +277,10 @@ def wait_for_alerts(testbed: Testbed, count: int) -> None:
         )
 
 
-def _load(undo: ExitStack, testbed: Testbed, web: WebServer, offered: Offered, seed: int) -> Injections:
-    """Begin httperf, and make the injections ready, which begin when they are entered."""
-    h1, h2, h3 = (testbed.hosts[name] for name in ("h1", "h2", "h3"))
-    httperf = Httperf(
-        h1,
-        h2.address(),
+def _httperf(testbed: Testbed, offered: Offered) -> Httperf:
+    return Httperf(
+        testbed.hosts["h1"],
+        testbed.hosts["h2"].address(),
         PAGE,
         name="httperf",
         rate=offered.rate,
@@ -276,10 +288,11 @@ def _load(undo: ExitStack, testbed: Testbed, web: WebServer, offered: Offered, s
         timeout=10 * PATIENCE_S,
         background=True,
     )
-    if offered.sessions:
-        undo.enter_context(httperf)
+
+
+def _injections(testbed: Testbed, web: WebServer, offered: Offered, seed: int) -> Injections:
     return Injections(
-        h3,
+        testbed.hosts["h3"],
         web.url(SMALL_PAGE),
         name="injections",
         batch=offered.batch,

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.evaluation.play import Played, chain_of
+from experiments.evaluation.play import Offered, Played, chain_of
 from experiments.evaluation.repeat import Shown, none_of
+from topologies.traffic import HttperfResult, InjectionResult
 from witness.verdict import Verdict
 
 MAX_LOSS_PERCENT = 0.5
 LEAST_SHARE = 0.2
 """p2c gives a chain that others outnumber more than its share, until it has caught up."""
+LEAST_OFFERED = 0.9
+"""Of what was planned: with less than that from its clients, a run shows nothing."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +31,22 @@ def whole(played: Played, nfs: Sequence[str]) -> Span:
     return Span(played.moments[0], played.end, tuple(map(chain_of, nfs)))
 
 
-def shown(*, injections: bool = True) -> list[Shown]:
-    """`lost` left one tap and did not reach the next, outside NFs: one that is overloaded drops inside."""
+def shown(*, clients: bool = True) -> list[Shown]:
+    """`lost` left one tap and did not reach the next, outside NFs: one that is overloaded drops inside. With
+    `clients`, what these say for themselves, too."""
     found = [
-        Shown("sessions", "sessions", at_least=1),
+        Shown("sessions", "sessions", at_least=1, worst=min),
         none_of("violations", "sessions"),
         none_of("bypassed", "sessions"),
         none_of("witness_dropped", "packets"),
-        Shown("lost", "% between two taps", at_most=MAX_LOSS_PERCENT, worst=True),
-        Shown("least_share", "of an even share of new sessions", at_least=LEAST_SHARE),
+        Shown("lost", "% between two taps", at_most=MAX_LOSS_PERCENT, worst=max),
+        Shown("least_share", "of an even share of new sessions", at_least=LEAST_SHARE, worst=min),
     ]
-    if injections:
+    if clients:
         found += [
+            Shown("begun", "of the sessions planned", at_least=LEAST_OFFERED, worst=min),
+            Shown("sent", "of the injections planned", at_least=LEAST_OFFERED, worst=min),
+            none_of("cut", "sessions that the client did not end"),
             none_of("unanswered", "injections"),
             none_of("missed", "injections that no NF told of, or two"),
         ]
@@ -48,14 +55,25 @@ def shown(*, injections: bool = True) -> list[Shown]:
 
 def figures(played: Played, spans: Sequence[Span]) -> dict[str, float | None]:
     """Their values in one run, of all segments."""
-    told = played.injections
-    unanswered = 0 if told is None else told.sent - told.answered
     verdicts = [seen.verdict for seen in played.seen.values()]
-    return of_verdicts(verdicts, spans) | {"unanswered": unanswered, "missed": played.missed}
+    clients = of_clients(played.offered, played.browsed, played.injections)
+    return of_verdicts(verdicts, spans) | clients | {"missed": played.missed}
+
+
+def of_clients(
+    offered: Offered, browsed: HttperfResult | None, injections: InjectionResult | None
+) -> dict[str, float | None]:
+    """Whether they did what was planned. Sessions that are open when the run ends were not cut."""
+    return {
+        "begun": browsed.connections / offered.sessions if browsed else 1.0,
+        "cut": browsed.cut if browsed else 0,
+        "sent": injections.sent / offered.injections if injections else 1.0,
+        "unanswered": injections.sent - injections.answered if injections else 0,
+    }
 
 
 def of_verdicts(verdicts: Sequence[Verdict], spans: Sequence[Span]) -> dict[str, float | None]:
-    """Those without injections."""
+    """Those that the witness tells."""
     return {
         "sessions": max(verdict.sessions for verdict in verdicts),
         "violations": sum(len(verdict.violations) for verdict in verdicts),
@@ -76,14 +94,16 @@ def of_several(parts: Sequence[dict[str, float | None]]) -> dict[str, float | No
     """Of a run that plays several times: sums of what is counted, the worst of shares."""
     found: dict[str, float | None] = {}
     for key in parts[0] if parts else ():
-        pick = {"lost": max, "least_share": min}.get(key, sum)
+        pick = {"lost": max, "least_share": min, "begun": min, "sent": min}.get(key, sum)
         found[key] = pick(part[key] or 0 for part in parts)
     return found
 
 
 def details(played: Played) -> list[str]:
-    """The first findings of each kind."""
-    return findings([seen.verdict for seen in played.seen.values()])
+    """The first findings of each kind, and what httperf complains of."""
+    complaints = played.browsed.reasons if played.browsed else []
+    found = findings([seen.verdict for seen in played.seen.values()])
+    return found + [f"httperf: {complaint}" for complaint in complaints]
 
 
 def findings(verdicts: Sequence[Verdict]) -> list[str]:

@@ -35,6 +35,10 @@ class Phase:
     settle: float
     paper: float | None = None
 
+    def mean_from(self, since: float, until: float) -> float:
+        """When its mean begins, if it lasts from `since` to `until` (s)."""
+        return since + min(self.settle, _SETTLES * (until - since))
+
 
 @dataclass(frozen=True)
 class Story:
@@ -82,8 +86,8 @@ def _once(story: Story, setting: Setting[Load]) -> Iterator[Once]:
     figures: dict[str, float | None] = {}
     spans = _spans(story, played)
     for phase, span in zip(story.phases, spans, strict=True):
-        settle = min(phase.settle, _SETTLES * (span.until - span.since))
-        figures[f"throughput_{phase.key}"] = played.series.mean(span.since + settle, span.until)
+        since = phase.mean_from(span.since, span.until)
+        figures[f"throughput_{phase.key}"] = played.series.mean(since, span.until)
     means = {phase.key: figures[f"throughput_{phase.key}"] for phase in story.phases}
     figures |= ratios.figures(story.ratios, means)
     figures["rebalance_s"] = _slowest(spans, played)

@@ -16,7 +16,7 @@ CASES = Cases(
     ),
     ratios={
         "3000_8000": Ratio("3000", "8000", at_least=0.9, at_most=1.1),
-        "injected_8000": Ratio("injected", "8000", at_most=1.05),
+        "injected_8000": Ratio("injected", "8000", at_least=0.8, at_most=1.05),
     },
 )
 EVALUATION = evaluation(

@@ -22,10 +22,19 @@ from topologies.services import wait_until
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 480  # injections bring up six testbeds, one after the other
 MARK = "CATENARY_TEST_MARK"
-MISSED_BY = {Sabotage.CROSSING: "violations", Sabotage.ONE_CHAIN: "least_share", Sabotage.DROPPING: "lost"}
-"""The promise that each way to break a load balancer breaks."""
-STEADY = ("violations", "broken", "bypassed", "witness_dropped", "missed")
+MISSED_BY = {
+    Sabotage.CROSSING: ("violations", "missed"),
+    Sabotage.ONE_CHAIN: ("least_share",),
+    Sabotage.DROPPING: ("lost",),
+}
+"""The promises that each way to break a load balancer breaks, before IDSes."""
+STEADY = ("violations", "broken", "bypassed", "witness_dropped", "missed", "cut")
 """What holds in any run, however short it is and whatever else the machine does."""
+QUIET = ("lost", "least_share")
+"""What holds unless all else on the machine takes its time: in one of some tries."""
+CONTROLS = ("warm-up", "snort-single")
+"""Those that are held to that, too, for broken load balancers are told by it."""
+TRIES = 3
 
 SESSIONS = {"sessions", "catenary_sessions"}
 
@@ -53,14 +62,28 @@ def test_each_runs_in_its_smallest_form(name: str, tmp_path: Path) -> None:
     assert any(summary["figures"][key]["value"] > 0 for key in SESSIONS & summary["figures"].keys())
     assert {"nginx", "httperf"} <= summary["environment"]["versions"].keys()
     assert list(tmp_path.glob("*.png"))
+    tries = 1
+    while name in CONTROLS and not all(holds(summary)[key] for key in QUIET):
+        assert tries < TRIES, summary["figures"]
+        _, summary = experiment(name, tmp_path)
+        tries += 1
     assert {path.suffix for path in (tmp_path / "data").iterdir()} == {".csv", ".parquet"}
 
 
-@pytest.mark.parametrize(("sabotage", "key"), MISSED_BY.items())
-def test_a_broken_load_balancer_makes_it_fail(sabotage: Sabotage, key: str, tmp_path: Path) -> None:
-    status, summary = experiment("warm-up", tmp_path, "--sabotage", str(sabotage))
+@pytest.mark.parametrize(
+    ("name", "sabotage"),
+    [
+        *(("warm-up", sabotage) for sabotage in MISSED_BY),
+        ("injections-throughput", Sabotage.CROSSING),  # one IDS
+        ("injections-throughput", Sabotage.ONE_CHAIN),
+    ],
+)
+def test_a_broken_load_balancer_makes_it_fail(name: str, sabotage: Sabotage, tmp_path: Path) -> None:
+    status, summary = experiment(name, tmp_path, "--sabotage", str(sabotage))
     assert status == 1
-    assert not holds(summary)[key], summary["figures"][key]
+    for key in MISSED_BY[sabotage]:
+        assert summary["figures"][key]["value"] is not None
+        assert not holds(summary)[key], summary["figures"][key]
 
 
 @pytest.mark.parametrize("name", catalog.NAMES)

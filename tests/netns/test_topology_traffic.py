@@ -12,6 +12,7 @@ from catenary.errors import Unavailable
 from tests.isolation import isolated
 from topologies.hosts import Host
 from topologies.patience import PATIENCE_S
+from topologies.services import wait_until
 from topologies.traffic import ByteServer, Httperf, Iperf, Transfers, WebServer, ping
 
 Eventually = Callable[..., None]
@@ -79,9 +80,26 @@ def test_httperf_iperf_and_ping_give_results(tmp_path: Path) -> None:
             load.start()
             httperf = load.wait(PATIENCE_S)
     assert (httperf.ok, httperf.failures) == (20, 0)
+    assert load.stop() == httperf, "it has ended: what it did is told again"
     assert Iperf(host, host).run(1, parallel=1).throughput > 0
     assert ping(host, "127.0.0.1", count=2) == 2
     assert ping(host, "::1", count=2) == 2
+
+
+@isolated
+def test_httperf_tells_what_it_did_until_it_is_stopped(tmp_path: Path) -> None:
+    host = here(tmp_path)
+
+    def load(address: str) -> Httperf:
+        return Httperf(host, address, "1k", name="httperf", rate=50, connections=10_000)
+
+    with WebServer(host), load(host.address()) as running:
+        wait_until(lambda: "TIME-WAIT" in host.run(["ss", "-Htan"]), "no session has ended")
+        stopped = running.stop()
+    assert 0 < stopped.connections < 10_000
+    assert (stopped.cut, stopped.reasons) == (0, [])
+    with load("256.0.0.1") as dead, pytest.raises(Unavailable, match="httperf failed"):
+        dead.stop()
 
 
 @isolated

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
 from dataclasses import dataclass
 
 from catenary.errors import InvalidValue, Unavailable, Unsupported
 from topologies.hosts import Host
+from topologies.patience import PATIENCE_S
 from topologies.traffic.load import Load
 
 _BACKGROUND = 10
@@ -26,6 +28,8 @@ _PATTERNS = {
     "kilobytes": rf"Net I/O: {_FLOAT} KB/s",
     "ok": rf"Reply status: .*2xx={_FLOAT}",
 }
+_OWN_LIMITS = ("client-timo", "fd-unavail", "addrunavail", "ftab-full")
+"""Errors that tell of the client, and not of what is between it and the server."""
 _ERRORS = re.compile(r"^Errors: (.*)$", re.MULTILINE)
 
 
@@ -48,6 +52,16 @@ class HttperfResult:
     @property
     def failures(self) -> int:
         return self.errors["total"] + self.replies - self.ok
+
+    @property
+    def reasons(self) -> list[str]:
+        """Its errors, each kind with its count."""
+        return [f"{count} {kind}" for kind, count in self.errors.items() if count and kind != "total"]
+
+    @property
+    def cut(self) -> int:
+        """Failures that are not the client's own: it had sockets, and the patience to wait."""
+        return self.failures - sum(self.errors.get(kind, 0) for kind in _OWN_LIMITS)
 
     @classmethod
     def parse(cls, text: str) -> HttperfResult:
@@ -106,6 +120,13 @@ class Httperf(Load):
             raise Unsupported("httperf is not installed: apt-get install httperf")
         self._log.unlink(missing_ok=True)
         self._process = self._host.popen(self._argv, log=self.name)
+
+    def stop(self) -> HttperfResult:
+        """End it now: the result until then. Sessions that are open are neither replies nor errors."""
+        process = self._started()
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        return self.wait(PATIENCE_S)
 
     def wait(self, timeout: float) -> HttperfResult:
         """Wait for the end: the result. Raises `Unavailable` when it takes longer than `timeout` s."""
