@@ -17,7 +17,7 @@ from experiments.evaluation.repeat import Once, Shown, Table
 from experiments.injections import plot
 
 LEAST_ALERTS = 0.5
-"""Of an even share: p2c gives an IDS that is slower for a while fewer sessions, and that is right."""
+"""Of an even share."""
 
 
 class Injected(Load):
