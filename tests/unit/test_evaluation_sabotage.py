@@ -20,7 +20,6 @@ from experiments.evaluation.promises import Span
 from experiments.evaluation.repeat import Once, Shown, figure
 from experiments.evaluation.sabotage import Sabotage
 from experiments.evaluation.scaling import Story
-from experiments.injections.run import CASES as INJECTED
 from experiments.injections.run import Injected
 from experiments.injections_throughput.run import CASES as INJECTIONS_THROUGHPUT
 from experiments.passive.run import CASES as PASSIVE
@@ -66,7 +65,7 @@ def plays(name: str, chosen: Any) -> Iterator[tuple[Site, Schedule]]:
         yield from ((TESTBED, case.schedule(chosen.time_scale)) for case in FIXED[name].cases)
     elif name == "injections":
         assert isinstance(chosen, Injected)
-        yield from ((TESTBED, chosen.schedule()) for _ in INJECTED)
+        yield from ((TESTBED, chosen.schedule()) for _ in chosen.cases)
     else:
         steps = [Step(at, tuple(nfs)) for at, nfs in enumerate(GROWING[name])]
         yield TESTBED, Schedule(tuple(steps), len(steps))
