@@ -218,15 +218,16 @@ class _Court:
         balanced = settled & ~self.told[members]  # what comes after an order goes no further
         for at in range(0, len(path) - 1, 2):  # the wires: out of one device, into the next
             here, there = path[at], path[at + 1]
-            late = present[:, at] & present[:, at + 1] & (first[:, at + 1] < first[:, at])
+            # A tap may learn of one packet late, behind whom the switch reads its ports with: not of all.
+            late = present[:, at] & present[:, at + 1]
+            late &= (first[:, at + 1] < first[:, at]) & (last[:, at + 1] < last[:, at])
             over = settled & (
                 (size[:, at + 1] > size[:, at]) | (bare[:, at + 1] > bare[:, at] + own[:, at + 1])
             )
-            for session in members[(late | over) & (name is not None)]:
-                faults.setdefault(
-                    int(session),
-                    f"{DIRECTIONS[direction]}, more or sooner at {self._at(there)} than {self._at(here)}",
-                )
+            for what, found in (("more", over), ("sooner", late)):
+                for session in members[found & (name is not None)]:
+                    text = f"{DIRECTIONS[direction]}, {what} at {self._at(there)} than {self._at(here)}"
+                    faults.setdefault(int(session), text)
             balance.add(
                 (self._at(here), self._at(there) if name is not None else "any NF", DIRECTIONS[direction]),
                 *(values[balanced, at + step] for values in (size, bare) for step in (0, 1)),

@@ -170,11 +170,14 @@ INLINE __u32 leaf_live(struct env *e, __u32 slot)
 INLINE void leaf_overflow(struct env *e) { e->c->overflow = OVERFLOW_FULL; }
 
 /* Global, so that its branches are nobody else's: the verifier would walk them wherever a session may begin. */
-__noinline int count_session(__u32 slot, __u32 kind)
+__noinline int count_session(__u64 word, __u32 kind)
 {
+	__u32 slot = pin_slot(word);
 	struct chain_counters *chain = bpf_map_lookup_elem(&chains, &slot);
 	__u64 *load = bpf_map_lookup_elem(&loads, &slot), *counter = bpf_map_lookup_elem(&traffic, &kind);
 
+	if (!weighs(word))
+		return 0;
 	if (chain)
 		chain->new_sessions++;
 	if (counter)
@@ -184,7 +187,7 @@ __noinline int count_session(__u32 slot, __u32 kind)
 	return 0;
 }
 
-INLINE void leaf_new_session(struct env *e, __u32 slot) { count_session(slot, e->traffic); }
+INLINE void leaf_new_session(struct env *e, __u64 word) { count_session(word, e->traffic); }
 
 INLINE void leaf_ended(struct env *e, __u32 slot)
 {

@@ -195,9 +195,11 @@ INLINE __u32 leaf_live(struct env *e, __u32 slot) { return e->check->loads[slot]
 
 INLINE void leaf_overflow(struct env *e) { e->c->overflow = OVERFLOW_FULL; }
 
-INLINE void leaf_new_session(struct env *e, __u32 slot)
+INLINE void leaf_new_session(struct env *e, __u64 word)
 {
-	e->check->loads[slot]++;
+	if (!weighs(word))
+		return;
+	e->check->loads[pin_slot(word)]++;
 	e->check->traffic[e->traffic]++;
 }
 

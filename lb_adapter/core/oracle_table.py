@@ -55,6 +55,11 @@ def is_neighbour(parsed: Parsed) -> bool:
     return parsed.key is not None and parsed.key.kind in (ARP, ND)
 
 
+def _weighs(pin: Pin) -> bool:
+    """Is it a session that p2c weighs?"""
+    return pin.state not in (State.CLOSING, State.NEIGHBOUR)
+
+
 class SessionTable:
     """Sessions and fragments of one splice, by the bytes of their keys."""
 
@@ -118,7 +123,7 @@ class SessionTable:
             return False
         if self.setup.role == "slave":
             return leased(pin, now, self.setup.times)
-        return pin.state is not State.CLOSING
+        return _weighs(pin)
 
     def sweep(self, order: Order, now: int) -> tuple[int, int]:
         """Carry out an order: how many sessions it reset, and moved."""
@@ -133,7 +138,7 @@ class SessionTable:
             own = not self.is_foreign(pin)
             resets = order.mode == "reset" and key.kind == TCP
             self._tell_over(raw, pin, "reset" if resets else "moved" if order.mode == "move" else "let_go")
-            loads = pin.state is not State.CLOSING and own
+            loads = _weighs(pin) and own
             if loads:
                 self.loads[pin.slot] = max(0, self.loads[pin.slot] - 1)
             if resets:
@@ -331,8 +336,9 @@ class SessionTable:
         chosen = reason == "session_placed"
         self._begin(raw, self._cause(reason), slot, now, self._other if chosen else None)
         self.counts[reason] += 1
-        self.loads[slot] += 1
-        self.entered.update(() if self._entry is None else (self._entry,))
+        if _weighs(self.pins[raw]):
+            self.loads[slot] += 1
+            self.entered.update(() if self._entry is None else (self._entry,))
         return slot
 
     def _cause(self, reason: str) -> str:

@@ -114,6 +114,12 @@ INLINE int lease_valid(__u64 word, __u32 now, const struct config *c)
 INLINE int opens(__u8 flags) { return (flags & (TCP_SYN | TCP_ACK)) == TCP_SYN; }
 
 /*
+ * Is a pin of the master's a session that p2c weighs? Not one that ends; and who asked for whose address is nobody's
+ * session: new ones would shun the chain that it asked through.
+ */
+INLINE int weighs(__u64 word) { return pin_state(word) != PIN_CLOSING && pin_state(word) != PIN_NEIGHBOUR; }
+
+/*
  * A connection that was reset is over until a SYN opens the next one on its key, or until the walk takes the tombstone
  * away: nobody else asks whether it is expired, nor what became of its chain.
  */

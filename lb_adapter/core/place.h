@@ -35,7 +35,7 @@ enum from { FROM_OUTER = 0, FROM_CHAIN = 1, FROM_BYPASS = 2 };
  *                                                look-ups may see two epochs
  *   __u32 leaf_outer(env, hash)                  the outer side's table, for a key that came in by the inner side
  *   void leaf_count(env, reason); void leaf_ended(env, slot)
- *   void leaf_new_session(env, slot)             also counts `traffic`
+ *   void leaf_new_session(env, word)             a pin that began, if it `weighs`; also counts `traffic`
  *   void leaf_swept(env, slot, reset)            an order reset a session of this slot, or moved it
  *   void leaf_overflow(env)                      enter overflow (rule 7)
  *   __u32 leaf_live(env, slot)                   sessions of a slot, as p2c weighs them
@@ -239,7 +239,7 @@ INLINE __u32 assign(struct env *e, struct frame *f, __u32 slot, __u32 reason)
 	for (int i = 0; i < 2 && !pin; i++) {
 		if (!leaf_insert(e, &f->key, fresh, cause)) {
 			leaf_count(e, reason);
-			leaf_new_session(e, slot);
+			leaf_new_session(e, fresh);
 			return slot;
 		}
 		pin = leaf_find(e, &f->key);
@@ -278,7 +278,7 @@ INLINE __u32 assign(struct env *e, struct frame *f, __u32 slot, __u32 reason)
 			leaf_begin(e, pin, fresh, cause);
 			leaf_count(e, session_revived);
 			leaf_count(e, reason);
-			leaf_new_session(e, slot);
+			leaf_new_session(e, fresh);
 			return slot;
 		}
 	}

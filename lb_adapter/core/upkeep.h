@@ -107,7 +107,7 @@ INLINE int walk_pin(struct env *e, struct pin *pin, __u64 word, const struct ses
 	case WALK_OWN:
 		r->pins++;
 		r->states[pin_state(word)]++;
-		if (e->c->miss == MISS_PLACE ? pin_state(word) != PIN_CLOSING : lease_valid(word, e->now, e->c))
+		if (e->c->miss == MISS_PLACE ? weighs(word) : lease_valid(word, e->now, e->c))
 			r->live++;
 		return 0;
 	case WALK_FOREIGN:
@@ -193,10 +193,10 @@ INLINE int sweep_pin(struct env *e, struct pin *pin, const struct session_key *k
 									  ENDED_LET_GO);
 		if (order->mode == SWEEP_MOVE)
 			tell_moved(e, pin, word, next);
-		if (pin_state(word) != PIN_CLOSING && !is_foreign(e, word) && !is_tombstone(word)) {
+		if (weighs(word) && !is_foreign(e, word) && !is_tombstone(word)) {
 			leaf_ended(e, pin_slot(word));
 			if (order->mode == SWEEP_MOVE)
-				leaf_new_session(e, pin_slot(next));
+				leaf_new_session(e, next);
 		}
 		count_swept(e, word, is_tombstone(next), order);
 		return !!(next & PIN_DEAD);

@@ -377,8 +377,12 @@ INLINE __u32 leaf_live(struct env *e, __u32 slot)
 
 INLINE void leaf_overflow(struct env *e) { e->c->overflow = OVERFLOW_FULL; }
 
-INLINE void leaf_new_session(struct env *e, __u32 slot)
+INLINE void leaf_new_session(struct env *e, __u64 word)
 {
+	__u32 slot = pin_slot(word);
+
+	if (!weighs(word))
+		return;
 	e->mine->chains[slot].new_sessions++;
 	e->mine->traffic[e->traffic % TRAFFICS]++;
 	__atomic_add_fetch(&e->s->loads[slot], 1, __ATOMIC_RELAXED);

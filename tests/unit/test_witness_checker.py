@@ -191,7 +191,7 @@ def test_more_delivered_than_left_the_last_nf_is_a_bypass() -> None:
     session = run.talk("chain-1", client(4000))
     run.walk(session, client(4000), run.path((), forward=True), 1)
     [finding] = judge(run.recording()).bypassed
-    assert finding.text == "client to server, more or sooner at out of l2.outer than out of n1.egress"
+    assert finding.text == "client to server, more at out of l2.outer than out of n1.egress"
 
 
 def test_an_answer_of_the_nf_itself_is_none() -> None:

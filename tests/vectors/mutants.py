@@ -198,6 +198,12 @@ MUTANTS = (
         "PIN_OPENING &&",
         by_frames=False,
     ),
+    Mutant(
+        "neighbours weigh",
+        "pin.h",
+        "pin_state(word) != PIN_CLOSING && pin_state(word) != PIN_NEIGHBOUR;",
+        "pin_state(word) != PIN_CLOSING;",
+    ),
     Mutant("an orphan is not told", "place.h", "f->key.kind == PROTO_TCP && !opens", "0 && !opens"),
     Mutant(
         "in overflow p2c goes on",

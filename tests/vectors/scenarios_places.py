@@ -264,6 +264,20 @@ def p2c_takes_the_less_loaded(make: Make) -> None:
         assert said(splice.outer(tcp("S"), 1))[1] == SLOTS[chain].forward, (load, weight)
 
 
+def p2c_weighs_no_neighbours(make: Make) -> None:
+    """Who asked for whose address is nobody's session: not as it begins, and not in the walk's count."""
+    one, two = lanes(key_of(tcp("S")), SIZE)
+    placed = entries(2)
+    placed[one], placed[two] = 0, 1
+    reply = bytes(Ether(dst="02:00:00:00:00:01") / ARP(op=2, psrc=B, pdst=A, hwsrc="02:00:00:00:00:02"))
+    for walked in (False, True):
+        splice = make(setup(policy="p2c", entries=placed))
+        assert said(splice.inner(with_tag(reply, 3), 0)) == ("outer", 0, "to_outer")
+        if walked:
+            splice.walk(0)
+        assert said(splice.outer(tcp("S"), 1)) == CHAIN0, walked
+
+
 def p2c_passes_over_what_is_gone(make: Make) -> None:
     one, two = lanes(key_of(tcp("S")), SIZE)
     for first, second, chain in ((0, None, 2), (None, 1, 4), (0, 99, 2), (99, 1, 4)):
