@@ -15,7 +15,8 @@ from pydantic import Field
 from catenary.wire import TimeoutsModel
 from experiments.baseline import plot
 from experiments.baseline.bridges import CaptureBridge, LinuxBridge
-from experiments.evaluation import promises, ratios
+from experiments.evaluation import machine, promises, ratios
+from experiments.evaluation.carried import Carried
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.parameters import Parameters
 from experiments.evaluation.play import TIMEOUTS
@@ -23,7 +24,7 @@ from experiments.evaluation.preflight import TESTBED, Need, command, pf_ring
 from experiments.evaluation.promises import Span
 from experiments.evaluation.ratios import Ratio
 from experiments.evaluation.repeat import Once, Shown
-from experiments.peers.balancing import CHAINS, Balancing, Managed
+from experiments.peers.balancing import BALANCERS, CHAINS, Balancing, Managed
 from topologies.nfs import catalog
 from topologies.testbed import Testbed
 from topologies.traffic import Iperf
@@ -100,7 +101,10 @@ def _once(setting: Setting[Sizes]) -> Iterator[Once]:
 
 
 def _measure(plane: Plane, setting: Setting[Sizes]) -> tuple[float, dict[str, float | None], list[str]]:
-    """Mbit/s from h1 to h2 with it at both ends, and what the witness says: figures and findings."""
+    """Mbit/s from h1 to h2 with it at both ends and one chain, which is all that a bridge has.
+
+    And what a load balancer with all chains is held to: figures and findings.
+    """
     chosen = setting.parameters
     balancing = plane.balancing
     if balancing is Managed:
@@ -110,16 +114,22 @@ def _measure(plane: Plane, setting: Setting[Sizes]) -> tuple[float, dict[str, fl
     with (
         Testbed(nf=nf, nf_rate_mbit=None, timeouts=timeouts, data_plane=plane.data_plane) as testbed,
         balancing(testbed) as ends,
-        Taps(places_of(testbed.network), Limits.of(TIMEOUTS)) as taps,
     ):
-        ends.set_chains(CHAINS)
-        iperf = Iperf(testbed.hosts["h1"], testbed.hosts["h2"])
-        begun = time.monotonic()
-        found = iperf.run(chosen.seconds, parallel=chosen.parallel)
-        end = time.monotonic()
-        verdict = judge(taps.snapshot({chain.name: (chain.nf,) for chain in CHAINS}))
-    span = Span(begun, end, tuple(chain.name for chain in CHAINS))
-    return found.throughput * 8e-6, promises.of_verdicts([verdict], [span]), promises.findings([verdict])
+        setting.facts["offloads"] = machine.offloads(testbed)
+        ends.set_chains(CHAINS[:1])
+        iperf = partial(Iperf(testbed.hosts["h1"], testbed.hosts["h2"]).run, parallel=chosen.parallel)
+        rate = iperf(chosen.seconds).throughput * 8e-6
+        if not plane.chains:
+            return rate, {}, []
+        with Taps(places_of(testbed.network), Limits.of(TIMEOUTS)) as taps:
+            ends.set_chains(CHAINS)
+            carried = Carried(testbed, BALANCERS)
+            begun = time.monotonic()
+            iperf(chosen.seconds)
+            span = Span(begun, time.monotonic(), tuple(chain.name for chain in CHAINS))
+            lost = carried.lost()
+            verdict = judge(taps.snapshot({chain.name: (chain.nf,) for chain in CHAINS}))
+    return rate, promises.of_verdicts([verdict], [span], lost), promises.findings([verdict])
 
 
 def _needs(chosen: Sizes) -> Sequence[Need]:

@@ -5,11 +5,12 @@ Taps can't tell that: what is lost between two of them may have been too much fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from topologies.hosts import Host, inside
+from topologies.hosts import inside
+from topologies.testbed import Testbed
 
 
 class Frames(NamedTuple):
@@ -29,10 +30,10 @@ def counted(text: str, ports: Sequence[str]) -> Frames:
 
 
 class Carried:
-    """What these load balancers carry from now on, each with the ports NAME-outer and NAME-inner."""
+    """What these load balancers of a testbed carry from now on."""
 
-    def __init__(self, balancers: Mapping[str, Host]) -> None:
-        self._balancers = balancers
+    def __init__(self, testbed: Testbed, balancers: Iterable[str]) -> None:
+        self._hosts = {name: testbed.hosts[name] for name in balancers}
         self._begun = self._now()
 
     def lost(self) -> float:
@@ -48,7 +49,7 @@ class Carried:
 
     def _now(self) -> dict[str, Frames]:
         found = {}
-        for name, host in self._balancers.items():
+        for name, host in self._hosts.items():
             with inside(host):
                 text = Path("/proc/thread-self/net/dev").read_text()
             found[name] = counted(text, (f"{name}-outer", f"{name}-inner"))

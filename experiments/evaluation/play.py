@@ -18,6 +18,7 @@ from catenary.wire import Tags, TimeoutsModel
 from experiments.demo.figures import WINDOW_S, Series
 from experiments.demo.meter import Meter
 from experiments.evaluation import machine
+from experiments.evaluation.carried import Carried
 from experiments.evaluation.experiment import Setting
 from experiments.evaluation.repeat import Table
 from experiments.evaluation.sabotage import Sabotage, Saboteur
@@ -138,7 +139,7 @@ class Played:
     """What was seen, by segment. `moments` of the steps and `end` are seconds of one clock (monotonic).
 
     `browsed` and `injections` are what clients say they did of what was `offered`, if any was. `missed` are
-    injections that were answered and raised no alert; 0 where the NFs raise none.
+    injections that were answered and raised no alert; 0 where the NFs raise none. `lost`: `Carried.lost`.
     """
 
     seen: Mapping[str, Seen]
@@ -148,6 +149,7 @@ class Played:
     browsed: HttperfResult | None
     injections: InjectionResult | None
     missed: int
+    lost: float
 
     @property
     def series(self) -> Series:
@@ -235,6 +237,7 @@ def play(
         for each in watched.values():
             each.enter(undo)
         web = undo.enter_context(WebServer(testbed.hosts["h2"], files={PAGE: offered.size}))
+        carried = Carried(testbed, site.blueprint.balancers)
         begun = time.monotonic()
         httperf = _httperf(testbed, offered)
         if offered.sessions:
@@ -249,7 +252,7 @@ def play(
             chains.become(step.nfs, cordoned=step.cordoned, wait=False)
             setting.say(f"{step.at:5.1f} s: new sessions go to {', '.join(step.nfs)}")
         _wait(begun + schedule.end)
-        end = time.monotonic()
+        end, lost = time.monotonic(), carried.lost()
         told = injections.finish() if offered.injections else None
         if told is not None and nfs.detects:
             wait_for_alerts(testbed, told.answered)
@@ -258,7 +261,7 @@ def play(
             setting.say(each_seen.verdict.headline)
         missed = _missed(told, seen) if told is not None and nfs.detects else 0
         browsed = httperf.stop() if offered.sessions else None  # after the verdict: it ends what is open
-        return Played(seen, tuple(moments), end, offered, browsed, told, missed)
+        return Played(seen, tuple(moments), end, offered, browsed, told, missed, lost)
 
 
 def _missed(told: InjectionResult, seen: Mapping[str, Seen]) -> int:

@@ -6,16 +6,19 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from catenary.wire import TimeoutsModel
 from experiments.demo.figures import Series, rebalanced_after
 from experiments.demo.meter import Meter
+from experiments.evaluation import machine
+from experiments.evaluation.carried import Carried
 from experiments.evaluation.play import TIMEOUTS
 from experiments.evaluation.promises import Span
 from experiments.part import Say
-from experiments.peers.balancing import CHAINS, Balancing, Chain
+from experiments.peers.balancing import BALANCERS, CHAINS, Balancing, Chain
 from topologies.nfs.bridge import Bridge
 from topologies.patience import PATIENCE_S
 from topologies.testbed import Testbed
@@ -50,10 +53,13 @@ class Alone:
     verdict: Verdict
     spans: tuple[Span, ...]
     failed: int
+    lost: float
 
 
-def measure(balancing: Callable[[Testbed], Balancing], offered: Offered, say: Say) -> Alone:
-    """In a testbed of its own. Needs `namespaces.isolate()` before."""
+def measure(
+    balancing: Callable[[Testbed], Balancing], offered: Offered, say: Say, facts: dict[str, Any]
+) -> Alone:
+    """In a testbed of its own; `facts` takes its offloads. Needs `namespaces.isolate()` before."""
     timeouts = TimeoutsModel(**asdict(TIMEOUTS))
     with ExitStack() as undo:
         testbed = undo.enter_context(Testbed(nf=Bridge, nf_rate_mbit=None, timeouts=timeouts))
@@ -61,6 +67,8 @@ def measure(balancing: Callable[[Testbed], Balancing], offered: Offered, say: Sa
         taps = undo.enter_context(Taps(places_of(testbed.network), Limits.of(TIMEOUTS)))
         meter = undo.enter_context(Meter(taps, {chain.name: chain.nf for chain in CHAINS}))
         web = undo.enter_context(WebServer(testbed.hosts["h2"]))
+        facts["offloads"] = machine.offloads(testbed)
+        carried = Carried(testbed, BALANCERS)
         loads = _Loads(testbed, web, offered)
         spans: list[Span] = []
         sessions = {}
@@ -73,9 +81,10 @@ def measure(balancing: Callable[[Testbed], Balancing], offered: Offered, say: Sa
             say(f"{parallel} sessions at a time: {rate:.0f} Mbit/s")
         add_s, remove_s = _balance(ends, taps, meter, loads)
         say(f"balanced {_told(add_s)} after an add, {_told(remove_s)} after a remove")
+        lost = carried.lost()
         verdict = judge(taps.snapshot({chain.name: (chain.nf,) for chain in CHAINS}))
         say(verdict.headline)
-    return Alone(sessions, throughput, add_s, remove_s, verdict, tuple(spans), loads.failed)
+    return Alone(sessions, throughput, add_s, remove_s, verdict, tuple(spans), loads.failed, lost)
 
 
 class _Loads:

@@ -56,7 +56,7 @@ def _once(setting: Setting[Sizes]) -> Iterator[Once]:
     for name, balancing in KINDS.items():
         made = partial(Managed, sabotage=setting.sabotage) if name == "catenary" else balancing
         setting.say(name)
-        found[name] = measure(made, chosen.offered(), setting.say)
+        found[name] = measure(made, chosen.offered(), setting.say, setting.facts)
     ours, theirs = found["catenary"], found["algorithm1"]
     figures: dict[str, float | None] = {}
     for kind, alone in found.items():
@@ -67,7 +67,7 @@ def _once(setting: Setting[Sizes]) -> Iterator[Once]:
     figures |= {f"ratio_mbit_{n}": _over(rate, theirs.throughput[n]) for n, rate in ours.throughput.items()}
     figures["balanced_s"] = slowest_of([ours.add_s, ours.remove_s])
     figures["failed"] = ours.failed
-    figures |= promises.of_verdicts([ours.verdict], ours.spans)
+    figures |= promises.of_verdicts([ours.verdict], ours.spans, ours.lost)
     tables = {
         "sessions": _table("chains", found, "sessions"),
         "throughput": _table("sessions", found, "throughput"),

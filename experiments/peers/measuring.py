@@ -13,9 +13,10 @@ from experiments.demo.figures import Series
 from experiments.demo.load import Load, LoadResult
 from experiments.demo.meter import Meter
 from experiments.evaluation import machine
+from experiments.evaluation.carried import Carried
 from experiments.evaluation.play import TIMEOUTS, NfKind, wait_for_alerts
 from experiments.part import Say
-from experiments.peers.balancing import CHAINS, Balancing
+from experiments.peers.balancing import BALANCERS, CHAINS, Balancing
 from experiments.peers.outcome import STEPS, Outcome
 from topologies.nfs import catalog
 from topologies.testbed import Testbed
@@ -69,6 +70,7 @@ def watch(
 ) -> Outcome:
     """All steps under load, and what came of them; `detects`: the NFs tell of attacks."""
     chains.set_chains(STEPS[0].chains)
+    carried = Carried(testbed, BALANCERS)
     seconds = phase_s * len(STEPS)
     with (
         Taps(places_of(testbed.network), Limits.of(TIMEOUTS)) as taps,
@@ -80,10 +82,10 @@ def watch(
     ):
         moments, done = _step(chains, taps, load, phase_s, say)
         attacks, clients = attackers.stop(), load.finish()
-        series = meter.series()
+        series, lost = meter.series(), carried.lost()
         recording = taps.snapshot({chain.name: (chain.nf,) for chain in CHAINS})
     missed = _missed(testbed, attacks.requests) if detects else None
-    return _outcome(series, moments, done, judge(recording), clients, attacks, missed)
+    return _outcome(series, moments, done, judge(recording), clients, attacks, lost, missed)
 
 
 def _missed(testbed: Testbed, attacks: int) -> int:
@@ -130,6 +132,7 @@ def _outcome(
     verdict: Verdict,
     clients: LoadResult,
     attacks: TransferResult,
+    lost: float,
     missed: int | None,
 ) -> Outcome:
     spans = [(_ns(since), _ns(until)) for since, until in zip(done, moments[1:], strict=True)]
@@ -147,7 +150,7 @@ def _outcome(
         requests=clients.sessions + attacks.sessions,
         failed=clients.failed + attacks.failures,
         witness_dropped=verdict.witness_dropped,
-        lost=100 * verdict.loss_share,
+        lost=100 * lost,
         least_share=min(shares),
         attacks=attacks.requests,
         missed=missed,

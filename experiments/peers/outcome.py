@@ -43,8 +43,8 @@ class Outcome:
     Sessions are what the witness saw: `broken` ones have packets at the NFs of two chains, or past all of
     them; `across` of them lived on both sides of each change. Clients did not get an answer to `failed` of
     their `requests` in time. Of `attacks` that were answered, `missed` had no alert from any
-    NF; None if these tell of nothing. `lost` is in per cent, `least_share` of an even share of new sessions.
-    `reasons` are lines for people.
+    NF; None if these tell of nothing. `lost` in a load balancer is in per cent, `least_share` of an even
+    share of new sessions. `reasons` are lines for people.
     """
 
     series: Series
@@ -87,7 +87,7 @@ def shown(peer: str, *, crosses: bool | None, alerts: bool) -> list[Shown]:
         Shown("rebalance_down_s", "s, the slowest remove", 4),
         *(Shown(f"throughput_{step.key}", "Mbit/s", step.paper) for step in STEPS),
         none_of("witness_dropped", "packets"),
-        Shown("lost", "% between two taps", at_most=MAX_LOSS_PERCENT if none else None, worst=max),
+        Shown("lost", "% in a load balancer", at_most=MAX_LOSS_PERCENT if none else None, worst=max),
         Shown("least_share", "of an even share", at_least=LEAST_SHARE if none else None, worst=min),
     ]
     return [replace(item, key=f"{peer}_{item.key}") for item in found]

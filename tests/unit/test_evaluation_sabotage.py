@@ -28,7 +28,7 @@ from experiments.snort_single.run import CASES as SNORT_SINGLE
 from experiments.static_nfs.run import CASES as STATIC_NFS
 from experiments.swap.run import STORY as SWAP
 from experiments.warm_up.run import STORY as WARM_UP
-from witness.verdict import Finding, History, Loss, Verdict
+from witness.verdict import Finding, History, Verdict
 
 STORIES: Mapping[str, Story] = {
     "warm-up": WARM_UP,
@@ -49,6 +49,8 @@ GROWING: Mapping[str, Sequence[Sequence[str]]] = {
 }
 """Those that change the chains by themselves, once every second."""
 PER_STEP = 12
+DROPPED = 0.005
+"""Of all that comes to a load balancer which drops 1 % of what goes to the chains."""
 """Sessions of each step."""
 SEEN_AS = {
     Sabotage.CROSSING: ("violations", "catenary_broken"),
@@ -71,12 +73,13 @@ def plays(name: str, chosen: Any) -> Iterator[tuple[Site, Schedule]]:
         yield TESTBED, Schedule(tuple(steps), len(steps))
 
 
-def seen(site: Site, schedule: Schedule, sabotage: Sabotage) -> tuple[list[Verdict], list[Span]]:
-    """What the witness has to tell of each segment when the load balancers do that."""
+def seen(site: Site, schedule: Schedule, sabotage: Sabotage) -> tuple[list[Verdict], list[Span], float]:
+    """What the witness has to tell of each segment when the load balancers do that, and what these lose."""
     moments = [*(step.at for step in schedule.steps), schedule.end]
     steps = list(zip(schedule.steps, pairwise(moments), strict=True))
     spans = [Span(*span, tuple(map(chain_of, step.nfs))) for step, span in steps]
-    return [verdict(site, own, steps, sabotage) for own in site.nfs.values()], spans
+    lost = DROPPED if sabotage is Sabotage.DROPPING else 0.0
+    return [verdict(site, own, steps, sabotage) for own in site.nfs.values()], spans, lost
 
 
 def verdict(
@@ -100,9 +103,7 @@ def verdict(
             chains.append(own.index(nf))
     times = np.array(begun)
     history = History(times, times, np.array(chains), np.zeros(len(times), dtype=bool))
-    lost = len(begun) // 10 if sabotage is Sabotage.DROPPING else 0
-    loss = Loss("l1", "n1", "forward", 0, lost, 0, len(begun), lost)
-    return Verdict(tuple(map(chain_of, own)), history, violations=tuple(crossed), losses=(loss,))
+    return Verdict(tuple(map(chain_of, own)), history, violations=tuple(crossed))
 
 
 def key(port: int) -> SessionKey:
