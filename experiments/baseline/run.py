@@ -5,21 +5,20 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from catenary.wire import TimeoutsModel
 from experiments.baseline import plot
 from experiments.baseline.bridges import CaptureBridge, LinuxBridge
 from experiments.evaluation import machine, promises, ratios
 from experiments.evaluation.carried import Carried
 from experiments.evaluation.experiment import Evaluation, Setting
 from experiments.evaluation.parameters import Parameters
-from experiments.evaluation.play import TIMEOUTS
+from experiments.evaluation.play import TIMEOUTS, bring_up
 from experiments.evaluation.preflight import TESTBED, Need, command, pf_ring
 from experiments.evaluation.promises import Span
 from experiments.evaluation.ratios import Ratio
@@ -109,12 +108,12 @@ def _measure(plane: Plane, setting: Setting[Sizes]) -> tuple[float, dict[str, fl
     balancing = plane.balancing
     if balancing is Managed:
         balancing = partial(Managed, sabotage=setting.sabotage)
-    timeouts = TimeoutsModel(**asdict(TIMEOUTS))
     nf = catalog.named("bridge")
     with (
-        Testbed(nf=nf, nf_rate_mbit=None, timeouts=timeouts, data_plane=plane.data_plane) as testbed,
+        bring_up(nf=nf, nf_rate_mbit=None, data_plane=plane.data_plane) as testbed,
         balancing(testbed) as ends,
     ):
+        machine.one_packet_a_frame(testbed, ("h1", "h2"))
         setting.facts["offloads"] = machine.offloads(testbed)
         ends.set_chains(CHAINS[:1])
         iperf = partial(Iperf(testbed.hosts["h1"], testbed.hosts["h2"]).run, parallel=chosen.parallel)

@@ -53,6 +53,14 @@ def offloads(testbed: Testbed) -> dict[str, str]:
     return {port: active(text) for port, text in told.items() if text}
 
 
+def one_packet_a_frame(testbed: Testbed, hosts: Iterable[str]) -> None:
+    """Have these hosts send frames as they are on a wire. Else what TCP puts into one, up to 64 kB and never
+    the same in two runs, says more of throughput than whatever carries it."""
+    for host in hosts:
+        off = [word for name in ("tso", "gso", "gro") for word in (name, "off")]
+        testbed.hosts[host].run(["ethtool", "-K", f"{host}-eth0", *off])
+
+
 def active(told: str) -> str:
     """The short names of those that `ethtool -k` says are on."""
     states = dict(re.findall(r"^([\w-]+): (on|off)", told, re.MULTILINE))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,8 @@ TIMEOUTS = Timeouts(
     lease=1.25,
     transit=1.0,
 )
+bring_up = partial(Testbed, timeouts=TimeoutsModel(**asdict(TIMEOUTS)), sessions=1 << 17)
+"""The testbed of all experiments. Daemons look over their tables each second, on CPUs that all here share."""
 PAGE, SMALL_PAGE = "page", "1k"
 _STEP_S = 0.25
 _ALERTS_S = 10.0
@@ -219,12 +222,10 @@ def play(
     schedule: Schedule, offered: Offered, nfs: NfKind, setting: Setting[Any], site: Site = TESTBED
 ) -> Played:
     """Build the network, run it all, judge it, take it down. Needs `namespaces.isolate()` before."""
-    timeouts = TimeoutsModel(**asdict(TIMEOUTS))
     with ExitStack() as undo:
         testbed = undo.enter_context(
-            Testbed(
+            bring_up(
                 blueprint=site.blueprint,
-                timeouts=timeouts,
                 nf=catalog.named(nfs.name),
                 nf_rate_mbit=nfs.capacity_mbit,
             )

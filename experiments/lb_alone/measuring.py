@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from catenary.wire import TimeoutsModel
 from experiments.demo.figures import Series, rebalanced_after
 from experiments.demo.meter import Meter
 from experiments.evaluation import machine
 from experiments.evaluation.carried import Carried
-from experiments.evaluation.play import TIMEOUTS
+from experiments.evaluation.play import TIMEOUTS, bring_up
 from experiments.evaluation.promises import Span
 from experiments.part import Say
 from experiments.peers.balancing import BALANCERS, CHAINS, Balancing, Chain
@@ -60,13 +59,13 @@ def measure(
     balancing: Callable[[Testbed], Balancing], offered: Offered, say: Say, facts: dict[str, Any]
 ) -> Alone:
     """In a testbed of its own; `facts` takes its offloads. Needs `namespaces.isolate()` before."""
-    timeouts = TimeoutsModel(**asdict(TIMEOUTS))
     with ExitStack() as undo:
-        testbed = undo.enter_context(Testbed(nf=Bridge, nf_rate_mbit=None, timeouts=timeouts))
+        testbed = undo.enter_context(bring_up(nf=Bridge, nf_rate_mbit=None))
         ends = undo.enter_context(balancing(testbed))
         taps = undo.enter_context(Taps(places_of(testbed.network), Limits.of(TIMEOUTS)))
         meter = undo.enter_context(Meter(taps, {chain.name: chain.nf for chain in CHAINS}))
         web = undo.enter_context(WebServer(testbed.hosts["h2"]))
+        machine.one_packet_a_frame(testbed, ("h1", "h2"))
         facts["offloads"] = machine.offloads(testbed)
         carried = Carried(testbed, BALANCERS)
         loads = _Loads(testbed, web, offered)

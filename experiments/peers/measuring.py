@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from catenary.wire import TimeoutsModel
 from experiments.demo.figures import Series
 from experiments.demo.load import Load, LoadResult
 from experiments.demo.meter import Meter
 from experiments.evaluation import machine
 from experiments.evaluation.carried import Carried
-from experiments.evaluation.play import TIMEOUTS, NfKind, wait_for_alerts
+from experiments.evaluation.play import TIMEOUTS, NfKind, bring_up, wait_for_alerts
 from experiments.part import Say
 from experiments.peers.balancing import BALANCERS, CHAINS, Balancing
 from experiments.peers.outcome import STEPS, Outcome
@@ -56,9 +55,8 @@ def measure(
     facts: dict[str, Any],
 ) -> Outcome:
     """`phase_s` from a step to the next; `facts` takes the offloads. Needs `namespaces.isolate()` before."""
-    timeouts = TimeoutsModel(**asdict(TIMEOUTS))
     with (
-        Testbed(nf=catalog.named(nfs.name), timeouts=timeouts, nf_rate_mbit=nfs.capacity_mbit) as testbed,
+        bring_up(nf=catalog.named(nfs.name), nf_rate_mbit=nfs.capacity_mbit) as testbed,
         balancing(testbed) as chains,
     ):
         facts["offloads"] = machine.offloads(testbed)
