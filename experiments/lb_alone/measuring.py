@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.demo.figures import Series, rebalanced_after
+from experiments.demo.figures import rebalanced_after
 from experiments.demo.meter import Meter
 from experiments.evaluation import machine
 from experiments.evaluation.carried import Carried
@@ -71,14 +71,19 @@ def measure(
         loads = _Loads(testbed, web, offered)
         spans: list[Span] = []
         sessions = {}
-        for number in range(1, len(CHAINS) + 1):
-            ends.set_chains(CHAINS[:number])
-            sessions[number] = loads.short(CHAINS[:number], spans)
+        add_s = None
+        for number in range(1, len(CHAINS) + 1):  # each comes once: tags that were in use rest for a while
+            chains = CHAINS[:number]
+            if chains == CHAINS:
+                add_s = _balance(ends, taps, meter, loads, chains)
+            else:
+                ends.set_chains(chains)
+            sessions[number] = loads.short(chains, spans)
             say(f"{number} chains: {sessions[number]:.0f} sessions/s")
         throughput = {parallel: loads.long(parallel) for parallel in offered.long}
         for parallel, rate in throughput.items():
             say(f"{parallel} sessions at a time: {rate:.0f} Mbit/s")
-        add_s, remove_s = _balance(ends, taps, meter, loads)
+        remove_s = _balance(ends, taps, meter, loads, CHAINS[:-1], CHAINS[-1:])
         say(f"balanced {_told(add_s)} after an add, {_told(remove_s)} after a remove")
         lost = carried.lost()
         verdict = judge(taps.snapshot({chain.name: (chain.nf,) for chain in CHAINS}))
@@ -135,30 +140,25 @@ class _Loads:
         return self._offered.seconds
 
 
-def _balance(ends: Balancing, taps: Taps, meter: Meter, loads: _Loads) -> tuple[float | None, float | None]:
-    """From two chains to three and back, under short sessions."""
-    ends.set_chains(CHAINS[:2])
+def _balance(
+    ends: Balancing,
+    taps: Taps,
+    meter: Meter,
+    loads: _Loads,
+    chains: Sequence[Chain],
+    cooling: Sequence[Chain] = (),
+) -> float | None:
+    """Change to these under short sessions: seconds until they carry the same; None if they never do."""
     with loads.steady as load:
         time.sleep(loads.phase_s)
-        moments = []
-        for chains in (CHAINS, CHAINS[:2]):
-            moments.append(time.monotonic())
-            taps.note(CHANGE, f"{len(chains)} chains")
-            ends.set_chains(chains)
-            time.sleep(2 * loads.phase_s)
+        changed = time.monotonic()
+        taps.note(CHANGE, f"{len(chains)} chains")
+        ends.set_chains(chains)
+        time.sleep(2 * loads.phase_s)
         end = time.monotonic()
         loads.failed += load.stop().failures
-    series = meter.series()
-    added, removed = moments
-    return _balanced(series, CHAINS, added, removed, ()), _balanced(
-        series, CHAINS[:2], removed, end, [CHAINS[2].name]
-    )
-
-
-def _balanced(
-    series: Series, chains: Sequence[Chain], since: float, until: float, cooling: Sequence[str]
-) -> float | None:
-    return rebalanced_after(series, [chain.name for chain in chains], since, until, cooling)
+    names, gone = ([chain.name for chain in which] for which in (chains, cooling))
+    return rebalanced_after(meter.series(), names, changed, end, gone)
 
 
 def _told(seconds: float | None) -> str:

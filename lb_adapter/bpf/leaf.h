@@ -198,6 +198,18 @@ INLINE void leaf_ended(struct env *e, __u32 slot)
 		__sync_fetch_and_add(load, -1);
 }
 
+/* Global, as `count_session` is. */
+__noinline int count_resumed(__u32 slot)
+{
+	__u64 *load = bpf_map_lookup_elem(&loads, &slot);
+
+	if (load)
+		__sync_fetch_and_add(load, 1);
+	return 0;
+}
+
+INLINE void leaf_resumed(struct env *e, __u32 slot) { count_resumed(slot); }
+
 INLINE void leaf_swept(struct env *e, __u32 slot, int reset)
 {
 	struct chain_counters *chain = bpf_map_lookup_elem(&chains, &slot);

@@ -209,6 +209,8 @@ INLINE void leaf_ended(struct env *e, __u32 slot)
 		e->check->loads[slot]--;
 }
 
+INLINE void leaf_resumed(struct env *e, __u32 slot) { e->check->loads[slot]++; }
+
 /* Orders are counted by the caller alone. */
 INLINE void leaf_swept(struct env *e, __u32 slot, int reset) {}
 

@@ -378,6 +378,8 @@ class SessionTable:
         self._carry(parsed.key.pack())
         if after.state is State.CLOSING and pin.state is not State.CLOSING:
             self.loads[pin.slot] = max(0, self.loads[pin.slot] - 1)
+        elif pin.state is State.CLOSING and after.state is not State.CLOSING:
+            self.loads[pin.slot] += 1
         self._note_outer(parsed, pin)
         return pin.slot
 

@@ -34,7 +34,7 @@ enum from { FROM_OUTER = 0, FROM_CHAIN = 1, FROM_BYPASS = 2 };
  *   const struct place_table *leaf_table(env)    the present one, or NULL. Read it once for each choice: two
  *                                                look-ups may see two epochs
  *   __u32 leaf_outer(env, hash)                  the outer side's table, for a key that came in by the inner side
- *   void leaf_count(env, reason); void leaf_ended(env, slot)
+ *   void leaf_count(env, reason); void leaf_ended(env, slot); void leaf_resumed(env, slot)
  *   void leaf_new_session(env, word)             a pin that began, if it `weighs`; also counts `traffic`
  *   void leaf_swept(env, slot, reset)            an order reset a session of this slot, or moved it
  *   void leaf_overflow(env)                      enter overflow (rule 7)
@@ -347,6 +347,8 @@ INLINE __u32 refresh(struct env *e, struct frame *f, __u8 flags, __u32 side, int
 		if (leaf_swap(pin, word, next) == word) {
 			if (pin_state(next) == PIN_CLOSING && pin_state(word) != PIN_CLOSING)
 				leaf_ended(e, pin_slot(word));
+			else if (pin_state(word) == PIN_CLOSING && pin_state(next) != PIN_CLOSING)
+				leaf_resumed(e, pin_slot(word)); /* the next connection on its key, mostly */
 			break;
 		}
 		/* Another packet refreshed it meanwhile: try again, for a FIN must not be lost. */

@@ -395,6 +395,12 @@ INLINE void leaf_ended(struct env *e, __u32 slot)
 		__atomic_sub_fetch(&e->s->loads[slot], 1, __ATOMIC_RELAXED);
 }
 
+INLINE void leaf_resumed(struct env *e, __u32 slot)
+{
+	if (slot < MAX_SLOTS)
+		__atomic_add_fetch(&e->s->loads[slot], 1, __ATOMIC_RELAXED);
+}
+
 /* In the first thread's area, as the walk counts. */
 INLINE void leaf_swept(struct env *e, __u32 slot, int reset)
 {

@@ -204,6 +204,12 @@ MUTANTS = (
         "pin_state(word) != PIN_CLOSING && pin_state(word) != PIN_NEIGHBOUR;",
         "pin_state(word) != PIN_CLOSING;",
     ),
+    Mutant(
+        "the next connection on a key weighs nothing",
+        "place.h",
+        "else if (pin_state(word) == PIN_CLOSING && pin_state(next)",
+        "else if (0 && pin_state(next)",
+    ),
     Mutant("an orphan is not told", "place.h", "f->key.kind == PROTO_TCP && !opens", "0 && !opens"),
     Mutant(
         "in overflow p2c goes on",

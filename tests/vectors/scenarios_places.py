@@ -278,6 +278,18 @@ def p2c_weighs_no_neighbours(make: Make) -> None:
         assert said(splice.outer(tcp("S"), 1)) == CHAIN0, walked
 
 
+def p2c_weighs_the_next_connection_on_a_key(make: Make) -> None:
+    """Its pin is the one before's: with few ports or many sessions a fifth of them begin so."""
+    one, two = lanes(key_of(tcp("S")), SIZE)
+    placed = entries(2)
+    placed[one], placed[two] = 0, 1
+    splice = make(setup(policy="p2c", entries=placed))
+    splice.inner(answer("A", 3, 2000), 0)
+    splice.outer(tcp("R", port=2000), 0)
+    splice.outer(tcp("S", port=2000), 1)
+    assert said(splice.outer(tcp("S"), 2)) == CHAIN1
+
+
 def p2c_passes_over_what_is_gone(make: Make) -> None:
     one, two = lanes(key_of(tcp("S")), SIZE)
     for first, second, chain in ((0, None, 2), (None, 1, 4), (0, 99, 2), (99, 1, 4)):
