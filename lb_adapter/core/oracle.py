@@ -82,6 +82,11 @@ class Parsed:
     receiver: End | None = None
     reason: str = ""
 
+    @property
+    def is_neighbour(self) -> bool:
+        """ARP or ND: several may ask and answer one question, which is no crossing."""
+        return self.key is not None and self.key.kind in (ARP, ND)
+
 
 class _Drop(Exception):
     def __init__(self, reason: str) -> None:

@@ -131,6 +131,11 @@ def first_state(kind: int, flags: int) -> State:
     return {UDP: State.UDP, ARP: State.NEIGHBOUR, ND: State.NEIGHBOUR, **coarse}.get(kind, State.OTHER)
 
 
+def weighs(pin: Pin) -> bool:
+    """Is a master's pin a session that p2c weighs? A closing one is none, nor who asked for whose address."""
+    return pin.state not in (State.CLOSING, State.NEIGHBOUR)
+
+
 def age(pin: Pin, now: int) -> int:
     return max(0, now - pin.seen)
 

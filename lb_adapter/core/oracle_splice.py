@@ -25,7 +25,7 @@ from lb_adapter.core.oracle_pin import (
 from lb_adapter.core.oracle_probe import answer as answer_probe
 from lb_adapter.core.oracle_probe import is_probe
 from lb_adapter.core.oracle_reset import answer
-from lb_adapter.core.oracle_table import Dropped, Ended, SessionTable, is_neighbour
+from lb_adapter.core.oracle_table import Dropped, Ended, SessionTable
 from lb_adapter.core.setup import Setup, Verdict
 from lb_adapter.dataplane.base import TakeOver
 
@@ -223,7 +223,7 @@ class Splice(SessionTable):
 
     def _check(self, parsed: Parsed, known: int | None, tagged: int) -> None:
         """A tag that contradicts a live pin is an alarm."""
-        if known is not None and known != tagged and not is_neighbour(parsed):
+        if known is not None and known != tagged and not parsed.is_neighbour:
             self.counts["affinity_mismatch"] += 1
 
     def _master_asked(self, parsed: Parsed, now: int, hint: int | None) -> Verdict:

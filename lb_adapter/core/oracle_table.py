@@ -27,6 +27,7 @@ from lb_adapter.core.oracle_pin import (
     opens,
     refreshed,
     revives,
+    weighs,
 )
 from lb_adapter.core.setup import Order, Setup, Slot
 from lb_adapter.dataplane.base import TakeOver
@@ -48,16 +49,6 @@ class Ended(Dropped):
     def __init__(self, tombstone: Pin) -> None:
         super().__init__("drop_reset")
         self.tombstone = tombstone
-
-
-def is_neighbour(parsed: Parsed) -> bool:
-    """ARP or ND: several may ask and answer one question, which is no crossing."""
-    return parsed.key is not None and parsed.key.kind in (ARP, ND)
-
-
-def _weighs(pin: Pin) -> bool:
-    """Is it a session that p2c weighs?"""
-    return pin.state not in (State.CLOSING, State.NEIGHBOUR)
 
 
 class SessionTable:
@@ -123,7 +114,10 @@ class SessionTable:
             return False
         if self.setup.role == "slave":
             return leased(pin, now, self.setup.times)
-        return _weighs(pin)
+        return weighs(pin)
+
+    def _weigh(self, slot: int, more: int) -> None:
+        self.loads[slot] = max(0, self.loads[slot] + more)
 
     def sweep(self, order: Order, now: int) -> tuple[int, int]:
         """Carry out an order: how many sessions it reset, and moved."""
@@ -138,9 +132,8 @@ class SessionTable:
             own = not self.is_foreign(pin)
             resets = order.mode == "reset" and key.kind == TCP
             self._tell_over(raw, pin, "reset" if resets else "moved" if order.mode == "move" else "let_go")
-            loads = _weighs(pin) and own
-            if loads:
-                self.loads[pin.slot] = max(0, self.loads[pin.slot] - 1)
+            loads = weighs(pin) and own
+            self._weigh(pin.slot, -loads)
             if resets:
                 self.pins[raw] = pin._replace(state=State.RESET, seen=now, fins=0)
                 reset += own
@@ -149,7 +142,7 @@ class SessionTable:
                 self._size = self._packets = 0
                 self._begin(raw, "moved", order.to[0], now, pin.slot)
                 self.pins[raw] = pin._replace(slot=order.to[0], generation=order.to[1])
-                self.loads[order.to[0]] += loads
+                self._weigh(order.to[0], loads)
             else:
                 del self.pins[raw]
             # Who asked for whose address is nobody's session; the other load balancer counts its own.
@@ -285,7 +278,7 @@ class SessionTable:
             return
         if self._from_inner:
             self._outer = pin.outer
-        elif not is_neighbour(parsed):
+        elif not parsed.is_neighbour:
             self.counts["affinity_mismatch"] += pin.outer != self._outer
 
     def _full(self, raw: bytes) -> bool:
@@ -303,7 +296,7 @@ class SessionTable:
         self._other = None
         if self._passes(key, self._ends(parsed)):
             return setup.bypass
-        if setup.bypass is not None and not is_neighbour(parsed):
+        if setup.bypass is not None and not parsed.is_neighbour:
             self._entry = entry_of(setup.rules, key, self._ends(parsed))
         chosen = choose(key, setup.entries, setup.slots, self.loads.__getitem__, policy)
         self._other = next((slot for slot, _ in chosen.weighed if slot != chosen.slot), None)
@@ -336,8 +329,8 @@ class SessionTable:
         chosen = reason == "session_placed"
         self._begin(raw, self._cause(reason), slot, now, self._other if chosen else None)
         self.counts[reason] += 1
-        if _weighs(self.pins[raw]):
-            self.loads[slot] += 1
+        if weighs(self.pins[raw]):
+            self._weigh(slot, 1)
             self.entered.update(() if self._entry is None else (self._entry,))
         return slot
 
@@ -376,10 +369,7 @@ class SessionTable:
             after = after._replace(outer=self._outer)
         self.pins[parsed.key.pack()] = after
         self._carry(parsed.key.pack())
-        if after.state is State.CLOSING and pin.state is not State.CLOSING:
-            self.loads[pin.slot] = max(0, self.loads[pin.slot] - 1)
-        elif pin.state is State.CLOSING and after.state is not State.CLOSING:
-            self.loads[pin.slot] += 1
+        self._weigh(pin.slot, weighs(after) - weighs(pin))
         self._note_outer(parsed, pin)
         return pin.slot
 
