@@ -218,7 +218,7 @@ class _Court:
         balanced = settled & ~self.told[members]  # what comes after an order goes no further
         for at in range(0, len(path) - 1, 2):  # the wires: out of one device, into the next
             here, there = path[at], path[at + 1]
-            # A tap may learn of one packet late, behind whom the switch reads its ports with: not of all.
+            # A switch in user space gets a frame before its port's tap does: one may seem early, not all.
             late = present[:, at] & present[:, at + 1]
             late &= (first[:, at + 1] < first[:, at]) & (last[:, at + 1] < last[:, at])
             over = settled & (

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections.abc import Iterable
-from contextlib import suppress
 
+from lb_adapter.doctor.host import version
 from topologies.testbed import Testbed
 
-_VERSION_S = 5.0
 _OPTIONS = {
     "curl": "--version",
     "httperf": "--version",
@@ -70,12 +68,4 @@ def active(told: str) -> str:
 def _version(name: str, option: str) -> str:
     """The first number with a dot that it says of itself; empty if it isn't there, or says none."""
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
-    if path is None:
-        return ""
-    with suppress(OSError, subprocess.TimeoutExpired):
-        said = subprocess.run(
-            [path, option], capture_output=True, text=True, timeout=_VERSION_S, stdin=subprocess.DEVNULL
-        )
-        found = re.search(r"\d+(\.\d+)+", said.stdout + said.stderr)
-        return found[0] if found else ""
-    return ""
+    return version(path, option) if path is not None else ""

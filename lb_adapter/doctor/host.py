@@ -38,7 +38,7 @@ def look(plan: Plan, tools: Iterable[str]) -> Host:
         available=_available(),
         jit=_read(Path("/proc/sys/net/core/bpf_jit_enable")),
         bpffs=_bpffs(),
-        tools={tool: _version(path) for tool in tools if (path := shutil.which(tool))},
+        tools={tool: version(path) for tool in tools if (path := shutil.which(tool))},
         clocks=_clocks(),
         trials=trials.run(plan) if root else Trials(),
     )
@@ -92,9 +92,9 @@ def _clocks() -> Clocks:
     )
 
 
-def _version(path: str) -> str:
-    """The first number with a dot that it says of itself; empty if it says none."""
-    option = "-V" if Path(path).name in ("ip", "tc") else "--version"
+def version(path: str, option: str | None = None) -> str:
+    """The first number with a dot that a program says of itself, asked by `option`; empty if it says none."""
+    option = option or ("-V" if Path(path).name in ("ip", "tc") else "--version")
     with suppress(OSError, subprocess.TimeoutExpired):
         said = subprocess.run(
             [path, option], capture_output=True, text=True, timeout=_VERSION_S, stdin=subprocess.DEVNULL

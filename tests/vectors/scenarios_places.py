@@ -248,14 +248,19 @@ def a_full_table_without_chains_drops(make: Make) -> None:
     assert said(splice.inner(answer("A", 4, 2), 1)) == ("", 0, "drop_no_chain")
 
 
+def two_lanes(first: int | None, second: int | None) -> list[int | None]:
+    """Entries of which p2c finds these for the session of `tcp("S")`."""
+    placed = entries(2)
+    one, two = lanes(key_of(tcp("S")), SIZE)
+    placed[one], placed[two] = first, second
+    return placed
+
+
 def p2c_takes_the_less_loaded(make: Make) -> None:
     """The better of the hash's two lanes, by live sessions over weight; the first one where they are even."""
-    one, two = lanes(key_of(tcp("S")), SIZE)
-    placed = entries(2)
-    placed[one], placed[two] = 0, 1
     for load, weight, chain in ((0, 100, 0), (1, 100, 0), (2, 100, 1), (2, 200, 0), (3, 200, 1)):
         slots = {**SLOTS, 0: replace(SLOTS[0], placed=weight)}
-        splice = make(setup(policy="p2c", entries=placed, slots=slots))
+        splice = make(setup(policy="p2c", entries=two_lanes(0, 1), slots=slots))
         for port in range(load):
             splice.inner(answer("A", 3, 2000 + port), 0)
         for port in (3000, 3001):
@@ -266,12 +271,9 @@ def p2c_takes_the_less_loaded(make: Make) -> None:
 
 def p2c_weighs_no_neighbours(make: Make) -> None:
     """Who asked for whose address is nobody's session: not as it begins, and not in the walk's count."""
-    one, two = lanes(key_of(tcp("S")), SIZE)
-    placed = entries(2)
-    placed[one], placed[two] = 0, 1
     reply = bytes(Ether(dst="02:00:00:00:00:01") / ARP(op=2, psrc=B, pdst=A, hwsrc="02:00:00:00:00:02"))
     for walked in (False, True):
-        splice = make(setup(policy="p2c", entries=placed))
+        splice = make(setup(policy="p2c", entries=two_lanes(0, 1)))
         assert said(splice.inner(with_tag(reply, 3), 0)) == ("outer", 0, "to_outer")
         if walked:
             splice.walk(0)
@@ -280,10 +282,7 @@ def p2c_weighs_no_neighbours(make: Make) -> None:
 
 def p2c_weighs_the_next_connection_on_a_key(make: Make) -> None:
     """Its pin is the one before's: with few ports or many sessions a fifth of them begin so."""
-    one, two = lanes(key_of(tcp("S")), SIZE)
-    placed = entries(2)
-    placed[one], placed[two] = 0, 1
-    splice = make(setup(policy="p2c", entries=placed))
+    splice = make(setup(policy="p2c", entries=two_lanes(0, 1)))
     splice.inner(answer("A", 3, 2000), 0)
     splice.outer(tcp("R", port=2000), 0)
     splice.outer(tcp("S", port=2000), 1)
@@ -291,11 +290,8 @@ def p2c_weighs_the_next_connection_on_a_key(make: Make) -> None:
 
 
 def p2c_passes_over_what_is_gone(make: Make) -> None:
-    one, two = lanes(key_of(tcp("S")), SIZE)
     for first, second, chain in ((0, None, 2), (None, 1, 4), (0, 99, 2), (99, 1, 4)):
-        placed = entries(2)
-        placed[one], placed[two] = first, second
-        splice = make(setup(policy="p2c", entries=placed))
+        splice = make(setup(policy="p2c", entries=two_lanes(first, second)))
         assert said(splice.outer(tcp("S"), 0))[1] == chain
 
 
@@ -378,10 +374,7 @@ def a_generation_that_is_gone_has_no_pins(make: Make) -> None:
 
 
 def overflow_goes_by_the_plain_hash_alone(make: Make) -> None:
-    one, two = lanes(key_of(tcp("S")), SIZE)
-    placed = entries(2)
-    placed[one], placed[two] = 0, 1
-    splice = make(setup(policy="p2c", entries=placed))
+    splice = make(setup(policy="p2c", entries=two_lanes(0, 1)))
     splice.inner(answer("A", 3, 2000), 0)
     splice.overflow = True
     assert said(splice.outer(tcp("S"), 1)) == CHAIN0
