@@ -105,7 +105,7 @@ def parse(frame: bytes, beside: int | None = None) -> Parsed:
         vlans, kind, rest = _tags(frame, beside)
         if kind == ARP_TYPE:
             return _arp(rest, vlans)
-        if kind == PROBE_TYPE and vlans == (0, 0) and is_raw_probe(frame):
+        if kind == PROBE_TYPE and beside is None and is_raw_probe(frame):
             return Parsed(FrameClass.PROBE)
         if kind not in (IPV4, IPV6):
             raise _NoSession

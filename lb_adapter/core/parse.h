@@ -284,7 +284,10 @@ INLINE int parse_packet(struct source *source, __u32 offset, int v6, int group, 
 	return class;
 }
 
-/* Of this EtherType: is it a load balancer's? Untagged, all that it needs is at fixed offsets (core/probe.h). */
+/*
+ * Of this EtherType: is it a load balancer's? Without any tag, be it one of priority only: all that it needs is at
+ * fixed offsets (core/probe.h).
+ */
 INLINE int is_raw_probe(const __u8 *data, const __u8 *end)
 {
 	const __u8 name[8] = PROBE_NAME;
@@ -331,7 +334,7 @@ INLINE int parse_frame(struct source *source, const __u8 *data, const __u8 *end,
 		return parse_arp(data + offset, end, f);
 	if (type == ETHERTYPE_IPV4 || type == ETHERTYPE_IPV6)
 		return parse_packet(source, offset, type == ETHERTYPE_IPV6, group, f);
-	if (type == ETHERTYPE_PROBE && is_raw_probe(data, end) && !outermost)
+	if (type == ETHERTYPE_PROBE && is_raw_probe(data, end) && !beside)
 		return FRAME_PROBE;
 	return FRAME_OTHER;
 }
