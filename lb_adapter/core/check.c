@@ -151,7 +151,10 @@ INLINE int leaf_insert(struct env *e, const struct session_key *key, __u64 word,
 
 INLINE void leaf_begin(struct env *e, struct pin *pin, __u64 word, __u32 cause)
 {
+	__u64 now = pin_read(pin); /* stays: a lease that goes on with another chain is not as it were new */
+
 	*pin = pin_from(e, word, cause);
+	pin->word = now;
 }
 
 INLINE void leaf_over(struct env *e, const struct session_key *key, struct pin *pin, __u64 word, __u32 why)

@@ -241,6 +241,14 @@ def a_session_placed_anew_is_no_mismatch_at_the_slave(make: Make) -> None:
     assert splice.counts["affinity_mismatch"] == 1, "its lease does not know that the session closed"
 
 
+def a_slaves_lease_keeps_its_life_when_a_syn_takes_it_elsewhere(make: Make) -> None:
+    """The SYN may be forged: the session that was established is still remembered as one."""
+    splice = make(setup("slave"))
+    splice.inner(tcp("A", 4), 0)
+    splice.inner(tcp("S", 2), 500)
+    assert said(splice.outer(answer("A"), 500 + TIMES.life[State.OPENING]))[2] == "hint_sent"
+
+
 def a_slaves_closing_lease_lingers(make: Make) -> None:
     """An ACK right after a RST leaves the hint as short as it was; a later one shows that it lives."""
     for wait, reason in ((2 * D, "ask_sent"), (2 * D + 1, "hint_sent")):
