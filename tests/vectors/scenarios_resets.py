@@ -378,3 +378,16 @@ def sides_of_many_endpoints_answer_too(make: Make) -> None:
     assert splice.inner(answer("A"), 2, slot=1)[0] == Verdict("inner", 0, "session_reset")
     quoted = ICMP(type=3, code=4) / IPerror(src=A, dst=B) / TCPerror(sport=1000, dport=80)
     assert said(splice.inner(to_client(quoted), 2, slot=1)) == UNANSWERED
+
+
+def a_slaves_closing_lease_is_idle_by_its_last_packet(make: Make) -> None:
+    """A lease tells of each packet; a master's closing pin hides those of 2 D."""
+    for role, frame in (("slave", tcp("R", 2)), ("master", tcp("R"))):
+        for wait, ended in ((500, role == "slave"), (500 + 2 * D, True)):
+            splice = make(setup(role))
+            if role == "slave":
+                splice.inner(tcp("A", 2), 0)
+                splice.inner(frame, 0)
+            else:
+                splice.outer(frame, 0)
+            assert splice.sweep(Order("reset", idle=500), wait) == (ended, 0)

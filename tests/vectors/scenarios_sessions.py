@@ -89,6 +89,23 @@ def a_fin_sent_again_reopens_nothing(make: Make) -> None:
         assert said(splice.outer(tcp("A"), 20 + 3 * D + LATE + seen)) == chain
 
 
+def a_fin_of_the_other_side_after_a_reset_is_life(make: Make) -> None:
+    splice = make(setup())
+    _established(splice)
+    splice.outer(tcp("FA"), 10)
+    splice.inner(answer("R", 5), 100)
+    splice.inner(answer("FA", 5), 100 + 3 * D)
+    assert said(splice.outer(tcp("A"), 100 + 3 * D + LATE)) == CHAIN1
+
+
+def two_late_copies_of_a_syn_cut_no_life_short(make: Make) -> None:
+    splice = make(setup())
+    _established(splice)
+    splice.outer(tcp("S"), 10)
+    splice.outer(tcp("S"), 20)
+    assert said(splice.outer(tcp("A"), 20 + TIMES.life[State.OPENING])) == CHAIN1
+
+
 def a_fin_after_a_forged_reset_is_life(make: Make) -> None:
     splice = make(setup())
     _established(splice)
@@ -245,8 +262,25 @@ def a_slaves_lease_keeps_its_life_when_a_syn_takes_it_elsewhere(make: Make) -> N
     """The SYN may be forged: the session that was established is still remembered as one."""
     splice = make(setup("slave"))
     splice.inner(tcp("A", 4), 0)
+    splice.inner(tcp("S", 2), 400)
     splice.inner(tcp("S", 2), 500)
     assert said(splice.outer(answer("A"), 500 + TIMES.life[State.OPENING]))[2] == "hint_sent"
+
+
+def the_servers_fin_closes_a_lease_that_the_client_closed(make: Make) -> None:
+    for flags, reason in (("A", "hint_sent"), ("FA", "ask_sent")):
+        splice = make(setup("slave"))
+        splice.inner(tcp("A", 4), 0)
+        splice.inner(tcp("FA", 4), 0)
+        splice.outer(answer(flags), 10)
+        assert said(splice.outer(answer("A"), LATE))[2] == reason
+
+
+def a_closed_chain_is_no_hint(make: Make) -> None:
+    splice = make(setup("slave"))
+    splice.inner(tcp("A", 4), 0)
+    splice.configure(setup("slave", slots={**SLOTS, 1: replace(SLOTS[1], state="closed")}))
+    assert said(splice.outer(answer("A"), L))[2] == "ask_sent"
 
 
 def a_slaves_closing_lease_lingers(make: Make) -> None:
