@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -142,7 +142,7 @@ class Played:
     """What was seen, by segment. `moments` of the steps and `end` are seconds of one clock (monotonic).
 
     `browsed` and `injections` are what clients say they did of what was `offered`, if any was. `missed` are
-    injections that were answered and raised no alert; 0 where the NFs raise none. `lost`: `Carried.lost`.
+    what `missed` says of these and the alerts; 0 where the NFs raise none. `lost`: `Carried.lost`.
     """
 
     seen: Mapping[str, Seen]
@@ -260,14 +260,18 @@ def play(
         seen = {segment: each.seen() for segment, each in watched.items()}
         for each_seen in seen.values():
             setting.say(each_seen.verdict.headline)
-        missed = _missed(told, seen) if told is not None and nfs.detects else 0
+        alerts = [sum(each.alerts.values()) for each in seen.values()]
+        unseen = missed(told, alerts) if told is not None and nfs.detects else 0
         browsed = httperf.stop() if offered.sessions else None  # after the verdict: it ends what is open
-        return Played(seen, tuple(moments), end, offered, browsed, told, missed, lost)
+        return Played(seen, tuple(moments), end, offered, browsed, told, unseen, lost)
 
 
-def _missed(told: InjectionResult, seen: Mapping[str, Seen]) -> int:
-    """Each segment's NFs must tell of each injection."""
-    return sum(abs(told.answered - sum(each.alerts.values())) for each in seen.values())
+def missed(told: InjectionResult, alerts: Iterable[int]) -> int:
+    """Each segment's NFs must tell of each injection that was answered, and of none twice.
+
+    Of one that was sent and had no answer they may tell, too: `alerts` of a segment are between the two.
+    """
+    return sum(max(told.answered - count, count - told.sent, 0) for count in alerts)
 
 
 def wait_for_alerts(testbed: Testbed, count: int) -> None:

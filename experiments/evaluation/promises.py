@@ -14,6 +14,8 @@ MAX_LOSS_PERCENT = 0.25
 """Of what comes to a load balancer. One that drops 1 % of what it sends to the chains loses half of that."""
 LEAST_SHARE = 0.2
 """p2c gives a chain that others outnumber more than its share, until it has caught up."""
+MAX_UNANSWERED_PERCENT = 0.5
+"""curl gives up after a while: what is offered to an IDS above what it carries gets lost, again and again."""
 LEAST_OFFERED = 0.9
 """Of what was planned: with less than that from its clients, a run shows nothing."""
 
@@ -49,7 +51,7 @@ def shown(*, clients: bool = True) -> list[Shown]:
             Shown("begun", "of the sessions planned", at_least=LEAST_OFFERED, worst=min),
             Shown("sent", "of the injections planned", at_least=LEAST_OFFERED, worst=min),
             none_of("cut", "sessions that the client did not end"),
-            none_of("unanswered", "injections"),
+            Shown("unanswered", "% of the injections", at_most=MAX_UNANSWERED_PERCENT, worst=max),
             none_of("missed", "injections that no NF told of, or two"),
         ]
     return found
@@ -70,8 +72,12 @@ def of_clients(
         "begun": browsed.connections / offered.sessions if browsed else 1.0,
         "cut": browsed.cut if browsed else 0,
         "sent": injections.sent / offered.injections if injections else 1.0,
-        "unanswered": injections.sent - injections.answered if injections else 0,
+        "unanswered": _unanswered(injections) if injections else 0,
     }
+
+
+def _unanswered(injections: InjectionResult) -> float:
+    return 100 * (1 - injections.answered / max(injections.sent, 1))
 
 
 def of_verdicts(verdicts: Sequence[Verdict], spans: Sequence[Span], lost: float) -> dict[str, float | None]:
@@ -97,6 +103,7 @@ _PICKS: Mapping[str, Callable[[Iterable[float]], float]] = {
     "lost": max,
     "between_taps": max,
     "least_share": min,
+    "unanswered": max,
     "begun": min,
     "sent": min,
 }

@@ -15,6 +15,7 @@ STORY = Story(
     end=110,
     ratios={"2_1": Ratio("2", "1", at_least=1.5), "1_1": Ratio("1_again", "1", at_least=0.9)},
     rebalance_at_most=5.0,
+    old_end=False,
 )
 EVALUATION = evaluation(
     "swap", "Chains added and removed in one request: +2 -1, then +1 -2", STORY, plot.draw

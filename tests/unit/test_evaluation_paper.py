@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from experiments.cool_down.run import STORY as COOL_DOWN
+from experiments.demo.figures import Series
 from experiments.evaluation import catalog, promises
 from experiments.evaluation.load import Load, PaperLoad
 from experiments.evaluation.parameters import Scale, read
-from experiments.evaluation.play import Offered
+from experiments.evaluation.play import Offered, Played, Seen, missed
+from experiments.evaluation.promises import Span
 from experiments.evaluation.repeat import Once, figure
-from experiments.evaluation.scaling import LOAD, Story
+from experiments.evaluation.scaling import LOAD, Story, rebalanced
 from experiments.injections.run import EVALUATION as INJECTIONS
 from experiments.injections.run import Injected, chi_square, least_share
 from experiments.injections_throughput.run import CASES as INJECTIONS_THROUGHPUT
 from experiments.snort_single.run import CASES as SNORT_SINGLE
 from experiments.warm_up.run import STORY as WARM_UP
+from tests.unit.witness_runs import Run
 from topologies.traffic import HttperfResult, InjectionResult
+from witness.checker import judge
 
 SNORT = {case.key: case.load for case in SNORT_SINGLE.cases}
 
@@ -123,14 +128,39 @@ def result(connections: int, **errors: int) -> HttperfResult:
 def test_clients_are_held_to_what_was_planned() -> None:
     offered = Offered(75, 800, 1000, 100, 10)
     kept = promises.of_clients(offered, result(760), InjectionResult(95, 94, {"000": 1}))
-    assert kept == {"begun": 0.95, "cut": 0, "sent": 0.95, "unanswered": 1}
+    assert kept == {"begun": 0.95, "cut": 0, "sent": 0.95, "unanswered": pytest.approx(100 / 95)}
     none = promises.of_clients(Offered(0, 0, 0), None, None)
     assert none == {"begun": 1, "cut": 0, "sent": 1, "unanswered": 0}, "nothing was planned"
     worst = promises.of_several([kept, none])
-    assert worst == {"begun": 0.95, "cut": 0, "sent": 0.95, "unanswered": 1}
+    assert worst == {"begun": 0.95, "cut": 0, "sent": 0.95, "unanswered": pytest.approx(100 / 95)}
 
 
 def test_what_a_client_gave_up_by_itself_was_not_cut() -> None:
     told = result(10, **{"connreset": 2, "other": 1, "client-timo": 4, "fd-unavail": 8, "socket-timo": 0})
     assert told.cut == 3
     assert told.reasons == ["2 connreset", "1 other", "4 client-timo", "8 fd-unavail"]
+
+
+def test_alerts_lie_between_the_injections_that_were_answered_and_those_that_were_sent() -> None:
+    told = InjectionResult(100, 97, {"000": 3})
+    assert [missed(told, [count]) for count in (97, 100, 95, 102)] == [0, 0, 2, 2]
+    assert missed(told, [97, 96]) == 1, "each segment tells of all"
+
+
+def test_balance_is_told_of_the_change_that_the_paper_shows_apart_from_the_next() -> None:
+    keys = [item.key for item in catalog.evaluation("cool-down").shown(paper("cool-down"))]
+    assert keys[keys.index("rebalance_s") + 1] == "rebalance_later_s"
+    played = scaled()
+    before, now = Span(0.0, 10.0, ("one",)), Span(10.0, 20.0, ("two", "three"))
+    assert rebalanced(before, now, played, old_end=True) is None, "the old chain goes on"
+    assert rebalanced(before, now, played, old_end=False) == pytest.approx(0.1)
+
+
+def scaled() -> Played:
+    """One chain carries 30 Mbit/s all the while; two others as much from 10 s on."""
+    times = np.arange(0.0, 20.1, 0.1)
+    rate = 30e6 / 8
+    later = np.maximum(times - 10, 0) * rate
+    series = Series(("one", "two", "three"), times, np.stack([times * rate, later, later], axis=1))
+    seen = Seen(series, judge(Run({"one": ("n1",)}).recording()), {})
+    return Played({"main": seen}, (0.0, 10.0), 20.0, Offered(0, 0, 0), None, None, 0, 0.0)
