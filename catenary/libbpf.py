@@ -253,6 +253,10 @@ class Map:
                 return
             token_in, token_out = token_out, ffi.new("char[]", max(4, self.key_size))
 
+    def values(self) -> bytes:
+        """All values of an array map, one after the other; of a per-CPU one each CPU's."""
+        return b"".join(values for _, values in self.batches(self.max_entries))
+
 
 def possible_cpus() -> int:
     return int(library()[1].libbpf_num_possible_cpus())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from experiments.demo.figures import rebalanced_after
 from experiments.demo.meter import Meter
 from experiments.evaluation import machine
 from experiments.evaluation.carried import Carried
-from experiments.evaluation.play import TIMEOUTS, bring_up
+from experiments.evaluation.play import TESTBED, TIMEOUTS, bring_up
 from experiments.evaluation.promises import Span
 from experiments.part import Say
 from experiments.peers.balancing import BALANCERS, CHAINS, Balancing, Chain
@@ -29,6 +29,18 @@ from witness.taps import Limits, Taps
 from witness.verdict import Verdict
 
 SHORT, LONG = "1k", "5m"
+PORTS = 64
+"""The server's. With one a client uses its keys again within seconds, and these go on in their chains."""
+
+
+BY_HASH = replace(
+    TESTBED.blueprint,
+    segments={
+        name: segment.model_copy(update={"policy": "maglev"})
+        for name, segment in TESTBED.blueprint.segments.items()
+    },
+)
+"""As Algorithm 1 places, so that the two differ in what follows only."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +72,11 @@ def measure(
 ) -> Alone:
     """In a testbed of its own; `facts` takes its offloads. Needs `namespaces.isolate()` before."""
     with ExitStack() as undo:
-        testbed = undo.enter_context(bring_up(nf=Bridge, nf_rate_mbit=None))
+        testbed = undo.enter_context(bring_up(blueprint=BY_HASH, nf=Bridge, nf_rate_mbit=None))
         ends = undo.enter_context(balancing(testbed))
         taps = undo.enter_context(Taps(places_of(testbed.network), Limits.of(TIMEOUTS)))
         meter = undo.enter_context(Meter(taps, {chain.name: chain.nf for chain in CHAINS}))
-        web = undo.enter_context(WebServer(testbed.hosts["h2"]))
+        web = undo.enter_context(WebServer(testbed.hosts["h2"], ports=PORTS))
         machine.one_packet_a_frame(testbed, ("h1", "h2"))
         facts["offloads"] = machine.offloads(testbed)
         carried = Carried(testbed, BALANCERS)
@@ -105,7 +117,7 @@ class _Loads:
         self._number += 1
         return Transfers(
             self._client,
-            self._web.url(page),
+            self._web.urls(page),
             name=f"load-{self._number}",
             parallel=parallel,
             timeout=PATIENCE_S,

@@ -67,7 +67,7 @@ struct {
 	__type(value, __u32);
 } ended_count SEC(".maps");
 
-/* Sessions of each slot as p2c weighs them: counted up here, corrected by every walk. */
+/* Sessions of each slot as p2c weighs them: counted here, put right after a walk (dataplane/drift.py). */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, MAX_SLOTS);

@@ -20,6 +20,7 @@ from lb_adapter.core.setup import Order
 from lb_adapter.dataplane import ports, ring
 from lb_adapter.dataplane.base import PINS_DEFAULT, Batch, Load, SpliceConfig, Swept
 from lb_adapter.dataplane.bpffs import make_bpffs, pinned_size
+from lb_adapter.dataplane.drift import Tally, drift
 from lb_adapter.dataplane.tables import SpliceTables, check_pins, read_settings
 from lb_adapter.dataplane.tables import number as _key
 from lb_adapter.records import PinRecords
@@ -140,12 +141,21 @@ class EbpfDataPlane(SpliceTables):
         slots = {0, *slots}
         for slot in slots:
             self._walked.set(_key(slot), bytes(self._walked.value_size))
+        before = self._tally()
         self._object.program("walk").call()
         rows = {slot: abi.unpack("walk_result", self._walked.get(_key(slot)) or b"") for slot in slots}
-        for slot, row in rows.items():
-            # What was counted up and down since the last walk has drifted: this is the truth again.
-            self._loads.set(_key(slot), struct.pack("=Q", row.live))
+        after = self._tally()
+        live = after.loads.copy()
+        live[list(rows)] = [row.live for row in rows.values()]
+        wrong = drift(before, after, live)
+        for slot in map(int, np.flatnonzero(wrong)):
+            self._loads.set(_key(slot), struct.pack("=Q", max(self.live(slot) + int(wrong[slot]), 0)))
         return {slot: Load.of(row) for slot, row in rows.items()}
+
+    def _tally(self) -> Tally:
+        loads = np.frombuffer(self._loads.values(), dtype=np.int64)
+        chains = np.frombuffer(self._chains.values(), dtype=abi.dtype("chain_counters"))
+        return Tally(loads, chains["new_sessions"].reshape(len(loads), -1).sum(axis=1, dtype=np.int64))
 
     def sweep(self, order: Order) -> Swept:
         self._order.set(_ZERO, abi.sweep(order))
@@ -296,9 +306,8 @@ class EbpfDataPlane(SpliceTables):
 
 def _summed(counters: libbpf.Map) -> npt.NDArray[np.uint64]:
     """Each of these numbers, of all CPUs together."""
-    raw = b"".join(values for _, values in counters.batches(counters.max_entries))
-    rows: npt.NDArray[np.uint64] = np.frombuffer(raw, dtype=np.uint64).reshape(counters.max_entries, -1)
-    return np.asarray(rows.sum(axis=1))
+    rows = np.frombuffer(counters.values(), dtype=np.uint64)
+    return np.asarray(rows.reshape(counters.max_entries, -1).sum(axis=1))
 
 
 def _batch(keys: bytes, values: bytes, size: int) -> Batch:

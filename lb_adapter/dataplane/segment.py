@@ -18,6 +18,7 @@ from catenary.errors import Unsupported
 from catenary.session import SessionKey
 from lb_adapter import abi, records
 from lb_adapter.dataplane import ring
+from lb_adapter.dataplane.drift import Tally
 from lb_adapter.records import PinRecords
 
 NATIVE = Path(__file__).parent.parent / "native"
@@ -37,6 +38,7 @@ struct place_table *segment_placed(void *); struct place_table *segment_spare(vo
 uint64_t *segment_traffic(void *, uint32_t thread); int segment_switch(void *, uint32_t timeout_ms);
 int segment_walk(void *); int segment_sweep(void *); void segment_mend(void *);
 uint32_t segment_used(void *, int v6); uint64_t segment_live(void *, uint32_t slot);
+uint64_t *segment_loads(void *); void segment_mend_load(void *, uint32_t slot, int64_t by);
 struct staged *segment_staged(void *); uint32_t segment_insert(void *); uint32_t segment_now(void);
 struct ended *segment_ended(void *); struct probed *segment_probes(void *);
 uint32_t segment_export(void *, uint64_t *cursor, struct session_record *, uint32_t most);
@@ -170,6 +172,19 @@ class Segment:
         rows = [self.lib.segment_chains(self.pointer, thread) + slot for thread in range(self.threads)]
         raw = b"".join(bytes(ffi.buffer(row, layout.itemsize)) for row in rows)
         return np.frombuffer(raw, dtype=layout)
+
+    def tally(self) -> Tally:
+        layout, size = abi.dtype("chain_counters"), _CHAIN_SIZE * abi.MAX_SLOTS
+        areas = [self.lib.segment_chains(self.pointer, thread) for thread in range(self.threads)]
+        rows = [np.frombuffer(ffi.buffer(area, size), dtype=layout)["new_sessions"] for area in areas]
+        loads = ffi.buffer(self.lib.segment_loads(self.pointer), 8 * abi.MAX_SLOTS)
+        return Tally(np.frombuffer(loads, dtype=np.int64).copy(), np.sum(rows, axis=0, dtype=np.int64))
+
+    def live(self) -> npt.NDArray[np.int64]:
+        """What the last walk counted, by slot."""
+        layout = abi.dtype("walk_result")
+        rows = ffi.buffer(self.walked, layout.itemsize * abi.MAX_SLOTS)
+        return np.frombuffer(rows, dtype=layout)["live"].astype(np.int64)
 
     def zero_chain(self, slot: int) -> None:
         for thread in range(self.threads):

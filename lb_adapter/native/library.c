@@ -61,6 +61,14 @@ EXPORT __u32 segment_used(struct segment *s, int v6) { return v6 ? s->v6.used : 
 
 EXPORT __u64 segment_live(struct segment *s, __u32 slot) { return __atomic_load_n(&s->loads[slot], __ATOMIC_RELAXED); }
 
+EXPORT __u64 *segment_loads(struct segment *s) { return s->loads; }
+
+/* A load that a walk found wrong (dataplane/drift.py). */
+EXPORT void segment_mend_load(struct segment *s, __u32 slot, __s64 by)
+{
+	__atomic_add_fetch(&s->loads[slot], by, __ATOMIC_RELAXED);
+}
+
 EXPORT struct probed *segment_probes(struct segment *s) { return s->probes; }
 
 EXPORT __u32 segment_now(void) { return now_ms(); }

@@ -101,9 +101,6 @@ static inline int walk(struct segment *s)
 	memset(s->walked, 0, sizeof(s->walked));
 	if (walk_table(&e, &s->v4, SHAPE4, NULL) || walk_table(&e, &s->v6, SHAPE6, NULL))
 		return -1;
-	/* What was counted up and down since the last walk has drifted: this is the truth again. */
-	for (__u32 slot = 0; slot < MAX_SLOTS; slot++)
-		__atomic_store_n(&s->loads[slot], s->walked[slot].live, __ATOMIC_RELAXED);
 	return 0;
 }
 

@@ -50,12 +50,14 @@ http {{
   uwsgi_temp_path {dir}/uwsgi;
   scgi_temp_path {dir}/scgi;
   server {{
-    listen 0.0.0.0:{port} backlog=4096;
-    listen [::]:{port} ipv6only=on backlog=4096;
+    {listen}
     root {dir}/files;
   }}
 }}
 """
+
+
+_LISTEN = "listen 0.0.0.0:{port} backlog=4096; listen [::]:{port} ipv6only=on backlog=4096; "
 
 
 class Server(Started):
@@ -96,11 +98,14 @@ class Server(Started):
 class WebServer(Server):
     """nginx on `host`, port 80, with the files of `FILES`: `url("500k")`. It closes after each answer.
 
-    `files` are others that it has, sizes in bytes by name.
+    `files` are others that it has, sizes in bytes by name. It listens on as many `ports`, from `port` on.
     """
 
-    def __init__(self, host: Host, port: int = 80, files: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, host: Host, port: int = 80, files: Mapping[str, int] | None = None, *, ports: int = 1
+    ) -> None:
         super().__init__(host, port)
+        self._ports = range(port, port + ports)
         self._files = {**FILES, **(files or {})}
         self.directory = host.logs / f"nginx-{host.name}-{port}"
 
@@ -114,11 +119,16 @@ class WebServer(Server):
         for name, size in self._files.items():
             (files / name).write_bytes(bytes(size))
         configuration = self.directory / "nginx.conf"
-        configuration.write_text(_NGINX.format(dir=self.directory, port=self.port))
+        listen = "".join(_LISTEN.format(port=port) for port in self._ports)
+        configuration.write_text(_NGINX.format(dir=self.directory, listen=listen))
         errors = self.directory / "error.log"
         argv = [nginx, "-p", str(self.directory), "-c", str(configuration), "-e", str(errors)]
         self._process = self.host.popen(argv, log=self.directory.name)
         self._wait_listening(self._process, errors)
+
+    def urls(self, path: str) -> list[str]:
+        """On each of its ports."""
+        return [f"http://{self.host.address()}:{port}/{path}" for port in self._ports]
 
 
 class ByteServer(Server):
