@@ -41,9 +41,10 @@ class Series:
         ]
         return np.stack(columns, axis=1) * 8e-6 / window
 
-    def mean(self, since: float, until: float) -> float:
-        """Mbit/s of all chains together in [since, until)."""
-        return float(self.throughput(np.array([until]), until - since).sum())
+    def mean(self, since: float, until: float, chains: Sequence[str] | None = None) -> float:
+        """Mbit/s of these chains together, or of all, in [since, until)."""
+        (rates,) = self.throughput(np.array([until]), until - since)
+        return float(sum(rates[self.column(chain)] for chain in chains or self.chains))
 
     def column(self, chain: str) -> int:
         return self.chains.index(chain)

@@ -14,7 +14,7 @@ MAX_LOSS_PERCENT = 0.25
 """Of what comes to a load balancer. One that drops 1 % of what it sends to the chains loses half of that."""
 LEAST_SHARE = 0.2
 """p2c gives a chain that others outnumber more than its share, until it has caught up."""
-MAX_UNANSWERED_PERCENT = 0.5
+MAX_UNANSWERED_PERCENT = 2.0
 """curl gives up after a while: what is offered to an IDS above what it carries gets lost, again and again."""
 LEAST_OFFERED = 0.9
 """Of what was planned: with less than that from its clients, a run shows nothing."""

@@ -44,7 +44,7 @@ class Phase:
 class Story:
     """`ratios` are of phases. `rebalance_at_most`: s, of the first change, which the paper shows closely.
 
-    Without `old_end` balance is that of the new chains alone: those that went may keep sessions longer.
+    Without `old_end` all is told of the chains of a phase alone: those that went may keep sessions longer.
     """
 
     phases: tuple[Phase, ...]
@@ -92,7 +92,8 @@ def _once(story: Story, setting: Setting[Load]) -> Iterator[Once]:
     spans = _spans(story, played)
     for phase, span in zip(story.phases, spans, strict=True):
         since = phase.mean_from(span.since, span.until)
-        figures[f"throughput_{phase.key}"] = played.series.mean(since, span.until)
+        among = None if story.old_end else span.chains
+        figures[f"throughput_{phase.key}"] = played.series.mean(since, span.until, among)
     means = {phase.key: figures[f"throughput_{phase.key}"] for phase in story.phases}
     figures |= ratios.figures(story.ratios, means)
     figures["rebalance_s"], figures["rebalance_later_s"] = (

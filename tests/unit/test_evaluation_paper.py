@@ -154,6 +154,8 @@ def test_balance_is_told_of_the_change_that_the_paper_shows_apart_from_the_next(
     before, now = Span(0.0, 10.0, ("one",)), Span(10.0, 20.0, ("two", "three"))
     assert rebalanced(before, now, played, old_end=True) is None, "the old chain goes on"
     assert rebalanced(before, now, played, old_end=False) == pytest.approx(0.1)
+    assert played.series.mean(10, 20, now.chains) == pytest.approx(60), "nor is it in their throughput"
+    assert played.series.mean(10, 20) == pytest.approx(90)
 
 
 def scaled() -> Played:
