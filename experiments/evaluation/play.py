@@ -179,10 +179,12 @@ class _Watched:
         undo.enter_context(self.taps)
         undo.enter_context(self._meter)
 
-    def seen(self) -> Seen:
+    def recorded(self) -> tuple[Series, Verdict]:
         recording = self.taps.snapshot({chain: (nf,) for chain, nf in self._chains.items()})
-        alerts = {chain: len(self._testbed.nfs[nf].alerts()) for chain, nf in self._chains.items()}
-        return Seen(self._meter.series(), judge(recording), alerts)
+        return self._meter.series(), judge(recording)
+
+    def alerts(self) -> Mapping[str, int]:
+        return {chain: len(self._testbed.nfs[nf].alerts()) for chain, nf in self._chains.items()}
 
 
 class Chains:
@@ -254,15 +256,17 @@ def play(
             setting.say(f"{step.at:5.1f} s: new sessions go to {', '.join(step.nfs)}")
         _wait(begun + schedule.end)
         end, lost = time.monotonic(), carried.lost()
+        recorded = {segment: each.recorded() for segment, each in watched.items()}
+        # After that: it ends what is open, which makes room for the injections that are.
+        browsed = httperf.stop() if offered.sessions else None
         told = injections.finish() if offered.injections else None
         if told is not None and nfs.detects:
             wait_for_alerts(testbed, told.answered)
-        seen = {segment: each.seen() for segment, each in watched.items()}
+        seen = {segment: Seen(*recorded[segment], each.alerts()) for segment, each in watched.items()}
         for each_seen in seen.values():
             setting.say(each_seen.verdict.headline)
         alerts = [sum(each.alerts.values()) for each in seen.values()]
         unseen = missed(told, alerts) if told is not None and nfs.detects else 0
-        browsed = httperf.stop() if offered.sessions else None  # after the verdict: it ends what is open
         return Played(seen, tuple(moments), end, offered, browsed, told, unseen, lost)
 
 
