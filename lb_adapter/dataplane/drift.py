@@ -1,4 +1,4 @@
-"""Sessions of each slot as p2c weighs them, put right after a walk. Pure.
+"""Sessions of each slot as p2c weighs them, put right after a walk.
 
 They are counted up and down as sessions begin and end, which is exact but for what no packet tells: pins that
 expire, or that a copy brings. The walk sees these. But one that begins or ends while it walks is in what
@@ -15,6 +15,8 @@ import numpy.typing as npt
 Counts = npt.NDArray[np.int64]
 CHANCE = 4
 """Standard deviations that chance explains."""
+KEPT = 0.9
+"""Of what earlier walks found, at each new one: what is wrong by little shows in some twenty of them."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +27,32 @@ class Tally:
     begun: Counts
 
 
-def drift(before: Tally, after: Tally, live: Counts) -> Counts:
-    """What to add to the loads after a walk, between two tallies, that counted `live` sessions.
+class Drift:
+    """What walks found of `slots` slots. Pure but for what it remembers of the last ones."""
 
-    0 where chance explains the difference: each session that began or ended meanwhile was counted with even
-    odds, which adds a variance of 1/4.
-    """
-    begun = np.maximum(after.begun - before.begun, 0)
-    changes = begun + np.abs(begun - (after.loads - before.loads))
-    twice = 2 * live - (before.loads + after.loads)
-    wrong = np.where(twice**2 > CHANCE**2 * changes, twice, 0)
-    return np.asarray(np.fix(wrong / 2), dtype=np.int64)  # towards zero: half a session is none
+    def __init__(self, slots: int) -> None:
+        self._wrong = np.zeros(slots)
+        self._variance = np.zeros(slots)
+        self._walks = np.zeros(slots)
+
+    def found(self, before: Tally, after: Tally, live: Counts) -> Counts:
+        """What to add to the loads after a walk, between two tallies, that counted `live` sessions.
+
+        0 where chance explains the difference: each session that began or ended meanwhile was counted with
+        even odds, which adds a variance of 1/4. (All is reckoned in halves of a session here.)
+        """
+        begun = np.maximum(after.begun - before.begun, 0)
+        changes = begun + np.abs(begun - (after.loads - before.loads))
+        wrong = 2 * live - (before.loads + after.loads)
+        self._wrong = KEPT * self._wrong + wrong
+        self._variance = KEPT**2 * self._variance + changes
+        self._walks = KEPT * self._walks + 1
+        at_once, by_and_by = _beyond(wrong, changes), _beyond(self._wrong, self._variance)
+        halves = np.where(at_once, wrong, np.where(by_and_by, self._wrong / self._walks, 0))
+        for memory in (self._wrong, self._variance, self._walks):
+            memory[at_once | by_and_by] = 0
+        return np.asarray(np.fix(halves / 2), dtype=np.int64)  # towards zero: half a session is none
+
+
+def _beyond(wrong: npt.NDArray[np.float64], variance: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    return np.asarray(wrong**2 > CHANCE**2 * variance)

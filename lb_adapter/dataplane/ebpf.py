@@ -20,7 +20,7 @@ from lb_adapter.core.setup import Order
 from lb_adapter.dataplane import ports, ring
 from lb_adapter.dataplane.base import PINS_DEFAULT, Batch, Load, SpliceConfig, Swept
 from lb_adapter.dataplane.bpffs import make_bpffs, pinned_size
-from lb_adapter.dataplane.drift import Tally, drift
+from lb_adapter.dataplane.drift import Tally
 from lb_adapter.dataplane.tables import SpliceTables, check_pins, read_settings
 from lb_adapter.dataplane.tables import number as _key
 from lb_adapter.records import PinRecords
@@ -147,7 +147,7 @@ class EbpfDataPlane(SpliceTables):
         after = self._tally()
         live = after.loads.copy()
         live[list(rows)] = [row.live for row in rows.values()]
-        wrong = drift(before, after, live)
+        wrong = self._drift.found(before, after, live)
         for slot in map(int, np.flatnonzero(wrong)):
             self._loads.set(_key(slot), struct.pack("=Q", max(self.live(slot) + int(wrong[slot]), 0)))
         return {slot: Load.of(row) for slot, row in rows.items()}

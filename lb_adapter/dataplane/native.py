@@ -18,7 +18,6 @@ from lb_adapter import abi, records
 from lb_adapter.core.setup import Order
 from lb_adapter.dataplane import ports, ring, worker
 from lb_adapter.dataplane.base import PINS_DEFAULT, Batch, Load, SpliceConfig, Swept
-from lb_adapter.dataplane.drift import drift
 from lb_adapter.dataplane.segment import Segment, ffi
 from lb_adapter.dataplane.tables import FREE, SpliceTables, check_pins, read_settings
 from lb_adapter.dataplane.worker import Gone, Worker, device_interface
@@ -173,7 +172,7 @@ class NativeDataPlane(SpliceTables):
         before = self.segment.tally()
         self._obey(b"walk", self.segment.lib.segment_walk)
         rows, after = self.segment.walked, self.segment.tally()
-        wrong = drift(before, after, self.segment.live())
+        wrong = self._drift.found(before, after, self.segment.live())
         for slot in map(int, np.flatnonzero(wrong)):
             self.segment.lib.segment_mend_load(self.segment.pointer, slot, int(wrong[slot]))
         return {slot: Load.of(rows[slot]) for slot in {0, *self._applied}}

@@ -32,6 +32,7 @@ from lb_adapter.dataplane.base import (
     TakeOver,
     Traffic,
 )
+from lb_adapter.dataplane.drift import Drift
 from lb_adapter.dataplane.ports import interface_name
 
 _STATES = {
@@ -68,6 +69,7 @@ class SpliceTables(ABC):
         self._placement: Mapping[int, tuple[str, int]] | None = None
         self._entries = np.full(abi.TABLE_SIZE, abi.NO_SLOT, dtype=np.uint16)
         self._splice: SpliceConfig | None = None
+        self._drift = Drift(abi.MAX_SLOTS)
 
     @abstractmethod
     def _settings(self) -> Any:
