@@ -148,7 +148,7 @@ class EbpfDataPlane(SpliceTables):
         live = after.loads.copy()
         live[list(rows)] = [row.live for row in rows.values()]
         wrong = self._drift.found(before, after, live)
-        for slot in map(int, np.flatnonzero(wrong)):
+        for slot in (slot for slot in rows if wrong[slot]):
             self._loads.set(_key(slot), struct.pack("=Q", max(self.live(slot) + int(wrong[slot]), 0)))
         return {slot: Load.of(row) for slot, row in rows.items()}
 

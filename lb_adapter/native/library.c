@@ -63,10 +63,14 @@ EXPORT __u64 segment_live(struct segment *s, __u32 slot) { return __atomic_load_
 
 EXPORT __u64 *segment_loads(struct segment *s) { return s->loads; }
 
-/* A load that a walk found wrong (dataplane/drift.py). */
+/* A load that a walk found wrong (dataplane/drift.py). Sessions may have ended since: it stays above zero. */
 EXPORT void segment_mend_load(struct segment *s, __u32 slot, __s64 by)
 {
-	__atomic_add_fetch(&s->loads[slot], by, __ATOMIC_RELAXED);
+	__u64 load = __atomic_load_n(&s->loads[slot], __ATOMIC_RELAXED), mended;
+
+	do
+		mended = (__s64)load + by > 0 ? load + by : 0;
+	while (!__atomic_compare_exchange_n(&s->loads[slot], &load, mended, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
 }
 
 EXPORT struct probed *segment_probes(struct segment *s) { return s->probes; }

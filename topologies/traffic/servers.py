@@ -80,9 +80,9 @@ class Server(Started):
                 self._process.wait()
         self._process = None
 
-    def url(self, path: str, family: int = 4) -> str:
+    def url(self, path: str, family: int = 4, port: int | None = None) -> str:
         address = self.host.address(family)
-        return f"http://{f'[{address}]' if family == 6 else address}:{self.port}/{path}"
+        return f"http://{f'[{address}]' if family == 6 else address}:{port or self.port}/{path}"
 
     def _wait_listening(self, process: subprocess.Popen[str], log: Path, timeout: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + timeout
@@ -128,7 +128,7 @@ class WebServer(Server):
 
     def urls(self, path: str) -> list[str]:
         """On each of its ports."""
-        return [f"http://{self.host.address()}:{port}/{path}" for port in self._ports]
+        return [self.url(path, port=port) for port in self._ports]
 
 
 class ByteServer(Server):
